@@ -1,0 +1,29 @@
+# make setup, train, test and check work on a fresh machine: each sets up .venv first.
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+
+.PHONY: setup train test check real
+
+setup: .venv/installed
+
+# constraints.txt pins every version; drop it from the line below to try the newest
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[dev]' --constraint constraints.txt
+	touch $@
+
+train: setup
+	$(BIN)/python src/train.py $(ARGS)
+
+test: setup
+	$(BIN)/python -m pytest $(ARGS)
+
+# Against the real data sets, which must lie under data/ (docs/data.md): make real ARGS=--data-root=/elsewhere
+real: setup
+	$(BIN)/python -m pytest -m real $(ARGS)
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy

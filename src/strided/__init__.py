@@ -1,0 +1,45 @@
+"""strided: image classification with convolutional networks, one command per question.
+
+Importing it imports nothing heavy; each name loads what it needs when it is called.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from strided.errors import UserError
+
+if TYPE_CHECKING:
+    from strided.prediction import Classifier
+
+__version__ = "0.1.0"
+__all__ = ["UserError", "__version__", "compose", "load", "train"]
+
+
+def load(
+    run_or_checkpoint: str, *, device: str = "auto", trust: Sequence[str] = ()
+) -> "Classifier":
+    """Load a trained network: `load("logs/train/lenet5-digits/<date_time>")("digit.png")`.
+
+    Takes a run folder (its best.ckpt) or a .ckpt file; `device` is auto, cpu or a torch device;
+    `trust` names packages whose own classes the checkpoint may use. Raises UserError.
+    """
+    from strided.prediction import Classifier
+
+    return Classifier.load(run_or_checkpoint, device=device, trust=trust)
+
+
+def compose(config_name: str = "train", overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Compose a config as the command line would: `compose("train", ["model=mlp"])`.
+
+    Returns plain, resolved, checked values. Raises UserError for what the command line refuses.
+    """
+    from strided.overrides import compose
+
+    return compose(config_name, overrides)
+
+
+def train(overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Train as `python src/train.py` would with these overrides; return its results.json."""
+    from strided.cli import run_from_python
+
+    return run_from_python("train", overrides)

@@ -1,0 +1,31 @@
+"""Data sets, and the one path from a picture to the network's input."""
+
+from strided.data.augment import BatchAugment
+from strided.data.checks import BrokenImagesError
+from strided.data.cifar10 import CIFAR10
+from strided.data.datamodule import ImageDataModule
+from strided.data.decoding import IMAGE_SUFFIXES, ImageError, as_image, decode
+from strided.data.digits import Digits
+from strided.data.image_folder import ImageFolder
+from strided.data.loader import Batch, BatchLoader
+from strided.data.mnist import MNIST
+from strided.data.preprocessing import Preprocessing
+from strided.data.synthetic import Synthetic
+
+__all__ = [
+    "CIFAR10",
+    "IMAGE_SUFFIXES",
+    "MNIST",
+    "Batch",
+    "BatchAugment",
+    "BatchLoader",
+    "BrokenImagesError",
+    "Digits",
+    "ImageDataModule",
+    "ImageError",
+    "ImageFolder",
+    "Preprocessing",
+    "Synthetic",
+    "as_image",
+    "decode",
+]

@@ -1,0 +1,83 @@
+"""A look at the images: grey or coloured, files that cannot be read, pixels in two splits."""
+
+import logging
+
+import numpy as np
+
+from strided.data.decoding import ImageError
+from strided.data.source import Source
+from strided.data.splits import Splits
+from strided.data.store import Store
+from strided.errors import UserError
+
+log = logging.getLogger(__name__)
+
+_PEEKED = 32  # images looked at to tell a grey data set from a coloured one
+_SHOWN_FILES = 8
+_SHOWN_PAIRS = 3
+
+
+class BrokenImagesError(UserError):
+    """Images that cannot be read; files holds all of them as (path, reason)."""
+
+    def __init__(self, message: str, files: list[tuple[str, str]]) -> None:
+        super().__init__(message)
+        self.files = files
+
+
+def channels_of(source: Source) -> int:
+    """3 if any of a few images from all over the source has colour, else 1."""
+    for index in np.unique(np.linspace(0, len(source) - 1, _PEEKED).astype(int)).tolist():
+        try:
+            if source.read(index).mode == "RGB":
+                return 3
+        except ImageError:
+            continue  # listed with all the others when the store has been built
+    log.info("the images are grey: data.channels=1 (data.channels=3 reads them as colour)")
+    return 1
+
+
+def stop_or_skip(source: Source, store: Store, *, skip: bool) -> list[tuple[str, str]]:
+    """(path, reason) of each broken image when they may be skipped, else BrokenImagesError."""
+    broken = [
+        ("/".join(filter(None, [source.split[index], source.paths[index]])), reason)
+        for index, reason in sorted(store.errors.items())
+    ]
+    if broken and not skip:
+        lines = [f"  {path}: {reason}" for path, reason in broken[:_SHOWN_FILES]]
+        if len(broken) > _SHOWN_FILES:
+            lines.append(f"  and {len(broken) - _SHOWN_FILES} more")
+        raise BrokenImagesError(
+            f"{len(broken)} of {len(source)} images cannot be read; expected whole images:\n"
+            + "\n".join(lines)
+            + "\nTry replacing or removing them, or data.on_error=skip to train without them",
+            broken,
+        )
+    if broken:
+        log.warning("%d of %d images cannot be read: skipped", len(broken), len(source))
+    return broken
+
+
+def duplicates_across(
+    source: Source, store: Store, splits: Splits
+) -> list[tuple[str, str, str, str]]:
+    """(path, split, path, split) of images with the same pixels in two splits; warns of them."""
+    first_seen: dict[bytes, tuple[int, str]] = {}
+    pairs = []
+    same_class = 0
+    for split, indices in splits.items():
+        for index in indices.tolist():
+            twin, twin_split = first_seen.setdefault(store.digests[index].tobytes(), (index, split))
+            if twin_split != split:
+                pairs.append((source.paths[twin], twin_split, source.paths[index], split))
+                same_class += int(source.labels[twin] == source.labels[index])
+    if pairs:
+        shown = "; ".join(f"{b}/{a} = {d}/{c}" for a, b, c, d in pairs[:_SHOWN_PAIRS])
+        log.warning(
+            "%d images have the pixels of one in another split (%d of the same class): %s%s",
+            len(pairs),
+            same_class,
+            shown,
+            "; ..." if len(pairs) > _SHOWN_PAIRS else "",
+        )
+    return pairs

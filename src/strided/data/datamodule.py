@@ -1,0 +1,242 @@
+"""The LightningDataModule every data set shares: decode once, split, measure, serve batches."""
+
+import os
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, Literal, get_args
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+
+from strided.data.augment import BatchAugment
+from strided.data.checks import channels_of, duplicates_across, stop_or_skip
+from strided.data.loader import Batch, BatchLoader
+from strided.data.preprocessing import (
+    Interpolation,
+    Preprocessing,
+    Resize,
+    check_at_least,
+    check_input_format,
+    check_normalisation,
+    check_one_of,
+)
+from strided.data.source import Source
+from strided.data.splits import Splits, check_fractions, make_splits, split_hash
+from strided.data.statistics import mean_and_std
+from strided.data.store import Store, default_cache_dir, open_store
+
+
+class ImageDataModule(LightningDataModule):
+    """A data set is a subclass that says, in `make_source`, where its images are.
+
+    None (null) means decided for each model: by its pretrained weights, else by what is published
+    for the data set, else by the images. After `use` and `setup`, batches reach the model as
+    float32 (B, C, S, S), augmented and normalised on its device, with int64 labels.
+    """
+
+    name: str
+    published_mean: ClassVar[tuple[float, ...] | None] = None
+    published_std: ClassVar[tuple[float, ...] | None] = None
+    default_image_size: ClassVar[int | None] = None
+    default_channels: ClassVar[int | None] = None
+
+    splits: Splits
+    split_hash: str
+    skipped: list[tuple[str, str]]
+    duplicates: list[tuple[str, str, str, str]]
+
+    def __init__(
+        self,
+        *,
+        root: str = "data",
+        batch_size: int = 64,
+        image_size: int | None = None,
+        channels: int | None = None,
+        resize: Resize | None = None,
+        crop_fraction: float | None = None,
+        interpolation: Interpolation | None = None,
+        mean: list[float] | None = None,
+        std: list[float] | None = None,
+        val_fraction: float = 0.1,
+        test_fraction: float = 0.2,
+        train_fraction: float = 1.0,
+        split_seed: int = 0,
+        num_workers: int | None = None,
+        cache_dir: str | None = None,
+        on_error: Literal["stop", "skip"] = "stop",
+        horizontal_flip: bool = True,
+        drop_last: bool = False,
+    ) -> None:
+        super().__init__()
+        check_at_least("batch_size", batch_size, 1)
+        check_at_least("split_seed", split_seed, 0)
+        check_at_least("num_workers", num_workers, 0)
+        check_fractions(val_fraction, test_fraction, train_fraction)
+        check_input_format(channels, image_size, resize, crop_fraction)
+        check_one_of("interpolation", interpolation, get_args(Interpolation))
+        check_one_of("on_error", on_error, ("stop", "skip"))
+        self.mean = None if mean is None else tuple(mean)
+        self.std = None if std is None else tuple(std)
+        check_normalisation(self.mean, self.std, channels)
+        self.root = Path(root).expanduser()
+        self.name = self.name or self.root.resolve().stem
+        self.batch_size = batch_size
+        self.image_size = image_size
+        self._channels = channels
+        self.resize = resize
+        self.crop_fraction = crop_fraction
+        self.interpolation = interpolation
+        self.val_fraction = val_fraction
+        self.test_fraction = test_fraction
+        self.train_fraction = train_fraction
+        self.split_seed = split_seed
+        self.num_workers = num_workers or os.cpu_count() or 1
+        self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
+        self.on_error = on_error
+        self.horizontal_flip = horizontal_flip
+        self.drop_last = drop_last
+        self._store: Store | None = None
+        self._preprocessing: Preprocessing | None = None
+        self._augment: BatchAugment | None = None
+        self._seed = 0
+        self._ready = False
+
+    def make_source(self) -> Source:
+        """List the images without decoding any."""
+        raise NotImplementedError
+
+    @cached_property
+    def source(self) -> Source:
+        """The listed images; fetched first where the data set can be."""
+        return self.make_source()
+
+    @property
+    def classes(self) -> list[str]:
+        return self.source.classes
+
+    @property
+    def native_size(self) -> int | None:
+        """Side in pixels of a data set whose images are all squares of one size."""
+        return self.source.native_size
+
+    @cached_property
+    def channels(self) -> int:
+        """1 or 3, as asked for or known, else as the first look at the images says."""
+        return self._channels or self.default_channels or channels_of(self.source)
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What `use` was given, with mean and std once `setup` is done."""
+        assert self._preprocessing is not None, "call use() first"
+        return self._preprocessing
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex sha256 of classes, labels, names and pixels: the same on any machine."""
+        return self._open().fingerprint
+
+    def use(
+        self,
+        preprocessing: Preprocessing,
+        augment: BatchAugment | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Decide the input for one model; seed gives the order and augmentation of training."""
+        self._preprocessing, self._augment, self._seed = preprocessing, augment, seed
+        self._store, self._ready = None, False
+
+    def prepare_data(self) -> None:
+        """Decode on one process of each machine, before the others open the result."""
+        self._open()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open or build the store, look for broken images and duplicates, split and measure."""
+        if self._ready:
+            return
+        store = self._open()
+        self.skipped = stop_or_skip(self.source, store, skip=self.on_error == "skip")
+        self.splits = self._split(np.setdiff1d(np.arange(len(self.source)), list(store.errors)))
+        ids = [f"{s}/{p}" for s, p in zip(self.source.split, self.source.paths, strict=True)]
+        self.split_hash = split_hash(self.splits, ids)
+        self.duplicates = duplicates_across(self.source, store, self.splits)
+        if self.preprocessing.mean is None:
+            cached = store.folder / f"statistics-{self.split_hash}.json"
+            mean, std = mean_and_std(store.images, self.splits["train"], cached)
+            self._preprocessing = replace(self.preprocessing, mean=mean, std=std)
+        self._ready = True
+
+    def paths(self, split: str) -> list[str]:
+        """Names of a split's images, in the order `loader` serves them."""
+        return [self.source.paths[index] for index in self.splits[split]]
+
+    def labels(self, split: str) -> np.ndarray:
+        """int64 labels of a split's images, in the order `loader` serves them."""
+        return self.source.labels[self.splits[split]]
+
+    def train_dataloader(self) -> BatchLoader:
+        """Shuffled by (seed, epoch); in order when a few batches are to be learnt by heart."""
+        overfitting = self.trainer is not None and getattr(self.trainer, "overfit_batches", 0) > 0
+        share = len(self.splits["train"]) // self._world()[1]
+        # Batch normalisation cannot train on one image: shuffled, another is left out each epoch.
+        drop_last = self.drop_last or share % self.batch_size == 1
+        return self._loader(
+            "train",
+            seed=None if overfitting else self._seed,
+            drop_last=drop_last and share >= self.batch_size,
+        )
+
+    def val_dataloader(self) -> BatchLoader:
+        return self.loader("val")
+
+    def test_dataloader(self) -> BatchLoader:
+        return self.loader("test")
+
+    def loader(self, split: str) -> BatchLoader:
+        """All of a split's images in order, for evaluation."""
+        return self._loader(split, seed=None, drop_last=False)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> tuple[Tensor, Tensor]:
+        """Augment (when training only) and normalise where the model is."""
+        images = batch.images
+        if self._augment is not None and self.trainer is not None and self.trainer.training:
+            generator = torch.Generator(device=images.device).manual_seed(batch.seed)
+            images = self._augment(images, generator)
+        return self.preprocessing.normalise(images), batch.labels
+
+    def _loader(self, split: str, seed: int | None, drop_last: bool) -> BatchLoader:
+        rank, world_size = self._world()
+        return BatchLoader(
+            self._open().images,
+            self.source.labels,
+            self.splits[split],
+            self.batch_size,
+            seed=seed,
+            drop_last=drop_last,
+            rank=rank,
+            world_size=world_size,
+        )
+
+    def _world(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def _open(self) -> Store:
+        if self._store is None:
+            self._store = open_store(
+                self.source, self.preprocessing, self.cache_dir, self.num_workers
+            )
+        return self._store
+
+    def _split(self, readable: np.ndarray) -> Splits:
+        splits = make_splits(
+            self.source.labels[readable],
+            self.source.split[readable],
+            self.classes,
+            val_fraction=self.val_fraction,
+            test_fraction=self.test_fraction,
+            train_fraction=self.train_fraction,
+            split_seed=self.split_seed,
+        )
+        return {split: readable[positions] for split, positions in splits.items()}

@@ -1,0 +1,107 @@
+"""Picture files and arrays to upright 8-bit PIL images: grey ("L") or colour ("RGB")."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from strided.errors import UserError
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+
+_GREY_MODES = {"1", "L", "LA", "La"}
+
+
+class ImageError(UserError):
+    """One picture that cannot be read; the message is the reason, without the file's name."""
+
+
+def decode(file: str | Path | BinaryIO) -> Image.Image:
+    """Decode the first frame, upright, transparency on white; ImageError says why it cannot be.
+
+    16-bit values map 65535 to 255 (never clipped); floating-point pixels must lie in 0..1.
+    """
+    # One bad picture among thousands must not flood the terminal. `catch_warnings` would swap the
+    # filters of the whole process under the other decoding threads; adding a filter is harmless.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    with image_errors(), Image.open(file) as image:
+        return _grey_or_rgb(_upright(image))
+
+
+def as_image(image: Image.Image | np.ndarray | str | Path) -> Image.Image:
+    """What `decode` gives for a file, for an array (H, W[, 1, 3 or 4]) or a PIL image as well."""
+    if isinstance(image, np.ndarray):
+        return _from_array(image)
+    if isinstance(image, Image.Image):
+        with image_errors():
+            return _grey_or_rgb(_upright(image))
+    return decode(image)
+
+
+@contextmanager
+def image_errors() -> Iterator[None]:
+    """Turn whatever reading a picture raises into an ImageError with a short reason."""
+    try:
+        yield
+    except ImageError:
+        raise
+    except UnidentifiedImageError as error:  # its message holds the whole path: leave it out
+        raise ImageError("empty, or not an image of a known format") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"too large to decode safely: {error}") from error
+    except Exception as error:  # damaged bytes make the decoders raise nearly anything
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise ImageError(reason) from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    image.load()
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:
+        return image
+
+
+def _grey_or_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
+        return Image.fromarray(_eight_bit(np.asarray(image)))
+    grey = image.mode in _GREY_MODES
+    if image.has_transparency_data:
+        colours = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", colours.size, "white"), colours)
+    mode = "L" if grey else "RGB"
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _eight_bit(pixels: np.ndarray) -> np.ndarray:
+    """Scale 16-bit (0..65535, also when held in 32 bits) or floating-point (0..1) to 0..255."""
+    most = 1.0 if pixels.dtype.kind == "f" else 65535
+    low, high = pixels.min(), pixels.max()
+    if not (low >= 0 and high <= most):  # written so that NaN fails
+        raise ImageError(f"pixel values from {low:g} to {high:g}, expected 0 to {most:g}")
+    return np.rint(pixels * (255 / most)).astype(np.uint8)
+
+
+def _from_array(pixels: np.ndarray) -> Image.Image:
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    if (
+        not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in {3, 4}))
+        or not pixels.size
+    ):
+        raise ImageError(
+            f"an array of shape {pixels.shape}; expected (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)."
+            " Try np.moveaxis(array, 0, -1) if the channels come first"
+        )
+    if pixels.dtype.newbyteorder("=") == np.uint16:
+        pixels = _eight_bit(pixels)
+    if pixels.dtype != np.uint8:
+        raise ImageError(
+            f"an array of {pixels.dtype}; expected uint8 (0..255) or uint16 (0..65535)."
+            " Try (array * 255).round().astype('uint8') if its values lie in 0..1"
+        )
+    return _grey_or_rgb(Image.fromarray(np.ascontiguousarray(pixels)))

@@ -1,0 +1,90 @@
+"""Whole batches sliced from the store, in an order that any epoch and batch can be resumed at."""
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """images uint8 (B, C, S, S), labels int64 (B,), and the seed of the batch's augmentation."""
+
+    images: Tensor
+    labels: Tensor
+    seed: int
+
+
+class BatchLoader:
+    """Batches of the images at `indices`: shuffled by (seed, epoch), or in order without a seed.
+
+    Every rank of world_size has the same number of batches; the order wraps round to fill them.
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        indices: np.ndarray,
+        batch_size: int,
+        *,
+        seed: int | None = None,
+        drop_last: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.images = np.asarray(images)  # a plain view: slicing a memmap object is slower
+        self.labels = labels
+        self.indices = indices
+        self.batch_size = batch_size
+        self.seed = seed
+        self.drop_last = drop_last
+        self.rank = rank
+        self.world_size = world_size
+        self._epoch = 0
+        self._batch = 0  # batches of this epoch handed out so far
+        self._resumed = False
+
+    def __len__(self) -> int:
+        share = -(-len(self.indices) // self.world_size)
+        return share // self.batch_size if self.drop_last else -(-share // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        # Lightning calls iter() before set_epoch(): nothing may be read until the first next().
+        first = self._batch if self._resumed and self._batch < len(self) else 0
+        self._resumed = False
+        order = self._order()
+        for number in range(first, len(self)):
+            chosen = order[number * self.batch_size : (number + 1) * self.batch_size]
+            entropy = [self.seed or 0, self._epoch, number, self.rank]
+            seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
+            self._batch = number + 1
+            images = torch.from_numpy(np.take(self.images, chosen, axis=0))
+            yield Batch(images, torch.from_numpy(self.labels[chosen]), seed)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch's order; a batch resumed at counts for its own epoch only."""
+        if epoch != self._epoch:
+            self._epoch, self._batch, self._resumed = epoch, 0, False
+
+    @property
+    def batch_sampler(self) -> SimpleNamespace:
+        """Where Lightning looks for something to call set_epoch on, at each epoch's start."""
+        return SimpleNamespace(sampler=self)
+
+    def state_dict(self) -> dict[str, int]:
+        """The place reached; Lightning keeps it in the checkpoint."""
+        return {"epoch": self._epoch, "batch": self._batch}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Begin the next iteration there, if it is of the same epoch."""
+        self._epoch, self._batch, self._resumed = state["epoch"], state["batch"], True
+
+    def _order(self) -> np.ndarray:
+        order = self.indices
+        if self.seed is not None:
+            order = np.random.default_rng([self.seed, self._epoch]).permutation(order)
+        share = -(-len(order) // self.world_size)
+        return np.resize(order, share * self.world_size)[self.rank :: self.world_size]

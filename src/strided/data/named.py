@@ -1,0 +1,66 @@
+"""Sets known by name: official files, else class folders called by that name, else a download."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+from strided.data.datamodule import ImageDataModule
+from strided.data.folder import folder_source
+from strided.data.source import Source
+from strided.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+class NamedDataModule(ImageDataModule):
+    """Under data.root: the official files, `<name>.zip` or `<name>/`; else fetched into it."""
+
+    class_names: ClassVar[tuple[str, ...]]
+    pixels: ClassVar[int | None] = None  # side of the images, where all have one
+    wanted_files: ClassVar[str]  # what to put where, for those without a network
+
+    def official_source(self) -> Source | None:
+        """The official files, where they lie under data.root."""
+        raise NotImplementedError
+
+    def download(self) -> None:
+        """Fetch the official files into data.root; may raise OSError or RuntimeError."""
+        raise NotImplementedError
+
+    def make_source(self) -> Source:
+        """Official files before class folders before a download."""
+        if source := self.official_source():
+            return source
+        for place in (self.root, self.root / f"{self.name}.zip", self.root / self.name):
+            if (place.suffix == ".zip" or place != self.root) and place.exists():
+                return self._class_folders(place)
+        return self._downloaded()
+
+    def _class_folders(self, place: Path) -> Source:
+        source = folder_source(place)
+        if tuple(source.classes) != self.class_names:
+            raise UserError(
+                f"{place} has the classes {', '.join(source.classes[:12])}; expected those of"
+                f" {self.name}: {', '.join(self.class_names)}."
+                f" Try data=image_folder data.root={place}"
+            )
+        return replace(source, native_size=self.pixels)
+
+    def _downloaded(self) -> Source:
+        log.info("%s is not in %s: downloading it", self.name, self.root)
+        try:
+            self.download()
+            source = self.official_source()
+        except (OSError, RuntimeError) as error:
+            raise self._not_found(str(error)) from error
+        if source is None:
+            raise self._not_found("the downloaded files are not complete")
+        return source
+
+    def _not_found(self, reason: str) -> UserError:
+        return UserError(
+            f"{self.name} is not in data.root={self.root} and could not be downloaded ({reason});"
+            f" expected {self.wanted_files}, or {self.name}.zip or {self.name}/ with a folder per"
+            f" class. Try data.root=<the folder that holds them>"
+        )

@@ -1,0 +1,163 @@
+"""From an image to the network's input: one path for training, evaluation, predict and serving."""
+
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any, Literal, Self, get_args
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from strided.errors import UserError
+
+Resize = Literal["crop", "squash", "pad"]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Input geometry (crop, squash or pad to image_size) and normalisation of the 0..1 pixels.
+
+    crop: shorter side to image_size / crop_fraction, then the centre. squash: both sides so, then
+    the centre. pad: shrunk only where it must be, centred on black (LeCun et al. 1998, II.B, put
+    digits of 28 pixels in a field of 32). mean and std are None until they are known.
+    """
+
+    channels: int
+    image_size: int
+    resize: Resize = "crop"
+    crop_fraction: float = 1.0
+    interpolation: Interpolation = "bilinear"
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        check_input_format(self.channels, self.image_size, self.resize, self.crop_fraction)
+        check_one_of("interpolation", self.interpolation, get_args(Interpolation))
+        check_normalisation(self.mean, self.std, self.channels)
+
+    def pixels(self, image: Image.Image) -> np.ndarray:
+        """Bring an "L" or "RGB" image to uint8 (channels, image_size, image_size)."""
+        if self.channels == 1 and image.mode != "L":
+            image = image.convert("L")
+        image = self._pad(image) if self.resize == "pad" else self._centre(self._scale(image))
+        if self.channels == 3 and image.mode != "RGB":
+            image = image.convert("RGB")  # grey: the same values three times
+        pixels = np.asarray(image).reshape(self.image_size, self.image_size, self.channels)
+        return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Map 0..255 pixels (B, C, S, S) of any dtype to float32 of zero mean and unit std."""
+        assert self.mean is not None and self.std is not None, "mean and std are not known yet"
+        mean = _per_channel(self.mean, images.device)
+        std = _per_channel(self.std, images.device)
+        return (images - mean) / std
+
+    def asdict(self) -> dict[str, Any]:
+        """Plain numbers, strings and lists: what a checkpoint may hold."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Self:
+        """Rebuild what `asdict` gave."""
+        values: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()
+        }
+        return cls(**values)
+
+    def _scale(self, image: Image.Image) -> Image.Image:
+        target = round(self.image_size / self.crop_fraction)
+        width, height = image.size
+        if self.resize == "squash":
+            return self._resized(image, target, target)
+        shorter = min(
+            width, height
+        )  # the longer side is cut to a whole number, as torchvision's is
+        return self._resized(image, target * width // shorter, target * height // shorter)
+
+    def _centre(self, image: Image.Image) -> Image.Image:
+        left = round((image.width - self.image_size) / 2)
+        top = round((image.height - self.image_size) / 2)
+        return image.crop((left, top, left + self.image_size, top + self.image_size))
+
+    def _pad(self, image: Image.Image) -> Image.Image:
+        shrink = min(1.0, self.image_size / max(image.size))
+        width, height = (max(1, round(side * shrink)) for side in image.size)
+        field = Image.new(image.mode, (self.image_size, self.image_size))
+        corner = (self.image_size - width) // 2, (self.image_size - height) // 2
+        field.paste(self._resized(image, width, height), corner)
+        return field
+
+    def _resized(self, image: Image.Image, width: int, height: int) -> Image.Image:
+        if image.size == (width, height):
+            return image
+        return image.resize((width, height), Image.Resampling[self.interpolation.upper()])
+
+
+@lru_cache(maxsize=16)
+def _per_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Values of the 0..1 scale as (C, 1, 1) on the 0..255 scale, copied to each device once."""
+    return torch.tensor(values, dtype=torch.float32, device=device).mul(255).view(-1, 1, 1)
+
+
+def check_input_format(
+    channels: int | None,
+    image_size: int | None,
+    resize: str | None,
+    crop_fraction: float | None,
+) -> None:
+    """Raise UserError for a geometry that cannot be; None (not decided yet) passes."""
+    check_one_of("channels", channels, (1, 3))
+    check_one_of("resize", resize, get_args(Resize))
+    if image_size is not None and image_size < 1:
+        raise UserError(
+            f"data.image_size={image_size}; expected the side of the network's input in pixels."
+            " Try data.image_size=224, or data.image_size=null for the usual one"
+        )
+    if crop_fraction is not None and not 0 < crop_fraction <= 1:
+        raise UserError(
+            f"data.crop_fraction={crop_fraction}; expected the part of the side that is kept,"
+            " 0 < crop_fraction <= 1. Try data.crop_fraction=0.875"
+        )
+
+
+def check_normalisation(
+    mean: tuple[float, ...] | None, std: tuple[float, ...] | None, channels: int | None
+) -> None:
+    """Raise UserError unless mean and std are both None or one number (std > 0) a channel."""
+    if (mean is None) != (std is None):
+        given, missing = ("std", "mean") if mean is None else ("mean", "std")
+        raise UserError(
+            f"data.{given} without data.{missing}; expected both, or neither to have them chosen."
+            f" Try adding data.{missing}=[...]"
+        )
+    for key, values in (("mean", mean), ("std", std)):
+        wrong_count = values is not None and channels is not None and len(values) != channels
+        if values is not None and (wrong_count or not values):
+            raise UserError(
+                f"data.{key}={list(values)} has {len(values)} numbers; expected one for each of the"
+                f" {channels or ''} channels. Try data.{key}=null to have it chosen"
+            )
+    if std is not None and min(std) <= 0:
+        raise UserError(
+            f"data.std={list(std)}; expected numbers above 0, on the scale where white is 1."
+            " Try data.std=null data.mean=null to have them chosen"
+        )
+
+
+def check_at_least(key: str, value: int | None, least: int) -> None:
+    """Raise UserError unless data.<key> is `least` or more, or None (not decided yet)."""
+    if value is not None and value < least:
+        raise UserError(
+            f"data.{key}={value}; expected {least} or more. Try data.{key}={max(least, 1)}"
+        )
+
+
+def check_one_of(key: str, value: object, choices: tuple[object, ...]) -> None:
+    """Raise UserError unless data.<key> is one of the choices or None (not decided yet)."""
+    if value is not None and value not in choices:
+        listed = ", ".join(str(choice) for choice in choices)
+        raise UserError(
+            f"data.{key}={value}; expected one of {listed}. Try data.{key}={choices[0]}"
+        )

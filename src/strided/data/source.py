@@ -1,0 +1,54 @@
+"""What a data set is before anything is decoded: names, labels and a way to read one image."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+
+@dataclass(frozen=True)
+class Source:
+    """The images of one data set, listed but not read.
+
+    paths are relative to the official split's folder (`cat/0001.jpg`); arrays have numbers
+    (`00012`). split holds "train", "val", "test" or "" for each image. read(index) raises
+    ImageError. listing changes whenever the files or parameters do; it names no machine.
+    """
+
+    classes: list[str]
+    paths: list[str]
+    labels: np.ndarray
+    split: np.ndarray
+    read: Callable[[int], Image.Image]
+    listing: str
+    ignored: int = 0
+    native_size: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+def array_source(
+    images: np.ndarray,
+    labels: np.ndarray,
+    split: np.ndarray,
+    classes: Sequence[str],
+    listing: str,
+) -> Source:
+    """Serve images that lie in memory: uint8 (N, S, S) or (N, S, S, 3)."""
+    return Source(
+        classes=list(classes),
+        paths=[f"{index:05d}" for index in range(len(images))],
+        labels=labels.astype(np.int64),
+        split=split,
+        read=lambda index: Image.fromarray(images[index]),
+        listing=listing,
+        native_size=images.shape[1],
+    )
+
+
+def digest(*parts: object) -> str:
+    """Hex sha256 of the parts' text; no two lists of parts share one."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()

@@ -1,0 +1,123 @@
+"""Which image is in train, val and test: decided by the labels and split_seed alone."""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from strided.errors import UserError
+
+Splits = dict[str, np.ndarray]
+
+
+def make_splits(
+    labels: np.ndarray,
+    official: np.ndarray,
+    classes: Sequence[str],
+    *,
+    val_fraction: float,
+    test_fraction: float,
+    train_fraction: float,
+    split_seed: int,
+) -> Splits:
+    """Sorted indices of "train", "val" and, where there is one, "test".
+
+    Official val and test splits are taken as they are. Where only test is official, val is carved
+    from train as a fraction of it; where neither is, both are carved as fractions of all images.
+    train_fraction then keeps a part of train: a smaller part lies within a larger one.
+    """
+    check_fractions(val_fraction, test_fraction, train_fraction)
+    splits = {s: np.flatnonzero(official == s) for s in ("val", "test") if np.any(official == s)}
+    to_carve = {} if "val" in splits else {"val": val_fraction}
+    if not splits and test_fraction > 0:
+        to_carve["test"] = test_fraction
+    train = np.flatnonzero((official != "val") & (official != "test"))
+    _check_class_counts(labels[train], classes, ["train", *to_carve])
+    whole = len(train)
+    for position, (split, fraction) in enumerate(to_carve.items()):
+        spare = len(to_carve) - position  # images a class keeps for train and what follows
+        generator = np.random.default_rng([split_seed, position])
+        size = round(whole * fraction)
+        splits[split], train = carve(train, labels, size, spare, generator)
+    order = stratified_order(labels[train], np.random.default_rng([split_seed, 2]))
+    kept = max(round(len(train) * train_fraction), len(np.unique(labels[train])))
+    names = ("train", "val", "test")
+    splits["train"] = train[order[:kept]]
+    return {name: np.sort(splits[name]) for name in names if name in splits}
+
+
+def carve(
+    indices: np.ndarray,
+    labels: np.ndarray,
+    size: int,
+    spare: int,
+    generator: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Take `size` of the indices, in proportion to the classes: (taken, left).
+
+    Every class gives at least one image and keeps at least `spare`; the size yields to that.
+    """
+    order = stratified_order(labels[indices], generator, last=spare)
+    num_classes = len(np.unique(labels[indices]))
+    size = min(max(size, num_classes), len(indices) - spare * num_classes)
+    return indices[order[:size]], indices[order[size:]]
+
+
+def stratified_order(
+    labels: np.ndarray, generator: np.random.Generator, last: int = 0
+) -> np.ndarray:
+    """A random order of which every prefix holds the classes in proportion, within one image.
+
+    One image of each class stands before all others, the `last` ones of each class after them.
+    """
+    quantile = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = generator.permutation(np.flatnonzero(labels == label))
+        quantile[members] = (np.arange(len(members)) + 0.5) / len(members)
+        quantile[members[len(members) - last :]] = 2.0
+        quantile[members[0]] = 0.0
+    return np.argsort(quantile, kind="stable")
+
+
+def split_hash(splits: Splits, ids: Sequence[str]) -> str:
+    """16 hex digits that change when any image changes its split."""
+    content = hashlib.sha256()
+    for split, indices in splits.items():
+        content.update(repr((split, sorted(ids[index] for index in indices))).encode())
+    return content.hexdigest()[:16]
+
+
+def check_fractions(val_fraction: float, test_fraction: float, train_fraction: float) -> None:
+    """Raise UserError for fractions that leave a split empty (test_fraction=0: no test split)."""
+    if not 0 < val_fraction < 1:
+        raise UserError(
+            f"data.val_fraction={val_fraction}; expected 0 < val_fraction < 1: the best checkpoint"
+            " is chosen on val. Try data.val_fraction=0.1"
+        )
+    if not 0 <= test_fraction < 1:
+        raise UserError(
+            f"data.test_fraction={test_fraction}; expected 0 <= test_fraction < 1."
+            " Try data.test_fraction=0.2"
+        )
+    if val_fraction + test_fraction >= 1:
+        raise UserError(
+            f"data.val_fraction={val_fraction} and data.test_fraction={test_fraction} leave no"
+            " training images; expected a sum below 1."
+            " Try data.val_fraction=0.1 data.test_fraction=0.2"
+        )
+    if not 0 < train_fraction <= 1:
+        raise UserError(
+            f"data.train_fraction={train_fraction}; expected 0 < train_fraction <= 1, the part of"
+            " the training split to use. Try data.train_fraction=0.1"
+        )
+
+
+def _check_class_counts(labels: np.ndarray, classes: Sequence[str], needed: list[str]) -> None:
+    counts = np.bincount(labels, minlength=len(classes))
+    scarce = int(counts.argmin())
+    if counts[scarce] < len(needed):
+        raise UserError(
+            f"class {classes[scarce]} has {counts[scarce]} readable images; expected at least"
+            f" {len(needed)}, one each for {', '.join(needed)}. Try adding images to it, or"
+            " removing the class"
+        )

@@ -1,0 +1,139 @@
+"""Evaluate a classifier on a split: metrics with intervals, and a row per image."""
+
+import itertools
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from strided.config import build, check
+from strided.data import ImageDataModule
+from strided.errors import UserError
+from strided.metrics import classification_metrics, confusion_matrix, wilson_interval
+from strided.prediction import Classifier, Row, write_predictions
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a classifier made of a split: `metrics` are prefixed, `confusion` is (K, K)."""
+
+    split: str
+    metrics: dict[str, Any]
+    confusion: list[list[int]]
+    rows: list[Row]
+
+
+def evaluate(
+    classifier: Classifier, data: ImageDataModule, split: str, limit: int | float | None = None
+) -> Evaluation:
+    """Run the classifier over a split of a data module that is set up.
+
+    `<split>/loss` is the training loss in evaluation mode; unreadable images that were skipped
+    have a row with the reason, and no part in the metrics. `limit` is a number of batches, or a
+    fraction of them, as trainer.limit_test_batches.
+    """
+    logits, labels = _logits(classifier, data, split, limit)
+    probabilities = logits.softmax(1)
+    # on the CPU in float32, whatever the training precision was
+    loss = classifier.task.criterion.cpu()(logits, labels).item()
+    metrics = classification_metrics(probabilities, labels, classifier.classes)
+    named: dict[str, Any] = {f"{split}/loss": loss}
+    for name, value in metrics.items():
+        named[f"{split}/{name}"] = value
+        if name == "acc":
+            named[f"{split}/acc_ci95"] = wilson_interval(float(value or 0.0), len(labels))
+    confusion = confusion_matrix(probabilities.argmax(1), labels, len(classifier.classes))
+    rows = [
+        Row(path, classifier.classes[label], probabilities=row)
+        for path, label, row in zip(
+            data.paths(split), labels.tolist(), probabilities.tolist(), strict=False
+        )
+    ]
+    return Evaluation(split, named, confusion.tolist(), rows)
+
+
+def _logits(
+    classifier: Classifier, data: ImageDataModule, split: str, limit: int | float | None
+) -> tuple[Tensor, Tensor]:
+    loader = data.loader(split)
+    batches = len(loader)
+    if limit is not None:
+        batches = limit if isinstance(limit, int) else max(1, int(batches * limit))
+    logits, labels = [], []
+    for batch in itertools.islice(loader, batches):
+        logits.append(classifier.logits(batch.images))
+        labels.append(batch.labels)
+    return torch.cat(logits), torch.cat(labels)
+
+
+def require_split(data: ImageDataModule, split: str) -> None:
+    """Raise UserError unless the data set has this split."""
+    if split not in data.splits:
+        raise UserError(
+            f"split={split}, but {data.name} has only {', '.join(data.splits)}. "
+            "Try split=val, or data=<a data set with a test split>"
+        )
+
+
+def match_classes(classifier: Classifier, data: ImageDataModule) -> None:
+    """Raise UserError unless the data set's classes are the classifier's, in that order."""
+    if data.classes == classifier.classes:
+        return
+    missing = sorted(set(classifier.classes) - set(data.classes))
+    foreign = sorted(set(data.classes) - set(classifier.classes))
+    difference = f"only the checkpoint knows {missing}, only the data {foreign}"
+    if not missing and not foreign:
+        difference = f"the same names in another order: {data.classes} in the data"
+    raise UserError(
+        f"the classes of {data.name} are not those of the checkpoint: {difference}. "
+        "Expected the same classes. Try data=<the data set it was trained on>"
+    )
+
+
+def report_line(metrics: dict[str, Any], split: str, count: int) -> str:
+    """Return the line with the accuracy, its interval and the loss."""
+    low, high = metrics[f"{split}/acc_ci95"]
+    return (
+        f"{split} accuracy {metrics[f'{split}/acc']:.4f} "
+        f"(95 % interval {low:.4f} to {high:.4f}), loss {metrics[f'{split}/loss']:.4f}, "
+        f"{count} images"
+    )
+
+
+def data_of(classifier: Classifier, typed: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the data node to evaluate on: that of the checkpoint, with what was typed on top."""
+    if typed and "_target_" in typed:
+        return typed
+    node = {**classifier.task.hparams["data"], **(typed or {})}
+    check({"data": node})
+    return node
+
+
+def evaluate_checkpoint(config: dict[str, Any], folder: Path, results: dict[str, Any]) -> None:
+    """The eval verb: measure `checkpoint` on a split, write metrics and predictions."""
+    split = config["split"]
+    if split not in ("test", "val"):
+        raise UserError(f"split={split}; expected test or val. Try split=test")
+    classifier = Classifier.load(config["checkpoint"], device=config["accelerator"])
+    data: ImageDataModule = build(data_of(classifier, config.get("data")), "data")
+    match_classes(classifier, data)
+    data.use(classifier.preprocessing)
+    data.setup()
+    require_split(data, split)
+    evaluation = evaluate(classifier, data, split)
+    write_predictions(folder / "predictions.csv", evaluation.rows, classifier.classes)
+    results.update(
+        evaluation.metrics,
+        confusion=evaluation.confusion,
+        classes=classifier.classes,
+        splits={split: len(evaluation.rows)},
+        split_hash=data.split_hash,
+        data_fingerprint=data.fingerprint,
+        skipped=len(data.skipped),
+    )
+    log.info("%s", report_line(evaluation.metrics, split, len(evaluation.rows)))

@@ -1,0 +1,59 @@
+"""--help: the verbs; and for a verb its groups with their options, its keys, commands that work."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from strided.overrides import config_folders, group_options, verb_keys
+
+PURPOSE = {
+    "train": "fit, test the best checkpoint once, write the report",
+    "eval": "measure a checkpoint on a split of its own or of another data set",
+    "predict": "classify files, a folder or a glob with a checkpoint",
+}
+EXAMPLES = {
+    "train": (
+        "python src/train.py",
+        "python src/train.py model=resnet18 data=cifar10 trainer.max_epochs=30 optimizer=sgd",
+        "python src/train.py -m model=mlp,lenet5 seed=0,1,2",
+    ),
+    "eval": (
+        "python src/eval.py checkpoint=logs/train/lenet5-digits/<date_time>",
+        "python src/eval.py checkpoint=best.ckpt split=val",
+        "python src/eval.py checkpoint=best.ckpt data=image_folder data.root=photos.zip",
+    ),
+    "predict": (
+        "python src/predict.py checkpoint=logs/train/lenet5-digits/<date_time> input=digit.png",
+        "python src/predict.py checkpoint=best.ckpt input=photos/",
+        "python src/predict.py checkpoint=best.ckpt input='photos/*.jpg'",
+    ),
+}
+
+
+def overview(verbs: Iterable[str]) -> str:
+    """Return the help of `strided` itself."""
+    lines = [f"  {verb:<8} {PURPOSE[verb]}" for verb in verbs]
+    return "\n".join(
+        ["strided <verb> key=value ...", "", *lines, "", "strided <verb> --help shows its keys"]
+    )
+
+
+def verb_help(verb: str, config_dir: Path | None) -> str:
+    """Return the help of a verb."""
+    options = group_options(config_folders(config_dir))
+    groups, keys = verb_keys(verb)
+    width = max(len(group) for group in [*groups, "keys"])
+    return "\n".join(
+        [
+            f"{verb}: {PURPOSE[verb]}",
+            "",
+            "groups (group=option; any argument of what stands behind: group.argument=value)",
+            *(f"  {group:<{width}}  {', '.join(options.get(group, []))}" for group in groups),
+            "",
+            f"keys: {', '.join(keys)}",
+            "flags: -m (every combination of a=1,2 b=x,y), --cfg job (show the config), "
+            "--config-dir <your own YAML>",
+            "",
+            "for example",
+            *(f"  {example}" for example in EXAMPLES[verb]),
+        ]
+    )

@@ -1,0 +1,68 @@
+"""Ctrl-C and SIGTERM: finish the batch, save, and leave with the right exit code."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Interrupted(BaseException):
+    """The user or the cluster asked to stop. BaseException, as KeyboardInterrupt is."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        self.exit_code = 128 + signum  # 130 for Ctrl-C, 143 for SIGTERM
+
+
+class Interruption:
+    """Turns SIGINT and SIGTERM into Interrupted: at once, or during fit where it can be saved.
+
+    While `deferred` is true the first signal is only noted, for the checkpoint callback to act on
+    after the batch; a second one stops at once.
+    """
+
+    def __init__(self) -> None:
+        self.deferred = False
+        self.requested: int | None = None
+
+    @contextmanager
+    def listening(self) -> Iterator["Interruption"]:
+        """Handle the signals within this block; elsewhere than the main thread, do nothing."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.take_over()
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def take_over(self) -> None:
+        """Become the handler: again once Lightning's Trainer has registered its own."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._handle)
+            signal.signal(signal.SIGTERM, self._handle)
+
+    def _handle(self, signum: int, _: FrameType | None) -> None:
+        if self.deferred and self.requested is None:
+            self.requested = signum
+            return
+        raise Interrupted(signum)
+
+    @contextmanager
+    def deferring(self) -> Iterator[None]:
+        """Within this block the first signal waits for the checkpoint callback."""
+        self.deferred = True
+        try:
+            yield
+            self.raise_if_requested()  # it came after the last epoch was saved
+        finally:
+            self.deferred = False
+
+    def raise_if_requested(self) -> None:
+        """Stop now if a signal came while it was deferred."""
+        if self.requested is not None:
+            raise Interrupted(self.requested)

@@ -1,0 +1,89 @@
+"""Metrics of a finished evaluation, from stored probabilities; see docs/architecture.md, names."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def wilson_interval(fraction: float, count: int, z: float = 1.959964) -> list[float]:
+    """Return Wilson's score interval (1927) of a fraction seen `count` times; 95 % by default."""
+    centre = fraction + z**2 / (2 * count)
+    half = z * math.sqrt(fraction * (1 - fraction) / count + z**2 / (4 * count**2))
+    scale = 1 + z**2 / count
+    return [max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)]
+
+
+def classification_metrics(
+    probabilities: Tensor, labels: Tensor, classes: list[str]
+) -> dict[str, float | None]:
+    """Return metrics of probabilities (N, K) against labels (N,), as fractions of 1.
+
+    Averages are over classes (macro). A class with no image has no recall, F1 or AUROC: null,
+    and it is left out of the averages rather than counted as 0.
+    """
+    num_classes = probabilities.shape[1]
+    predicted = probabilities.argmax(1)
+    confusion = confusion_matrix(predicted, labels, num_classes)
+    per_class = _per_class(confusion, probabilities, labels)
+    metrics: dict[str, float | None] = {"acc": (predicted == labels).double().mean().item()}
+    if num_classes > 5:
+        top5 = probabilities.topk(5, dim=1).indices
+        metrics["acc_top5"] = (top5 == labels[:, None]).any(1).double().mean().item()
+    for name, values in per_class.items():
+        known = [value for value in values if value is not None]
+        metrics[name] = sum(known) / len(known) if known else None
+    of_label = probabilities.double().gather(1, labels[:, None]).clamp_min(1e-12)
+    metrics["nll"] = -of_label.log().mean().item()
+    metrics["ece"] = expected_calibration_error(probabilities, labels)
+    one_hot = torch.nn.functional.one_hot(labels, num_classes)
+    # half the squared distance, as for two classes: between 0 and 1
+    metrics["brier"] = (probabilities.double() - one_hot).square().sum(1).mean().item() / 2
+    for name, values in per_class.items():
+        metrics.update({f"{name}/{label}": v for label, v in zip(classes, values, strict=True)})
+    return metrics
+
+
+def confusion_matrix(predicted: Tensor, labels: Tensor, num_classes: int) -> Tensor:
+    """Return counts (K, K): rows are the true class, columns the predicted one."""
+    flat = torch.bincount(labels * num_classes + predicted, minlength=num_classes**2)
+    return flat.reshape(num_classes, num_classes)
+
+
+def _per_class(
+    confusion: Tensor, probabilities: Tensor, labels: Tensor
+) -> dict[str, list[float | None]]:
+    hits = confusion.diag().tolist()
+    support = confusion.sum(1).tolist()
+    predicted = confusion.sum(0).tolist()
+    total = int(confusion.sum())
+    each = list(zip(hits, support, predicted, strict=True))
+    return {
+        "precision": [h / p if p else (0.0 if s else None) for h, s, p in each],
+        "recall": [h / s if s else None for h, s, _ in each],
+        "f1": [2 * h / (s + p) if s else None for h, s, p in each],
+        "specificity": [1 - (p - h) / (total - s) if total > s else None for h, s, p in each],
+        "auroc": [
+            _auroc(probabilities[:, k], labels == k) if 0 < s < total else None
+            for k, s in enumerate(support)
+        ],
+    }
+
+
+def _auroc(scores: Tensor, positive: Tensor) -> float:
+    """One class against the rest. torchmetrics' own average would count absent classes as 0."""
+    from torchmetrics.functional.classification import binary_auroc
+
+    return float(binary_auroc(scores, positive.long()))
+
+
+def expected_calibration_error(probabilities: Tensor, labels: Tensor, bins: int = 15) -> float:
+    """Return the ECE (Guo et al. 2017): bins of equal width, the last one closed.
+
+    torchmetrics puts a confidence of exactly 1 into a bin of its own, which is wrong.
+    """
+    confidence, predicted = probabilities.double().max(1)
+    index = (confidence * bins).long().clamp(max=bins - 1)
+    correct = (predicted == labels).double()
+    gap = torch.zeros(bins, dtype=torch.float64).index_add_(0, index, confidence - correct)
+    return float(gap.abs().sum() / len(labels))

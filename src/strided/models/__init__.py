@@ -1,0 +1,22 @@
+"""Networks: images (B, C, H, W) in, logits (B, K) out. The YAML's `_target_` is the registry."""
+
+from strided.models.building import build_model
+from strided.models.lenet import LeNet5
+from strided.models.mlp import MLP
+from strided.models.pairing import Plan, plan
+from strided.models.timm_models import timm_model
+from strided.models.torchvision_models import torchvision_model
+from strided.models.weights import WeightsReport, initialise, load_weights
+
+__all__ = [
+    "MLP",
+    "LeNet5",
+    "Plan",
+    "WeightsReport",
+    "build_model",
+    "initialise",
+    "load_weights",
+    "plan",
+    "timm_model",
+    "torchvision_model",
+]

@@ -1,0 +1,33 @@
+"""Multilayer perceptron: the fully connected network that convolutional ones are compared with."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+
+class MLP(nn.Module):
+    """Flattened pixels through fully connected ReLU layers.
+
+    `hidden` lists the widths of the hidden layers; `dropout` acts after each of them.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        image_size: int,
+        hidden: Sequence[int] = (512, 256),
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        widths = [in_channels * image_size**2, *hidden]
+        layers: list[nn.Module] = [nn.Flatten()]
+        for num_inputs, num_outputs in pairwise(widths):
+            layers += [nn.Linear(num_inputs, num_outputs), nn.ReLU(), nn.Dropout(dropout)]
+        self.hidden = nn.Sequential(*layers)
+        self.output = nn.Linear(widths[-1], num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W) -> (B, K)
+        logits: Tensor = self.output(self.hidden(images))
+        return logits

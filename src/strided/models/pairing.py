@@ -1,0 +1,146 @@
+"""Decide the network's input for one (model, data set) pair, before anything is decoded."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from strided.config import locate
+from strided.data.preprocessing import Preprocessing
+from strided.errors import UserError
+from strided.models.stems import require_small_stem, small_stem
+from strided.models.trial import Trial, label
+from strided.models.weights import pretrained_preprocessing
+
+SIZES = (32, 64, 96, 128, 160, 192, 224, 256, 299, 384, 512)  # pixels
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The model config with its stem decided, the preprocessing, and lines for the user."""
+
+    model: dict[str, Any]
+    preprocessing: Preprocessing
+    notes: list[str]
+
+
+def plan(
+    model_config: Mapping[str, Any],
+    *,
+    num_classes: int,
+    channels: int,
+    native_size: int | None,
+    requested: Mapping[str, Any],
+) -> Plan:
+    """Decide size, stem and preprocessing of the images for this network.
+
+    `requested` holds the user's data.image_size, resize, crop_fraction, interpolation, mean and
+    std (None or absent: decide here) and the data set's `default_image_size`, `published_mean`
+    and `published_std`. Without any of these mean and std stay None: to be measured. Raises
+    UserError naming a size that works if the one asked for does not.
+    """
+    wanted = {key: value for key, value in requested.items() if value is not None}
+    belongs = pretrained_preprocessing(model_config) if _uses_pretrained(model_config) else {}
+    trial = Trial(model_config, num_classes, channels)
+    size, reason = _choose_size(trial, native_size, wanted, belongs)
+    net = trial.run(size)
+    model = trial.resolved(size)
+    mean, std, origin = _normalisation(channels, wanted, belongs)
+    keys = ("resize", "crop_fraction", "interpolation")
+    decided = {key: (belongs | wanted)[key] for key in keys if key in belongs | wanted}
+    preprocessing = Preprocessing(channels, size, mean=mean, std=std, **decided)
+    notes = [f"input {channels}x{size}x{size} ({reason})", *_model_notes(model, net)]
+    return Plan(model, preprocessing, [*notes, f"mean and std: {origin}"])
+
+
+def _uses_pretrained(config: Mapping[str, Any]) -> bool:
+    return bool(config.get("pretrained") and not config.get("weights"))
+
+
+def _choose_size(
+    trial: Trial, native_size: int | None, wanted: dict[str, Any], belongs: dict[str, Any]
+) -> tuple[int, str]:
+    """The first that applies: asked for, the weights', the network's own, the data set's."""
+    if "image_size" in wanted:
+        if not trial.fits(wanted["image_size"]):
+            _refuse(trial, wanted["image_size"])
+        return wanted["image_size"], "data.image_size"
+    if belongs:
+        return belongs["image_size"], "the size of the pretrained weights"
+    own_size = getattr(locate(trial.config["_target_"]), "image_size", None)
+    if own_size is not None:
+        return own_size, "the only size the network takes"
+    usual = wanted.get("default_image_size", native_size or 224)
+    if trial.fits(usual):
+        images = f"images are {native_size}x{native_size}" if native_size else "images vary"
+        return usual, f"the data set's size; {images}" if native_size != usual else images
+    size = next((s for s in SIZES if s >= (native_size or usual) and trial.fits(s)), None)
+    if size is None:
+        trial.run(usual)  # raises, with the network's own reason
+    assert size is not None
+    return size, f"the smallest size {label(trial.config)} takes; {usual}x{usual} is too small"
+
+
+def _refuse(trial: Trial, size: int) -> None:
+    """Raise what is wrong at this size: the size itself if another one works."""
+    try:
+        trial.run(size)
+    except UserError as error:
+        own_size = getattr(locate(trial.config["_target_"]), "image_size", None)
+        ladder = [own_size] if own_size else sorted(SIZES, key=lambda s: (s < size, s))
+        works = next((s for s in ladder if trial.fits(s)), None)
+        if works is None:
+            raise
+        reason = str(error.__cause__ or error).strip().splitlines()[0]
+        raise UserError(
+            f"{label(trial.config)} cannot take {size}x{size} images{_stem_phrase(trial, size)}: "
+            f"{reason}. The {'smallest' if works > size else 'next'} size that works is {works}. "
+            f"Try data.image_size={works}{_small_stem_hint(trial, size)}"
+        ) from error
+
+
+def _stem_phrase(trial: Trial, size: int) -> str:
+    stem = trial.resolved(size).get("stem")
+    return f" with stem {stem}" if stem else ""
+
+
+def _small_stem_hint(trial: Trial, size: int) -> str:
+    if trial.resolved(size).get("stem") != "imagenet" or small_stem(trial.config["name"]) is None:
+        return ""
+    small = replace(trial, config={**trial.config, "stem": "small"})
+    return " (or model.stem=small)" if small.fits(size) else ""
+
+
+def _normalisation(
+    channels: int, wanted: dict[str, Any], belongs: dict[str, Any]
+) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None, str]:
+    """Mean and std (fractions of white) and where they come from."""
+    if "mean" in wanted or "std" in wanted:
+        mean, std = wanted.get("mean"), wanted.get("std")
+        return mean and tuple(mean), std and tuple(std), "data.mean and data.std"
+    if belongs:
+        mean, std = belongs["mean"], belongs["std"]
+        if len(mean) == channels:
+            return mean, std, "those of the pretrained weights"
+        mean, std = ((sum(values) / len(values),) * channels for values in (mean, std))
+        return mean, std, "those of the pretrained weights, averaged over their channels"
+    if "published_mean" in wanted:
+        mean, std = tuple(wanted["published_mean"]), tuple(wanted["published_std"])
+        return mean, std, "published with the data set"
+    return None, None, "measured on the training images"
+
+
+def _model_notes(model: dict[str, Any], net: nn.Module) -> list[str]:
+    notes = []
+    if model.get("stem") == "small":
+        notes.append(f"stem small: {require_small_stem(model['name']).description}")
+    elif model.get("stem") == "imagenet":
+        notes.append("stem imagenet: as published")
+    if hasattr(net, "auxiliary_weight"):
+        heads = len(net.auxiliary_logits)  # type: ignore[arg-type]
+        weight = f"the losses of {heads} heads count {net.auxiliary_weight} in training"
+        notes.append(f"auxiliary heads: {weight if heads else 'none, the images are too small'}")
+    if model.get("weights"):
+        notes.append("model.weights: data.mean, data.std should be those the file was made with")
+    return notes

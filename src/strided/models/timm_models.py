@@ -1,0 +1,95 @@
+"""Any network of timm (PyTorch Image Models): right head and channels, logits out."""
+
+import difflib
+from typing import Any
+
+from torch import Tensor, nn
+
+from strided.errors import UserError
+
+_RESIZE = {"center": "crop", "squash": "squash", "border": "pad"}
+
+
+def timm_model(
+    name: str, num_classes: int, in_channels: int = 3, image_size: int = 224
+) -> nn.Module:
+    """Build timm's network `name`, untrained. Raises UserError if timm has no such network."""
+    import timm
+
+    check_name(name)
+    net: nn.Module = timm.create_model(
+        name, num_classes=num_classes, in_chans=in_channels, **_size_arguments(name, image_size)
+    )
+    return net
+
+
+def check_name(name: str) -> None:
+    """Raise UserError with the closest names if timm has no network `name`."""
+    import timm
+
+    if not timm.is_model(name):
+        names = timm.list_models()
+        close = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or ["resnet18"]
+        raise UserError(
+            f"timm has no network {name!r}. Expected one of its {len(names)}, the closest: "
+            f"{', '.join(close)}. Try model.name={close[0]}"
+        )
+
+
+def pretrained_preprocessing(name: str) -> dict[str, Any]:
+    """Size (pixels), resize, crop fraction, interpolation, mean and std the weights expect."""
+    from timm.data import resolve_data_config
+
+    data = resolve_data_config(pretrained_cfg=_pretrained_config(name).to_dict())
+    return {
+        "image_size": data["input_size"][-1],
+        "resize": _RESIZE[data["crop_mode"]],
+        "crop_fraction": data["crop_pct"],
+        "interpolation": data["interpolation"],
+        "mean": tuple(data["mean"]),
+        "std": tuple(data["std"]),
+    }
+
+
+def pretrained_state(name: str, image_size: int | None) -> dict[str, Tensor]:
+    """timm's default weights of `name` from the hub's cache, else downloaded there.
+
+    They are read back from a network that timm itself filled: it renames the keys of many files
+    and resamples position embeddings to `image_size` (pixels; None: as they are).
+    """
+    import timm
+
+    config = _pretrained_config(name)
+    try:
+        net = timm.create_model(name, pretrained=True, **_size_arguments(name, image_size))
+    except Exception as error:  # hub, network, disk and unpickling each have their own kind
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise UserError(
+            f"the pretrained weights of timm's {name} could not be had: {reason}. Expected them "
+            f"in the Hugging Face cache (HF_HOME) under {config.hf_hub_id or config.url}, or a "
+            "connection. Try model.weights=<file>, or model.pretrained=false"
+        ) from error
+    state: dict[str, Tensor] = net.state_dict()
+    return state
+
+
+def _pretrained_config(name: str) -> Any:
+    import timm
+
+    check_name(name)
+    config = timm.get_pretrained_cfg(name)
+    if config is None or not config.has_weights:
+        raise UserError(
+            f"timm has no pretrained weights for {name}. Expected a network that has. "
+            f"Try model.pretrained=false, or model.weights=<file>"
+        )
+    return config
+
+
+def _size_arguments(name: str, image_size: int | None) -> dict[str, Any]:
+    """Networks of a fixed size, mostly transformers, are told it when they are built."""
+    import timm
+
+    config = timm.get_pretrained_cfg(name)
+    fixed = config is not None and config.fixed_input_size
+    return {"img_size": image_size} if fixed and image_size is not None else {}

@@ -1,0 +1,93 @@
+"""Does a network take images of a size? Found out by one pass that computes shapes only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from strided.config import locate
+from strided.errors import UserError
+from strided.models.building import build_model
+from strided.models.torchvision_models import choose_stem, torchvision_model
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A model config with the two numbers the data set fixes; the image size is what varies."""
+
+    config: Mapping[str, Any]
+    num_classes: int
+    channels: int
+
+    def resolved(self, image_size: int) -> dict[str, Any]:
+        """The config with the stem that `auto` means at this size."""
+        config = dict(self.config)
+        if locate(config["_target_"]) is torchvision_model:
+            has_weights = bool(config.get("pretrained") or config.get("weights"))
+            stem = config.get("stem", "auto")
+            config["stem"] = choose_stem(config["name"], stem, image_size, has_weights)
+        return config
+
+    def run(self, image_size: int) -> nn.Module:
+        """The network after a training-mode pass of two images; UserError if it has none.
+
+        On the meta device: nothing is allocated or computed, and the random state stays.
+        """
+        try:
+            return self._run(image_size, "meta")
+        except UserError as error:
+            # A network that looks at values (`.item()`, `.numpy()`) needs real ones.
+            if "meta" not in str(error):
+                raise
+        with torch.random.fork_rng(devices=[]):
+            return self._run(image_size, "cpu")
+
+    def fits(self, image_size: int) -> bool:
+        """Whether the network takes images of this size."""
+        try:
+            self.run(image_size)
+        except UserError:
+            return False
+        return True
+
+    def _run(self, image_size: int, device: str) -> nn.Module:
+        config = self.resolved(image_size)
+        shape = (self.channels, image_size, image_size)
+        with torch.device(device), torch.no_grad():
+            net = build_model(
+                config,
+                num_classes=self.num_classes,
+                in_channels=self.channels,
+                image_size=image_size,
+            ).train()
+            try:
+                output = net(torch.zeros(2, *shape))
+            except Exception as error:  # any layer, a user's own too, may refuse the shape
+                raise UserError(_refusal(config, shape, error)) from error
+        self._check_logits(output)
+        return net
+
+    def _check_logits(self, output: object) -> None:
+        expected = (2, self.num_classes)
+        if not isinstance(output, Tensor) or tuple(output.shape) != expected:
+            got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            raise UserError(
+                f"model {label(self.config)} gave {got} for 2 images. Expected a Tensor of logits "
+                f"of shape {expected}, in training mode too. Try num_classes outputs in its last "
+                "layer"
+            )
+
+
+def label(config: Mapping[str, Any]) -> str:
+    """What to call a model in a message: `alexnet`, `LeNet5`."""
+    return str(config.get("name") or config["_target_"].rsplit(".", 1)[-1])
+
+
+def _refusal(config: Mapping[str, Any], shape: tuple[int, ...], error: Exception) -> str:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return (
+        f"{label(config)} cannot take {'x'.join(map(str, shape))} images: {reason}. Expected a "
+        "size that its layers can shrink. Try another data.image_size"
+    )

@@ -1,0 +1,69 @@
+"""Read a file of weights without trusting it."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from strided.errors import UserError
+
+State = dict[str, Tensor]
+
+
+def read_state(path: Path) -> State:
+    """Tensors of a .pth, .pt, .ckpt or .safetensors file, never running code it holds."""
+    if not path.is_file():
+        raise UserError(
+            f"model.weights={path} does not exist. Expected a .pth, .pt, .ckpt or .safetensors "
+            "file. Try the full path, or model.pretrained=true"
+        )
+    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    for key in ("state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    tensors = (
+        {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+        if isinstance(content, Mapping)
+        else {}
+    )
+    if not tensors:
+        raise UserError(
+            f"model.weights={path} holds no weights but a {type(content).__name__}. Expected "
+            "named tensors, bare or under 'state_dict' or 'model'. Try saving it again with "
+            "torch.save(net.state_dict(), path)"
+        )
+    return tensors
+
+
+def _read_pickle(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"model.weights={path} is damaged, or holds Python objects, which could run code and "
+            "are never loaded. Expected plain tensors. Try saving it again with "
+            "torch.save(net.state_dict(), path)"
+        ) from error
+    except Exception as error:  # torch's reader raises RuntimeError, EOFError, KeyError, ...
+        raise UserError(_damaged(path, error)) from error
+
+
+def _read_safetensors(path: Path) -> Any:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise UserError(_damaged(path, error)) from error
+
+
+def _damaged(path: Path, error: Exception) -> str:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return (
+        f"model.weights={path} cannot be read: {reason}. Expected a whole .pth, .pt, .ckpt or "
+        ".safetensors file. Try copying or downloading it again"
+    )

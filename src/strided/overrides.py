@@ -1,0 +1,210 @@
+"""What was typed, turned into overrides that Hydra understands, and checked before Hydra runs.
+
+Hydra refuses `trainer.limit_train_batches=3` when no YAML names that key, accepts a misspelt key
+behind `+`, and trips over paths with spaces or commas. Here every `key=value` may be typed plainly:
+keys and values are checked against the signatures of the targets (config.check).
+"""
+
+import itertools
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from strided.config import CONF_DIR, check, did_you_mean, plain
+from strided.errors import UserError
+
+# Paths and free text are quoted, since Hydra's grammar gives , = ( ) and spaces a meaning.
+FREE_TEXT = (
+    "data.root",
+    "data.cache_dir",
+    "model.weights",
+    "input",
+    "checkpoint",
+    "resume",
+    "log_dir",
+    "name",
+)
+
+
+def config_folders(extra: Path | None = None) -> list[Path]:
+    """Return the folders that hold YAML: strided's, then the user's own (--config-dir)."""
+    if extra is not None and not extra.is_dir():
+        raise UserError(f"--config-dir {extra} is not a folder; expected one with group folders")
+    return [CONF_DIR] + ([extra.resolve()] if extra else [])
+
+
+def group_options(folders: Iterable[Path]) -> dict[str, list[str]]:
+    """Return the options of each group: {"model": ["alexnet", ...], ...}."""
+    options: dict[str, set[str]] = {}
+    for folder in folders:
+        for file in folder.glob("*/*.yaml"):
+            options.setdefault(file.parent.name, set()).add(file.stem)
+    return {group: sorted(names) for group, names in sorted(options.items())}
+
+
+def verb_keys(verb: str) -> tuple[list[str], list[str]]:
+    """Return the groups and the plain keys that `conf/<verb>.yaml` declares."""
+    declared = yaml.safe_load((CONF_DIR / f"{verb}.yaml").read_text())
+    groups = [
+        str(next(iter(entry))).removeprefix("optional ")
+        for entry in declared.get("defaults", [])
+        if isinstance(entry, dict) and "hydra/" not in next(iter(entry))
+    ]
+    return groups, [key for key in declared if key not in ("defaults", "hydra")]
+
+
+def normalise(
+    verb: str, typed: Sequence[str], extra: Path | None = None, *, multirun: bool = False
+) -> list[str]:
+    """Turn typed `key=value` words into overrides in Hydra's grammar.
+
+    Raises UserError for unknown groups, options and plain keys, naming the closest valid one.
+    """
+    options = group_options(config_folders(extra))
+    groups, keys = verb_keys(verb)
+    return [_normalise_one(word, groups, keys, options, multirun) for word in typed]
+
+
+def _normalise_one(
+    word: str,
+    groups: list[str],
+    keys: list[str],
+    options: dict[str, list[str]],
+    multirun: bool,
+) -> str:
+    key, separator, value = word.partition("=")
+    if key.lstrip("+~").startswith(("hydra.", "hydra/")):
+        if not multirun:
+            raise UserError(f"{word}: Hydra's own keys are for sweeps. Try log_dir=, name= or -m")
+        return word
+    if word.startswith("~"):
+        return word
+    if not separator:
+        raise UserError(f"{word!r} is not an override; expected key=value. Try --help")
+    bare = key.lstrip("+")
+    if bare in groups:
+        _check_options(bare, value, options.get(bare, []), multirun)
+        return word
+    if bare.split(".")[0] not in (*groups, *keys):
+        raise UserError(
+            f"{bare}={value}: there is no key {bare.split('.')[0]}. "
+            f"{did_you_mean(bare.split('.')[0], [*groups, *keys])}"
+        )
+    if bare in FREE_TEXT and not (multirun and "," in value):
+        word = f"{key}={quoted(value)}"
+    _check_grammar(word)
+    # Hydra refuses keys that no YAML lists; config.check refuses those that no target takes
+    return word if key.startswith("+") or "." not in bare else f"++{word}"
+
+
+def _check_options(group: str, value: str, options: list[str], multirun: bool) -> None:
+    if multirun and "(" in value:  # choice(...), glob(...): Hydra expands them
+        return
+    for option in value.strip("[]").split(","):
+        option = option.strip()
+        if option and option != "null" and option.removesuffix(".yaml") not in options:
+            raise UserError(
+                f"{group}={option}: there is no such option. {did_you_mean(option, options)}"
+                f"\nThe options of {group}: {', '.join(options)}"
+            )
+
+
+def quoted(value: str) -> str:
+    """Quote a path or free text for Hydra's grammar."""
+    if value in ("", "null", "???") or re.fullmatch(r"(['\"]).*\1", value):
+        return value
+    # within single quotes only the quote itself is special, with the backslashes before it
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)
+    escaped = re.sub(r"(\\+)$", r"\1\1", escaped)
+    return f"'{escaped}'"
+
+
+def _check_grammar(word: str) -> None:
+    try:
+        OverridesParser.create().parse_override(word)
+    except HydraException as error:
+        key, _, value = word.partition("=")
+        raise UserError(
+            f"{key}={value} cannot be read: {str(error).splitlines()[0]}. Lists are typed "
+            f"{key}=[a,b]; quote text that holds , = ( ) or spaces: \"{key}='{value}'\""
+        ) from error
+
+
+def compose_hydra(
+    verb: str, overrides: Sequence[str], extra: Path | None = None
+) -> tuple[DictConfig, dict[str, str]]:
+    """Compose with Hydra; overrides are in its grammar.
+
+    Returns the config and the chosen option of each group. Raises UserError for what Hydra refuses.
+    """
+    search = [f"hydra.searchpath=[file://{extra.resolve()}]"] if extra else []
+    try:
+        with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            config = hydra.compose(verb, [*overrides, *search], return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise UserError(" ".join(lines[:6]) + " Try --help for groups and keys") from error
+    choices = {str(group): str(choice) for group, choice in config.hydra.runtime.choices.items()}
+    with open_dict(config):
+        del config["hydra"]
+    _check_top_level(verb, config, choices)
+    return config, choices
+
+
+def _check_top_level(verb: str, config: DictConfig, choices: dict[str, str]) -> None:
+    """An experiment's YAML may misspell a key, or miss the line that puts it at the top level."""
+    for overlay in ("experiment", "debug"):
+        if overlay in config:
+            raise UserError(
+                f"{overlay}={choices[overlay]}: its YAML changes nothing; expected "
+                "'# @package _global_' as its first line"
+            )
+    groups, keys = verb_keys(verb)
+    for key in config:
+        if key not in (*groups, *keys):
+            raise UserError(
+                f"the composed config has a key {key} that {verb} does not know. "
+                f"{did_you_mean(str(key), [*groups, *keys])}"
+            )
+
+
+def compose(
+    config_name: str = "train",
+    overrides: Sequence[str] = (),
+    extra: Path | None = None,
+) -> dict[str, Any]:
+    """Compose a config as the command line would: `compose("train", ["model=mlp"])`.
+
+    Returns plain, resolved, checked values: dict, list, str and numbers only; `extra` is a folder
+    with the user's own YAML. Raises UserError for anything the command line would refuse.
+    """
+    composed, _ = compose_hydra(config_name, normalise(config_name, overrides, extra), extra)
+    config = plain(composed)
+    check(config)
+    return config
+
+
+def sweep_corners(overrides: Sequence[str]) -> list[list[str]]:
+    """Return one list of overrides for each combination of swept group options.
+
+    Swept values (keys with a dot, plain keys) are taken at their first value: which keys are valid
+    depends on the chosen groups only, and a bad value must fail its own job, not the sweep.
+    """
+    axes = []
+    for word in overrides:
+        override = OverridesParser.create().parse_override(word)
+        if not override.is_sweep_override():
+            axes.append([word])
+            continue
+        key = word.partition("=")[0]
+        values = [key + "=" + value for value in override.sweep_string_iterator()]
+        axes.append(values[:1] if "." in key else values)
+    return [list(corner) for corner in itertools.product(*axes)]

@@ -1,0 +1,240 @@
+"""Classifier: a trained network with its preprocessing and class names; eval and predict use it."""
+
+import csv
+import glob
+import io
+import logging
+import pickle
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from strided.config import check, trusting
+from strided.data.decoding import IMAGE_SUFFIXES, ImageError, as_image
+from strided.errors import UserError
+from strided.run import write_text
+from strided.task import ClassificationTask
+
+log = logging.getLogger(__name__)
+
+ImageLike = Image.Image | np.ndarray | str | Path
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The most probable class, and the probability of each class by name (they sum to 1)."""
+
+    label: str
+    probabilities: dict[str, float]
+
+
+class Classifier:
+    """Calls a trained network on images: PIL, uint8 arrays (H, W[, C]) or paths."""
+
+    def __init__(self, task: ClassificationTask, device: str = "auto") -> None:
+        self.device = choose_device(device)
+        self.task = task.to(self.device).eval()
+        self.classes = task.classes
+        self.preprocessing = task.preprocessing
+
+    @classmethod
+    def load(
+        cls, run_or_checkpoint: str | Path, *, device: str = "auto", trust: Sequence[str] = ()
+    ) -> Self:
+        """Load a run folder's best.ckpt, or a .ckpt file. Raises UserError."""
+        with trusting(trust):
+            return cls(load_task(find_checkpoint(run_or_checkpoint)), device)
+
+    def __call__(
+        self, images: ImageLike | Iterable[ImageLike], batch_size: int = 64
+    ) -> Prediction | list[Prediction]:
+        """Classify one image, giving a Prediction, or several, giving a list of them.
+
+        Raises ImageError, a UserError, for what cannot be read.
+        """
+        if isinstance(images, Image.Image | np.ndarray | str | Path):
+            return self._predictions([images])[0]
+        several = list(images)
+        starts = range(0, len(several), batch_size)
+        return [p for at in starts for p in self._predictions(several[at : at + batch_size])]
+
+    def _predictions(self, images: Sequence[ImageLike]) -> list[Prediction]:
+        pixels = np.stack([self.preprocessing.pixels(as_image(image)) for image in images])
+        rows = self.logits(torch.from_numpy(pixels)).softmax(1).tolist()
+        named = [dict(zip(self.classes, row, strict=True)) for row in rows]
+        return [Prediction(max(row, key=row.__getitem__), row) for row in named]
+
+    @torch.inference_mode()
+    def logits(self, pixels: Tensor) -> Tensor:
+        """Return logits (B, K) on the CPU for preprocessed uint8 pixels (B, C, S, S)."""
+        images = self.preprocessing.normalise(pixels.to(self.device))
+        return self.task(images).float().cpu()
+
+
+def choose_device(device: str) -> torch.device:
+    """Return the device of `auto`, `cpu`, `gpu` or a torch name. Raises UserError."""
+    gpu = (
+        "cuda"
+        if torch.cuda.is_available()
+        else "mps"
+        if torch.backends.mps.is_available()
+        else None
+    )
+    if device == "auto":
+        return torch.device(gpu or "cpu")
+    if device == "gpu" and gpu is None:
+        raise UserError("accelerator=gpu, but torch sees no GPU here. Try accelerator=cpu")
+    try:
+        return torch.device(gpu if device == "gpu" else device)  # type: ignore[arg-type]
+    except RuntimeError as error:
+        raise UserError(f"accelerator={device}; expected auto, cpu or gpu") from error
+
+
+def find_checkpoint(run_or_checkpoint: str | Path) -> Path:
+    """Return the .ckpt file itself, or best.ckpt of a run folder. Raises UserError."""
+    path = Path(run_or_checkpoint).expanduser()
+    if path.is_dir():
+        best = path / "checkpoints" / "best.ckpt"
+        if not best.is_file():
+            raise UserError(
+                f"{path} has no checkpoints/best.ckpt; expected the folder of a run that finished "
+                f"an epoch. Try resume={path} with src/train.py, or checkpoint=<file>.ckpt"
+            )
+        return best
+    if not path.is_file():
+        raise UserError(
+            f"checkpoint={run_or_checkpoint} does not exist; expected a run folder or a .ckpt "
+            "file. Try: ls logs/train/*"
+        )
+    return path
+
+
+def load_task(file: Path) -> ClassificationTask:
+    """Rebuild the task from a checkpoint alone, with weights_only=True. Raises UserError."""
+    try:
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"{file} cannot be loaded: {reason[:200]}. Expected a checkpoint written by strided. "
+            "Try best.ckpt or last.ckpt of a run folder"
+        ) from error
+    if not isinstance(checkpoint, dict) or "hyper_parameters" not in checkpoint:
+        raise UserError(
+            f"{file} holds weights only; expected a checkpoint written by strided, which has class "
+            f"names and preprocessing too. Try training from it: model.weights={file}"
+        )
+    arguments = checkpoint["hyper_parameters"]
+    check({key: arguments[key] for key in ("model", "loss")})
+    task = ClassificationTask(**arguments)
+    task.load_state_dict(checkpoint["state_dict"])
+    return task
+
+
+def find_images(given: str) -> tuple[list[Path], Path | None]:
+    """Return the image files of a file, a folder (with subfolders) or a glob, and that folder.
+
+    Raises UserError when there is none.
+    """
+    path = Path(given).expanduser()
+    if path.is_file():
+        return [path], None
+    if path.is_dir():
+        hits: Iterable[Path] = path.rglob("*")
+    else:
+        hits = (Path(hit) for hit in glob.iglob(str(path), recursive=True))
+    files = sorted(hit for hit in hits if hit.is_file() and hit.suffix.lower() in IMAGE_SUFFIXES)
+    if not files:
+        raise UserError(
+            f"input={given} gives no image; expected a file, a folder or a glob with "
+            f"{', '.join(sorted(IMAGE_SUFFIXES))} files. Try input='photos/*.jpg'"
+        )
+    return files, path if path.is_dir() else None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of predictions.csv; `probabilities` is None where the image could not be read."""
+
+    path: str
+    label: str = ""
+    error: str = ""
+    probabilities: Sequence[float] | None = None
+
+
+def predict_files(classifier: Classifier, given: str, batch_size: int) -> list[Row]:
+    """Classify the files that `given` names; one that cannot be read gets a row with the reason.
+
+    The label is the name of a file's folder where that is one of the classes, else empty.
+    """
+    files, folder = find_images(given)
+    log.info("%d images in %s", len(files), given)
+    rows: list[Row] = []
+    for at in range(0, len(files), batch_size):
+        rows += _predict_batch(classifier, files[at : at + batch_size], folder)
+    return rows
+
+
+def _predict_batch(classifier: Classifier, files: list[Path], folder: Path | None) -> list[Row]:
+    pixels, errors = [], {}
+    for file in files:
+        try:
+            pixels.append(classifier.preprocessing.pixels(as_image(file)))
+        except ImageError as error:
+            errors[file] = str(error)
+            log.warning("%s: %s", file, error)
+    rows: Iterator[list[float]] = iter(())
+    if pixels:
+        rows = iter(classifier.logits(torch.from_numpy(np.stack(pixels))).softmax(1).tolist())
+    return [
+        Row(
+            path=file.relative_to(folder).as_posix() if folder else str(file),
+            label=file.parent.name if file.parent.name in classifier.classes else "",
+            error=errors.get(file, ""),
+            probabilities=None if file in errors else next(rows),
+        )
+        for file in files
+    ]
+
+
+def write_predictions(file: Path, rows: Iterable[Row], classes: Sequence[str]) -> None:
+    """Write predictions.csv: path, label, predicted, error, and prob/<class> of each class."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", "label", "predicted", "error", *(f"prob/{c}" for c in classes)])
+    for row in rows:
+        if row.probabilities is None:
+            writer.writerow([row.path, row.label, "", row.error, *("" for _ in classes)])
+            continue
+        best = max(range(len(classes)), key=row.probabilities.__getitem__)
+        shown = [f"{p:.6f}" for p in row.probabilities]
+        writer.writerow([row.path, row.label, classes[best], "", *shown])
+    write_text(file, text.getvalue())
+
+
+def predict(config: dict[str, Any], folder: Path, results: dict[str, Any]) -> None:
+    """The predict verb: classify `input` with `checkpoint`, write predictions.csv."""
+    classifier = Classifier.load(config["checkpoint"], device=config["accelerator"])
+    rows = predict_files(classifier, config["input"], config["batch_size"])
+    write_predictions(folder / "predictions.csv", rows, classifier.classes)
+    failed = sum(row.probabilities is None for row in rows)
+    results.update(images=len(rows), unreadable=failed, classes=classifier.classes)
+    for row in rows[:5]:
+        if row.probabilities is not None:
+            best = max(range(len(row.probabilities)), key=row.probabilities.__getitem__)
+            log.info("%s: %s (%.3f)", row.path, classifier.classes[best], row.probabilities[best])
+    log.info(
+        "%d images%s: %s",
+        len(rows),
+        f", {failed} unreadable" if failed else "",
+        folder / "predictions.csv",
+    )
+    if failed == len(rows):
+        raise UserError(f"none of the {failed} images of input={config['input']} could be read")

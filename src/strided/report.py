@@ -1,0 +1,138 @@
+"""report.html: the numbers and curves of a run in one file that opens without a network."""
+
+import base64
+import csv
+import html
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from strided.run import write_text
+
+STYLE = """
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { margin-bottom: 0; } .headline { font-size: 1.4rem; }
+figure { margin: 1rem 0; } figure img { max-width: 100%; background: white; border-radius: 4px; }
+table { border-collapse: collapse; } td, th { padding: .15rem .8rem .15rem 0; text-align: left; }
+td.number { text-align: right; font-variant-numeric: tabular-nums; }
+.scroll { overflow-x: auto; } pre { overflow-x: auto; font-size: .85rem; }
+@media print { body { max-width: none; } details { display: block; } }
+"""
+
+
+def write_report(folder: Path, config: dict[str, Any], results: dict[str, Any]) -> None:
+    """Write figures/*.png and report.html from metrics.csv and the results so far."""
+    (folder / "figures").mkdir(exist_ok=True)
+    figures = []
+    if (folder / "metrics.csv").is_file():
+        figures.append(draw_curves(read_metrics(folder / "metrics.csv"), folder / "figures"))
+    if "confusion" in results and len(results["classes"]) <= 30:
+        figures.append(draw_confusion(results["confusion"], results["classes"], folder / "figures"))
+    write_text(folder / "report.html", render(config, results, figures))
+
+
+def read_metrics(file: Path) -> dict[str, list[float]]:
+    """Return the columns of metrics.csv; a value that is missing is NaN."""
+    with file.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    return {key: [float(row[key] or "nan") for row in rows] for key in (rows[0] if rows else ())}
+
+
+def draw_curves(metrics: dict[str, list[float]], folder: Path) -> Path:
+    """Draw loss and accuracy of train and val over epochs."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    for axes, name in zip(figure.subplots(1, 2), ("loss", "acc"), strict=True):
+        for split, style in (("train", "--"), ("val", "-")):
+            if f"{split}/{name}" in metrics:
+                axes.plot(
+                    metrics["epoch"], metrics[f"{split}/{name}"], style, marker=".", label=split
+                )
+        axes.set(xlabel="epoch", ylabel={"loss": "loss", "acc": "accuracy"}[name])
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.savefig(folder / "curves.png", dpi=120)
+    return folder / "curves.png"
+
+
+def draw_confusion(confusion: list[list[int]], classes: list[str], folder: Path) -> Path:
+    """Draw the confusion matrix: rows true, columns predicted, colours by share of the row."""
+    from matplotlib.figure import Figure
+
+    size = max(3.2, 0.55 * len(classes) + 1.5)
+    figure = Figure(figsize=(size, size), layout="constrained")
+    axes = figure.subplots()
+    shares = [[n / max(1, sum(row)) for n in row] for row in confusion]
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    ticks = range(len(classes))
+    axes.set_xticks(ticks, classes, rotation=45, ha="right")
+    axes.set_yticks(ticks, classes)
+    axes.set(xlabel="predicted", ylabel="true")
+    for y, row in enumerate(confusion):
+        for x, count in enumerate(row):
+            colour = "white" if shares[y][x] > 0.5 else "black"
+            axes.text(x, y, str(count), ha="center", va="center", color=colour, fontsize=8)
+    figure.savefig(folder / "confusion.png", dpi=120)
+    return folder / "confusion.png"
+
+
+def render(config: dict[str, Any], results: dict[str, Any], figures: list[Path]) -> str:
+    """Return the page."""
+    title = html.escape(str(config["name"]))
+    command = html.escape(" ".join(["python src/train.py", *results["command"]]))
+    pictures = "".join(
+        f'<figure><img alt="{figure.stem}" src="data:image/png;base64,'
+        f'{base64.b64encode(figure.read_bytes()).decode()}"></figure>'
+        for figure in figures
+    )
+    facts = {k: v for k, v in results.items() if "/" not in k and k != "confusion"}
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>
+<body><h1>{title}</h1>
+<p class="headline">{headline(results)}</p>
+<p><code>{command}</code></p>
+{pictures}
+<h2>Metrics</h2><div class="scroll">{metric_tables(results)}</div>
+<h2>Facts</h2><pre>{html.escape(yaml.safe_dump(facts, sort_keys=False, allow_unicode=True))}</pre>
+<details><summary>Config</summary>
+<pre>{html.escape(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))}</pre></details>
+</body></html>
+"""
+
+
+def headline(results: dict[str, Any]) -> str:
+    """Return test accuracy with its interval, or why there is none, and the training time."""
+    seconds = f"training took {results['train_seconds']:.1f} s"
+    if "test/acc" not in results:
+        return f"Nothing was tested; {seconds}."
+    low, high = results["test/acc_ci95"]
+    return (
+        f"Test accuracy {results['test/acc']:.2%} (95 % interval {low:.2%} to {high:.2%}); "
+        f"{seconds}."
+    )
+
+
+def metric_tables(results: dict[str, Any]) -> str:
+    """Return the overall test metrics, and a row per class, as HTML tables."""
+    tested = {k[5:]: v for k, v in results.items() if k.startswith("test/") and "ci95" not in k}
+    overall = "".join(_row(k, [v]) for k, v in tested.items() if "/" not in k)
+    names = list(dict.fromkeys(key.partition("/")[0] for key in tested if "/" in key))
+    heads = "".join(f"<th>{name}</th>" for name in names)
+    classes = "".join(
+        _row(label, [tested.get(f"{name}/{label}") for name in names])
+        for label in (results["classes"] if names else ())
+    )
+    return f"<table>{overall}</table><table><tr><th>class</th>{heads}</tr>{classes}</table>"
+
+
+def _row(label: str, values: list[float | None]) -> str:
+    cells = "".join(
+        f'<td class="number">{"-" if value is None else f"{value:.4f}"}</td>' for value in values
+    )
+    return f"<tr><td>{html.escape(label)}</td>{cells}</tr>"

@@ -1,0 +1,78 @@
+"""Learning-rate schedules that torch lacks or whose resume it gets wrong.
+
+`total_steps` is the number of optimizer steps of the whole run; the task fills it in.
+"""
+
+import math
+from typing import Any, Literal
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, OneCycleLR, ReduceLROnPlateau
+
+from strided.errors import UserError
+
+
+def cosine(
+    optimizer: Optimizer,
+    total_steps: int,
+    warmup_fraction: float = 0.05,
+    final_fraction: float = 0.0,
+) -> LambdaLR:
+    """Rise linearly, then fall along half a cosine (Loshchilov & Hutter 2017, without restarts).
+
+    `warmup_fraction` of the steps (0 to below 1) rise from nearly 0 to the optimizer's rate;
+    the last step ends at `final_fraction` (0 to 1) of it.
+    """
+    if not 0 <= warmup_fraction < 1:
+        raise UserError(
+            f"scheduler.warmup_fraction={warmup_fraction}; expected 0 <= warmup_fraction < 1. "
+            "Try scheduler.warmup_fraction=0.05"
+        )
+    warmup = round(warmup_fraction * total_steps)
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        progress = min(1.0, (step - warmup) / max(1, total_steps - warmup))
+        return final_fraction + (1 - final_fraction) * 0.5 * (1 + math.cos(math.pi * progress))
+
+    return LambdaLR(optimizer, factor)
+
+
+class OneCycle(OneCycleLR):
+    """torch's OneCycleLR that can be resumed with more epochs: the cycle is this run's own."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the position, not the saved run's length."""
+        own = ("total_steps", "_schedule_phases")
+        super().load_state_dict({k: v for k, v in state_dict.items() if k not in own})
+
+
+class Plateau(ReduceLROnPlateau):
+    """torch's ReduceLROnPlateau that names the metric it watches.
+
+    The task steps it after each validation, before the checkpoint of the epoch is written:
+    Lightning would step it afterwards, and a resumed run would miss that step.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        monitor: str = "val/loss",
+        mode: Literal["min", "max"] = "min",
+        factor: float = 0.1,
+        patience: int = 3,
+        threshold: float = 1e-4,
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+    ) -> None:
+        super().__init__(
+            optimizer,
+            mode=mode,
+            factor=factor,
+            patience=patience,
+            threshold=threshold,
+            cooldown=cooldown,
+            min_lr=min_lr,
+        )
+        self.monitor = monitor

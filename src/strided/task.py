@@ -1,0 +1,194 @@
+"""ClassificationTask: the network with its loss, metrics and optimizer, as a LightningModule."""
+
+import inspect
+from typing import Any, cast
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+
+from strided.config import build, locate
+from strided.data.preprocessing import Preprocessing
+from strided.models import build_model
+from strided.schedules import Plateau
+
+
+class EpochMeter:
+    """Loss and accuracy over the images of an epoch so far.
+
+    Kept in the checkpoint, unlike what self.log accumulates, so that a run stopped inside an epoch
+    reports the whole epoch. Sums stay on the device: reading them every step would wait for it.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Start an epoch."""
+        self.loss_sum: Tensor | float = 0.0
+        self.correct: Tensor | int = 0
+        self.count = 0
+
+    def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """Add a batch: its mean loss, logits (B, K), labels (B,)."""
+        self.loss_sum = self.loss_sum + loss.detach().double() * len(labels)
+        self.correct = self.correct + (logits.detach().argmax(1) == labels).sum()
+        self.count += len(labels)
+
+    def compute(self) -> dict[str, float]:
+        """Return {"loss", "acc"} over the images so far."""
+        return {
+            "loss": float(self.loss_sum) / self.count,
+            "acc": float(self.correct) / self.count,
+        }
+
+    def state_dict(self) -> dict[str, float]:
+        """Plain numbers, for the checkpoint."""
+        return {
+            "loss_sum": float(self.loss_sum),
+            "correct": int(self.correct),
+            "count": self.count,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` left off."""
+        self.loss_sum, self.correct = state["loss_sum"], state["correct"]
+        self.count = state["count"]
+
+
+class ClassificationTask(pl.LightningModule):
+    """Images in, logits out; rebuilt from its checkpoint alone, since every argument is plain data.
+
+    `model`, `optimizer`, `scheduler`, `loss`, `data` are the resolved config nodes (`data` so that
+    a checkpoint can be evaluated without its run folder); `preprocessing` is
+    Preprocessing.asdict().
+    """
+
+    def __init__(
+        self,
+        model: dict[str, Any],
+        classes: list[str],
+        preprocessing: dict[str, Any],
+        loss: dict[str, Any],
+        optimizer: dict[str, Any],
+        scheduler: dict[str, Any],
+        data: dict[str, Any],
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.preprocessing = Preprocessing.from_dict(preprocessing)
+        self.model = build_model(
+            model,
+            num_classes=len(classes),
+            in_channels=self.preprocessing.channels,
+            image_size=self.preprocessing.image_size,
+        )
+        # oneDNN and cuDNN both run convolutions faster on NHWC
+        self.model.to(memory_format=torch.channels_last)
+        self.criterion: nn.Module = build(loss, "loss")
+        self.plateau: Plateau | None = None
+        self.meters = {"train": EpochMeter(), "val": EpochMeter()}
+        self.learning_rate = 0.0  # of the last step taken
+        self._random_state: dict[str, Any] | None = None
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names in the order of the logits."""
+        return list(self.hparams["classes"])
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised images (B, C, S, S) to logits (B, K)."""
+        return cast(Tensor, self.model(images.to(memory_format=torch.channels_last)))
+
+    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
+        """Loss of a batch, with that of auxiliary heads (Szegedy et al. 2015, section 5)."""
+        images, labels = batch
+        logits = self(images)
+        loss = self.criterion(logits, labels)
+        self.meters["train"].update(loss, logits, labels)
+        for auxiliary in getattr(self.model, "auxiliary_logits", ()):
+            loss = loss + self.model.auxiliary_weight * self.criterion(auxiliary, labels)
+        self.learning_rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        return cast(Tensor, loss)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
+        """Add a batch to the validation metrics."""
+        images, labels = batch
+        logits = self(images)
+        self.meters["val"].update(self.criterion(logits, labels), logits, labels)
+
+    def on_train_epoch_start(self) -> None:
+        """Lightning does not call this when it goes on inside an epoch."""
+        self.meters["train"].reset()
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's training loss and accuracy, as seen while the weights moved."""
+        self._log_epoch("train")
+
+    def on_validation_epoch_start(self) -> None:
+        """Validation always runs whole."""
+        self.meters["val"].reset()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log validation metrics and let a plateau schedule look at them."""
+        self._log_epoch("val")
+        if self.plateau is not None and not self.trainer.sanity_checking:
+            self.plateau.step(self.trainer.callback_metrics[self.plateau.monitor].item())
+
+    def _log_epoch(self, split: str) -> None:
+        metrics = self.meters[split].compute()
+        self.log_dict({f"{split}/{name}": value for name, value in metrics.items()})
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Build optimizer and schedule, with the number of steps of the run filled in."""
+        optimizer = build(self.hparams["optimizer"], "optimizer", params=self._parameter_groups())
+        node = self.hparams["scheduler"]
+        accepted = inspect.signature(locate(node["_target_"])).parameters
+        steps = {}
+        if "total_steps" in accepted:
+            steps["total_steps"] = int(self.trainer.estimated_stepping_batches)
+        scheduler = build(node, "scheduler", optimizer=optimizer, **steps)
+        if isinstance(scheduler, Plateau):
+            self.plateau = scheduler
+            return cast(OptimizerLRScheduler, optimizer)
+        # torch's schedules that do not know the length of the run count in epochs
+        interval = "step" if steps else "epoch"
+        schedule = {"scheduler": scheduler, "interval": interval}
+        return cast(OptimizerLRScheduler, {"optimizer": optimizer, "lr_scheduler": schedule})
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """Norms and biases apart: decaying them shrinks nothing worth shrinking."""
+        trainable = [p for p in self.model.parameters() if p.requires_grad]
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in trainable if p.ndim > 1]},
+            {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        return [group for group in groups if group["params"]]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what an exact resume needs: random states, the epoch so far, the plateau."""
+        random = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            random["cuda"] = torch.cuda.get_rng_state(self.device)
+        checkpoint["strided"] = {
+            "random": random,
+            "train_meter": self.meters["train"].state_dict(),
+            "plateau": self.plateau.state_dict() if self.plateau else None,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take over what `on_save_checkpoint` added."""
+        state = checkpoint["strided"]
+        self._random_state = state["random"]
+        self.meters["train"].load_state_dict(state["train_meter"])
+        if self.plateau is not None and state["plateau"] is not None:
+            self.plateau.load_state_dict(state["plateau"])
+
+    def on_train_start(self) -> None:
+        """Put the random states back last: building the network drew from them."""
+        if self._random_state is not None:
+            torch.set_rng_state(self._random_state["cpu"])
+            if "cuda" in self._random_state and self.device.type == "cuda":
+                torch.cuda.set_rng_state(self._random_state["cuda"], self.device)
+            self._random_state = None

@@ -1,0 +1,264 @@
+"""Train: from a resolved config to a run folder with its best checkpoint tested once."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.loggers import Logger
+
+from strided.callbacks import Checkpoint, EpochRecorder, ProgressBar
+from strided.config import OFF_WHEN_NULL, build
+from strided.data import BatchAugment, ImageDataModule
+from strided.errors import UserError
+from strided.evaluation import evaluate, report_line
+from strided.interruption import Interruption
+from strided.loggers import WandbLogger
+from strided.models import Plan, initialise, plan
+from strided.prediction import Classifier, find_checkpoint, load_task, write_predictions
+from strided.report import write_report
+from strided.task import ClassificationTask
+
+log = logging.getLogger(__name__)
+
+# what the data module says of the input, None where the network may decide
+INPUT_WISHES = (
+    "image_size",
+    "resize",
+    "crop_fraction",
+    "interpolation",
+    "mean",
+    "std",
+    "published_mean",
+    "published_std",
+    "default_image_size",
+)
+
+
+def train(
+    config: dict[str, Any], folder: Path, results: dict[str, Any], interruption: Interruption
+) -> None:
+    """Fit, test the best checkpoint once, write the report; go on where `folder` left off.
+
+    `results` becomes results.json and is added to as soon as something is known.
+    """
+    set_seeds(config["seed"])
+    results["seed"] = config["seed"]
+    data, decided = prepare_data(config, results)
+    run = Run(folder, bool(config["trainer"].get("fast_dev_run")), interruption)
+    task = build_task(config, decided, data, results, fresh=run.resume_from is None)
+    with running_loggers(config, run, results) as loggers:
+        fit(config, run, task, data, loggers, results)
+        test_best(config, run, task, data, results)
+        for logger in loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_summary(results)
+    if not run.quick:
+        write_report(folder, config, results)
+    log.info("results in %s", folder)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where the files of a run go, and whether any are kept (not in a fast_dev_run)."""
+
+    folder: Path
+    quick: bool
+    interruption: Interruption
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of best.ckpt and last.ckpt."""
+        return self.folder / "checkpoints"
+
+    @property
+    def resume_from(self) -> Path | None:
+        """The checkpoint of an earlier sitting."""
+        last = self.checkpoints / "last.ckpt"
+        return last if last.is_file() else None
+
+
+def set_seeds(seed: int) -> None:
+    """Seed torch, numpy and random. Raises UserError outside 0 .. 2**32 - 1."""
+    if not 0 <= seed < 2**32:
+        raise UserError(f"seed={seed}; expected 0 to {2**32 - 1}. Try seed=0")
+    pl.seed_everything(seed, verbose=False)
+
+
+def prepare_data(config: dict[str, Any], results: dict[str, Any]) -> tuple[ImageDataModule, Plan]:
+    """List the images, decide the input of this (model, data) pair, decode, split."""
+    data: ImageDataModule = build(config["data"], "data")
+    decided = plan(
+        config["model"],
+        num_classes=len(data.classes),
+        channels=data.channels,
+        native_size=data.native_size,
+        requested={key: getattr(data, key) for key in INPUT_WISHES},
+    )
+    log.info("%s: %d classes, %d images", data.name, len(data.classes), len(data.source))
+    for note in decided.notes:
+        log.info("%s", note)
+    augment: BatchAugment = build(config["augment"], "augment")
+    data.use(decided.preprocessing, augment, config["seed"])
+    data.setup()
+    sizes = {split: len(indices) for split, indices in data.splits.items()}
+    log.info("images: %s", ", ".join(f"{split} {size}" for split, size in sizes.items()))
+    results.update(
+        classes=data.classes,
+        splits=sizes,
+        split_hash=data.split_hash,
+        data_fingerprint=data.fingerprint,
+        preprocessing=data.preprocessing.asdict(),
+        skipped=len(data.skipped),
+        duplicates=len(data.duplicates),
+    )
+    return data, decided
+
+
+def build_task(
+    config: dict[str, Any],
+    decided: Plan,
+    data: ImageDataModule,
+    results: dict[str, Any],
+    *,
+    fresh: bool,
+) -> ClassificationTask:
+    """Build the task; `fresh` weights are initialised, others come from a checkpoint."""
+    untrained = {"pretrained": False} if "pretrained" in decided.model else {}
+    set_seeds(config["seed"])  # listing and decoding must not move the initial weights
+    task = ClassificationTask(
+        model={**decided.model, **untrained, "weights": None},
+        classes=data.classes,
+        preprocessing=data.preprocessing.asdict(),
+        loss=config["loss"],
+        optimizer=config["optimizer"],
+        scheduler=config["scheduler"],
+        data=config["data"],
+    )
+    if fresh:
+        size = data.preprocessing.image_size
+        for note in initialise(task.model, config["model"], len(data.classes), size):
+            log.info("%s", note)
+    counts = {
+        "total": sum(p.numel() for p in task.model.parameters()),
+        "trainable": sum(p.numel() for p in task.model.parameters() if p.requires_grad),
+    }
+    log.info("parameters: %s, trainable %s", f"{counts['total']:,}", f"{counts['trainable']:,}")
+    results["parameters"] = counts
+    if config["compile"]:
+        task.model.compile()  # in place: the names in checkpoints stay those of the plain network
+    return task
+
+
+def build_callbacks(node: dict[str, Any]) -> list[pl.Callback]:
+    """Build the callbacks of the config, without those that a null switches off."""
+    return [
+        build(callback, f"callbacks.{name}")
+        for name, callback in node.items()
+        if callback and not _is_off(f"callbacks.{name}", callback)
+    ]
+
+
+def _is_off(path: str, callback: dict[str, Any]) -> bool:
+    return path in OFF_WHEN_NULL and callback.get(OFF_WHEN_NULL[path]) is None
+
+
+@contextmanager
+def running_loggers(
+    config: dict[str, Any], run: Run, results: dict[str, Any]
+) -> Iterator[list[Logger]]:
+    """Open the loggers of the config, and close them however the run ends."""
+    nodes = {} if run.quick else config["logger"]
+    loggers = [build(node, f"logger.{name}") for name, node in nodes.items()]
+    wandb_loggers = [logger for logger in loggers if isinstance(logger, WandbLogger)]
+    for logger in wandb_loggers:
+        title = f"{config['name']}/{run.folder.name}"
+        logger.start(run.folder, title, config, config["tags"], results["git"]["commit"])
+    failed = True
+    try:
+        yield loggers
+        failed = False
+    finally:
+        for logger in wandb_loggers:
+            logger.close(failed=failed)
+
+
+def fit(
+    config: dict[str, Any],
+    run: Run,
+    task: ClassificationTask,
+    data: ImageDataModule,
+    loggers: list[Logger],
+    results: dict[str, Any],
+) -> None:
+    """Fit to the end, unless an earlier sitting did; whatever happens, `results` keeps the rest."""
+    recorder = EpochRecorder(None if run.quick else run.folder / "metrics.csv")
+    others = build_callbacks(config["callbacks"])
+    kept = next((c for c in others if isinstance(c, Checkpoint)), None)
+    if kept is not None and not run.quick:
+        run.checkpoints.mkdir(exist_ok=True)
+        kept.attach(run.checkpoints, run.interruption)
+    trainer = build_trainer(config["trainer"], [recorder, *others], loggers, run.folder)
+    if results.get("fit_finished") == trainer.max_epochs:
+        return
+    if run.resume_from:
+        log.info("going on from %s", run.resume_from)
+    try:
+        with run.interruption.deferring() if kept else nullcontext():
+            trainer.fit(task, data, ckpt_path=run.resume_from, weights_only=True)
+        results["fit_finished"] = trainer.max_epochs
+    finally:
+        results["train_seconds"] = round(recorder.train_seconds, 3)
+        results["images_per_second"] = recorder.images_per_second
+        if kept is not None:
+            results[f"best_{kept.monitor}"] = kept.best_score
+            results["best_epoch"] = kept.best_epoch
+
+
+def build_trainer(
+    node: dict[str, Any], callbacks: list[pl.Callback], loggers: list[Logger], folder: Path
+) -> pl.Trainer:
+    """Build Lightning's Trainer. Raises UserError for what strided cannot do with it."""
+    if node.get("enable_progress_bar") is not False:
+        callbacks = [*callbacks, ProgressBar()]
+    trainer: pl.Trainer = build(
+        node, "trainer", callbacks=callbacks, logger=loggers or False, default_root_dir=folder
+    )
+    if trainer.world_size > 1:
+        raise UserError(
+            f"trainer.devices={node.get('devices')}: this version trains on one device; expected "
+            "1. Try trainer.devices=1"
+        )
+    if trainer.limit_val_batches == 0:
+        raise UserError(
+            "trainer.limit_val_batches=0 leaves nothing to choose the best checkpoint by; "
+            "expected above 0. Try trainer.limit_val_batches=1"
+        )
+    return trainer
+
+
+def test_best(
+    config: dict[str, Any],
+    run: Run,
+    task: ClassificationTask,
+    data: ImageDataModule,
+    results: dict[str, Any],
+) -> None:
+    """Test the best checkpoint, once; never other weights, but for a fast_dev_run's one batch."""
+    log.info("training time %.1f s", results["train_seconds"])
+    if "test" not in data.splits:
+        log.info("%s has no test split: nothing was tested", data.name)
+        return
+    if not run.quick and not config["callbacks"].get("checkpoint"):
+        log.warning("callbacks.checkpoint=null kept no checkpoint: nothing was tested")
+        return
+    best = task if run.quick else load_task(find_checkpoint(run.folder))
+    limit = 1 if run.quick else config["trainer"].get("limit_test_batches")
+    evaluation = evaluate(Classifier(best, str(task.device)), data, "test", limit)
+    results.update(evaluation.metrics, confusion=evaluation.confusion)
+    if not run.quick:
+        write_predictions(run.folder / "predictions.csv", evaluation.rows, data.classes)
+    log.info("%s", report_line(evaluation.metrics, "test", len(evaluation.rows)))

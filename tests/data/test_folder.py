@@ -1,0 +1,158 @@
+import logging
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from strided.data import ImageError
+from strided.data.folder import folder_source
+from strided.errors import UserError
+
+
+def write(root: Path, *names: str) -> Path:
+    """Write tiny images, each of its own grey, and other files as text."""
+    for value, name in enumerate(names):
+        file = root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if file.suffix == ".png":
+            Image.new("L", (4, 4), value).save(file)
+        else:
+            file.write_text("no image")
+    return root
+
+
+def zipped(root: Path) -> Path:
+    archive = root.with_suffix(".zip")
+    with zipfile.ZipFile(archive, "w") as target:
+        for file in sorted(root.rglob("*")):
+            target.write(file, file.relative_to(root))
+    return archive
+
+
+CLASSES = ("cat/0.png", "cat/1.png", "dog/0.png", "dog/deep/1.png")
+SPLITS = ("train/cat/0.png", "train/dog/0.png", "test/cat/0.png", "test/dog/1.png")
+
+
+@pytest.mark.parametrize("prefix", ["", "pets/"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_class_folders_are_found_in_a_folder_or_zip(
+    tmp_path: Path, prefix: str, packed: bool
+) -> None:
+    root = write(tmp_path / "root", *(prefix + name for name in CLASSES))
+    source = folder_source(zipped(root) if packed else root)
+    assert source.classes == ["cat", "dog"] and source.labels.tolist() == [0, 0, 1, 1]
+    assert source.paths == list(CLASSES) and set(source.split) == {""}
+    assert [source.read(index).getpixel((0, 0)) for index in range(4)] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("prefix", ["", "pets/"])
+def test_split_folders_are_used(tmp_path: Path, prefix: str) -> None:
+    source = folder_source(write(tmp_path / "root", *(prefix + name for name in SPLITS)))
+    pairs = sorted(zip(source.split.tolist(), source.paths, strict=True))
+    assert pairs == sorted(tuple(name.split("/", 1)) for name in SPLITS)
+
+
+@pytest.mark.parametrize("name", ["valid", "validation"])
+def test_other_names_of_val_are_taken_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    write(tmp_path, *SPLITS, f"{name}/cat/9.png", f"{name}/dog/9.png")
+    with caplog.at_level(logging.INFO):
+        source = folder_source(tmp_path)
+    assert sorted(set(source.split)) == ["test", "train", "val"]
+    assert f"{name}/ is used as the val split" in caplog.text
+
+
+def test_other_files_are_counted_and_hidden_ones_passed_over(tmp_path: Path) -> None:
+    hidden = ("__MACOSX/cat/0.png", ".cache/x.png", "cat/._0.png", "cat/.DS_Store")
+    write(tmp_path, *CLASSES, "README.txt", "cat/notes.txt", *hidden)
+    source = folder_source(tmp_path)
+    assert source.ignored == 2 and source.paths == list(CLASSES)
+
+
+def test_a_picture_outside_the_class_folders_is_ignored_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = folder_source(write(tmp_path, *CLASSES, "overview.png"))
+    assert source.ignored == 1 and "1 images lie outside" in caplog.text
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    source = folder_source(write(tmp_path, "car/0.png", "train/0.png", "bus/0.png"))
+    assert source.classes == ["bus", "car", "train"]
+
+
+def test_the_listing_follows_the_files_and_not_their_place(tmp_path: Path) -> None:
+    root = zipped(write(tmp_path / "a", *CLASSES))
+    first = folder_source(root).listing
+    moved = root.rename(tmp_path / "moved.zip")
+    assert folder_source(moved).listing == first
+    assert folder_source(write(tmp_path / "a", *CLASSES, "dog/new.png")).listing != first
+
+
+def test_a_zip_can_be_read_from_many_threads(tmp_path: Path) -> None:
+    names = [f"{kind}/{index:03d}.png" for kind in ("cat", "dog") for index in range(100)]
+    source = folder_source(zipped(write(tmp_path / "root", *names)))
+    with ThreadPoolExecutor(8) as pool:
+        values = list(pool.map(lambda i: source.read(i).getpixel((0, 0)), range(200)))
+    assert values == list(range(200))
+
+
+def test_a_damaged_member_of_a_zip_is_an_image_error(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
+    write(root, *CLASSES)
+    Image.fromarray(noise).save(root / "cat" / "0.png")
+    archive = zipped(root)
+    content = bytearray(archive.read_bytes())
+    content[500:510] = bytes(10)  # within the first member's pixels
+    archive.write_bytes(content)
+    with pytest.raises(ImageError):
+        folder_source(archive).read(0)
+
+
+def test_a_link_to_nothing_is_an_image_that_cannot_be_read(tmp_path: Path) -> None:
+    write(tmp_path, *CLASSES)
+    (tmp_path / "cat" / "9.png").symlink_to(tmp_path / "gone.png")
+    source = folder_source(tmp_path)
+    with pytest.raises(ImageError, match="^No such file or directory$"):
+        source.read(source.paths.index("cat/9.png"))
+
+
+def test_members_that_point_outside_are_never_written(tmp_path: Path) -> None:
+    archive = zipped(write(tmp_path / "in" / "root", *CLASSES))
+    with zipfile.ZipFile(archive, "a") as target:
+        target.writestr("../outside.png", b"")
+    source = folder_source(archive)
+    source.read(0)
+    assert not list(tmp_path.rglob("outside.png"))
+
+
+@pytest.mark.parametrize(
+    ("names", "problem"),
+    [
+        ((), "no images in class folders"),
+        (("notes.txt",), "no images in class folders"),
+        (("0.png", "1.png"), "no images in class folders"),
+        (("cat/0.png", "cat/1.png"), "only one class, cat"),
+        ((*SPLITS, "test/bird/0.png"), "class bird in test but not in train"),
+        (("val/cat/0.png", "val/dog/0.png", "test/cat/0.png"), "no train folder"),
+        ((*SPLITS, "val/cat/0.png", "valid/cat/0.png"), "several folders for val"),
+    ],
+)
+def test_folders_that_cannot_be_used_say_why(
+    tmp_path: Path, names: tuple[str, ...], problem: str
+) -> None:
+    with pytest.raises(UserError, match=f"data.root=.*{problem}.*expected.*Try"):
+        folder_source(write(tmp_path, *names))
+
+
+def test_a_missing_root_and_a_file_that_is_no_zip_say_so(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist; expected.*Try"):
+        folder_source(tmp_path / "typo")
+    write(tmp_path, "data.txt")
+    with pytest.raises(UserError, match="no readable zip.*expected.*Try"):
+        folder_source(tmp_path / "data.txt")

@@ -1,0 +1,137 @@
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import pytest
+import torch
+
+from strided.data import BatchLoader
+
+IMAGES = np.arange(23, dtype=np.uint8).reshape(23, 1, 1, 1).repeat(4, axis=2).repeat(4, axis=3)
+LABELS = np.arange(23, dtype=np.int64)
+
+
+def loader(seed: int | None = 0, **options: Any) -> BatchLoader:
+    indices = options.pop("indices", np.arange(23))
+    return BatchLoader(IMAGES, LABELS, indices, options.pop("batch_size", 4), seed=seed, **options)
+
+
+def seen(batches: BatchLoader) -> list[int]:
+    return [label for batch in batches for label in batch.labels.tolist()]
+
+
+def test_without_a_seed_images_come_in_order_with_their_labels() -> None:
+    batches = list(loader(None, indices=np.array([3, 1, 20, 7, 5])))
+    assert [batch.labels.tolist() for batch in batches] == [[3, 1, 20, 7], [5]]
+    for images, labels, _ in batches:
+        assert images.dtype == torch.uint8 and images.shape[1:] == (1, 4, 4)
+        assert images[:, 0, 0, 0].tolist() == labels.tolist()
+
+
+def test_each_epoch_has_its_own_order_which_seed_and_epoch_decide() -> None:
+    first, second = loader(), loader()
+    orders = []
+    for epoch in range(3):
+        first.set_epoch(epoch)
+        orders.append(seen(first))
+        assert sorted(orders[-1]) == list(range(23))
+    second.set_epoch(2)  # without having gone through the epochs before
+    assert seen(second) == orders[2]
+    assert orders[0] != orders[1] != orders[2] and seen(loader(1)) != orders[0]
+
+
+def test_the_epoch_may_be_set_after_iter_was_called() -> None:
+    batches = loader()
+    iterator = iter(batches)
+    batches.set_epoch(5)
+    other = loader()
+    other.set_epoch(5)
+    assert next(iterator).labels.tolist() == seen(other)[:4]
+
+
+def test_every_batch_has_its_own_seed() -> None:
+    batches = loader()
+    seeds = [batch.seed for batch in batches]
+    batches.set_epoch(1)
+    seeds += [batch.seed for batch in batches]
+    assert len(set(seeds)) == 12 and seeds[:6] == [batch.seed for batch in loader()]
+
+
+def test_drop_last_leaves_only_full_batches() -> None:
+    assert len(loader()) == 6 and len(loader(drop_last=True)) == 5
+    assert {len(batch.labels) for batch in loader(drop_last=True)} == {4}
+
+
+def test_ranks_share_the_images_in_as_many_batches() -> None:
+    ranks = [loader(rank=rank, world_size=3) for rank in range(3)]
+    assert {len(rank) for rank in ranks} == {len(list(rank)) for rank in ranks} == {2}
+    together = [label for rank in ranks for label in seen(rank)]
+    assert len(together) == 24 and set(together) == set(range(23))
+    assert len({batch.seed for rank in ranks for batch in rank}) == 6
+
+
+def test_a_loaded_state_goes_on_in_its_own_epoch_only() -> None:
+    batches = loader()
+    batches.set_epoch(2)
+    iterator = iter(batches)
+    handed_out = [next(iterator).labels.tolist() for _ in range(2)]
+    state = batches.state_dict()
+    rest = [batch.labels.tolist() for batch in iterator]
+    for epoch, expected in ((2, rest), (2, handed_out + rest)):
+        if expected is rest:
+            resumed = loader()
+            resumed.load_state_dict(state)
+        resumed.set_epoch(epoch)
+        assert [batch.labels.tolist() for batch in resumed] == expected
+    resumed.load_state_dict(state)
+    resumed.set_epoch(3)
+    assert len(seen(resumed)) == 23
+
+
+class Recorder(pl.LightningModule):
+    """Trains one weight and writes down the batches it was given."""
+
+    def __init__(self, batches: BatchLoader, save_at: int = 0, file: str = "") -> None:
+        super().__init__()
+        self.batches, self.save_at, self.file = batches, save_at, file
+        self.weight = torch.nn.Parameter(torch.ones(1))
+        self.record: list[tuple[int, list[int], int]] = []
+
+    def train_dataloader(self) -> BatchLoader:
+        return self.batches
+
+    def training_step(self, batch: Any, index: int) -> torch.Tensor:
+        self.record.append((self.current_epoch, batch.labels.tolist(), batch.seed))
+        return (self.weight * batch.images.float()).mean()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        if self.global_step == self.save_at:
+            self.trainer.save_checkpoint(self.file)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD([self.weight], lr=0.01)
+
+
+def fit(module: Recorder, resume: str | None = None) -> list[tuple[int, list[int], int]]:
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=3,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, ckpt_path=resume, weights_only=True if resume else None)
+    return module.record
+
+
+@pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec:FutureWarning")
+@pytest.mark.parametrize("step", [2, 6, 9, 12, 17])
+def test_a_run_stopped_anywhere_sees_exactly_the_remaining_batches(
+    tmp_path: Path, step: int
+) -> None:
+    file = str(tmp_path / "stopped.ckpt")
+    whole = fit(Recorder(loader(), save_at=step, file=file))
+    assert len(whole) == 18
+    assert fit(Recorder(loader()), resume=file) == whole[step:]

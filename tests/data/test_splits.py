@@ -1,0 +1,120 @@
+import numpy as np
+import pytest
+
+from strided.data.splits import Splits, make_splits, split_hash, stratified_order
+from strided.errors import UserError
+
+
+def split(labels: np.ndarray, official: np.ndarray | None = None, **changes: float) -> Splits:
+    fractions = {"val_fraction": 0.1, "test_fraction": 0.2, "train_fraction": 1.0, "split_seed": 0}
+    official = np.full(len(labels), "") if official is None else official
+    classes = [f"class{k}" for k in range(labels.max() + 1)]
+    return make_splits(labels, official, classes, **(fractions | changes))  # type: ignore[arg-type]
+
+
+def uneven(total: int) -> np.ndarray:
+    return np.sort(np.random.default_rng(1).choice(4, total, p=[0.5, 0.3, 0.15, 0.05]))
+
+
+def test_a_twelfth_of_60000_is_exactly_5000() -> None:
+    labels = np.random.default_rng(0).integers(0, 10, 60_000)
+    splits = split(labels, np.full(60_000, "train"), val_fraction=0.0833333333, test_fraction=0.0)
+    assert len(splits["val"]) == 5_000 and len(splits["train"]) == 55_000
+
+
+def test_splits_are_a_partition_in_proportion() -> None:
+    labels = uneven(997)
+    splits = split(labels)
+    assert sorted(np.concatenate(list(splits.values())).tolist()) == list(range(997))
+    assert {name: len(ids) for name, ids in splits.items()} == {
+        "train": 698,
+        "val": 100,
+        "test": 199,
+    }
+    for name, fraction in (("train", 0.7), ("val", 0.1), ("test", 0.2)):
+        counts = np.bincount(labels[splits[name]], minlength=4)
+        assert np.abs(counts - np.bincount(labels) * fraction).max() <= 2
+
+
+def test_a_class_of_three_is_in_every_split() -> None:
+    labels = np.array([0] * 200 + [1] * 3)
+    assert all(1 in labels[indices] for indices in split(labels).values())
+
+
+def test_official_splits_are_taken_as_they_are() -> None:
+    official = np.array((["train"] * 6 + ["val"] * 2 + ["test"] * 2) * 10)
+    splits = split(np.arange(100) % 2, official)
+    for name in ("train", "val", "test"):
+        assert np.array_equal(splits[name], np.flatnonzero(official == name))
+
+
+def test_val_is_carved_from_train_when_only_test_is_official() -> None:
+    official = np.array(["train"] * 80 + ["test"] * 20)
+    splits = split(np.arange(100) % 2, official)
+    assert splits["test"].tolist() == list(range(80, 100))
+    assert len(splits["val"]) == 8 and splits["val"].max() < 80
+
+
+def test_train_and_val_without_test_give_no_test() -> None:
+    official = np.array(["train"] * 80 + ["val"] * 20)
+    assert list(split(np.arange(100) % 2, official)) == ["train", "val"]
+
+
+def test_train_fractions_are_nested_and_leave_val_and_test_alone() -> None:
+    labels = uneven(900)
+    whole = split(labels)
+    smaller: set[int] = set()
+    for fraction in (0.001, 0.1, 0.15, 0.2, 0.5, 0.77, 1.0):
+        part = split(labels, train_fraction=fraction)
+        assert np.array_equal(part["val"], whole["val"])
+        assert np.array_equal(part["test"], whole["test"])
+        assert smaller <= set(part["train"].tolist())
+        assert set(labels[part["train"]]) == {0, 1, 2, 3}
+        smaller = set(part["train"].tolist())
+    assert len(split(labels, train_fraction=0.5)["train"]) == round(len(whole["train"]) * 0.5)
+
+
+def test_split_seed_alone_decides() -> None:
+    labels = uneven(300)
+    np.random.default_rng(5).random()
+    first, again, other = split(labels), split(labels), split(labels, split_seed=1)
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+    assert not np.array_equal(first["val"], other["val"])
+
+
+def test_every_prefix_of_the_order_is_stratified() -> None:
+    labels = uneven(400)
+    order = stratified_order(labels, np.random.default_rng(0))
+    for size in range(4, 401):
+        counts = np.bincount(labels[order[:size]], minlength=4)
+        assert np.abs(counts - np.bincount(labels) * size / 400).max() <= 1.5
+
+
+def test_split_hash_follows_what_is_where_only() -> None:
+    ids = [f"{k}.png" for k in range(6)]
+    splits = {"train": np.array([0, 1, 2, 3]), "val": np.array([4, 5])}
+    same = {"train": np.array([3, 2, 1, 0]), "val": np.array([5, 4])}
+    moved = {"train": np.array([0, 1, 2, 4]), "val": np.array([3, 5])}
+    assert split_hash(splits, ids) == split_hash(same, ids) != split_hash(moved, ids)
+    assert len(split_hash(splits, ids)) == 16
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"val_fraction": 0.0},
+        {"val_fraction": 1.0},
+        {"test_fraction": -0.1},
+        {"train_fraction": 0.0},
+        {"train_fraction": 1.1},
+        {"val_fraction": 0.5, "test_fraction": 0.5},
+    ],
+)
+def test_bad_fractions_name_their_key(changes: dict[str, float]) -> None:
+    with pytest.raises(UserError, match=f"data.{next(iter(changes))}.*expected.*Try"):
+        split(uneven(100), None, **changes)
+
+
+def test_too_small_a_class_is_named_with_its_count() -> None:
+    with pytest.raises(UserError, match="class1 has 2 readable images; expected at least 3"):
+        split(np.array([0] * 50 + [1] * 2))
