@@ -206,7 +206,7 @@ class Checkpoint(LightningCheckpoint):
         every = self.every_n_train_steps
         if stop or (every is not None and trainer.global_step % every == 0):
             self._save(trainer, "last.ckpt")
-        self.interruption.raise_if_requested()
+        self._stop_if_requested()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
         """Save the epoch, as best.ckpt too if it is."""
@@ -214,6 +214,11 @@ class Checkpoint(LightningCheckpoint):
         last = self._save(trainer, "last.ckpt")
         if improved and last is not None:
             _copy(last, last.with_name("best.ckpt"))
+        self._stop_if_requested()
+
+    def _stop_if_requested(self) -> None:
+        if self.interruption.requested is not None and self.folder is not None:
+            log.info("saved; to go on: resume=%s", self.folder.parent)
         self.interruption.raise_if_requested()
 
     def _improved(self, trainer: pl.Trainer) -> bool:

@@ -20,12 +20,22 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a classifier made of a split: `metrics` are prefixed, `confusion` is (K, K)."""
+    """What a classifier made of `count` images; metrics are prefixed, `confusion` is (K, K)."""
 
     split: str
     metrics: dict[str, Any]
+    count: int
     confusion: list[list[int]]
     rows: list[Row]
+
+    def headline(self) -> str:
+        """Accuracy with its interval, and the loss."""
+        low, high = self.metrics[f"{self.split}/acc_ci95"]
+        return (
+            f"{self.split} accuracy {self.metrics[f'{self.split}/acc']:.4f} "
+            f"(95 % interval {low:.4f} to {high:.4f}), "
+            f"loss {self.metrics[f'{self.split}/loss']:.4f}, {self.count} images"
+        )
 
 
 def evaluate(
@@ -54,7 +64,12 @@ def evaluate(
             data.paths(split), labels.tolist(), probabilities.tolist(), strict=False
         )
     ]
-    return Evaluation(split, named, confusion.tolist(), rows)
+    if limit is None:
+        rows += [
+            Row(path, classifier.classes[label], error=reason)
+            for path, label, reason in data.unreadable(split)
+        ]
+    return Evaluation(split, named, len(labels), confusion.tolist(), rows)
 
 
 def _logits(
@@ -95,16 +110,6 @@ def match_classes(classifier: Classifier, data: ImageDataModule) -> None:
     )
 
 
-def report_line(metrics: dict[str, Any], split: str, count: int) -> str:
-    """Return the line with the accuracy, its interval and the loss."""
-    low, high = metrics[f"{split}/acc_ci95"]
-    return (
-        f"{split} accuracy {metrics[f'{split}/acc']:.4f} "
-        f"(95 % interval {low:.4f} to {high:.4f}), loss {metrics[f'{split}/loss']:.4f}, "
-        f"{count} images"
-    )
-
-
 def data_of(classifier: Classifier, typed: dict[str, Any] | None) -> dict[str, Any]:
     """Return the data node to evaluate on: that of the checkpoint, with what was typed on top."""
     if typed and "_target_" in typed:
@@ -131,9 +136,9 @@ def evaluate_checkpoint(config: dict[str, Any], folder: Path, results: dict[str,
         evaluation.metrics,
         confusion=evaluation.confusion,
         classes=classifier.classes,
-        splits={split: len(evaluation.rows)},
+        splits={split: evaluation.count},
         split_hash=data.split_hash,
         data_fingerprint=data.fingerprint,
         skipped=len(data.skipped),
     )
-    log.info("%s", report_line(evaluation.metrics, split, len(evaluation.rows)))
+    log.info("%s", evaluation.headline())

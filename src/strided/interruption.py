@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM: finish the batch, save, and leave with the right exit code."""
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -49,6 +50,8 @@ class Interruption:
     def _handle(self, signum: int, _: FrameType | None) -> None:
         if self.deferred and self.requested is None:
             self.requested = signum
+            # not logging, which may be the very thing that the signal interrupted
+            os.write(2, b"\nstopping after this batch, to save it; once more stops at once\n")
             return
         raise Interrupted(signum)
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import platform
 import subprocess
@@ -57,6 +58,19 @@ def write_text(file: Path, text: str) -> None:
     os.replace(unfinished, file)
 
 
+def write_json(file: Path, values: dict[str, Any]) -> None:
+    """Write strict JSON: a number that is not finite becomes null."""
+
+    def finite(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: finite(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [finite(item) for item in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    write_text(file, json.dumps(finite(values), indent=1, allow_nan=False) + "\n")
+
+
 def write_config(folder: Path, config: dict[str, Any], typed: list[str]) -> None:
     """Write config.yaml (whole and resolved) and overrides.yaml (what was typed)."""
     write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
@@ -107,7 +121,7 @@ def recorded(folder: Path, command: list[str]) -> Iterator[dict[str, Any]]:
             _log_to_file_only(folder, error)
             raise
         finally:
-            write_text(folder / "results.json", json.dumps(results, indent=1, allow_nan=False))
+            write_json(folder / "results.json", results)
 
 
 def describe_error(error: BaseException) -> str:
@@ -136,9 +150,8 @@ def _logging_to(file: Path) -> Iterator[None]:
     for handler in handlers:
         handler.setFormatter(plain)
     ours = [logging.getLogger(name) for name in ("strided", "py.warnings")]
+    format_before = warnings.formatwarning
     logging.captureWarnings(True)
-    # Lightning's own use of torch, which its users cannot change
-    warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
     warnings.formatwarning = lambda message, *_: f"warning: {message}"  # without file and line
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # its tips and device list
     for logger in ours:
@@ -146,12 +159,16 @@ def _logging_to(file: Path) -> Iterator[None]:
         logger.propagate = False
         logger.handlers = handlers
     try:
-        yield
+        with warnings.catch_warnings():
+            # Lightning's own use of torch, which its users cannot change
+            warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
+            yield
     finally:
         for logger in ours:
             logger.handlers = []
             logger.propagate = True
         logging.captureWarnings(False)
+        warnings.formatwarning = format_before
         handlers[1].close()
 
 

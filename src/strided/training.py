@@ -14,7 +14,7 @@ from strided.callbacks import Checkpoint, EpochRecorder, ProgressBar
 from strided.config import OFF_WHEN_NULL, build
 from strided.data import BatchAugment, ImageDataModule
 from strided.errors import UserError
-from strided.evaluation import evaluate, report_line
+from strided.evaluation import evaluate
 from strided.interruption import Interruption
 from strided.loggers import WandbLogger
 from strided.models import Plan, initialise, plan
@@ -113,6 +113,7 @@ def prepare_data(config: dict[str, Any], results: dict[str, Any]) -> tuple[Image
         data_fingerprint=data.fingerprint,
         preprocessing=data.preprocessing.asdict(),
         skipped=len(data.skipped),
+        ignored_files=data.source.ignored,
         duplicates=len(data.duplicates),
     )
     return data, decided
@@ -261,4 +262,4 @@ def test_best(
     results.update(evaluation.metrics, confusion=evaluation.confusion)
     if not run.quick:
         write_predictions(run.folder / "predictions.csv", evaluation.rows, data.classes)
-    log.info("%s", report_line(evaluation.metrics, "test", len(evaluation.rows)))
+    log.info("%s", evaluation.headline())

@@ -176,6 +176,15 @@ class ImageDataModule(LightningDataModule):
         """int64 labels of a split's images, in the order `loader` serves them."""
         return self.source.labels[self.splits[split]]
 
+    def unreadable(self, split: str) -> list[tuple[str, int, str]]:
+        """(path, label, reason) of broken images that the data set itself puts into a split."""
+        source = self.source
+        return [
+            (source.paths[index], int(source.labels[index]), reason)
+            for index, reason in sorted(self._open().errors.items())
+            if source.split[index] == split
+        ]
+
     def train_dataloader(self) -> BatchLoader:
         """Shuffled by (seed, epoch); in order when a few batches are to be learnt by heart."""
         overfitting = self.trainer is not None and getattr(self.trainer, "overfit_batches", 0) > 0
