@@ -1,164 +1,20 @@
-"""What happens around the steps: metrics.csv, checkpoints and their resume, the progress bar."""
+"""Checkpoints: best and last, written whole; where a run that must stop does."""
 
-import csv
 import logging
 import math
 import os
 import shutil
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
-from lightning.pytorch.callbacks import ProgressBar as LightningProgressBar
-from tqdm import tqdm
 
 from strided.errors import UserError
 from strided.interruption import Interruption
 
 log = logging.getLogger(__name__)
-
-LEADING_COLUMNS = (
-    "epoch",
-    "step",
-    "lr",
-    "train/loss",
-    "train/acc",
-    "val/loss",
-    "val/acc",
-    "epoch_seconds",
-    "images_per_second",
-)
-
-
-class EpochRecorder(LightningCheckpoint):
-    """Write a row of metrics.csv (`file`, None: nowhere) per epoch, and keep the run's times.
-
-    A Checkpoint to Lightning, so that it runs after the task has logged the epoch; listed before
-    strided's Checkpoint, so that a checkpoint never holds an epoch whose row is not written.
-    """
-
-    def __init__(self, file: Path | None) -> None:
-        self.file = file
-        self.fit_seconds = 0.0  # of earlier sittings too
-        self._rates: list[float] = []  # images per second, an epoch each
-        self._epoch_seconds = 0.0  # of this epoch in an earlier sitting
-        self._train_seconds = 0.0  # of this epoch, without validation and checkpoints
-        self._images = 0
-        self._mark = self._epoch_start = self._fit_start = time.perf_counter()
-
-    @property
-    def train_seconds(self) -> float:
-        """Seconds inside fit, over all sittings."""
-        return self.fit_seconds + time.perf_counter() - self._fit_start
-
-    @property
-    def images_per_second(self) -> float | None:
-        """Mean over epochs without the first, which warms up; a lone first epoch's own rate."""
-        rates = self._rates[1:] or self._rates
-        return len(rates) / sum(1 / rate for rate in rates) if rates else None
-
-    def on_train_start(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
-        """Drop rows of epochs that the checkpoint does not hold: they will be trained again."""
-        self._fit_start = self._epoch_start = self._mark = time.perf_counter()
-        if self.file is not None and self.file.exists():
-            rows = [row for row in _read(self.file) if int(row["epoch"]) < trainer.current_epoch]
-            _write(self.file, rows)
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
-        """Lightning does not call this when it goes on inside an epoch."""
-        self._epoch_start = self._mark = time.perf_counter()
-        self._epoch_seconds = self._train_seconds = 0.0
-        self._images = 0
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, task: pl.LightningModule, outputs: Any, batch: Any, index: int
-    ) -> None:
-        """Count the batch, and the time since the last one: waiting for data included."""
-        now = time.perf_counter()
-        self._train_seconds += now - self._mark
-        self._mark = now
-        self._images += len(batch[1]) * trainer.world_size
-
-    def on_validation_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
-        """Do not count validation as training."""
-        self._mark = time.perf_counter()
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, task: Any) -> None:
-        """Write the row of this epoch."""
-        rate = self._images / self._train_seconds
-        self._rates.append(rate)
-        seconds = self._epoch_seconds + time.perf_counter() - self._epoch_start
-        row: dict[str, Any] = {
-            "epoch": trainer.current_epoch,
-            "step": trainer.global_step,
-            "lr": task.learning_rate,
-            **{key: value.item() for key, value in sorted(trainer.callback_metrics.items())},
-            "epoch_seconds": round(seconds, 3),
-            "images_per_second": round(rate, 1),
-        }
-        log.info("%s", _describe(row, trainer.max_epochs))
-        for logger in trainer.loggers:
-            logger.log_metrics(
-                {key: row[key] for key in ("lr", "epoch_seconds", "images_per_second")},
-                trainer.global_step,
-            )
-        if self.file is not None and trainer.is_global_zero:
-            rows = _read(self.file) if self.file.exists() else []
-            _write(self.file, [*rows, row])
-        if not math.isfinite(row["train/loss"]):
-            raise UserError(
-                f"the training loss became {row['train/loss']} in epoch {row['epoch']}; expected "
-                f"a number. Try a lower optimizer.lr (it was {row['lr']:.3g}) or "
-                "trainer.gradient_clip_val=1.0"
-            )
-
-    def state_dict(self) -> dict[str, Any]:
-        """Times so far."""
-        return {
-            "fit_seconds": self.train_seconds,
-            "rates": self._rates,
-            "epoch_seconds": self._epoch_seconds + time.perf_counter() - self._epoch_start,
-            "epoch_train_seconds": self._train_seconds,
-            "images": self._images,
-        }
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the times of the earlier sitting."""
-        self.fit_seconds = state_dict["fit_seconds"]
-        self._rates = list(state_dict["rates"])
-        self._epoch_seconds = state_dict["epoch_seconds"]
-        self._train_seconds = state_dict["epoch_train_seconds"]
-        self._images = state_dict["images"]
-
-
-def _read(file: Path) -> list[dict[str, Any]]:
-    with file.open(newline="") as stream:
-        return list(csv.DictReader(stream))
-
-
-def _write(file: Path, rows: list[dict[str, Any]]) -> None:
-    """Write all rows at once: a metric may appear late, and a half-written row must not stay."""
-    others = {key for row in rows for key in row} - set(LEADING_COLUMNS)
-    unfinished = file.with_suffix(".tmp")
-    with unfinished.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, [*LEADING_COLUMNS, *sorted(others)])
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(unfinished, file)
-
-
-def _describe(row: dict[str, Any], max_epochs: int | None) -> str:
-    last = f"/{max_epochs - 1}" if max_epochs and max_epochs > 0 else ""
-    parts = [f"epoch {row['epoch']}{last}"]
-    for split in ("train", "val"):
-        if f"{split}/acc" in row:
-            parts.append(f"{split} loss {row[f'{split}/loss']:.4f} acc {row[f'{split}/acc']:.4f}")
-    parts.append(f"{row['epoch_seconds']:.1f} s, {row['images_per_second']:.0f} images/s")
-    return "  ".join(parts)
 
 
 class Checkpoint(LightningCheckpoint):
@@ -262,74 +118,3 @@ def _copy(source: Path, target: Path) -> None:
     unfinished = target.with_suffix(".tmp")
     shutil.copyfile(source, unfinished)
     os.replace(unfinished, target)
-
-
-class ProgressBar(LightningProgressBar):
-    """One line on a terminal: loss, accuracy, images per second, time left of the epoch.
-
-    Nothing when the output is not a terminal: the line of each epoch is logged anyhow.
-    """
-
-    REFRESH_SECONDS = 0.2  # reading the loss waits for the device
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._bar: tqdm[Any] | None = None
-        self._shown = 0.0
-
-    def disable(self) -> None:
-        """Lightning asks ranks other than the first for silence."""
-        self._enabled = False
-
-    def enable(self) -> None:
-        """Lightning's counterpart of `disable`."""
-        self._enabled = True
-
-    _enabled = True
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
-        """Open the line of the epoch."""
-        if self._enabled and sys.stderr.isatty():
-            self._bar = tqdm(
-                total=int(trainer.num_training_batches),
-                desc=f"epoch {trainer.current_epoch}",
-                leave=False,
-                dynamic_ncols=True,
-                unit="batch",
-                bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
-            )
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, task: Any, outputs: Any, batch: Any, index: int
-    ) -> None:
-        """Move the line on, at most a few times a second."""
-        now = time.perf_counter()
-        if self._bar is None or now - self._shown < self.REFRESH_SECONDS:
-            return
-        self._shown = now
-        self._bar.n = index + 1
-        so_far = task.meters["train"].compute()
-        rate = (index + 1) * len(batch[1]) / max(self._bar.format_dict["elapsed"], 1e-9)
-        self._bar.set_postfix_str(
-            f"loss {so_far['loss']:.4f}, acc {so_far['acc']:.4f}, {rate:.0f} images/s"
-        )
-
-    def on_validation_start(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
-        """Say what takes the time now."""
-        if self._bar is not None:
-            self._bar.set_description_str(f"epoch {trainer.current_epoch} (validating)")
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
-        """Clear the line: the epoch's is logged."""
-        self._close()
-
-    def on_exception(
-        self, trainer: pl.Trainer, task: pl.LightningModule, exception: BaseException
-    ) -> None:
-        """Clear the line before the message."""
-        self._close()
-
-    def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None

@@ -168,11 +168,11 @@ def _check_top_level(verb: str, config: DictConfig, choices: dict[str, str]) -> 
                 "'# @package _global_' as its first line"
             )
     groups, keys = verb_keys(verb)
-    for key in config:
+    for key in map(str, config):
         if key not in (*groups, *keys):
             raise UserError(
                 f"the composed config has a key {key} that {verb} does not know. "
-                f"{did_you_mean(str(key), [*groups, *keys])}"
+                f"{did_you_mean(key, [*groups, *keys])}"
             )
 
 

@@ -1,14 +1,105 @@
-"""What a sweep leaves in its folder: summary.csv and summary.html, a row per job."""
+"""Sweeps: every combination of the swept values a job, and a summary of them all."""
 
 import csv
 import html
 import io
+import os
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from strided.run import read_results, write_text
+from omegaconf import DictConfig, OmegaConf
+
+from strided.config import CONF_DIR, check, plain, trusting
+from strided.errors import UserError
+from strided.interruption import Interruption
+from strided.jobs import print_error, run_in, run_name
+from strided.overrides import compose_hydra, normalise, quoted, sweep_corners
+from strided.run import (
+    create_run_folder,
+    log_folder,
+    read_results,
+    recorded,
+    write_config,
+    write_text,
+)
 
 COLUMNS = ("test/acc", "test/loss", "best_val/acc", "best_epoch", "train_seconds", "error")
+
+
+def run_sweep(
+    verb: str, words: Sequence[str], config_dir: Path | None, trust: Sequence[str]
+) -> None:
+    """Run every combination of the swept values as a job; keys and options are checked first.
+
+    Raises UserError at the end if a job failed: the others have run.
+    """
+    overrides = normalise(verb, words, config_dir, multirun=True)
+    names: dict[str, None] = {}
+    for corner in sweep_corners(overrides):
+        composed, choices = compose_hydra(verb, corner, config_dir)
+        config = plain(composed)
+        check(config, values=False)  # a bad value fails its own job only
+        names[run_name(config, choices)] = None
+    parent = log_folder(config["log_dir"]) / "multirun" / "+".join(names)
+    folder = create_run_folder(parent)
+
+    def job(composed: DictConfig) -> int:
+        with trusting(trust):
+            return run_one(verb, composed)
+
+    try:
+        launch(verb, overrides, config_dir, folder, job)
+    finally:
+        failed = summarise(folder)
+    if failed:
+        raise UserError(f"{failed} of the jobs failed; see {folder / 'summary.csv'}")
+
+
+def launch(
+    verb: str,
+    overrides: list[str],
+    config_dir: Path | None,
+    folder: Path,
+    job: Callable[[DictConfig], int],
+) -> None:
+    """Hand the sweep to Hydra, so that its launchers (joblib, submitit) work too."""
+    import hydra
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to main(), not to Hydra's own printing
+    own = [f"hydra.sweep.dir={quoted(str(folder))}", "hydra.sweep.subdir=${hydra.job.num}"]
+    flags = ["--multirun"]
+    if config_dir:
+        flags += ["--config-dir", str(config_dir.resolve())]
+    before, sys.argv = sys.argv, [sys.argv[0], *flags, *overrides, *own]
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=verb)(job)()
+    finally:
+        sys.argv = before
+
+
+def run_one(verb: str, composed: DictConfig) -> int:
+    """Run one job of a sweep; what goes wrong is kept in its results.json and printed."""
+    from hydra.core.hydra_config import HydraConfig
+
+    hydra = HydraConfig.get()
+    folder = Path(hydra.runtime.output_dir)
+    command = [word.lstrip("+") for word in hydra.overrides.task]
+    print(f"\njob {hydra.job.num}: {' '.join(command)}")
+    choices = {str(key): str(value) for key, value in hydra.runtime.choices.items()}
+    write_config(folder, dict(OmegaConf.to_container(composed)), command)  # type: ignore[arg-type]
+    try:
+        with Interruption().listening() as interruption, recorded(folder, command) as results:
+            config = plain(composed)
+            check(config)
+            config["name"] = run_name(config, choices)
+            write_config(folder, config, command)
+            run_in(verb, config, folder, results, interruption)
+    except Exception as error:
+        print_error(error, command)
+        return 1
+    return 0
 
 
 def summarise(folder: Path) -> int:

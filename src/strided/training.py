@@ -10,7 +10,7 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.loggers import Logger
 
-from strided.callbacks import Checkpoint, EpochRecorder, ProgressBar
+from strided.callbacks import Checkpoint
 from strided.config import OFF_WHEN_NULL, build
 from strided.data import BatchAugment, ImageDataModule
 from strided.errors import UserError
@@ -19,6 +19,8 @@ from strided.interruption import Interruption
 from strided.loggers import WandbLogger
 from strided.models import Plan, initialise, plan
 from strided.prediction import Classifier, find_checkpoint, load_task, write_predictions
+from strided.progress import ProgressBar
+from strided.recorder import EpochRecorder
 from strided.report import write_report
 from strided.task import ClassificationTask
 
