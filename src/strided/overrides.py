@@ -127,6 +127,14 @@ def quoted(value: str) -> str:
     return f"'{escaped}'"
 
 
+def as_typed(word: str) -> str:
+    """Return an override of `normalise` without what it added for Hydra."""
+    key, _, value = word.lstrip("+").partition("=")
+    if key in FREE_TEXT and value[:1] == value[-1:] == "'":
+        value = re.sub(r"\\(['\\])", r"\1", value[1:-1])
+    return f"{key}={value}"
+
+
 def _check_grammar(word: str) -> None:
     try:
         OverridesParser.create().parse_override(word)

@@ -15,7 +15,7 @@ STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { margin-bottom: 0; } .headline { font-size: 1.4rem; }
 figure { margin: 1rem 0; } figure img { max-width: 100%; background: white; border-radius: 4px; }
-table { border-collapse: collapse; } td, th { padding: .15rem .8rem .15rem 0; text-align: left; }
+table { border-collapse: collapse; margin-bottom: 1.5rem; } td, th { padding: .15rem .8rem .15rem 0; text-align: left; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; }
 .scroll { overflow-x: auto; } pre { overflow-x: auto; font-size: .85rem; }
 @media print { body { max-width: none; } details { display: block; } }
@@ -54,6 +54,7 @@ def draw_curves(metrics: dict[str, list[float]], folder: Path) -> Path:
                 )
         axes.set(xlabel="epoch", ylabel={"loss": "loss", "acc": "accuracy"}[name])
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlim(metrics["epoch"][0] - 0.5, metrics["epoch"][-1] + 0.5)
         axes.grid(alpha=0.3)
         axes.legend()
     figure.savefig(folder / "curves.png", dpi=120)
@@ -70,7 +71,9 @@ def draw_confusion(confusion: list[list[int]], classes: list[str], folder: Path)
     shares = [[n / max(1, sum(row)) for n in row] for row in confusion]
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     ticks = range(len(classes))
-    axes.set_xticks(ticks, classes, rotation=45, ha="right")
+    axes.set_xticks(ticks, classes)
+    if max(map(len, classes)) > 2:
+        axes.tick_params("x", rotation=60)
     axes.set_yticks(ticks, classes)
     axes.set(xlabel="predicted", ylabel="true")
     for y, row in enumerate(confusion):

@@ -162,6 +162,8 @@ def _logging_to(file: Path) -> Iterator[None]:
         with warnings.catch_warnings():
             # Lightning's own use of torch, which its users cannot change
             warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
+            # metrics go to the loggers once an epoch, whatever log_every_n_steps is
+            warnings.filterwarnings("ignore", message="The number of training batches")
             yield
     finally:
         for logger in ours:

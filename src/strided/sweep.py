@@ -15,7 +15,7 @@ from strided.config import CONF_DIR, check, plain, trusting
 from strided.errors import UserError
 from strided.interruption import Interruption
 from strided.jobs import print_error, run_in, run_name
-from strided.overrides import compose_hydra, normalise, quoted, sweep_corners
+from strided.overrides import as_typed, compose_hydra, normalise, quoted, sweep_corners
 from strided.run import (
     create_run_folder,
     log_folder,
@@ -85,7 +85,7 @@ def run_one(verb: str, composed: DictConfig) -> int:
 
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
-    command = [word.lstrip("+") for word in hydra.overrides.task]
+    command = [as_typed(word) for word in hydra.overrides.task]
     print(f"\njob {hydra.job.num}: {' '.join(command)}")
     choices = {str(key): str(value) for key, value in hydra.runtime.choices.items()}
     write_config(folder, dict(OmegaConf.to_container(composed)), command)  # type: ignore[arg-type]
