@@ -42,6 +42,7 @@ class Checkpoint(LightningCheckpoint):
         self.best_epoch: int | None = None
         self.folder: Path | None = None
         self.interruption = Interruption()
+        self._validated = False  # since the last epoch ended
 
     def attach(self, folder: Path, interruption: Interruption) -> None:
         """Give the run's folder and what listens for signals; both are not configuration."""
@@ -64,9 +65,16 @@ class Checkpoint(LightningCheckpoint):
             self._save(trainer, "last.ckpt")
         self._stop_if_requested()
 
+    def on_validation_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
+        """Note that the metrics are of this epoch: Lightning keeps old ones where none ran."""
+        self._validated = True
+
     def on_train_epoch_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
         """Save the epoch, as best.ckpt too if it is."""
-        improved = self._improved(trainer)
+        improved = (self._validated or not self.monitor.startswith("val/")) and self._improved(
+            trainer
+        )
+        self._validated = False
         last = self._save(trainer, "last.ckpt")
         if improved and last is not None:
             _copy(last, last.with_name("best.ckpt"))

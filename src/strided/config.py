@@ -52,6 +52,10 @@ FILLED_IN = {
     ("optimizer", "params"): "the model",
     ("scheduler", "optimizer"): "the optimizer group",
     ("scheduler", "total_steps"): "trainer.max_epochs and the data",
+    ("trainer", "callbacks"): "the callbacks group",
+    ("trainer", "logger"): "the logger group",
+    ("trainer", "default_root_dir"): "log_dir and name",
+    ("trainer", "enable_checkpointing"): "the callbacks group (none: callbacks.checkpoint=null)",
 }
 # Callbacks that null for this argument switches off, although the class itself takes no null.
 OFF_WHEN_NULL = {"callbacks.early_stopping": "patience"}

@@ -42,6 +42,7 @@ class EpochRecorder(LightningCheckpoint):
         self._epoch_seconds = 0.0  # of this epoch in an earlier sitting
         self._train_seconds = 0.0  # of this epoch, without validation and checkpoints
         self._images = 0
+        self._validated = False  # since the last row
         self._mark = self._epoch_start = self._fit_start = time.perf_counter()
 
     @property
@@ -80,6 +81,7 @@ class EpochRecorder(LightningCheckpoint):
     def on_validation_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
         """Do not count validation as training."""
         self._mark = time.perf_counter()
+        self._validated = True
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: Any) -> None:
         """Write the row of this epoch."""
@@ -90,10 +92,15 @@ class EpochRecorder(LightningCheckpoint):
             "epoch": trainer.current_epoch,
             "step": trainer.global_step,
             "lr": task.learning_rate,
-            **{key: value.item() for key, value in sorted(trainer.callback_metrics.items())},
+            **{
+                key: value.item()
+                for key, value in sorted(trainer.callback_metrics.items())
+                if self._validated or not key.startswith("val/")  # Lightning keeps old ones
+            },
             "epoch_seconds": round(seconds, 3),
             "images_per_second": round(rate, 1),
         }
+        self._validated = False
         log.info("%s", _describe(row, trainer.max_epochs))
         for logger in trainer.loggers:
             logger.log_metrics(

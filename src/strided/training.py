@@ -258,6 +258,13 @@ def test_best(
     if not run.quick and not config["callbacks"].get("checkpoint"):
         log.warning("callbacks.checkpoint=null kept no checkpoint: nothing was tested")
         return
+    if not run.quick and results["best_epoch"] is None:
+        monitor = config["callbacks"]["checkpoint"]["monitor"]
+        raise UserError(
+            f"{monitor} was never measured, or never a number, so that no checkpoint is the best; "
+            "expected a validation. Try more trainer.max_steps, or a smaller "
+            "trainer.val_check_interval"
+        )
     best = task if run.quick else load_task(find_checkpoint(run.folder))
     limit = 1 if run.quick else config["trainer"].get("limit_test_batches")
     evaluation = evaluate(Classifier(best, str(task.device)), data, "test", limit)
