@@ -14,6 +14,7 @@ from strided.errors import UserError
 from strided.help import overview, verb_help
 from strided.interruption import Interrupted
 from strided.jobs import compose_run, print_error, resume_run, run_job
+from strided.overrides import typed_trust, typed_value
 from strided.run import create_run_folder, log_folder
 from strided.sweep import run_sweep
 
@@ -31,17 +32,6 @@ class Typed:
     config_dir: Path | None
     cfg: str | None
 
-    def value(self, key: str) -> str | None:
-        """Return the last value typed for a key, unless it is null."""
-        found = [w.partition("=")[2] for w in self.words if w.partition("=")[0].lstrip("+") == key]
-        return found[-1].strip("'\"") if found and found[-1] not in ("null", "") else None
-
-    @property
-    def trust(self) -> list[str]:
-        """The packages of `trust=[...]`: only what is typed counts, never a YAML file."""
-        names = (self.value("trust") or "").strip("[]").split(",")
-        return [name.strip() for name in names if name.strip()]
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a verb; return the exit code: 0 done, 1 a mistake or failure, 130 and 143 stopped."""
@@ -51,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     try:
         typed = parse(words[0], words[1:])
-        with trusting(typed.trust):
+        with trusting(typed_trust(typed.words)):
             run_verb(typed)
         return 0
     except (Interrupted, KeyboardInterrupt) as stop:
@@ -84,11 +74,11 @@ def run_verb(typed: Typed) -> None:
     """Check what was typed; then run one job, the jobs of a sweep, or the rest of a run."""
     if typed.help:
         print(verb_help(typed.verb, typed.config_dir))
-    elif typed.verb == "train" and (resume := typed.value("resume")):
+    elif typed.verb == "train" and (resume := typed_value(typed.words, "resume")):
         changes = [word for word in typed.words if word.partition("=")[0] != "resume"]
         resume_run(Path(resume).expanduser(), changes, typed.config_dir)
     elif typed.multirun:
-        run_sweep(typed.verb, typed.words, typed.config_dir, typed.trust)
+        run_sweep(typed.verb, typed.words, typed.config_dir)
     else:
         config, name = compose_run(typed.verb, typed.words, typed.config_dir)
         if typed.cfg:

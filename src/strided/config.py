@@ -59,6 +59,24 @@ FILLED_IN = {
 }
 # Callbacks that null for this argument switches off, although the class itself takes no null.
 OFF_WHEN_NULL = {"callbacks.early_stopping": "patience"}
+# Groups that hold several nodes by name.
+GROUPS_OF_NODES = ("callbacks", "logger")
+# The type of each key that belongs to no group.
+PLAIN_KEYS: dict[str, Any] = {
+    "seed": int,
+    "name": str | None,
+    "tags": list[str],
+    "resume": str | None,
+    "compile": bool,
+    "log_dir": str | None,
+    "trust": list[str],
+    "traceback": bool,
+    "checkpoint": str,
+    "input": str,
+    "split": Literal["test", "val"],
+    "accelerator": str,
+    "batch_size": int,
+}
 # Keys of a node that strided itself acts upon, whatever the target.
 EXTRA_KEYS = {"model": ("weights", "pretrained")}
 
@@ -100,17 +118,18 @@ def locate(target: str) -> Callable[..., Any]:
     through an allowed module into one that it imports (`torch.optim.lr_scheduler.os.system`).
     """
     allowed = (*ALLOWED_TARGETS, *_trusted.get())
-    if not _within(target, allowed):
+    private = any(part.startswith("_") for part in target.split("."))
+    if private or not _within(target, allowed):
         raise UserError(
             f"_target_={target} is not allowed; expected a name within {', '.join(allowed)}. "
             f"If the code is your own or you trust it: trust=[{target.split('.')[0]}]"
         )
     found = _import(target)
     defined_in = f"{getattr(found, '__module__', None)}.{getattr(found, '__qualname__', '')}"
-    is_code = inspect.isclass(found) or inspect.isfunction(found)
+    is_function = inspect.isfunction(found) and "." not in found.__qualname__  # no method
     # timm and Lightning define what they export elsewhere inside their own package
     homes = (*allowed, "timm.models", "lightning.pytorch.trainer", "lightning.pytorch")
-    if not is_code or not _within(defined_in, homes):
+    if not (is_function or inspect.isclass(found)) or not _within(defined_in, homes):
         raise UserError(
             f"_target_={target} is not allowed; expected a class or function defined within "
             f"{', '.join(allowed)}, and this one is {defined_in}"
@@ -160,7 +179,11 @@ def build(node: dict[str, Any], path: str, /, **filled_in: Any) -> Any:
     except UserError:
         raise
     except (TypeError, ValueError, ImportError, _misconfiguration()) as error:
-        raise UserError(f"{path} ({node['_target_']}) refused its arguments: {error}") from error
+        keys = ", ".join(f"{path}.{key}={value}" for key, value in arguments.items())
+        raise UserError(
+            f"{node['_target_']} refused its arguments: {error}. Expected values that it accepts. "
+            f"Try others for what was given: {keys}"
+        ) from error
 
 
 def _misconfiguration() -> type[Exception]:
@@ -183,7 +206,22 @@ def check(config: dict[str, Any], *, values: bool = True) -> None:
     `values=False` checks names only. Raises UserError.
     """
     for key, node in config.items():
+        if values and key in PLAIN_KEYS and not fits(node, PLAIN_KEYS[key]):
+            raise UserError(_misfit(key, node, PLAIN_KEYS[key]))
         _check_nested(node, key, values)
+        if key in GROUPS_OF_NODES and isinstance(node, dict):
+            _check_children(node, key)
+
+
+def _check_children(node: dict[str, Any], group: str) -> None:
+    """A key of a misspelt callback makes a new one, with no class to it."""
+    for name, child in node.items():
+        if child is not None and (not isinstance(child, dict) or "_target_" not in child):
+            others = [other for other in node if other != name]
+            raise UserError(
+                f"{group}.{name} has no _target_; expected one of the {group}. "
+                f"{did_you_mean(name, others)}"
+            )
 
 
 def _check_nested(value: Any, path: str, values: bool) -> None:
@@ -217,10 +255,7 @@ def _check_arguments(node: dict[str, Any], path: str, values: bool) -> None:
             continue
         annotation = accepted[key]
         if values and not fits(value, annotation):
-            raise UserError(
-                f"{path}.{key}={value!r} does not fit; expected {describe(annotation)}. "
-                f"Try {path}.{key}=<{describe(annotation)}>"
-            )
+            raise UserError(_misfit(f"{path}.{key}", value, annotation))
 
 
 def arguments_of(target: Callable[..., Any]) -> tuple[dict[str, Any], bool]:
@@ -275,6 +310,8 @@ def fits(value: Any, annotation: Any) -> bool:
         return isinstance(value, numbers) and not isinstance(value, bool)
     if annotation in (str, Path):
         return isinstance(value, str)
+    if inspect.isclass(annotation) and annotation.__module__.startswith(("torch", "lightning")):
+        return False  # a Tensor, a Strategy: no plain value is one
     container = origin or annotation
     if container in (list, tuple, Sequence, Iterable) or container is dict:
         if container is dict:
@@ -290,6 +327,13 @@ def fits(value: Any, annotation: Any) -> bool:
             )
         )
     return True
+
+
+def _misfit(key: str, value: Any, annotation: Any) -> str:
+    wanted = describe(annotation)
+    example = get_args(annotation)[0] if get_origin(annotation) is Literal else f"<{wanted}>"
+    typed = "null" if value is None else str(value).lower() if value in (True, False) else value
+    return f"{key}={typed} does not fit; expected {wanted}. Try {key}={example}"
 
 
 def describe(annotation: Any) -> str:

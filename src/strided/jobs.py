@@ -7,10 +7,10 @@ from typing import Any
 
 import yaml
 
-from strided.config import check, plain
+from strided.config import check, plain, trusting
 from strided.errors import UserError
 from strided.interruption import Interruption
-from strided.overrides import compose_hydra, normalise
+from strided.overrides import compose_hydra, normalise, typed_trust
 from strided.run import (
     create_run_folder,
     describe_error,
@@ -106,6 +106,11 @@ def resume_run(folder: Path, changes: Sequence[str], config_dir: Path | None) ->
 
 def run_from_python(verb: str, overrides: Sequence[str]) -> dict[str, Any]:
     """Run a verb as the command line would and return its results. Raises UserError."""
+    with trusting(typed_trust(overrides)):
+        return _run_new(verb, overrides)
+
+
+def _run_new(verb: str, overrides: Sequence[str]) -> dict[str, Any]:
     config, name = compose_run(verb, overrides)
     folder = create_run_folder(log_folder(config["log_dir"]) / verb / name)
     return run_job(verb, {**config, "name": name}, folder, list(overrides))

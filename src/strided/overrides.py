@@ -18,7 +18,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from strided.config import CONF_DIR, check, did_you_mean, plain
+from strided.config import CONF_DIR, check, did_you_mean, plain, trusting
 from strided.errors import UserError
 
 # Paths and free text are quoted, since Hydra's grammar gives , = ( ) and spaces a meaning.
@@ -91,6 +91,7 @@ def _normalise_one(
         raise UserError(f"{word!r} is not an override; expected key=value. Try --help")
     bare = key.lstrip("+")
     if bare in groups:
+        _check_grammar(word, multirun)
         _check_options(bare, value, options.get(bare, []), multirun)
         return word
     if bare.split(".")[0] not in (*groups, *keys):
@@ -100,7 +101,7 @@ def _normalise_one(
         )
     if bare in FREE_TEXT and not (multirun and "," in value):
         word = f"{key}={quoted(value)}"
-    _check_grammar(word)
+    _check_grammar(word, multirun)
     # Hydra refuses keys that no YAML lists; config.check refuses those that no target takes
     return word if key.startswith("+") or "." not in bare else f"++{word}"
 
@@ -135,15 +136,21 @@ def as_typed(word: str) -> str:
     return f"{key}={value}"
 
 
-def _check_grammar(word: str) -> None:
+def _check_grammar(word: str, multirun: bool) -> None:
     try:
-        OverridesParser.create().parse_override(word)
+        override = OverridesParser.create().parse_override(word)
     except HydraException as error:
         key, _, value = word.partition("=")
         raise UserError(
             f"{key}={value} cannot be read: {str(error).splitlines()[0]}. Lists are typed "
             f"{key}=[a,b]; quote text that holds , = ( ) or spaces: \"{key}='{value}'\""
         ) from error
+    if override.is_sweep_override() and not multirun:
+        key, _, value = word.partition("=")
+        raise UserError(
+            f"{key}={value} has several values; expected one. Try -m to run each, or a list: "
+            f"{key}=[{value}]"
+        )
 
 
 def compose_hydra(
@@ -196,16 +203,30 @@ def compose(
     """
     composed, _ = compose_hydra(config_name, normalise(config_name, overrides, extra), extra)
     config = plain(composed)
-    check(config)
+    with trusting(typed_trust(overrides)):
+        check(config)
     return config
 
 
-def sweep_corners(overrides: Sequence[str]) -> list[list[str]]:
+def typed_value(words: Sequence[str], key: str) -> str | None:
+    """Return the last value typed for a key, without quotes; None where it is null or absent."""
+    found = [w.partition("=")[2] for w in words if w.partition("=")[0].lstrip("+") == key]
+    return found[-1].strip("'\"") if found and found[-1] not in ("null", "") else None
+
+
+def typed_trust(words: Sequence[str]) -> list[str]:
+    """Return the packages of `trust=[...]`: only what is typed counts, never a YAML file."""
+    names = (typed_value(words, "trust") or "").strip("[]").split(",")
+    return [name.strip() for name in names if name.strip()]
+
+
+def sweep_corners(verb: str, overrides: Sequence[str]) -> list[list[str]]:
     """Return one list of overrides for each combination of swept group options.
 
     Swept values (keys with a dot, plain keys) are taken at their first value: which keys are valid
     depends on the chosen groups only, and a bad value must fail its own job, not the sweep.
     """
+    groups, _ = verb_keys(verb)
     axes = []
     for word in overrides:
         override = OverridesParser.create().parse_override(word)
@@ -214,5 +235,5 @@ def sweep_corners(overrides: Sequence[str]) -> list[list[str]]:
             continue
         key = word.partition("=")[0]
         values = [key + "=" + value for value in override.sweep_string_iterator()]
-        axes.append(values[:1] if "." in key else values)
+        axes.append(values if key in groups else values[:1])
     return [list(corner) for corner in itertools.product(*axes)]

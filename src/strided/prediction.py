@@ -78,8 +78,8 @@ class Classifier:
         return self.task(images).float().cpu()
 
 
-def choose_device(device: str) -> torch.device:
-    """Return the device of `auto`, `cpu`, `gpu` or a torch name. Raises UserError."""
+def choose_device(device: str, key: str = "accelerator") -> torch.device:
+    """Return the device of `auto`, `cpu`, `gpu` or a torch name. Raises UserError naming `key`."""
     gpu = (
         "cuda"
         if torch.cuda.is_available()
@@ -90,11 +90,11 @@ def choose_device(device: str) -> torch.device:
     if device == "auto":
         return torch.device(gpu or "cpu")
     if device == "gpu" and gpu is None:
-        raise UserError("accelerator=gpu, but torch sees no GPU here. Try accelerator=cpu")
+        raise UserError(f"{key}=gpu, but torch sees none here; expected a GPU. Try {key}=cpu")
     try:
         return torch.device(gpu if device == "gpu" else device)  # type: ignore[arg-type]
     except RuntimeError as error:
-        raise UserError(f"accelerator={device}; expected auto, cpu or gpu") from error
+        raise UserError(f"{key}={device}; expected auto, cpu or gpu. Try {key}=cpu") from error
 
 
 def find_checkpoint(run_or_checkpoint: str | Path) -> Path:
@@ -120,7 +120,12 @@ def load_task(file: Path) -> ClassificationTask:
     """Rebuild the task from a checkpoint alone, with weights_only=True. Raises UserError."""
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, OSError) as error:
+    except pickle.UnpicklingError as error:  # torch's message would advise to trust the file
+        raise UserError(
+            f"{file} is no checkpoint, or holds Python objects, which could run code and are never "
+            "loaded. Expected a checkpoint written by strided. Try best.ckpt of a run folder"
+        ) from error
+    except (RuntimeError, EOFError, zipfile.BadZipFile, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
             f"{file} cannot be loaded: {reason[:200]}. Expected a checkpoint written by strided. "
@@ -221,6 +226,8 @@ def write_predictions(file: Path, rows: Iterable[Row], classes: Sequence[str]) -
 
 def predict(config: dict[str, Any], folder: Path, results: dict[str, Any]) -> None:
     """The predict verb: classify `input` with `checkpoint`, write predictions.csv."""
+    if config["batch_size"] < 1:
+        raise UserError(f"batch_size={config['batch_size']}; expected 1 or more. Try batch_size=64")
     classifier = Classifier.load(config["checkpoint"], device=config["accelerator"])
     rows = predict_files(classifier, config["input"], config["batch_size"])
     write_predictions(folder / "predictions.csv", rows, classifier.classes)
@@ -237,4 +244,7 @@ def predict(config: dict[str, Any], folder: Path, results: dict[str, Any]) -> No
         folder / "predictions.csv",
     )
     if failed == len(rows):
-        raise UserError(f"none of the {failed} images of input={config['input']} could be read")
+        raise UserError(
+            f"none of the {failed} images of input={config['input']} could be read (the first: "
+            f"{rows[0].error}); expected at least one. Try input=<a picture that opens elsewhere>"
+        )

@@ -15,7 +15,8 @@ STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { margin-bottom: 0; } .headline { font-size: 1.4rem; }
 figure { margin: 1rem 0; } figure img { max-width: 100%; background: white; border-radius: 4px; }
-table { border-collapse: collapse; margin-bottom: 1.5rem; } td, th { padding: .15rem .8rem .15rem 0; text-align: left; }
+table { border-collapse: collapse; margin-bottom: 1.5rem; }
+td, th { padding: .15rem .8rem .15rem 0; text-align: left; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; }
 .scroll { overflow-x: auto; } pre { overflow-x: auto; font-size: .85rem; }
 @media print { body { max-width: none; } details { display: block; } }

@@ -15,7 +15,7 @@ from strided.config import CONF_DIR, check, plain, trusting
 from strided.errors import UserError
 from strided.interruption import Interruption
 from strided.jobs import print_error, run_in, run_name
-from strided.overrides import as_typed, compose_hydra, normalise, quoted, sweep_corners
+from strided.overrides import as_typed, compose_hydra, normalise, quoted, sweep_corners, typed_trust
 from strided.run import (
     create_run_folder,
     log_folder,
@@ -28,16 +28,14 @@ from strided.run import (
 COLUMNS = ("test/acc", "test/loss", "best_val/acc", "best_epoch", "train_seconds", "error")
 
 
-def run_sweep(
-    verb: str, words: Sequence[str], config_dir: Path | None, trust: Sequence[str]
-) -> None:
+def run_sweep(verb: str, words: Sequence[str], config_dir: Path | None) -> None:
     """Run every combination of the swept values as a job; keys and options are checked first.
 
     Raises UserError at the end if a job failed: the others have run.
     """
     overrides = normalise(verb, words, config_dir, multirun=True)
     names: dict[str, None] = {}
-    for corner in sweep_corners(overrides):
+    for corner in sweep_corners(verb, overrides):
         composed, choices = compose_hydra(verb, corner, config_dir)
         config = plain(composed)
         check(config, values=False)  # a bad value fails its own job only
@@ -46,7 +44,7 @@ def run_sweep(
     folder = create_run_folder(parent)
 
     def job(composed: DictConfig) -> int:
-        with trusting(trust):
+        with trusting(typed_trust(words)):
             return run_one(verb, composed)
 
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.loggers import Logger
 
 from strided.callbacks import Checkpoint
@@ -18,7 +19,13 @@ from strided.evaluation import evaluate
 from strided.interruption import Interruption
 from strided.loggers import WandbLogger
 from strided.models import Plan, initialise, plan
-from strided.prediction import Classifier, find_checkpoint, load_task, write_predictions
+from strided.prediction import (
+    Classifier,
+    choose_device,
+    find_checkpoint,
+    load_task,
+    write_predictions,
+)
 from strided.progress import ProgressBar
 from strided.recorder import EpochRecorder
 from strided.report import write_report
@@ -141,6 +148,7 @@ def build_task(
         scheduler=config["scheduler"],
         data=config["data"],
     )
+    try_loss(task, config["loss"])
     if fresh:
         size = data.preprocessing.image_size
         for note in initialise(task.model, config["model"], len(data.classes), size):
@@ -154,6 +162,19 @@ def build_task(
     if config["compile"]:
         task.model.compile()  # in place: the names in checkpoints stay those of the plain network
     return task
+
+
+def try_loss(task: ClassificationTask, node: dict[str, Any]) -> None:
+    """Raise UserError if the loss refuses logits and labels: torch checks its arguments late."""
+    num_classes = len(task.classes)
+    try:
+        task.criterion(torch.zeros(2, num_classes), torch.zeros(2, dtype=torch.long))
+    except Exception as error:  # a user's own loss may fail in any way
+        keys = ", ".join(f"loss.{key}={value}" for key, value in node.items() if key[0] != "_")
+        raise UserError(
+            f"{node['_target_']} fails on logits (2, {num_classes}) and labels (2,): {error}. "
+            f"Expected a loss of these. Try other values for what was given: {keys}"
+        ) from error
 
 
 def build_callbacks(node: dict[str, Any]) -> list[pl.Callback]:
@@ -225,6 +246,8 @@ def build_trainer(
     node: dict[str, Any], callbacks: list[pl.Callback], loggers: list[Logger], folder: Path
 ) -> pl.Trainer:
     """Build Lightning's Trainer. Raises UserError for what strided cannot do with it."""
+    if node.get("accelerator") == "gpu":
+        choose_device("gpu", "trainer.accelerator")
     if node.get("enable_progress_bar") is not False:
         callbacks = [*callbacks, ProgressBar()]
     trainer: pl.Trainer = build(

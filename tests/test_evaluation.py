@@ -1,0 +1,163 @@
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from strided.cli import main
+from strided.config import build
+from strided.evaluation import evaluate
+from strided.prediction import Classifier
+
+Train = Callable[..., Path]
+
+
+def evaluated(log_dir: Path, *words: str, code: int = 0) -> Path:
+    """Run eval in this process, expecting an exit code; return its new run folder."""
+    before = set(log_dir.glob("eval/*/*"))
+    assert main(["eval", *words, "accelerator=cpu", f"log_dir={log_dir}"]) == code
+    (folder,) = set(log_dir.glob("eval/*/*")) - before
+    return folder
+
+
+def results(folder: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((folder / "results.json").read_text())
+    return loaded
+
+
+def predictions(folder: Path) -> list[dict[str, str]]:
+    with (folder / "predictions.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def with_splits(images: Path, *splits: str) -> Path:
+    """Make <splits>/<class>/ of a folder of class folders, with other pixels in each."""
+    root = images.parent / "split"
+    for turn, split in enumerate(splits):
+        for file in images.rglob("*.*"):
+            target = root / split / file.relative_to(images)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            Image.open(file).rotate(90 * turn).save(target)
+    return root
+
+
+def assert_same_metrics(one: dict[str, Any], two: dict[str, Any], split: str) -> None:
+    measured = {key for key in one if key.startswith(f"{split}/")}
+    assert measured == {key for key in two if key.startswith(f"{split}/")} and len(measured) > 10
+    for key in measured:
+        assert one[key] == pytest.approx(two[key], abs=1e-6), key
+
+
+def test_eval_agrees_with_the_test_of_training(
+    trained_run: Path, log_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    folder = evaluated(log_dir, f"checkpoint={trained_run}")
+    assert_same_metrics(results(trained_run), results(folder), "test")
+    assert results(folder)["confusion"] == results(trained_run)["confusion"]
+    assert results(folder)["split_hash"] == results(trained_run)["split_hash"]
+    names = [(run / "predictions.csv").read_bytes() for run in (folder, trained_run)]
+    assert names[0] == names[1]
+    assert folder.parent.name == "lenet5-digits" and not list(elsewhere.iterdir())
+
+
+def test_metrics_follow_from_the_predictions(trained_run: Path, log_dir: Path) -> None:
+    folder = evaluated(log_dir, f"checkpoint={trained_run}")
+    rows, found = predictions(folder), results(folder)
+    right = sum(row["label"] == row["predicted"] for row in rows) / len(rows)
+    assert found["test/acc"] == pytest.approx(right)
+    assert sum(map(sum, found["confusion"])) == len(rows) == found["splits"]["test"]
+    low, high = found["test/acc_ci95"]
+    assert low < right < high
+
+
+def test_val_can_be_measured_and_is_that_of_training(trained_run: Path, log_dir: Path) -> None:
+    found = results(evaluated(log_dir, f"checkpoint={trained_run}", "split=val"))
+    assert found["val/acc"] == pytest.approx(results(trained_run)["best_val/acc"], abs=1e-6)
+    assert not any(key.startswith("test/") for key in found)
+    assert found["splits"] == {"val": 288}
+
+
+def test_last_checkpoint_can_be_measured(trained_run: Path, log_dir: Path) -> None:
+    file = trained_run / "checkpoints" / "last.ckpt"
+    folder = evaluated(log_dir, f"checkpoint={file}", "split=val")
+    with (trained_run / "metrics.csv").open(newline="") as stream:
+        last = list(csv.DictReader(stream))[-1]
+    assert results(folder)["val/acc"] == pytest.approx(float(last["val/acc"]), abs=1e-6)
+    assert results(folder)["val/loss"] == pytest.approx(float(last["val/loss"]), abs=1e-5)
+
+
+@pytest.fixture
+def folder_run(image_folder: Path, run_train: Train) -> tuple[Path, Path]:
+    """A run on an image folder with train/, val/ and test/, and that folder."""
+    root = with_splits(image_folder, "train", "val", "test")
+    run = run_train("data=image_folder", f"data.root={root}", "data.image_size=32", "optimizer=sgd")
+    return run, root
+
+
+def test_another_data_set_with_the_same_classes_can_be_measured(
+    folder_run: tuple[Path, Path], image_folder: Path, log_dir: Path
+) -> None:
+    run, _ = folder_run
+    folder = evaluated(
+        log_dir, f"checkpoint={run}", "data=image_folder", f"data.root={image_folder}"
+    )
+    found = results(folder)
+    assert found["data_fingerprint"] != results(run)["data_fingerprint"]
+    assert found["classes"] == ["blue", "green", "red"]
+    assert len(predictions(folder)) == found["splits"]["test"]
+
+
+def test_a_test_set_that_has_moved_gives_the_same_numbers(
+    folder_run: tuple[Path, Path], log_dir: Path
+) -> None:
+    run, root = folder_run
+    moved = root.rename(root.with_name("moved"))
+    folder = evaluated(log_dir, f"checkpoint={run}", "data=image_folder", f"data.root={moved}")
+    assert_same_metrics(results(run), results(folder), "test")
+
+
+def test_a_data_set_with_other_classes_is_refused(
+    trained_run: Path, image_folder: Path, log_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("data=image_folder", f"data.root={image_folder}")
+    folder = evaluated(log_dir, f"checkpoint={trained_run}", *words, code=1)
+    assert results(folder)["state"] == "failed"
+    assert "the classes of images are not those" in capsys.readouterr().err
+
+
+def test_a_skipped_test_image_has_a_row_with_the_reason(
+    image_folder: Path, run_train: Train
+) -> None:
+    root = with_splits(image_folder, "train", "val", "test")
+    (root / "test" / "red" / "broken.png").write_bytes(b"not an image")
+    run = run_train(
+        "data=image_folder", f"data.root={root}", "data.image_size=32", "data.on_error=skip"
+    )
+    rows = {row["path"]: row for row in predictions(run)}
+    assert len(rows) == 25 and results(run)["skipped"] == 1
+    broken = rows["red/broken.png"]
+    assert broken["error"] and broken["predicted"] == "" and broken["prob/red"] == ""
+    assert results(run)["splits"]["test"] == 24
+
+
+@pytest.mark.parametrize(("limit", "images"), [(None, 359), (2, 128), (0.5, 192), (0.01, 64)])
+def test_a_limit_counts_batches_or_is_their_fraction(
+    limit: float | None, images: int, trained_run: Path
+) -> None:
+    classifier = Classifier.load(trained_run, device="cpu")
+    data = build(classifier.task.hparams["data"], "data")
+    data.use(classifier.preprocessing)
+    data.setup()
+    evaluation = evaluate(classifier, data, "test", limit)
+    assert len(evaluation.rows) == sum(map(sum, evaluation.confusion)) == images
+
+
+def test_limit_test_batches_reaches_the_test_of_training(run_train: Train) -> None:
+    run = run_train("model=mlp", "data.train_fraction=0.2", "trainer.limit_test_batches=2")
+    assert len(predictions(run)) == 128

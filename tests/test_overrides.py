@@ -1,0 +1,200 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import strided
+from strided.errors import UserError
+from strided.overrides import group_options, normalise, quoted, sweep_corners, verb_keys
+
+ODD_PATHS = [
+    "/data/plain",
+    "/data/with spaces/my images.zip",
+    " leading and trailing ",
+    "/data/a,b,c",
+    "/data/a=b",
+    "/data/(copy) [1] {2}",
+    "/data/it's",
+    "'begins with a quote",
+    'says "hello"',
+    "C:\\data\\images",
+    "ends with a backslash\\",
+    "two\\\\",
+    "backslash before\\'quote",
+    "/data/*.jpg",
+    "/data/#1: 50% @home!",
+    "/données/画像",
+    "~/data",
+    "a: b",
+    "true",
+    "12",
+    "1e3",
+    "choice(a,b)",
+]
+
+
+def value_of(config: Any, key: str) -> Any:
+    for part in key.split("."):
+        config = config[part]
+    return config
+
+
+@pytest.mark.parametrize("path", ODD_PATHS)
+def test_a_path_arrives_as_typed(path: str) -> None:
+    config = strided.compose("predict", ["checkpoint=x", f"input={path}", f"log_dir={path}"])
+    assert config["input"] == config["log_dir"] == path
+
+
+@pytest.mark.parametrize(
+    ("verb", "key"),
+    [
+        ("train", "data.root"),
+        ("train", "data.cache_dir"),
+        ("train", "model.weights"),
+        ("train", "name"),
+        ("train", "resume"),
+        ("eval", "checkpoint"),
+        ("eval", "data.root"),
+        ("eval", "name"),
+        ("predict", "checkpoint"),
+    ],
+)
+def test_every_path_may_hold_what_hydra_gives_a_meaning(verb: str, key: str) -> None:
+    path = "my (old) runs, it's = [1]\\2\\"
+    others = {"train": [], "eval": ["checkpoint=x", "data=digits"], "predict": ["input=x"]}[verb]
+    assert value_of(strided.compose(verb, [*others, f"{key}={path}"]), key) == path
+
+
+def test_a_path_that_is_quoted_already_is_left_alone() -> None:
+    assert quoted("'a b'") == "'a b'"
+    assert strided.compose("train", ["name='a b'"])["name"] == "a b"
+
+
+def test_null_stays_null() -> None:
+    assert strided.compose("train", ["log_dir=null", "model.weights=null"])["log_dir"] is None
+
+
+def test_a_path_may_follow_the_user_across_a_sweep() -> None:
+    (word,) = normalise("train", ["data.root=/my images"], multirun=True)
+    assert word == "++data.root='/my images'"
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        ("trainer.limit_train_batches=3", 3),
+        ("trainer.limit_train_batches=0.5", 0.5),
+        ("trainer.accumulate_grad_batches=2", 2),
+        ("trainer.precision=bf16-mixed", "bf16-mixed"),
+        ("trainer.devices=auto", "auto"),
+        ("trainer.gradient_clip_val=1.0", 1.0),
+        ("trainer.deterministic=true", True),
+        ("optimizer.betas=[0.8,0.9]", [0.8, 0.9]),
+        ("optimizer.amsgrad=true", True),
+        ("optimizer.lr=1e-4", 1e-4),
+        ("optimizer.lr=1", 1),
+        ("loss.reduction=sum", "sum"),
+        ("data.drop_last=true", True),
+        ("data.mean=[0.5]", [0.5]),
+        ("data.cache_dir=/tmp/x", "/tmp/x"),
+        ("augment.rotation=5", 5),
+        ("model.activation=relu", "relu"),
+        ("callbacks.checkpoint.every_n_train_steps=7", 7),
+        ("callbacks.early_stopping.min_delta=0.1", 0.1),
+        ("callbacks.early_stopping.patience=null", None),
+        ("scheduler.last_epoch=-1", -1),
+        ("tags=[a,b c]", ["a", "b c"]),
+        ("tags=[]", []),
+        ("+trainer.max_steps=3", 3),
+        ("++trainer.max_steps=3", 3),
+    ],
+)
+def test_every_argument_of_a_target_can_be_set(typed: str, value: object) -> None:
+    found = value_of(strided.compose("train", [typed]), typed.lstrip("+").partition("=")[0])
+    assert found == value and type(found) is type(value)
+
+
+def test_arguments_of_other_options_can_be_set() -> None:
+    config = strided.compose(
+        "train",
+        ["logger=wandb", "logger.wandb.project=flowers", "model=torchvision", "model.name=vgg11_bn",
+         "optimizer=sgd", "optimizer.dampening=0.1", "optimizer.nesterov=false"],
+    )  # fmt: skip
+    assert config["logger"]["wandb"]["project"] == "flowers"
+    assert config["optimizer"]["dampening"] == 0.1
+
+
+def test_a_callback_can_be_switched_off() -> None:
+    assert (
+        strided.compose("train", ["callbacks.checkpoint=null"])["callbacks"]["checkpoint"] is None
+    )
+
+
+def test_what_is_typed_wins_over_an_experiment() -> None:
+    typed = ["optimizer.lr=0.5", "model=mlp", "trainer.max_epochs=2"]
+    for order in ([*typed, "experiment=lenet5_mnist"], ["experiment=lenet5_mnist", *typed]):
+        config = strided.compose("train", order)
+        assert config["optimizer"]["lr"] == 0.5
+        assert config["model"]["_target_"].endswith("MLP")
+        assert config["trainer"]["max_epochs"] == 2
+
+
+def test_an_interpolation_follows_what_is_typed() -> None:
+    config = strided.compose("train", ["scheduler=one_cycle", "optimizer.lr=0.25"])
+    assert config["scheduler"]["max_lr"] == 0.25
+
+
+@pytest.mark.parametrize("typed", ["model.hidden=[1,2", "optimizer.betas=(1,2", "tags=a b,]"])
+def test_a_value_that_cannot_be_read_is_shown_with_the_way_to_type_lists(typed: str) -> None:
+    with pytest.raises(UserError, match=r"cannot be read.*\[a,b\]"):
+        strided.compose("train", [typed])
+
+
+def test_groups_and_keys_are_those_of_the_yaml() -> None:
+    groups, keys = verb_keys("train")
+    assert {"model", "data", "experiment", "debug"} <= set(groups)
+    assert {"seed", "resume", "trust"} <= set(keys) and "hydra" not in keys
+
+
+def test_an_own_folder_adds_options(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "small.yaml").write_text("_target_: strided.models.MLP\nhidden: [8]\n")
+    config = strided.compose
+    assert "small" in group_options([tmp_path])["model"]
+    with pytest.raises(UserError, match="model=small"):
+        config("train", ["model=small"])
+    from strided.overrides import compose
+
+    assert compose("train", ["model=small"], tmp_path)["model"]["hidden"] == [8]
+
+
+# Sweeps
+
+
+def test_corners_of_a_sweep_are_the_combinations_of_its_options() -> None:
+    corners = sweep_corners("train", ["model=mlp,lenet5", "data=digits,synthetic", "seed=1"])
+    assert corners == [
+        [f"model={model}", f"data={data}", "seed=1"]
+        for model in ("mlp", "lenet5")
+        for data in ("digits", "synthetic")
+    ]
+
+
+def test_swept_values_are_taken_at_their_first() -> None:
+    corners = sweep_corners("train", ["model=mlp,lenet5", "++optimizer.lr=0.1,0.2", "seed=0,1,2"])
+    assert corners == [["model=mlp", "++optimizer.lr=0.1", "seed=0"],
+                       ["model=lenet5", "++optimizer.lr=0.1", "seed=0"]]  # fmt: skip
+
+
+def test_choice_and_range_are_sweeps_too() -> None:
+    assert sweep_corners("train", ["model=choice(mlp,lenet5)"]) == [["model=mlp"], ["model=lenet5"]]
+    assert len(sweep_corners("train", ["++optimizer.lr=range(1,9)"])) == 1
+
+
+def test_a_list_is_no_sweep() -> None:
+    assert sweep_corners("train", ["++model.hidden=[8,4]"]) == [["++model.hidden=[8,4]"]]
+
+
+def test_every_swept_option_is_checked() -> None:
+    with pytest.raises(UserError, match=r"model=lenet9.*Did you mean lenet5"):
+        normalise("train", ["model=mlp,lenet9"], multirun=True)
