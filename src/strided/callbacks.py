@@ -40,6 +40,7 @@ class Checkpoint(LightningCheckpoint):
         self.every_n_train_steps = every_n_train_steps
         self.best_score: float | None = None
         self.best_epoch: int | None = None
+        self.stopped_early = False
         self.folder: Path | None = None
         self.interruption = Interruption()
         self._validated = False  # since the last epoch ended
@@ -51,6 +52,7 @@ class Checkpoint(LightningCheckpoint):
     def on_train_start(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
         """Take the signals over from Lightning, which would stop before the epoch is saved."""
         self.interruption.take_over()
+        trainer.should_stop = self.stopped_early  # Lightning forgets it
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, task: pl.LightningModule, outputs: Any, batch: Any, index: int
@@ -75,6 +77,7 @@ class Checkpoint(LightningCheckpoint):
             trainer
         )
         self._validated = False
+        self.stopped_early = trainer.should_stop
         last = self._save(trainer, "last.ckpt")
         if improved and last is not None:
             _copy(last, last.with_name("best.ckpt"))
@@ -114,11 +117,16 @@ class Checkpoint(LightningCheckpoint):
         return file
 
     def state_dict(self) -> dict[str, Any]:
-        """The best so far, so that a resumed run compares with it."""
-        return {"best_score": self.best_score, "best_epoch": self.best_epoch}
+        """The best so far, so that a resumed run compares with it, and whether it was the end."""
+        return {
+            "best_score": self.best_score,
+            "best_epoch": self.best_epoch,
+            "stopped_early": self.stopped_early,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the best so far."""
+        self.stopped_early = state_dict["stopped_early"]
         self.best_score, self.best_epoch = state_dict["best_score"], state_dict["best_epoch"]
 
 

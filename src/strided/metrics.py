@@ -19,8 +19,8 @@ def classification_metrics(
 ) -> dict[str, float | None]:
     """Return metrics of probabilities (N, K) against labels (N,), as fractions of 1.
 
-    Averages are over classes (macro). A class with no image has no recall, F1 or AUROC: null,
-    and it is left out of the averages rather than counted as 0.
+    Averages are over classes (macro). A class with no image has none of these: null, and
+    left out of the averages rather than counted as 0.
     """
     num_classes = probabilities.shape[1]
     predicted = probabilities.argmax(1)
@@ -59,7 +59,7 @@ def _per_class(
     total = int(confusion.sum())
     each = list(zip(hits, support, predicted, strict=True))
     return {
-        "precision": [h / p if p else (0.0 if s else None) for h, s, p in each],
+        "precision": [h / max(p, 1) if s else None for h, s, p in each],
         "recall": [h / s if s else None for h, s, _ in each],
         "f1": [2 * h / (s + p) if s else None for h, s, p in each],
         "specificity": [1 - (p - h) / (total - s) if total > s else None for h, s, p in each],

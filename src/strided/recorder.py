@@ -103,10 +103,7 @@ class EpochRecorder(LightningCheckpoint):
         self._validated = False
         log.info("%s", _describe(row, trainer.max_epochs))
         for logger in trainer.loggers:
-            logger.log_metrics(
-                {key: row[key] for key in ("lr", "epoch_seconds", "images_per_second")},
-                trainer.global_step,
-            )
+            logger.log_metrics({k: v for k, v in row.items() if k != "step"}, trainer.global_step)
         if self.file is not None and trainer.is_global_zero:
             rows = _read(self.file) if self.file.exists() else []
             _write(self.file, [*rows, row])

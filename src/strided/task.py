@@ -90,7 +90,7 @@ class ClassificationTask(pl.LightningModule):
         self.plateau: Plateau | None = None
         self.meters = {"train": EpochMeter(), "val": EpochMeter()}
         self.learning_rate = 0.0  # of the last step taken
-        self._random_state: dict[str, Any] | None = None
+        self._resumed: dict[str, Any] | None = None  # until training starts
 
     @property
     def classes(self) -> list[str]:
@@ -138,7 +138,8 @@ class ClassificationTask(pl.LightningModule):
 
     def _log_epoch(self, split: str) -> None:
         metrics = self.meters[split].compute()
-        self.log_dict({f"{split}/{name}": value for name, value in metrics.items()})
+        # for callbacks to watch; the recorder sends the whole row to the loggers
+        self.log_dict({f"{split}/{n}": value for n, value in metrics.items()}, logger=False)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build optimizer and schedule, with the number of steps of the run filled in."""
@@ -179,16 +180,16 @@ class ClassificationTask(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take over what `on_save_checkpoint` added."""
-        state = checkpoint["strided"]
-        self._random_state = state["random"]
-        self.meters["train"].load_state_dict(state["train_meter"])
-        if self.plateau is not None and state["plateau"] is not None:
-            self.plateau.load_state_dict(state["plateau"])
+        self._resumed = checkpoint["strided"]
+        self.meters["train"].load_state_dict(self._resumed["train_meter"])
 
     def on_train_start(self) -> None:
-        """Put the random states back last: building the network drew from them."""
-        if self._random_state is not None:
-            torch.set_rng_state(self._random_state["cpu"])
-            if "cuda" in self._random_state and self.device.type == "cuda":
-                torch.cuda.set_rng_state(self._random_state["cuda"], self.device)
-            self._random_state = None
+        """Restore what was not there when the checkpoint was loaded, or was drawn from since."""
+        if self._resumed is None:
+            return
+        if self.plateau is not None and self._resumed["plateau"] is not None:
+            self.plateau.load_state_dict(self._resumed["plateau"])
+        random, self._resumed = self._resumed["random"], None
+        torch.set_rng_state(random["cpu"])
+        if "cuda" in random and self.device.type == "cuda":
+            torch.cuda.set_rng_state(random["cuda"], self.device)

@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import Logger
 
 from strided.callbacks import Checkpoint
@@ -234,7 +235,11 @@ def fit(
         with run.interruption.deferring() if kept else nullcontext():
             trainer.fit(task, data, ckpt_path=run.resume_from, weights_only=True)
         results["fit_finished"] = trainer.max_epochs
+    except MisconfigurationException as error:  # found by Lightning once it knows the data
+        raise UserError(f"{error} Expected other values. Try another trainer.<key>") from error
     finally:
+        if config["trainer"].get("profiler"):  # Lightning's own message is switched off
+            log.info("%s", trainer.profiler.summary())  # type: ignore[attr-defined]
         results["train_seconds"] = round(recorder.train_seconds, 3)
         results["images_per_second"] = recorder.images_per_second
         if kept is not None:

@@ -4,7 +4,7 @@ import os
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -98,6 +98,8 @@ class ImageDataModule(LightningDataModule):
         self.on_error = on_error
         self.horizontal_flip = horizontal_flip
         self.drop_last = drop_last
+        self._train_loader: BatchLoader | None = None
+        self._resume_at: dict[str, int] | None = None
         self._store: Store | None = None
         self._preprocessing: Preprocessing | None = None
         self._augment: BatchAugment | None = None
@@ -191,11 +193,24 @@ class ImageDataModule(LightningDataModule):
         share = len(self.splits["train"]) // self._world()[1]
         # Batch normalisation cannot train on one image: shuffled, another is left out each epoch.
         drop_last = self.drop_last or share % self.batch_size == 1
-        return self._loader(
+        self._train_loader = self._loader(
             "train",
             seed=None if overfitting else self._seed,
             drop_last=drop_last and share >= self.batch_size,
         )
+        if self._resume_at is not None:
+            self._train_loader.load_state_dict(self._resume_at)
+            self._resume_at = None
+        return self._train_loader
+
+    def state_dict(self) -> dict[str, Any]:
+        """The place reached in the epoch. Lightning would keep it too, but not restore it where
+        the schedule has asked for the number of steps, and so for the loader, first."""
+        return {"loader": self._train_loader.state_dict()} if self._train_loader else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on there with the next train_dataloader."""
+        self._resume_at = state_dict.get("loader")
 
     def val_dataloader(self) -> BatchLoader:
         return self.loader("val")
