@@ -112,3 +112,8 @@ def write_images(root: Path, num_images: int = 8, size: int = 12) -> Path:
 def image_folder(tmp_path: Path) -> Path:
     """A folder of 24 colour images: red/*.png, green/*.png, blue/*.jpg."""
     return write_images(tmp_path / "images")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Where `make real` finds the real data sets."""
+    parser.addoption("--data-root", default="data", help="folder of the real data sets")
