@@ -40,6 +40,6 @@ def compose(config_name: str = "train", overrides: Sequence[str] = ()) -> dict[s
 
 def train(overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Train as `python src/train.py` would with these overrides; return its results.json."""
-    from strided.jobs import run_from_python
+    from strided.jobs import run
 
-    return run_from_python("train", overrides)
+    return run("train", overrides)

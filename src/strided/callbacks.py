@@ -4,7 +4,7 @@ import logging
 import math
 import os
 import shutil
-from collections.abc import Callable
+import time
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,9 +41,10 @@ class Checkpoint(LightningCheckpoint):
         self.best_score: float | None = None
         self.best_epoch: int | None = None
         self.stopped_early = False
+        self.epochs = 0  # that have been saved
+        self.save_seconds = 0.0  # of this sitting
         self.folder: Path | None = None
         self.interruption = Interruption()
-        self._validated = False  # since the last epoch ended
 
     def attach(self, folder: Path, interruption: Interruption) -> None:
         """Give the run's folder and what listens for signals; both are not configuration."""
@@ -57,30 +58,20 @@ class Checkpoint(LightningCheckpoint):
     def on_train_batch_end(
         self, trainer: pl.Trainer, task: pl.LightningModule, outputs: Any, batch: Any, index: int
     ) -> None:
-        """Save inside an epoch. Not after its last batch: the end of the epoch comes right away,
-        and Lightning would skip the validation of an epoch resumed from there."""
-        if index + 1 >= trainer.num_training_batches:
+        """Save inside an epoch, where a run can go on as if it had not stopped."""
+        if not _is_settled(trainer, index + 1):
             return
         stop = self.interruption.requested is not None
         every = self.every_n_train_steps
         if stop or (every is not None and trainer.global_step % every == 0):
-            self._save(trainer, "last.ckpt")
+            self._save(trainer)
         self._stop_if_requested()
 
-    def on_validation_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
-        """Note that the metrics are of this epoch: Lightning keeps old ones where none ran."""
-        self._validated = True
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: pl.Trainer, task: Any) -> None:
         """Save the epoch, as best.ckpt too if it is."""
-        improved = (self._validated or not self.monitor.startswith("val/")) and self._improved(
-            trainer
-        )
-        self._validated = False
-        self.stopped_early = trainer.should_stop
-        last = self._save(trainer, "last.ckpt")
-        if improved and last is not None:
-            _copy(last, last.with_name("best.ckpt"))
+        improved = self._improved(task.measured.get(self.monitor, math.nan), trainer.current_epoch)
+        self.stopped_early, self.epochs = trainer.should_stop, trainer.current_epoch + 1
+        self._save(trainer, also_best=improved)
         self._stop_if_requested()
 
     def _stop_if_requested(self) -> None:
@@ -88,33 +79,30 @@ class Checkpoint(LightningCheckpoint):
             log.info("saved; to go on: resume=%s", self.folder.parent)
         self.interruption.raise_if_requested()
 
-    def _improved(self, trainer: pl.Trainer) -> bool:
-        if self.monitor not in trainer.callback_metrics:
-            raise UserError(
-                f"callbacks.checkpoint.monitor={self.monitor} was not measured; expected one of "
-                f"{', '.join(sorted(trainer.callback_metrics))}. Try "
-                "callbacks.checkpoint.monitor=val/acc"
-            )
-        score = trainer.callback_metrics[self.monitor].item()
+    def _improved(self, score: float, epoch: int) -> bool:
+        """Not a number, or not measured in this epoch: not the best."""
         if not math.isfinite(score):
             return False
-        better: Callable[[float, float], bool] = (
-            float.__gt__ if self.mode == "max" else float.__lt__
-        )
-        if self.best_score is not None and not better(score, self.best_score):
-            return False
-        self.best_score, self.best_epoch = score, trainer.current_epoch
+        if self.best_score is not None:
+            better = score > self.best_score if self.mode == "max" else score < self.best_score
+            if not better:
+                return False
+        self.best_score, self.best_epoch = score, epoch
         return True
 
-    def _save(self, trainer: pl.Trainer, name: str) -> Path | None:
+    def _save(self, trainer: pl.Trainer, *, also_best: bool = False) -> None:
         if self.folder is None:
-            return None
-        file = self.folder / name
-        unfinished = file.with_suffix(".tmp")
+            return
+        started = time.perf_counter()
+        unfinished = self.folder / "last.tmp"
         trainer.save_checkpoint(unfinished)
-        if trainer.is_global_zero:
-            os.replace(unfinished, file)
-        return file
+        if also_best:
+            # before last.ckpt, which says which epoch was the best: a run killed in between
+            # repeats this epoch, rather than take an older best.ckpt for it
+            shutil.copyfile(unfinished, self.folder / "best.tmp")
+            os.replace(self.folder / "best.tmp", self.folder / "best.ckpt")
+        os.replace(unfinished, self.folder / "last.ckpt")
+        self.save_seconds += time.perf_counter() - started
 
     def state_dict(self) -> dict[str, Any]:
         """The best so far, so that a resumed run compares with it, and whether it was the end."""
@@ -122,15 +110,23 @@ class Checkpoint(LightningCheckpoint):
             "best_score": self.best_score,
             "best_epoch": self.best_epoch,
             "stopped_early": self.stopped_early,
+            "epochs": self.epochs,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the best so far."""
-        self.stopped_early = state_dict["stopped_early"]
+        self.stopped_early, self.epochs = state_dict["stopped_early"], state_dict["epochs"]
         self.best_score, self.best_epoch = state_dict["best_score"], state_dict["best_epoch"]
 
 
-def _copy(source: Path, target: Path) -> None:
-    unfinished = target.with_suffix(".tmp")
-    shutil.copyfile(source, unfinished)
-    os.replace(unfinished, target)
+def _is_settled(trainer: pl.Trainer, batches: int) -> bool:
+    """Tell whether all that these batches of the epoch led to has happened.
+
+    Not so while gradients accumulate, and where validation or the end of the epoch comes next:
+    Lightning would leave them out of the resumed run.
+    """
+    if batches >= trainer.num_training_batches or batches % trainer.accumulate_grad_batches:
+        return False
+    every = trainer.val_check_batch
+    total = trainer.fit_loop.total_batch_idx + 1
+    return not every or (batches % every != 0 and total % every != 0)

@@ -13,9 +13,8 @@ from strided.config import trusting
 from strided.errors import UserError
 from strided.help import overview, verb_help
 from strided.interruption import Interrupted
-from strided.jobs import compose_run, print_error, resume_run, run_job
+from strided.jobs import compose_run, print_error, run
 from strided.overrides import typed_trust, typed_value
-from strided.run import create_run_folder, log_folder
 from strided.sweep import run_sweep
 
 VERBS = ("train", "eval", "predict")
@@ -71,18 +70,17 @@ def parse(verb: str, words: Sequence[str]) -> Typed:
 
 
 def run_verb(typed: Typed) -> None:
-    """Check what was typed; then run one job, the jobs of a sweep, or the rest of a run."""
+    """Show help or config, or run: one job, the rest of one, or the jobs of a sweep."""
+    verb, words, config_dir = typed.verb, typed.words, typed.config_dir
+    resuming = typed_value(words, "resume") is not None
+    if (typed.cfg and (typed.multirun or resuming)) or (typed.multirun and resuming):
+        raise UserError("--cfg, -m and resume= exclude each other; expected one of them")
     if typed.help:
-        print(verb_help(typed.verb, typed.config_dir))
-    elif typed.verb == "train" and (resume := typed_value(typed.words, "resume")):
-        changes = [word for word in typed.words if word.partition("=")[0] != "resume"]
-        resume_run(Path(resume).expanduser(), changes, typed.config_dir)
+        print(verb_help(verb, config_dir))
+    elif typed.cfg:
+        config, _ = compose_run(verb, words, config_dir)
+        print(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
     elif typed.multirun:
-        run_sweep(typed.verb, typed.words, typed.config_dir)
+        run_sweep(verb, words, config_dir)
     else:
-        config, name = compose_run(typed.verb, typed.words, typed.config_dir)
-        if typed.cfg:
-            print(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-            return
-        parent = log_folder(config["log_dir"]) / typed.verb / name
-        run_job(typed.verb, {**config, "name": name}, create_run_folder(parent), typed.words)
+        run(verb, words, config_dir)

@@ -59,6 +59,8 @@ FILLED_IN = {
 }
 # Callbacks that null for this argument switches off, although the class itself takes no null.
 OFF_WHEN_NULL = {"callbacks.early_stopping": "patience"}
+# What can be watched while training, and which of its values are better.
+MONITORS = {"val/acc": "max", "val/loss": "min", "train/acc": "max", "train/loss": "min"}
 # Groups that hold several nodes by name.
 GROUPS_OF_NODES = ("callbacks", "logger")
 # The type of each key that belongs to no group.
@@ -127,8 +129,8 @@ def locate(target: str) -> Callable[..., Any]:
     found = _import(target)
     defined_in = f"{getattr(found, '__module__', None)}.{getattr(found, '__qualname__', '')}"
     is_function = inspect.isfunction(found) and "." not in found.__qualname__  # no method
-    # timm and Lightning define what they export elsewhere inside their own package
-    homes = (*allowed, "timm.models", "lightning.pytorch.trainer", "lightning.pytorch")
+    # where timm and Lightning define create_model and Trainer
+    homes = (*allowed, "timm.models._factory", "lightning.pytorch.trainer.trainer.Trainer")
     if not (is_function or inspect.isclass(found)) or not _within(defined_in, homes):
         raise UserError(
             f"_target_={target} is not allowed; expected a class or function defined within "
@@ -153,6 +155,8 @@ def _import(target: str) -> Any:
                 raise  # the module exists and misses something itself
             continue
         for part in parts[size:]:
+            if inspect.ismodule(getattr(found, part, None)):  # imported there, at home elsewhere
+                raise UserError(f"_target_={target} is not allowed: {part} is another module")
             if not hasattr(found, part):
                 names = [entry for entry in dir(found) if not entry.startswith("_")]
                 raise UserError(
@@ -178,18 +182,12 @@ def build(node: dict[str, Any], path: str, /, **filled_in: Any) -> Any:
         return target(**arguments, **filled_in)
     except UserError:
         raise
-    except (TypeError, ValueError, ImportError, _misconfiguration()) as error:
+    except Exception as error:  # a class of the user's own may fail in any way
         keys = ", ".join(f"{path}.{key}={value}" for key, value in arguments.items())
         raise UserError(
-            f"{node['_target_']} refused its arguments: {error}. Expected values that it accepts. "
-            f"Try others for what was given: {keys}"
+            f"{node['_target_']} refused its arguments: {str(error) or type(error).__name__}. "
+            f"Expected values that it accepts. Try others for what was given: {keys}"
         ) from error
-
-
-def _misconfiguration() -> type[Exception]:
-    from lightning.fabric.utilities.exceptions import MisconfigurationException
-
-    return MisconfigurationException
 
 
 def _build_nested(value: Any, path: str) -> Any:
@@ -235,9 +233,26 @@ def _check_nested(value: Any, path: str, values: bool) -> None:
             _check_nested(child, f"{path}.{index}", values)
 
 
+def _check_monitor(node: dict[str, Any], path: str) -> None:
+    """A metric that is never measured, or the worst value taken for the best, cost a whole run."""
+    monitor, mode = node["monitor"], node.get("mode")
+    if monitor not in MONITORS:
+        raise UserError(
+            f"{path}.monitor={monitor} is not measured while training; expected one of "
+            f"{', '.join(MONITORS)}. {did_you_mean(str(monitor), MONITORS)}"
+        )
+    if mode is not None and mode != MONITORS[monitor]:
+        raise UserError(
+            f"{path}.monitor={monitor} with {path}.mode={mode} would take the worst for the best; "
+            f"expected mode {MONITORS[monitor]}. Try {path}.mode={MONITORS[monitor]}"
+        )
+
+
 def _check_arguments(node: dict[str, Any], path: str, values: bool) -> None:
     target = locate(node["_target_"])
     accepted, open_ended = arguments_of(target)
+    if values and "monitor" in node:
+        _check_monitor(node, path)
     for key, value in node.items():
         if key == "_target_" or key in EXTRA_KEYS.get(path, ()):
             continue

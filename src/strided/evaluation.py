@@ -114,8 +114,16 @@ def data_of(classifier: Classifier, typed: dict[str, Any] | None) -> dict[str, A
     """Return the data node to evaluate on: that of the checkpoint, with what was typed on top."""
     if typed and "_target_" in typed:
         return typed
-    node = {**classifier.task.hparams["data"], **(typed or {})}
+    trained_on = classifier.task.hparams["data"]
+    node = {**trained_on, **(typed or {})}
     check({"data": node})
+    for key in ("split_seed", "val_fraction", "test_fraction"):
+        if node.get(key) != trained_on.get(key) and node.get("root") == trained_on.get("root"):
+            raise UserError(
+                f"data.{key}={node.get(key)} would split the training data anew, and measure "
+                f"images that were trained on; expected the split of the training. Try without "
+                f"data.{key}"
+            )
     return node
 
 

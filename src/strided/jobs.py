@@ -10,7 +10,7 @@ import yaml
 from strided.config import check, plain, trusting
 from strided.errors import UserError
 from strided.interruption import Interruption
-from strided.overrides import compose_hydra, normalise, typed_trust
+from strided.overrides import compose_hydra, normalise, typed_trust, typed_value
 from strided.run import (
     create_run_folder,
     describe_error,
@@ -23,6 +23,17 @@ from strided.run import (
 
 MOST_LINES = 15  # of a message about a mistake
 RESUMABLE = ("trainer.max_epochs", "trainer.devices", "logger", "log_dir", "traceback", "trust")
+
+
+def run(verb: str, words: Sequence[str], config_dir: Path | None = None) -> dict[str, Any]:
+    """Run a new job or, with `resume=`, the rest of a stopped one; return its results.json."""
+    with trusting(typed_trust(words)):
+        if verb == "train" and (stopped := typed_value(words, "resume")):
+            changes = [word for word in words if word.partition("=")[0].lstrip("+") != "resume"]
+            return resume_run(Path(stopped).expanduser(), changes, config_dir)
+        config, name = compose_run(verb, words, config_dir)
+        folder = create_run_folder(log_folder(config["log_dir"]) / verb / name)
+        return run_job(verb, {**config, "name": name}, folder, list(words))
 
 
 def compose_run(
@@ -41,19 +52,28 @@ def run_name(config: dict[str, Any], choices: dict[str, str]) -> str:
         return str(config["name"])
     if "checkpoint" in config:  # eval and predict: that of the run
         path = Path(config["checkpoint"])
-        return read_config(path)["name"] if (path / "config.yaml").is_file() else path.stem
+        known = read_config(path).get("name") if (path / "config.yaml").is_file() else None
+        return Path(str(known or path.stem)).name  # the folder may be a stranger's
     if choices["experiment"] not in ("null", "None"):
         return choices["experiment"]
     return f"{choices['model']}-{choices['data']}"
 
 
-def run_job(verb: str, config: dict[str, Any], folder: Path, command: list[str]) -> dict[str, Any]:
+def run_job(
+    verb: str,
+    config: dict[str, Any],
+    folder: Path,
+    command: list[str],
+    resumed_with: list[str] | None = None,
+) -> dict[str, Any]:
     """Run a verb in its folder; return what became results.json."""
     write_config(folder, config, command)
     with (
         Interruption().listening() as interruption,
         recorded(folder, command) as results,
     ):
+        if resumed_with is not None:
+            results.setdefault("resumed_with", []).append(resumed_with)
         run_in(verb, config, folder, results, interruption)
     return results
 
@@ -80,7 +100,7 @@ def run_in(
         predict(config, folder, results)
 
 
-def resume_run(folder: Path, changes: Sequence[str], config_dir: Path | None) -> None:
+def resume_run(folder: Path, changes: Sequence[str], config_dir: Path | None) -> dict[str, Any]:
     """Go on with a run in its own folder, from its own config.yaml."""
     for word in changes:
         key = word.partition("=")[0].lstrip("+")
@@ -90,7 +110,12 @@ def resume_run(folder: Path, changes: Sequence[str], config_dir: Path | None) ->
                 f"Expected only {', '.join(RESUMABLE)}. Try a new run without resume="
             )
     config = read_config(folder)
-    composed, _ = compose_hydra("train", normalise("train", changes), config_dir)
+    if not config.keys() >= {"trainer", "data", "model"}:
+        raise UserError(
+            f"resume={folder} is not a run of train; expected a folder of logs/train. "
+            "Try resume=logs/train/<name>/<date_time>"
+        )
+    composed, _ = compose_hydra("train", normalise("train", changes, config_dir), config_dir)
     changed = plain(composed)
     for key in {word.partition("=")[0].lstrip("+") for word in changes}:
         if key.startswith("trainer."):
@@ -101,19 +126,7 @@ def resume_run(folder: Path, changes: Sequence[str], config_dir: Path | None) ->
     command = read_results(folder).get("command") or yaml.safe_load(
         (folder / "overrides.yaml").read_text(encoding="utf-8")
     )
-    run_job("train", config, folder, command)
-
-
-def run_from_python(verb: str, overrides: Sequence[str]) -> dict[str, Any]:
-    """Run a verb as the command line would and return its results. Raises UserError."""
-    with trusting(typed_trust(overrides)):
-        return _run_new(verb, overrides)
-
-
-def _run_new(verb: str, overrides: Sequence[str]) -> dict[str, Any]:
-    config, name = compose_run(verb, overrides)
-    folder = create_run_folder(log_folder(config["log_dir"]) / verb / name)
-    return run_job(verb, {**config, "name": name}, folder, list(overrides))
+    return run_job("train", config, folder, command, resumed_with=list(changes))
 
 
 def print_error(error: BaseException, words: Sequence[str]) -> None:

@@ -62,7 +62,7 @@ def _per_class(
         "precision": [h / max(p, 1) if s else None for h, s, p in each],
         "recall": [h / s if s else None for h, s, _ in each],
         "f1": [2 * h / (s + p) if s else None for h, s, p in each],
-        "specificity": [1 - (p - h) / (total - s) if total > s else None for h, s, p in each],
+        "specificity": [1 - (p - h) / (total - s) if 0 < s < total else None for h, s, p in each],
         "auroc": [
             _auroc(probabilities[:, k], labels == k) if 0 < s < total else None
             for k, s in enumerate(support)

@@ -50,14 +50,16 @@ def group_options(folders: Iterable[Path]) -> dict[str, list[str]]:
     return {group: sorted(names) for group, names in sorted(options.items())}
 
 
-def verb_keys(verb: str) -> tuple[list[str], list[str]]:
-    """Return the groups and the plain keys that `conf/<verb>.yaml` declares."""
+def verb_keys(verb: str) -> tuple[dict[str, str | None], list[str]]:
+    """Return groups (with their default option) and plain keys of `conf/<verb>.yaml`."""
     declared = yaml.safe_load((CONF_DIR / f"{verb}.yaml").read_text())
-    groups = [
-        str(next(iter(entry))).removeprefix("optional ")
-        for entry in declared.get("defaults", [])
-        if isinstance(entry, dict) and "hydra/" not in next(iter(entry))
-    ]
+    groups = {
+        str(group): option
+        for entry in declared["defaults"]
+        if isinstance(entry, dict)
+        for group, option in entry.items()
+        if "hydra/" not in group
+    }
     return groups, [key for key in declared if key not in ("defaults", "hydra")]
 
 
@@ -75,7 +77,7 @@ def normalise(
 
 def _normalise_one(
     word: str,
-    groups: list[str],
+    groups: dict[str, str | None],
     keys: list[str],
     options: dict[str, list[str]],
     multirun: bool,
@@ -85,14 +87,15 @@ def _normalise_one(
         if not multirun:
             raise UserError(f"{word}: Hydra's own keys are for sweeps. Try log_dir=, name= or -m")
         return word
-    if word.startswith("~"):
+    if word.startswith("~") and "." in word:
         return word
     if not separator:
         raise UserError(f"{word!r} is not an override; expected key=value. Try --help")
     bare = key.lstrip("+")
     if bare in groups:
         _check_grammar(word, multirun)
-        _check_options(bare, value, options.get(bare, []), multirun)
+        off = ["null"] if groups[bare] is None else []
+        _check_options(bare, value, [*options.get(bare, []), *off], multirun)
         return word
     if bare.split(".")[0] not in (*groups, *keys):
         raise UserError(
@@ -111,7 +114,7 @@ def _check_options(group: str, value: str, options: list[str], multirun: bool) -
         return
     for option in value.strip("[]").split(","):
         option = option.strip()
-        if option and option != "null" and option.removesuffix(".yaml") not in options:
+        if option.removesuffix(".yaml") not in options:
             raise UserError(
                 f"{group}={option}: there is no such option. {did_you_mean(option, options)}"
                 f"\nThe options of {group}: {', '.join(options)}"

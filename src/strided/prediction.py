@@ -18,6 +18,7 @@ from torch import Tensor
 
 from strided.config import check, trusting
 from strided.data.decoding import IMAGE_SUFFIXES, ImageError, as_image
+from strided.data.folder import is_hidden
 from strided.errors import UserError
 from strided.run import write_text
 from strided.task import ClassificationTask
@@ -155,7 +156,13 @@ def find_images(given: str) -> tuple[list[Path], Path | None]:
         hits: Iterable[Path] = path.rglob("*")
     else:
         hits = (Path(hit) for hit in glob.iglob(str(path), recursive=True))
-    files = sorted(hit for hit in hits if hit.is_file() and hit.suffix.lower() in IMAGE_SUFFIXES)
+    files = sorted(
+        hit
+        for hit in hits
+        if hit.suffix.lower() in IMAGE_SUFFIXES
+        and hit.is_file()
+        and not is_hidden(hit.relative_to(path).parts if path.is_dir() else (hit.name,))
+    )
     if not files:
         raise UserError(
             f"input={given} gives no image; expected a file, a folder or a glob with "

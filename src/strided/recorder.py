@@ -1,9 +1,9 @@
 """metrics.csv: a row per epoch, and how long everything took."""
 
 import csv
+import io
 import logging
 import math
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,9 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
 
+from strided.callbacks import Checkpoint
 from strided.errors import UserError
+from strided.run import write_text
 
 log = logging.getLogger(__name__)
 
@@ -35,14 +37,14 @@ class EpochRecorder(LightningCheckpoint):
     strided's Checkpoint, so that a checkpoint never holds an epoch whose row is not written.
     """
 
-    def __init__(self, file: Path | None) -> None:
-        self.file = file
+    def __init__(self, file: Path | None, checkpoint: Checkpoint | None) -> None:
+        self.file, self.checkpoint = file, checkpoint
         self.fit_seconds = 0.0  # of earlier sittings too
         self._rates: list[float] = []  # images per second, an epoch each
         self._epoch_seconds = 0.0  # of this epoch in an earlier sitting
         self._train_seconds = 0.0  # of this epoch, without validation and checkpoints
         self._images = 0
-        self._validated = False  # since the last row
+        self._saved = 0.0  # checkpoint.save_seconds when the clock was restarted
         self._mark = self._epoch_start = self._fit_start = time.perf_counter()
 
     @property
@@ -58,30 +60,38 @@ class EpochRecorder(LightningCheckpoint):
 
     def on_train_start(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
         """Drop rows of epochs that the checkpoint does not hold: they will be trained again."""
-        self._fit_start = self._epoch_start = self._mark = time.perf_counter()
+        self._fit_start = self._epoch_start = time.perf_counter()
+        self._restart_clock()
         if self.file is not None and self.file.exists():
             rows = [row for row in _read(self.file) if int(row["epoch"]) < trainer.current_epoch]
             _write(self.file, rows)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
         """Lightning does not call this when it goes on inside an epoch."""
-        self._epoch_start = self._mark = time.perf_counter()
+        self._epoch_start = time.perf_counter()
         self._epoch_seconds = self._train_seconds = 0.0
         self._images = 0
+        self._restart_clock()
+
+    def _restart_clock(self) -> None:
+        self._mark = time.perf_counter()
+        self._saved += self._save_seconds()
+
+    def _save_seconds(self) -> float:
+        """Seconds that went into checkpoints since the clock was restarted."""
+        return self.checkpoint.save_seconds - self._saved if self.checkpoint else 0.0
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, task: pl.LightningModule, outputs: Any, batch: Any, index: int
     ) -> None:
         """Count the batch, and the time since the last one: waiting for data included."""
-        now = time.perf_counter()
-        self._train_seconds += now - self._mark
-        self._mark = now
+        self._train_seconds += time.perf_counter() - self._mark - self._save_seconds()
+        self._restart_clock()
         self._images += len(batch[1]) * trainer.world_size
 
     def on_validation_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
         """Do not count validation as training."""
-        self._mark = time.perf_counter()
-        self._validated = True
+        self._restart_clock()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: Any) -> None:
         """Write the row of this epoch."""
@@ -92,15 +102,10 @@ class EpochRecorder(LightningCheckpoint):
             "epoch": trainer.current_epoch,
             "step": trainer.global_step,
             "lr": task.learning_rate,
-            **{
-                key: value.item()
-                for key, value in sorted(trainer.callback_metrics.items())
-                if self._validated or not key.startswith("val/")  # Lightning keeps old ones
-            },
+            **task.measured,
             "epoch_seconds": round(seconds, 3),
             "images_per_second": round(rate, 1),
         }
-        self._validated = False
         log.info("%s", _describe(row, trainer.max_epochs))
         for logger in trainer.loggers:
             logger.log_metrics({k: v for k, v in row.items() if k != "step"}, trainer.global_step)
@@ -141,12 +146,11 @@ def _read(file: Path) -> list[dict[str, Any]]:
 def _write(file: Path, rows: list[dict[str, Any]]) -> None:
     """Write all rows at once: a metric may appear late, and a half-written row must not stay."""
     others = {key for row in rows for key in row} - set(LEADING_COLUMNS)
-    unfinished = file.with_suffix(".tmp")
-    with unfinished.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, [*LEADING_COLUMNS, *sorted(others)])
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(unfinished, file)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*LEADING_COLUMNS, *sorted(others)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(file, text.getvalue())
 
 
 def _describe(row: dict[str, Any], max_epochs: int | None) -> str:

@@ -72,10 +72,10 @@ def draw_confusion(confusion: list[list[int]], classes: list[str], folder: Path)
     shares = [[n / max(1, sum(row)) for n in row] for row in confusion]
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     ticks = range(len(classes))
-    axes.set_xticks(ticks, classes)
+    axes.set_xticks(ticks, classes, parse_math=False)  # a class may be called $
     if max(map(len, classes)) > 2:
         axes.tick_params("x", rotation=60)
-    axes.set_yticks(ticks, classes)
+    axes.set_yticks(ticks, classes, parse_math=False)
     axes.set(xlabel="predicted", ylabel="true")
     for y, row in enumerate(confusion):
         for x, count in enumerate(row):

@@ -54,7 +54,7 @@ def create_run_folder(parent: Path) -> Path:
 def write_text(file: Path, text: str) -> None:
     """Write a whole file or nothing: a reader, or a killed run, never sees half of it."""
     unfinished = file.with_suffix(file.suffix + ".tmp")
-    unfinished.write_text(text, encoding="utf-8")
+    unfinished.write_text(text, encoding="utf-8", errors="surrogateescape")  # odd file names
     os.replace(unfinished, file)
 
 
@@ -106,8 +106,16 @@ def recorded(folder: Path, command: list[str]) -> Iterator[dict[str, Any]]:
 
     Yields the results so far (those of an earlier sitting, if there was one), to be added to.
     """
+    with _alone_in(folder):
+        yield from _recorded(folder, command)
+
+
+def _recorded(folder: Path, command: list[str]) -> Iterator[dict[str, Any]]:
     results = read_results(folder) or {"command": command}
-    results.pop("error", None)
+    for key in [key for key in results if key in ("error", "confusion") or key.startswith("test/")]:
+        del results[key]  # of an earlier sitting: measured anew, or no longer true
+    results["state"] = "running"  # what a killed run leaves
+    write_json(folder / "results.json", results)
     with _logging_to(folder / "run.log"):
         try:
             results.update(git=git_state(), versions=versions(), hardware=hardware())
@@ -122,6 +130,25 @@ def recorded(folder: Path, command: list[str]) -> Iterator[dict[str, Any]]:
             raise
         finally:
             write_json(folder / "results.json", results)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Two processes that resume the same run would overwrite each other's checkpoints."""
+    try:
+        import fcntl
+    except ImportError:  # Windows has no flock
+        yield
+        return
+    with (folder / "run.log").open("a") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"another process is at work in {folder}; expected one at a time. "
+                "Try again when it has ended"
+            ) from error
+        yield
 
 
 def describe_error(error: BaseException) -> str:

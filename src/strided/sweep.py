@@ -40,7 +40,7 @@ def run_sweep(verb: str, words: Sequence[str], config_dir: Path | None) -> None:
         config = plain(composed)
         check(config, values=False)  # a bad value fails its own job only
         names[run_name(config, choices)] = None
-    parent = log_folder(config["log_dir"]) / "multirun" / "+".join(names)
+    parent = log_folder(config["log_dir"]) / "multirun" / _joined(list(names))
     folder = create_run_folder(parent)
 
     def job(composed: DictConfig) -> int:
@@ -53,6 +53,11 @@ def run_sweep(verb: str, words: Sequence[str], config_dir: Path | None) -> None:
         failed = summarise(folder)
     if failed:
         raise UserError(f"{failed} of the jobs failed; see {folder / 'summary.csv'}")
+
+
+def _joined(names: list[str]) -> str:
+    """One name for a sweep over several; a folder's name may not be long."""
+    return "+".join(names) if len(names) <= 4 else f"{names[0]}+{len(names) - 1}-more"
 
 
 def launch(
@@ -128,7 +133,7 @@ def _row(job: Path) -> dict[str, Any]:
     return {
         "job": job.name,
         "overrides": {key: value for key, _, value in typed},
-        "state": results.get("state", "killed"),
+        "state": "killed" if results.get("state", "running") == "running" else results["state"],
         "results": results,
     }
 

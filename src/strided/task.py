@@ -1,6 +1,7 @@
 """ClassificationTask: the network with its loss, metrics and optimizer, as a LightningModule."""
 
 import inspect
+import math
 from typing import Any, cast
 
 import lightning.pytorch as pl
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from strided.config import build, locate
 from strided.data.preprocessing import Preprocessing
+from strided.errors import UserError
 from strided.models import build_model
 from strided.schedules import Plateau
 
@@ -89,6 +91,7 @@ class ClassificationTask(pl.LightningModule):
         self.criterion: nn.Module = build(loss, "loss")
         self.plateau: Plateau | None = None
         self.meters = {"train": EpochMeter(), "val": EpochMeter()}
+        self.measured: dict[str, float] = {}  # in this epoch: "train/loss", "val/acc", ...
         self.learning_rate = 0.0  # of the last step taken
         self._resumed: dict[str, Any] | None = None  # until training starts
 
@@ -99,7 +102,9 @@ class ClassificationTask(pl.LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (B, C, S, S) to logits (B, K)."""
-        return cast(Tensor, self.model(images.to(memory_format=torch.channels_last)))
+        # in the type of the weights, which trainer.precision=bf16-true changes
+        images = images.to(self.dtype, memory_format=torch.channels_last)
+        return cast(Tensor, self.model(images))
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
         """Loss of a batch, with that of auxiliary heads (Szegedy et al. 2015, section 5)."""
@@ -121,6 +126,7 @@ class ClassificationTask(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Lightning does not call this when it goes on inside an epoch."""
         self.meters["train"].reset()
+        self.measured = {}
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training loss and accuracy, as seen while the weights moved."""
@@ -132,14 +138,17 @@ class ClassificationTask(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log validation metrics and let a plateau schedule look at them."""
+        if self.trainer.sanity_checking:
+            return
         self._log_epoch("val")
-        if self.plateau is not None and not self.trainer.sanity_checking:
-            self.plateau.step(self.trainer.callback_metrics[self.plateau.monitor].item())
+        if self.plateau is not None:
+            self.plateau.step(self.measured[self.plateau.monitor])
 
     def _log_epoch(self, split: str) -> None:
-        metrics = self.meters[split].compute()
-        # for callbacks to watch; the recorder sends the whole row to the loggers
-        self.log_dict({f"{split}/{n}": value for n, value in metrics.items()}, logger=False)
+        metrics = {f"{split}/{n}": value for n, value in self.meters[split].compute().items()}
+        self.measured.update(metrics)
+        # for callbacks such as EarlyStopping; the recorder sends the whole row to the loggers
+        self.log_dict(metrics, logger=False)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build optimizer and schedule, with the number of steps of the run filled in."""
@@ -148,7 +157,7 @@ class ClassificationTask(pl.LightningModule):
         accepted = inspect.signature(locate(node["_target_"])).parameters
         steps = {}
         if "total_steps" in accepted:
-            steps["total_steps"] = int(self.trainer.estimated_stepping_batches)
+            steps["total_steps"] = self._total_steps()
         scheduler = build(node, "scheduler", optimizer=optimizer, **steps)
         if isinstance(scheduler, Plateau):
             self.plateau = scheduler
@@ -157,6 +166,16 @@ class ClassificationTask(pl.LightningModule):
         interval = "step" if steps else "epoch"
         schedule = {"scheduler": scheduler, "interval": interval}
         return cast(OptimizerLRScheduler, {"optimizer": optimizer, "lr_scheduler": schedule})
+
+    def _total_steps(self) -> int:
+        total = self.trainer.estimated_stepping_batches
+        if not math.isfinite(total):
+            raise UserError(
+                f"{self.hparams['scheduler']['_target_']} needs the length of the run, which "
+                "trainer.max_epochs=-1 leaves open; expected a number of epochs or steps. Try "
+                "trainer.max_epochs=10, or scheduler=constant"
+            )
+        return int(total)
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
         """Norms and biases apart: decaying them shrinks nothing worth shrinking."""
@@ -175,6 +194,7 @@ class ClassificationTask(pl.LightningModule):
         checkpoint["strided"] = {
             "random": random,
             "train_meter": self.meters["train"].state_dict(),
+            "measured": self.measured,
             "plateau": self.plateau.state_dict() if self.plateau else None,
         }
 
@@ -182,6 +202,7 @@ class ClassificationTask(pl.LightningModule):
         """Take over what `on_save_checkpoint` added."""
         self._resumed = checkpoint["strided"]
         self.meters["train"].load_state_dict(self._resumed["train_meter"])
+        self.measured = dict(self._resumed["measured"])
 
     def on_train_start(self) -> None:
         """Restore what was not there when the checkpoint was loaded, or was drawn from since."""

@@ -10,6 +10,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import ProgressBar as LightningProgressBar
 from lightning.pytorch.loggers import Logger
 
 from strided.callbacks import Checkpoint
@@ -20,6 +21,7 @@ from strided.evaluation import evaluate
 from strided.interruption import Interruption
 from strided.loggers import WandbLogger
 from strided.models import Plan, initialise, plan
+from strided.models.weights_file import require_file
 from strided.prediction import (
     Classifier,
     choose_device,
@@ -111,6 +113,8 @@ def prepare_data(config: dict[str, Any], results: dict[str, Any]) -> tuple[Image
     log.info("%s: %d classes, %d images", data.name, len(data.classes), len(data.source))
     for note in decided.notes:
         log.info("%s", note)
+    if config["model"].get("weights"):
+        require_file(Path(config["model"]["weights"]))  # before minutes of decoding
     augment: BatchAugment = build(config["augment"], "augment")
     data.use(decided.preprocessing, augment, config["seed"])
     data.setup()
@@ -220,9 +224,9 @@ def fit(
     results: dict[str, Any],
 ) -> None:
     """Fit to the end, unless an earlier sitting did; whatever happens, `results` keeps the rest."""
-    recorder = EpochRecorder(None if run.quick else run.folder / "metrics.csv")
     others = build_callbacks(config["callbacks"])
     kept = next((c for c in others if isinstance(c, Checkpoint)), None)
+    recorder = EpochRecorder(None if run.quick else run.folder / "metrics.csv", kept)
     if kept is not None and not run.quick:
         run.checkpoints.mkdir(exist_ok=True)
         kept.attach(run.checkpoints, run.interruption)
@@ -235,6 +239,10 @@ def fit(
         with run.interruption.deferring() if kept else nullcontext():
             trainer.fit(task, data, ckpt_path=run.resume_from, weights_only=True)
         results["fit_finished"] = trainer.max_epochs
+        if kept is not None and kept.stopped_early:
+            log.info("stopped early, before epoch %d: more epochs change nothing", kept.epochs)
+        if task.measured and "val/loss" not in task.measured:
+            log.warning("the last epoch was not validated: its weights cannot be the best")
     except MisconfigurationException as error:  # found by Lightning once it knows the data
         raise UserError(f"{error} Expected other values. Try another trainer.<key>") from error
     finally:
@@ -253,7 +261,8 @@ def build_trainer(
     """Build Lightning's Trainer. Raises UserError for what strided cannot do with it."""
     if node.get("accelerator") == "gpu":
         choose_device("gpu", "trainer.accelerator")
-    if node.get("enable_progress_bar") is not False:
+    has_bar = any(isinstance(callback, LightningProgressBar) for callback in callbacks)
+    if node.get("enable_progress_bar") is not False and not has_bar:
         callbacks = [*callbacks, ProgressBar()]
     trainer: pl.Trainer = build(
         node, "trainer", callbacks=callbacks, logger=loggers or False, default_root_dir=folder
@@ -290,13 +299,16 @@ def test_best(
         monitor = config["callbacks"]["checkpoint"]["monitor"]
         raise UserError(
             f"{monitor} was never measured, or never a number, so that no checkpoint is the best; "
-            "expected a validation. Try more trainer.max_steps, or a smaller "
+            "expected a validation. Try more trainer.max_epochs or trainer.max_steps, or a smaller "
             "trainer.val_check_interval"
         )
     best = task if run.quick else load_task(find_checkpoint(run.folder))
     limit = 1 if run.quick else config["trainer"].get("limit_test_batches")
+    if limit == 0:
+        log.info("trainer.limit_test_batches=0: nothing was tested")
+        return
     evaluation = evaluate(Classifier(best, str(task.device)), data, "test", limit)
-    results.update(evaluation.metrics, confusion=evaluation.confusion)
+    results.update(evaluation.metrics, tested=evaluation.count, confusion=evaluation.confusion)
     if not run.quick:
         write_predictions(run.folder / "predictions.csv", evaluation.rows, data.classes)
     log.info("%s", evaluation.headline())

@@ -13,6 +13,9 @@ from strided.errors import UserError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 
+# Pillow would go by the content and hand, say, PostScript in a .png to Ghostscript.
+FORMATS = ("JPEG", "MPO", "PNG", "BMP", "TIFF", "WEBP")
+
 _GREY_MODES = {"1", "L", "LA", "La"}
 
 
@@ -28,7 +31,7 @@ def decode(file: str | Path | BinaryIO) -> Image.Image:
     # One bad picture among thousands must not flood the terminal. `catch_warnings` would swap the
     # filters of the whole process under the other decoding threads; adding a filter is harmless.
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    with image_errors(), Image.open(file) as image:
+    with image_errors(), Image.open(file, formats=FORMATS) as image:
         return _grey_or_rgb(_upright(image))
 
 

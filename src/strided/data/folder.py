@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from strided.data.decoding import IMAGE_SUFFIXES, decode, image_errors
+from strided.data.decoding import IMAGE_SUFFIXES, ImageError, decode, image_errors
 from strided.data.source import Source, digest
 from strided.errors import UserError
 
@@ -25,6 +25,8 @@ SPLIT_FOLDERS = {
     "validation": "val",
     "test": "test",
 }
+
+MOST_BYTES = 500_000_000  # of one image file
 
 Parts = tuple[str, ...]
 
@@ -39,7 +41,7 @@ class _File(NamedTuple):
 def folder_source(root: Path) -> Source:
     """List `<root>[/<one folder>][/train, val, test]/<class>/**/<image>`."""
     stamps, load = _open(root)
-    members = {m: PurePosixPath(m).parts for m in stamps if not _hidden(PurePosixPath(m).parts)}
+    members = {m: PurePosixPath(m).parts for m in stamps if not is_hidden(PurePosixPath(m).parts)}
     images = {m: p for m, p in members.items() if Path(m).suffix.lower() in IMAGE_SUFFIXES}
     files = _place(images, root)
     classes = _agreed_classes(files, root)
@@ -48,6 +50,9 @@ def folder_source(root: Path) -> Source:
     number = {label: index for index, label in enumerate(classes)}
 
     def read(index: int) -> Image.Image:
+        size = int(stamps[files[index].member][0])
+        if size > MOST_BYTES:  # of a zip: a few bytes there may unpack to gigabytes
+            raise ImageError(f"{size:,} bytes, more than the {MOST_BYTES:,} that are read")
         with image_errors():
             content = load(files[index].member)
         return decode(BytesIO(content))
@@ -102,7 +107,8 @@ def _walk(root: Path) -> dict[str, Parts]:
     return stamps
 
 
-def _hidden(parts: Parts) -> bool:
+def is_hidden(parts: Parts) -> bool:
+    """Tell whether a path is none of the user's own making: `.DS_Store`, `__MACOSX/._cat.jpg`."""
     return any(part.startswith(".") or part == "__MACOSX" for part in parts)
 
 

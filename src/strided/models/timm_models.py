@@ -11,14 +11,21 @@ _RESIZE = {"center": "crop", "squash": "squash", "border": "pad"}
 
 
 def timm_model(
-    name: str, num_classes: int, in_channels: int = 3, image_size: int = 224
+    name: str, num_classes: int, in_channels: int = 3, image_size: int = 224, **options: Any
 ) -> nn.Module:
-    """Build timm's network `name`, untrained. Raises UserError if timm has no such network."""
+    """Build timm's network `name`, untrained; `options` go to timm (`drop_rate=0.1`).
+
+    Raises UserError if timm has no such network.
+    """
     import timm
 
     check_name(name)
     net: nn.Module = timm.create_model(
-        name, num_classes=num_classes, in_chans=in_channels, **_size_arguments(name, image_size)
+        name,
+        num_classes=num_classes,
+        in_chans=in_channels,
+        **_size_arguments(name, image_size),
+        **options,
     )
     return net
 

@@ -15,11 +15,7 @@ State = dict[str, Tensor]
 
 def read_state(path: Path) -> State:
     """Tensors of a .pth, .pt, .ckpt or .safetensors file, never running code it holds."""
-    if not path.is_file():
-        raise UserError(
-            f"model.weights={path} does not exist. Expected a .pth, .pt, .ckpt or .safetensors "
-            "file. Try the full path, or model.pretrained=true"
-        )
+    require_file(path)
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
     for key in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
@@ -36,6 +32,15 @@ def read_state(path: Path) -> State:
             "torch.save(net.state_dict(), path)"
         )
     return tensors
+
+
+def require_file(path: Path) -> None:
+    """Raise UserError unless there is such a file."""
+    if not path.is_file():
+        raise UserError(
+            f"model.weights={path} does not exist. Expected a .pth, .pt, .ckpt or .safetensors "
+            "file. Try the full path, or model.pretrained=true"
+        )
 
 
 def _read_pickle(path: Path) -> Any:
