@@ -45,12 +45,14 @@ class EpochRecorder(LightningCheckpoint):
         self._train_seconds = 0.0  # of this epoch, without validation and checkpoints
         self._images = 0
         self._saved = 0.0  # checkpoint.save_seconds when the clock was restarted
-        self._mark = self._epoch_start = self._fit_start = time.perf_counter()
+        self._mark = self._epoch_start = time.perf_counter()
+        self._fit_start: float | None = None
 
     @property
     def train_seconds(self) -> float:
         """Seconds inside fit, over all sittings."""
-        return self.fit_seconds + time.perf_counter() - self._fit_start
+        this_sitting = time.perf_counter() - self._fit_start if self._fit_start else 0.0
+        return self.fit_seconds + this_sitting
 
     @property
     def images_per_second(self) -> float | None:
@@ -58,9 +60,13 @@ class EpochRecorder(LightningCheckpoint):
         rates = self._rates[1:] or self._rates
         return len(rates) / sum(1 / rate for rate in rates) if rates else None
 
+    def setup(self, trainer: pl.Trainer, task: pl.LightningModule, stage: str) -> None:
+        """Fit begins."""
+        self._fit_start = time.perf_counter()
+
     def on_train_start(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
         """Drop rows of epochs that the checkpoint does not hold: they will be trained again."""
-        self._fit_start = self._epoch_start = time.perf_counter()
+        self._epoch_start = time.perf_counter()
         self._restart_clock()
         if self.file is not None and self.file.exists():
             rows = [row for row in _read(self.file) if int(row["epoch"]) < trainer.current_epoch]

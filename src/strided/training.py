@@ -59,11 +59,11 @@ def train(
     """
     set_seeds(config["seed"])
     results["seed"] = config["seed"]
+    run = prepare_run(config, folder, interruption)  # first: its mistakes need no data
     data, decided = prepare_data(config, results)
-    run = Run(folder, bool(config["trainer"].get("fast_dev_run")), interruption)
     task = build_task(config, decided, data, results, fresh=run.resume_from is None)
     with running_loggers(config, run, results) as loggers:
-        fit(config, run, task, data, loggers, results)
+        fit(config, run, task, data, results)
         test_best(config, run, task, data, results)
         for logger in loggers:
             if isinstance(logger, WandbLogger):
@@ -75,22 +75,33 @@ def train(
 
 @dataclass(frozen=True)
 class Run:
-    """Where the files of a run go, and whether any are kept (not in a fast_dev_run)."""
+    """Lightning's Trainer with strided's own callbacks; `quick` (fast_dev_run) keeps no files."""
 
     folder: Path
     quick: bool
+    trainer: pl.Trainer
+    recorder: EpochRecorder
+    checkpoint: Checkpoint | None
     interruption: Interruption
-
-    @property
-    def checkpoints(self) -> Path:
-        """The folder of best.ckpt and last.ckpt."""
-        return self.folder / "checkpoints"
 
     @property
     def resume_from(self) -> Path | None:
         """The checkpoint of an earlier sitting."""
-        last = self.checkpoints / "last.ckpt"
+        last = self.folder / "checkpoints" / "last.ckpt"
         return last if last.is_file() else None
+
+
+def prepare_run(config: dict[str, Any], folder: Path, interruption: Interruption) -> Run:
+    """Build callbacks and Trainer of the config. Raises UserError for what they refuse."""
+    quick = bool(config["trainer"].get("fast_dev_run"))
+    callbacks = build_callbacks(config["callbacks"])
+    checkpoint = next((c for c in callbacks if isinstance(c, Checkpoint)), None)
+    recorder = EpochRecorder(None if quick else folder / "metrics.csv", checkpoint)
+    if checkpoint is not None and not quick:
+        (folder / "checkpoints").mkdir(exist_ok=True)
+        checkpoint.attach(folder / "checkpoints", interruption)
+    trainer = build_trainer(config["trainer"], [recorder, *callbacks], folder)
+    return Run(folder, quick, trainer, recorder, checkpoint, interruption)
 
 
 def set_seeds(seed: int) -> None:
@@ -206,6 +217,7 @@ def running_loggers(
     for logger in wandb_loggers:
         title = f"{config['name']}/{run.folder.name}"
         logger.start(run.folder, title, config, config["tags"], results["git"]["commit"])
+    run.trainer.loggers = loggers
     failed = True
     try:
         yield loggers
@@ -220,27 +232,22 @@ def fit(
     run: Run,
     task: ClassificationTask,
     data: ImageDataModule,
-    loggers: list[Logger],
     results: dict[str, Any],
 ) -> None:
     """Fit to the end, unless an earlier sitting did; whatever happens, `results` keeps the rest."""
-    others = build_callbacks(config["callbacks"])
-    kept = next((c for c in others if isinstance(c, Checkpoint)), None)
-    recorder = EpochRecorder(None if run.quick else run.folder / "metrics.csv", kept)
-    if kept is not None and not run.quick:
-        run.checkpoints.mkdir(exist_ok=True)
-        kept.attach(run.checkpoints, run.interruption)
-    trainer = build_trainer(config["trainer"], [recorder, *others], loggers, run.folder)
+    trainer, checkpoint = run.trainer, run.checkpoint
     if results.get("fit_finished") == trainer.max_epochs:
         return
     if run.resume_from:
         log.info("going on from %s", run.resume_from)
     try:
-        with run.interruption.deferring() if kept else nullcontext():
+        with run.interruption.deferring() if checkpoint else nullcontext():
             trainer.fit(task, data, ckpt_path=run.resume_from, weights_only=True)
         results["fit_finished"] = trainer.max_epochs
-        if kept is not None and kept.stopped_early:
-            log.info("stopped early, before epoch %d: more epochs change nothing", kept.epochs)
+        if checkpoint is not None and checkpoint.stopped_early:
+            log.info(
+                "stopped early, before epoch %d: more epochs change nothing", checkpoint.epochs
+            )
         if task.measured and "val/loss" not in task.measured:
             log.warning("the last epoch was not validated: its weights cannot be the best")
     except MisconfigurationException as error:  # found by Lightning once it knows the data
@@ -248,16 +255,14 @@ def fit(
     finally:
         if config["trainer"].get("profiler"):  # Lightning's own message is switched off
             log.info("%s", trainer.profiler.summary())  # type: ignore[attr-defined]
-        results["train_seconds"] = round(recorder.train_seconds, 3)
-        results["images_per_second"] = recorder.images_per_second
-        if kept is not None:
-            results[f"best_{kept.monitor}"] = kept.best_score
-            results["best_epoch"] = kept.best_epoch
+        results["train_seconds"] = round(run.recorder.train_seconds, 3)
+        results["images_per_second"] = run.recorder.images_per_second
+        if checkpoint is not None:
+            results[f"best_{checkpoint.monitor}"] = checkpoint.best_score
+            results["best_epoch"] = checkpoint.best_epoch
 
 
-def build_trainer(
-    node: dict[str, Any], callbacks: list[pl.Callback], loggers: list[Logger], folder: Path
-) -> pl.Trainer:
+def build_trainer(node: dict[str, Any], callbacks: list[pl.Callback], folder: Path) -> pl.Trainer:
     """Build Lightning's Trainer. Raises UserError for what strided cannot do with it."""
     if node.get("accelerator") == "gpu":
         choose_device("gpu", "trainer.accelerator")
@@ -265,7 +270,7 @@ def build_trainer(
     if node.get("enable_progress_bar") is not False and not has_bar:
         callbacks = [*callbacks, ProgressBar()]
     trainer: pl.Trainer = build(
-        node, "trainer", callbacks=callbacks, logger=loggers or False, default_root_dir=folder
+        node, "trainer", callbacks=callbacks, logger=False, default_root_dir=folder
     )
     if trainer.world_size > 1:
         raise UserError(
@@ -292,15 +297,14 @@ def test_best(
     if "test" not in data.splits:
         log.info("%s has no test split: nothing was tested", data.name)
         return
-    if not run.quick and not config["callbacks"].get("checkpoint"):
+    if run.checkpoint is None and not run.quick:
         log.warning("callbacks.checkpoint=null kept no checkpoint: nothing was tested")
         return
-    if not run.quick and results["best_epoch"] is None:
-        monitor = config["callbacks"]["checkpoint"]["monitor"]
+    if run.checkpoint is not None and not run.quick and results["best_epoch"] is None:
         raise UserError(
-            f"{monitor} was never measured, or never a number, so that no checkpoint is the best; "
-            "expected a validation. Try more trainer.max_epochs or trainer.max_steps, or a smaller "
-            "trainer.val_check_interval"
+            f"{run.checkpoint.monitor} was never measured, or never a number, so that no "
+            "checkpoint is the best; expected a validation. Try more trainer.max_epochs or "
+            "trainer.max_steps, or a smaller trainer.val_check_interval"
         )
     best = task if run.quick else load_task(find_checkpoint(run.folder))
     limit = 1 if run.quick else config["trainer"].get("limit_test_batches")
