@@ -36,6 +36,8 @@ from strided.task import ClassificationTask
 
 log = logging.getLogger(__name__)
 
+SMALL_BATCH = 100_000_000  # multiply-adds of a batch, forward; LeNet-5's 64 images are 27 million
+
 # what the data module says of the input, None where the network may decide
 INPUT_WISHES = (
     "image_size",
@@ -173,8 +175,13 @@ def build_task(
         "total": sum(p.numel() for p in task.model.parameters()),
         "trainable": sum(p.numel() for p in task.model.parameters() if p.requires_grad),
     }
-    log.info("parameters: %s, trainable %s", f"{counts['total']:,}", f"{counts['trainable']:,}")
-    results["parameters"] = counts
+    results.update(parameters=counts, macs=multiply_adds(task))
+    log.info(
+        "parameters: %s, trainable %s; %.4g million multiply-adds an image",
+        f"{counts['total']:,}",
+        f"{counts['trainable']:,}",
+        results["macs"] / 1e6,
+    )
     if config["compile"]:
         task.model.compile()  # in place: the names in checkpoints stay those of the plain network
     return task
@@ -191,6 +198,35 @@ def try_loss(task: ClassificationTask, node: dict[str, Any]) -> None:
             f"{node['_target_']} fails on logits (2, {num_classes}) and labels (2,): {error}. "
             f"Expected a loss of these. Try other values for what was given: {keys}"
         ) from error
+
+
+@torch.no_grad()
+def multiply_adds(task: ClassificationTask) -> int:
+    """Count the multiply-adds of a forward pass of one image (convolutions, matrix products)."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    shape = (1, task.preprocessing.channels, *[task.preprocessing.image_size] * 2)
+    task.eval()
+    with FlopCounterMode(display=False) as counter:
+        task(torch.zeros(shape))
+    task.train()
+    return int(counter.get_total_flops()) // 2
+
+
+@contextmanager
+def worthwhile_threads(task: ClassificationTask, macs_of_batch: int) -> Iterator[None]:
+    """On a CPU, train a small network with one thread.
+
+    Its layers take microseconds: more threads gain next to nothing, and wait for each other, many
+    times a step, for as long as anything else runs on a core.
+    """
+    before = torch.get_num_threads()
+    if task.device.type == "cpu" and macs_of_batch < SMALL_BATCH:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def build_callbacks(node: dict[str, Any]) -> list[pl.Callback]:
@@ -241,7 +277,11 @@ def fit(
     if run.resume_from:
         log.info("going on from %s", run.resume_from)
     try:
-        with run.interruption.deferring() if checkpoint else nullcontext():
+        with (
+            run.interruption.deferring() if checkpoint else nullcontext(),
+            worthwhile_threads(task, results["macs"] * data.batch_size),
+        ):
+            results["hardware"]["torch_threads"] = torch.get_num_threads()
             trainer.fit(task, data, ckpt_path=run.resume_from, weights_only=True)
         results["fit_finished"] = trainer.max_epochs
         if checkpoint is not None and checkpoint.stopped_early:
