@@ -1,3 +1,5 @@
+import importlib
+import inspect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -261,7 +263,11 @@ ATTACKS = [
     "strided.data.store.shutil.rmtree",
     "strided.models.weights_file.torch.load",
     "strided.loggers.os.system",
-    "strided.callbacks._copy",
+    "strided.callbacks._is_settled",
+    "lightning.pytorch.callbacks.early_stopping.pl.core.saving.save_hparams_to_yaml",
+    "lightning.pytorch.callbacks.early_stopping.pl.LightningModule",
+    "lightning.pytorch.callbacks.early_stopping.pl.profilers.SimpleProfiler",
+    "lightning.pytorch.loggers.csv_logs.save_hparams_to_yaml",
     "lightning.pytorch.strategies.launchers.multiprocessing."
     "_MultiProcessingLauncher._wrapping_function",
     "strided.database.Net",
@@ -281,6 +287,17 @@ def test_a_config_cannot_name_what_is_not_allowed(target: str) -> None:
         build({"_target_": target}, "model")
 
 
+@pytest.mark.parametrize("group", ["callbacks", "loggers", "strategies"])
+def test_every_class_that_lightning_offers_can_be_named(group: str) -> None:
+    module = importlib.import_module(f"lightning.pytorch.{group}")
+    names = [name for name in module.__all__ if inspect.isclass(getattr(module, name))]
+    assert len(names) > 4
+    for name in names:
+        assert locate(f"lightning.pytorch.{group}.{name}") is getattr(module, name)
+    assert locate("lightning.pytorch.Trainer").__name__ == "Trainer"
+    assert locate("timm.create_model").__name__ == "create_model"
+
+
 def marker_attacks(marker: Path) -> dict[str, dict[str, Any]]:
     """Nodes that would leave a file, were they ever called."""
     shell = f"touch {marker}"
@@ -298,6 +315,14 @@ def marker_attacks(marker: Path) -> dict[str, dict[str, Any]]:
         "strided.cli.main": {"argv": ["train", "trust=[os]", "model._target_=os.system"]},
         "logging.FileHandler": {"filename": str(marker)},
         "torch.save": {"obj": 1, "f": str(marker)},
+        "lightning.pytorch.callbacks.early_stopping.pl.core.saving.save_hparams_to_yaml": {
+            "config_yaml": str(marker),
+            "hparams": {"a": 1},
+        },
+        "lightning.pytorch.callbacks.early_stopping.pl.profilers.SimpleProfiler": {
+            "dirpath": str(marker),
+        },
+        "lightning.pytorch.callbacks.early_stopping.pl.LightningModule": {},
     }
 
 

@@ -126,6 +126,26 @@ def test_flags_may_stand_anywhere(capsys: pytest.CaptureFixture[str]) -> None:
     assert shown[0] == shown[1]
 
 
+@pytest.mark.parametrize(
+    "words", [["--cfg", "job", "-m"], ["--cfg", "job", "resume=run"], ["-m", "resume=run"]]
+)
+def test_flags_that_exclude_each_other_are_refused(
+    words: list[str], log_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *words, f"log_dir={log_dir}"]) == 1
+    assert "exclude each other" in capsys.readouterr().err
+    assert not log_dir.exists()
+
+
+def test_train_from_python_resumes(copied_run: Path) -> None:
+    before = json.loads((copied_run / "results.json").read_text())
+    (copied_run / "predictions.csv").unlink()
+    found = strided.train([f"resume={copied_run}"])
+    assert found["state"] == "finished" and found["test/acc"] == before["test/acc"]
+    assert json.loads((copied_run / "results.json").read_text()) == found
+    assert (copied_run / "predictions.csv").is_file()
+
+
 def test_train_from_python_gives_what_results_json_has(log_dir: Path) -> None:
     results = strided.train(
         [

@@ -113,6 +113,36 @@ def test_another_data_set_with_the_same_classes_can_be_measured(
     assert len(predictions(folder)) == found["splits"]["test"]
 
 
+def test_a_new_split_of_the_training_data_is_refused(
+    trained_run: Path, log_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluated(log_dir, f"checkpoint={trained_run}", "data.split_seed=0")  # the one it has
+    for words in (["data.split_seed=1"], ["data=digits", "data.split_seed=1"]):
+        folder = evaluated(log_dir, f"checkpoint={trained_run}", *words, code=1)
+        message = capsys.readouterr().err
+        assert "data.split_seed=1" in message and "trained on" in message, words
+        assert "test/acc" not in results(folder)
+
+
+def test_the_same_data_set_typed_again_is_split_as_in_training(
+    run_train: Train, log_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = run_train("model=mlp", "data.split_seed=7")
+    folder = evaluated(log_dir, f"checkpoint={run}", "data=digits", "data.split_seed=7")
+    assert results(folder)["split_hash"] == results(run)["split_hash"]
+    evaluated(log_dir, f"checkpoint={run}", "data=digits", code=1)  # split_seed=0
+    assert "trained on" in capsys.readouterr().err
+
+
+def test_another_root_may_be_split_anew(
+    folder_run: tuple[Path, Path], image_folder: Path, log_dir: Path
+) -> None:
+    run, _ = folder_run
+    words = (f"data.root={image_folder}", "data.split_seed=1", "data.test_fraction=0.5")
+    folder = evaluated(log_dir, f"checkpoint={run}", *words)
+    assert results(folder)["splits"]["test"] == 12
+
+
 def test_a_test_set_that_has_moved_gives_the_same_numbers(
     folder_run: tuple[Path, Path], log_dir: Path
 ) -> None:
@@ -160,4 +190,5 @@ def test_a_limit_counts_batches_or_is_their_fraction(
 
 def test_limit_test_batches_reaches_the_test_of_training(run_train: Train) -> None:
     run = run_train("model=mlp", "data.train_fraction=0.2", "trainer.limit_test_batches=2")
-    assert len(predictions(run)) == 128
+    assert len(predictions(run)) == results(run)["tested"] == 128
+    assert results(run)["splits"]["test"] == 359

@@ -121,7 +121,20 @@ MISTAKES = {
     "train loss.label_smoothing=2": ["label_smoothing", "2"],
     "train augment.crop_padding=-1": ["augment.crop_padding=-1", "Try augment.crop_padding=0"],
     "train callbacks.checkpoint.every_n_train_steps=0": ["every_n_train_steps=0", "null"],
-    "train callbacks.checkpoint.monitor=val/acuracy": ["val/acuracy", "val/acc"],
+    "train callbacks.checkpoint.monitor=val/acuracy": ["val/acuracy", "Did you mean val/acc?"],
+    "train callbacks.checkpoint.monitor=val/loss": ["worst", "Try callbacks.checkpoint.mode=min"],
+    "train callbacks.early_stopping.patience=2 callbacks.early_stopping.monitor=val/f1": [
+        "callbacks.early_stopping.monitor=val/f1", "not measured", "val/acc",
+    ],
+    "train scheduler=plateau scheduler.monitor=loss": ["scheduler.monitor=loss", "val/loss"],
+    "train scheduler=plateau scheduler.mode=max": ["scheduler.mode=max", "Try scheduler.mode=min"],
+    "train ~seed": ["~seed", "expected key=value"],
+    "train logger=null": ["logger=null", "no such option", "csv, wandb"],
+    "train callbacks=null": ["callbacks=null", "no such option", "default"],
+    "train model=null": ["model=null", "no such option", "lenet5"],
+    "train scheduler=cosine trainer.max_epochs=-1 trainer.max_time=00:00:00:01": [
+        "trainer.max_epochs=-1", "expected a number of epochs", "Try trainer.max_epochs=10",
+    ],
     "train trainer.limit_val_batches=0": ["trainer.limit_val_batches=0", "Try"],
     "train trainer.devices=2": ["trainer.devices=2", "Try trainer.devices=1"],
     "train trainer.accelerator=gpu": ["trainer", "accelerator", "cpu"],
@@ -240,6 +253,18 @@ def test_many_broken_images_are_counted_on_screen_and_all_listed_in_the_log(
     (folder,) = log_dir.glob("train/*/*")
     recorded = (folder / "run.log").read_text()
     assert all(f"broken{index:02d}.jpg" in recorded for index in range(40))
+
+
+def test_a_broken_image_whose_name_is_no_unicode_is_listed(
+    tmp_path: Path, log_dir: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    root = images(tmp_path / "images", "cat", "dog")
+    with open(os.path.join(os.fsencode(root / "cat"), b"caf\xe9.png"), "wb") as stream:  # Latin-1
+        stream.write(b"no image")
+    assert main(["train", "data=image_folder", f"data.root={root}", f"log_dir={log_dir}"]) == 1
+    assert_helpful(capfd.readouterr().err, ["cat/caf", "data.on_error=skip"])
+    (folder,) = log_dir.glob("train/*/*")
+    assert "data.on_error=skip" in read_results(folder)["error"]
 
 
 def test_traceback_is_shown_when_asked_for(

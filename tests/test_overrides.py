@@ -130,6 +130,15 @@ def test_a_callback_can_be_switched_off() -> None:
     )
 
 
+def test_an_experiment_and_debug_settings_can_be_switched_off() -> None:
+    plain = strided.compose("train", [])
+    assert strided.compose("train", ["experiment=null", "debug=null"]) == plain
+    evaluation = strided.compose("eval", ["checkpoint=x"])
+    assert strided.compose("eval", ["checkpoint=x", "data=null"]) == evaluation
+    on_trial = ["experiment=lenet5_mnist", "experiment=null"]  # the last one counts
+    assert strided.compose("train", on_trial) == plain
+
+
 def test_what_is_typed_wins_over_an_experiment() -> None:
     typed = ["optimizer.lr=0.5", "model=mlp", "trainer.max_epochs=2"]
     for order in ([*typed, "experiment=lenet5_mnist"], ["experiment=lenet5_mnist", *typed]):

@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -135,6 +136,35 @@ def test_predict_takes_a_file_a_glob_and_any_depth_of_folders(
     assert [Path(row["path"]).name for row in by_glob] == ["a.png", "c.png"]
     (single,) = rows(predicted(log_dir, trained_run, photos / "b.jpg"))
     assert single["path"] == str(photos / "b.jpg") and single["label"] == ""
+
+
+def test_hidden_files_are_passed_over(tmp_path: Path) -> None:
+    root = tmp_path / ".mine" / "photos"  # hidden folders above do not count
+    for name in ("a.png", "._a.png", ".thumbnails/a.png", "__MACOSX/._a.png", "deep/.b.jpg"):
+        file = root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        digit(0).save(file)
+    found, folder = find_images(str(root))
+    assert [file.relative_to(root).as_posix() for file in found] == ["a.png"] and folder == root
+    by_glob, _ = find_images(f"{root}/*.png")
+    assert [file.name for file in by_glob] == ["a.png"]
+    named, _ = find_images(str(root / "._a.png"))  # asked for by name
+    assert [file.name for file in named] == ["._a.png"]
+
+
+def test_a_file_name_that_is_no_unicode_is_kept(
+    trained_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    with open(os.path.join(os.fsencode(photos), b"caf\xe9.png"), "wb") as stream:  # Latin-1
+        digit(0).save(stream, "PNG")
+    folder = predicted(tmp_path / "logs", trained_run, photos)
+    text = (folder / "predictions.csv").read_text(encoding="utf-8", errors="surrogateescape")
+    (row,) = csv.DictReader(text.splitlines())
+    assert (photos / row["path"]).is_file() and row["predicted"]
+    assert "caf" in (folder / "run.log").read_text(encoding="utf-8", errors="replace")
+    assert "Logging error" not in capfd.readouterr().err
 
 
 def test_the_label_is_the_folder_where_that_is_a_class(trained_run: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A run that was stopped and resumed must end as if nothing had happened."""
 
 import csv
+import fcntl
 import json
 import os
 import shutil
@@ -35,21 +36,21 @@ CASE = (
 
 
 class StopAt(pl.Callback):
-    """Sends this process a signal after an optimizer step, as a user or a cluster would."""
+    """Sends this process a signal after so many batches, as a user or a cluster would."""
 
-    def __init__(self, step: int, number: int) -> None:
-        self.step, self.number = step, number
+    def __init__(self, batch: int, number: int) -> None:
+        self.batch, self.number = batch, number
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        if trainer.global_step == self.step:
+        if trainer.fit_loop.total_batch_idx + 1 == self.batch:
             os.kill(os.getpid(), self.number)
 
 
-def stopping(step: int, number: int = signal.SIGTERM) -> list[str]:
+def stopping(batch: int, number: int = signal.SIGTERM) -> list[str]:
     return [
         TRUST,
         f"+callbacks.stop._target_={__name__}.StopAt",
-        f"+callbacks.stop.step={step}",
+        f"+callbacks.stop.batch={batch}",
         f"+callbacks.stop.number={int(number)}",
     ]
 
@@ -78,11 +79,12 @@ def results(folder: Path) -> dict[str, Any]:
     return loaded
 
 
+def checkpoint(folder: Path, name: str) -> dict[str, Any]:
+    return dict(torch.load(folder / "checkpoints" / name, weights_only=True))
+
+
 def same_weights(one: Path, two: Path, name: str) -> bool:
-    first, second = (
-        torch.load(folder / "checkpoints" / name, weights_only=True)["state_dict"]
-        for folder in (one, two)
-    )
+    first, second = (checkpoint(folder, name)["state_dict"] for folder in (one, two))
     return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
 
 
@@ -125,18 +127,19 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
     assert stopped["state"] == "interrupted" and "error" not in stopped
     assert not any(key.startswith("test/") for key in stopped)
     assert len(rows(folder)) == step // 8 if (folder / "metrics.csv").exists() else step < 8
+    earlier = checkpoint(folder, "last.ckpt")["callbacks"]["EpochRecorder"]["fit_seconds"]
     resume(folder, TRUST)
     assert_same_outcome(folder, uninterrupted)
     assert list(log_dir.glob("train/*/*")) == [folder]
-    assert results(folder)["train_seconds"] > stopped["train_seconds"]
+    assert results(folder)["train_seconds"] > earlier
 
 
 def test_a_run_can_be_stopped_more_than_once(log_dir: Path, uninterrupted: Path) -> None:
     folder = train(log_dir, "trainer.max_epochs=3", *stopping(5), code=143)
     config = folder / "config.yaml"
-    config.write_text(config.read_text().replace("step: 5", "step: 6"))
+    config.write_text(config.read_text().replace("batch: 5", "batch: 6"))
     resume(folder, TRUST, code=143)
-    config.write_text(config.read_text().replace("step: 6", "step: 20"))
+    config.write_text(config.read_text().replace("batch: 6", "batch: 20"))
     resume(folder, TRUST, code=143)
     assert len(rows(folder)) == 2
     resume(folder, TRUST)
@@ -226,6 +229,142 @@ def test_a_plateau_schedule_keeps_its_state(log_dir: Path) -> None:
     assert_same_outcome(folder, long)
 
 
+@pytest.mark.parametrize(
+    ("words", "batches"),
+    [
+        (["trainer.accumulate_grad_batches=3"], [4, 16]),
+        (
+            [
+                "trainer.val_check_interval=4",
+                "scheduler=plateau",
+                "scheduler.patience=1",
+                "scheduler.threshold=0.99",
+            ],
+            [4, 10],
+        ),
+        (["trainer.val_check_interval=0.4"], [6, 7]),  # validations after batches 3 and 6
+        (["trainer.num_sanity_val_steps=2", "trainer.check_val_every_n_epoch=2"], [8, 13]),
+    ],
+    ids=["accumulation", "plateau within epochs", "validation within epochs", "every other epoch"],
+)
+def test_trainer_settings_do_not_make_a_resume_inexact(
+    words: list[str], batches: list[int], log_dir: Path
+) -> None:
+    words = ["trainer.max_epochs=4", *words]
+    long = train(log_dir, *words)
+    assert any(row["val/loss"] for row in rows(long))
+    for batch in batches:
+        folder = train(log_dir, *words, *stopping(batch), code=143)
+        assert results(folder)["state"] == "interrupted"
+        resume(folder, TRUST)
+        assert_same_outcome(folder, long)
+
+
+def test_an_epoch_stopped_after_its_last_validation_keeps_what_that_measured(
+    log_dir: Path,
+) -> None:
+    words = ("trainer.max_epochs=1", "trainer.val_check_interval=0.4")
+    folder = train(log_dir, *words, *stopping(7), code=143)
+    resume(folder, TRUST)
+    (row,) = rows(folder)
+    assert row["val/loss"] and row["val/acc"]
+    assert results(folder)["best_val/acc"] == pytest.approx(float(row["val/acc"]))
+
+
+class Killed(BaseException):
+    """Stands for a power cut: nothing catches it."""
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_a_kill_between_best_and_last_checkpoint_leaves_them_in_step(
+    epoch: int, log_dir: Path, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = os.replace
+    saved: list[Path] = []
+
+    def dies(source: Path, target: Path) -> None:
+        if Path(target).name == "last.ckpt":
+            if len(saved) == epoch:
+                raise Killed
+            saved.append(Path(target))
+        rename(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("strided.callbacks.os.replace", dies)
+        with pytest.raises(Killed):
+            main(["train", *CASE, "trainer.max_epochs=3", f"log_dir={log_dir}"])
+    (folder,) = log_dir.glob("train/*/*")
+    assert checkpoint(folder, "best.ckpt")["epoch"] == epoch  # the case gets better each epoch
+    assert (folder / "checkpoints" / "last.ckpt").exists() == (epoch > 0)
+    resume(folder)
+    assert_same_outcome(folder, uninterrupted)
+    assert checkpoint(folder, "best.ckpt")["epoch"] == results(folder)["best_epoch"]
+
+
+def test_more_epochs_for_a_run_that_stopped_early_change_nothing_and_that_is_said(
+    log_dir: Path,
+) -> None:
+    case = ("optimizer.lr=0", "callbacks.early_stopping.patience=2", "trainer.max_epochs=5")
+    folder = train(log_dir, *case)
+    before, found = rows(folder), results(folder)
+    assert len(before) == 3
+    resume(folder, "trainer.max_epochs=9")
+    assert rows(folder) == before and results(folder)["test/acc"] == found["test/acc"]
+    said = (folder / "run.log").read_text().count("stopped early, before epoch 3")
+    assert said == 2 and results(folder)["resumed_with"] == [["trainer.max_epochs=9"]]
+
+
+seen: list[dict[str, Any]] = []
+
+
+class Witness(pl.Callback):
+    """Notes what results.json says while training."""
+
+    def on_train_start(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
+        seen.append(results(Path(trainer.default_root_dir)))
+
+
+def test_results_of_a_run_under_way_say_so_and_hold_no_earlier_test(log_dir: Path) -> None:
+    seen.clear()
+    witness = f"+callbacks.witness._target_={__name__}.Witness"
+    folder = train(log_dir, "trainer.max_epochs=1", TRUST, witness)
+    first = results(folder)
+    assert "test/acc" in first and "confusion" in first
+    resume(folder, TRUST, "trainer.max_epochs=2")
+    assert [kept["state"] for kept in seen] == ["running", "running"]
+    stale = [key for key in seen[1] if key.startswith("test/") or key in ("confusion", "error")]
+    assert stale == [] and seen[1]["best_epoch"] == first["best_epoch"]
+    assert results(folder)["state"] == "finished" and "test/acc" in results(folder)
+
+
+def test_a_folder_of_eval_cannot_be_resumed_and_stays_as_it_is(
+    uninterrupted: Path, log_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["eval", f"checkpoint={uninterrupted}", f"log_dir={log_dir}"]) == 0
+    (folder,) = log_dir.glob("eval/*/*")
+    before = contents(folder)
+    resume(folder, code=1)
+    assert "is not a run of train" in capsys.readouterr().err
+    assert contents(folder) == before
+
+
+def test_a_run_that_another_process_is_at_work_in_is_left_alone(
+    uninterrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(uninterrupted, tmp_path / "run"))
+    before = contents(folder)
+    with (folder / "run.log").open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        resume(folder, "trainer.max_epochs=9", code=1)
+        assert "another process is at work" in capsys.readouterr().err
+        assert contents(folder) == before
+    resume(folder)  # the lock ends with its holder
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
 @pytest.mark.parametrize("step", [12, 16, 32])  # 32: the epoch that ends the run
 def test_early_stopping_keeps_its_count(step: int, log_dir: Path) -> None:
     case = ("optimizer.lr=0", "callbacks.early_stopping.patience=3", "trainer.max_epochs=9")
@@ -304,7 +443,7 @@ def test_a_killed_process_loses_only_what_came_after_the_last_save(
     time.sleep(0.1)
     process.kill()
     assert process.wait(60) == -signal.SIGKILL
-    assert not (folder / "results.json").exists() and len(rows(folder)) < 6
+    assert results(folder)["state"] == "running" and len(rows(folder)) < 6
     last = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     assert last["global_step"] % 3 == 0 or last["global_step"] % 29 == 0
 

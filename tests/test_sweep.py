@@ -108,10 +108,22 @@ def test_an_unknown_option_or_key_stops_a_sweep_before_its_first_job(
     assert not log_dir.exists()
 
 
-def test_a_job_that_was_killed_has_a_row(tmp_path: Path) -> None:
+@pytest.mark.parametrize("results", [None, '{"state": "running", "command": ["seed=1"]}'])
+def test_a_job_that_was_killed_has_a_row(results: str | None, tmp_path: Path) -> None:
     (tmp_path / "0").mkdir()
+    if results is not None:
+        (tmp_path / "0" / "results.json").write_text(results)
     assert summarise(tmp_path) == 1
-    assert rows_of(tmp_path)[0]["state"] == "killed"
+    (row,) = rows_of(tmp_path)
+    assert row["state"] == "killed" and row.get("seed", "") == ("1" if results else "")
+
+
+def test_a_sweep_over_many_models_has_a_short_name(log_dir: Path) -> None:
+    models = "model=mlp,lenet5,alexnet,vgg16,resnet18,googlenet"
+    assert sweep(log_dir, models, "data.batch_size=0") == 1  # each job fails at once
+    (folder,) = log_dir.glob("multirun/*/*")
+    assert folder.parent.name == "mlp-digits+5-more"
+    assert [row["state"] for row in rows_of(folder)] == ["failed"] * 6
 
 
 def test_jobs_are_listed_by_number(tmp_path: Path) -> None:

@@ -1,21 +1,28 @@
 import csv
 import json
+import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 import torch
 import yaml
+from lightning.pytorch.callbacks import TQDMProgressBar
 from PIL import Image
 
 import strided
 from strided.cli import main
 from strided.prediction import Prediction
+from strided.progress import ProgressBar
+from strided.training import build_trainer
 
 FAST = ("model=mlp", "data.train_fraction=0.2", "data.batch_size=32")  # 8 batches an epoch
 TIMING = ("epoch_seconds", "images_per_second")
+TRUST = f"trust=[{__name__.partition('.')[0]}]"
 MODELS = sorted(file.stem for file in (Path(__file__).parents[1] / "conf" / "model").glob("*.yaml"))
 NAMES = {"torchvision": "model.name=mobilenet_v3_small", "timm": "model.name=test_resnet"}
 
@@ -205,13 +212,120 @@ def test_without_checkpoints_nothing_is_tested_and_that_is_said(run_train: Train
     assert not (folder / "checkpoints").exists() and (folder / "report.html").exists()
 
 
+class Forgetting(pl.Callback):
+    """Loses all that was learnt, before the fourth epoch is validated."""
+
+    @torch.no_grad()
+    def on_validation_start(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
+        if trainer.current_epoch == 3:
+            for parameter in task.parameters():
+                parameter.zero_()
+
+
 def test_the_best_checkpoint_is_tested_not_the_last(run_train: Train) -> None:
-    falling = ("callbacks.checkpoint.monitor=val/acc", "callbacks.checkpoint.mode=min")
-    folder = run_train(*FAST, *falling, "trainer.max_epochs=4")
+    forgetting = (TRUST, f"+callbacks.forgetting._target_={__name__}.Forgetting")
+    folder = run_train(*FAST, *forgetting, "trainer.max_epochs=4")
     found = results(folder)
     accuracies = [float(row["val/acc"]) for row in rows(folder)]
-    assert found["best_epoch"] == accuracies.index(min(accuracies)) < 3
-    assert found["test/acc"] < max(accuracies) - 0.05
+    assert found["best_epoch"] == accuracies.index(max(accuracies)) < 3
+    assert found["test/acc"] > accuracies[-1] + 0.3
+
+
+def test_the_lowest_loss_is_kept_when_that_is_the_monitor(run_train: Train) -> None:
+    lowest = ("callbacks.checkpoint.monitor=val/loss", "callbacks.checkpoint.mode=min")
+    # a rate at which the loss falls and rises again
+    folder = run_train(*FAST, *lowest, "optimizer.lr=0.03", "trainer.max_epochs=6")
+    losses = [float(row["val/loss"]) for row in rows(folder)]
+    found = results(folder)
+    assert found["best_epoch"] == losses.index(min(losses)) not in (0, 5)
+    assert found["best_val/loss"] == pytest.approx(min(losses)) and "best_val/acc" not in found
+    kept = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
+    assert kept["epoch"] == found["best_epoch"]
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("bf16-true", torch.bfloat16), ("64-true", torch.float64)]
+)
+def test_true_precisions_train_and_evaluate(
+    precision: str, dtype: torch.dtype, run_train: Train, log_dir: Path
+) -> None:
+    words = ("model=lenet5", "data.train_fraction=0.2", f"trainer.precision={precision}")
+    folder = run_train(*words, "optimizer.lr=0.01", "trainer.max_epochs=3")
+    assert {value.dtype for value in weights(folder).values()} == {dtype}
+    assert results(folder)["test/acc"] > 0.3 and torch.get_default_dtype() == torch.float32
+    assert main(["eval", f"checkpoint={folder}", "accelerator=cpu", f"log_dir={log_dir}"]) == 0
+    (evaluated,) = log_dir.glob("eval/*/*")
+    same = pytest.approx(
+        results(folder)["test/loss"], abs=0.02 if dtype is torch.bfloat16 else 1e-5
+    )
+    assert results(evaluated)["test/loss"] == same
+
+
+def test_no_test_batches_means_no_test_and_that_is_said(run_train: Train) -> None:
+    folder = run_train(*FAST, "trainer.limit_test_batches=0")
+    found = results(folder)
+    assert not any(key.startswith("test") for key in found) and found["state"] == "finished"
+    assert "trainer.limit_test_batches=0: nothing was tested" in run_log(folder)
+    assert "predictions.csv" not in files(folder)
+
+
+def test_a_progress_bar_of_the_users_own_replaces_ours(run_train: Train, tmp_path: Path) -> None:
+    node = {"_target_": "lightning.pytorch.Trainer", "accelerator": "cpu"}
+    own = TQDMProgressBar()
+    assert build_trainer(node, [own], tmp_path).progress_bar_callback is own
+    assert isinstance(build_trainer(node, [], tmp_path).progress_bar_callback, ProgressBar)
+    run_train(*FAST, "+callbacks.bar._target_=lightning.pytorch.callbacks.TQDMProgressBar")
+
+
+def test_the_rate_does_not_count_checkpoints(
+    run_train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = pl.Trainer.save_checkpoint
+
+    def slowly(self: pl.Trainer, *words: Any, **options: Any) -> None:
+        time.sleep(0.1)
+        save(self, *words, **options)
+
+    monkeypatch.setattr(pl.Trainer, "save_checkpoint", slowly)
+    every = "callbacks.checkpoint.every_n_train_steps=1"
+    row = rows(run_train(*FAST, every, "trainer.max_epochs=2"))[-1]
+    overall = 230 / float(row["epoch_seconds"])
+    assert float(row["images_per_second"]) / overall > 2
+
+
+def test_class_and_file_names_may_be_odd(
+    tmp_path: Path, log_dir: Path, run_train: Train, capfd: pytest.CaptureFixture[str]
+) -> None:
+    classes = ["$_$", 'a,"b"', "größe кот", "it's #1 = <b>&"]
+    root = tmp_path / "odd, 'names'"
+    for label, name in enumerate(classes):
+        (root / name).mkdir(parents=True)
+        for index in range(8):
+            image = Image.new("RGB", (9, 9), (label * 60, index * 30, 100))
+            image.save(root / name / f"{index}.png")
+        with open(os.path.join(os.fsencode(root / name), b"caf\xe9.png"), "wb") as stream:
+            Image.new("RGB", (9, 9), (label * 60, 255, 0)).save(stream, "PNG")
+    data = (f"data.root={root}", "data.image_size=32", "data.test_fraction=0.5")
+    folder = run_train("data=image_folder", *data)
+    assert results(folder)["classes"] == sorted(classes)
+
+    def parsed(file: Path) -> list[dict[str, str]]:
+        with file.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
+            return list(csv.DictReader(stream))
+
+    predictions = parsed(folder / "predictions.csv")
+    assert len(predictions) == results(folder)["splits"]["test"]
+    for row in predictions:
+        assert row["label"] in classes and row["predicted"] in classes
+        assert (root / row["path"]).is_file() and row["path"].startswith(row["label"] + "/")
+        assert sum(float(row[f"prob/{name}"]) for name in classes) == pytest.approx(1, abs=1e-5)
+    words = [f"checkpoint={folder}", f"input={root}", "accelerator=cpu", f"log_dir={log_dir}"]
+    assert main(["predict", *words]) == 0
+    (predicted,) = log_dir.glob("predict/*/*")
+    paths = {row["path"] for row in parsed(predicted / "predictions.csv")}
+    assert len(paths) == 36 and all((root / path).is_file() for path in paths)
+    assert any("\udce9" in path for path in paths)
+    assert "Logging error" not in capfd.readouterr().err
 
 
 def test_mixed_precision_trains_and_tests(run_train: Train) -> None:
@@ -225,7 +339,9 @@ def test_a_compiled_run_leaves_a_checkpoint_for_uncompiled_use(
     run_train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
-    compiled, plain = run_train(*FAST, "compile=true"), run_train(*FAST)
+    # few batches of one size: each graph takes the C++ compiler seconds
+    words = (*FAST, "trainer.limit_train_batches=4", "trainer.limit_val_batches=1")
+    compiled, plain = run_train(*words, "compile=true"), run_train(*words)
     assert weights(compiled).keys() == weights(plain).keys()
     assert results(compiled)["test/loss"] == pytest.approx(results(plain)["test/loss"], abs=1e-3)
     classifier = strided.load(str(compiled), device="cpu")

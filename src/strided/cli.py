@@ -1,6 +1,7 @@
 """The command line: `python src/<verb>.py key=value ...` and `strided <verb> key=value ...`."""
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ class Typed:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a verb; return the exit code: 0 done, 1 a mistake or failure, 130 and 143 stopped."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names may hold any byte
     if not words or words[0] in ("-h", "--help"):
         print(overview(VERBS))
         return 0

@@ -110,28 +110,33 @@ def match_classes(classifier: Classifier, data: ImageDataModule) -> None:
     )
 
 
-def data_of(classifier: Classifier, typed: dict[str, Any] | None) -> dict[str, Any]:
-    """Return the data node to evaluate on: that of the checkpoint, with what was typed on top."""
-    if typed and "_target_" in typed:
-        return typed
+def data_of(classifier: Classifier, typed: dict[str, Any] | None) -> ImageDataModule:
+    """Build the data to evaluate on: that of the checkpoint, with what was typed on top.
+
+    Raises UserError where that would split the training data anew: images that were trained on
+    would be measured.
+    """
     trained_on = classifier.task.hparams["data"]
-    node = {**trained_on, **(typed or {})}
+    node = typed if typed and "_target_" in typed else {**trained_on, **(typed or {})}
     check({"data": node})
-    for key in ("split_seed", "val_fraction", "test_fraction"):
-        if node.get(key) != trained_on.get(key) and node.get("root") == trained_on.get("root"):
-            raise UserError(
-                f"data.{key}={node.get(key)} would split the training data anew, and measure "
-                f"images that were trained on; expected the split of the training. Try without "
-                f"data.{key}"
-            )
-    return node
+    data: ImageDataModule = build(node, "data")
+    before: ImageDataModule = build(trained_on, "data")
+    if type(data) is type(before) and data.root == before.root:
+        for key in ("split_seed", "val_fraction", "test_fraction"):
+            if getattr(data, key) != (known := getattr(before, key)):
+                raise UserError(
+                    f"data.{key}={getattr(data, key)} would split the training data anew, and "
+                    f"measure images that were trained on; expected the split of the training. "
+                    f"Try data.{key}={known}"
+                )
+    return data
 
 
 def evaluate_checkpoint(config: dict[str, Any], folder: Path, results: dict[str, Any]) -> None:
     """The eval verb: measure `checkpoint` on a split, write metrics and predictions."""
     split = config["split"]
     classifier = Classifier.load(config["checkpoint"], device=config["accelerator"])
-    data: ImageDataModule = build(data_of(classifier, config.get("data")), "data")
+    data = data_of(classifier, config.get("data"))
     match_classes(classifier, data)
     data.use(classifier.preprocessing)
     data.setup()

@@ -67,11 +67,11 @@ def run_job(
     resumed_with: list[str] | None = None,
 ) -> dict[str, Any]:
     """Run a verb in its folder; return what became results.json."""
-    write_config(folder, config, command)
     with (
         Interruption().listening() as interruption,
         recorded(folder, command) as results,
     ):
+        write_config(folder, config, command)
         if resumed_with is not None:
             results.setdefault("resumed_with", []).append(resumed_with)
         run_in(verb, config, folder, results, interruption)

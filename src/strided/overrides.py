@@ -72,7 +72,15 @@ def normalise(
     """
     options = group_options(config_folders(extra))
     groups, keys = verb_keys(verb)
-    return [_normalise_one(word, groups, keys, options, multirun) for word in typed]
+    chosen: list[str] = []
+    for word in typed:
+        group = word.partition("=")[0]
+        if word == f"{group}=null" and groups.get(group, "") is None:
+            # off, as it is by default: Hydra has no word for it
+            chosen = [other for other in chosen if other.partition("=")[0] != group]
+        else:
+            chosen.append(word)
+    return [_normalise_one(word, groups, keys, options, multirun) for word in chosen]
 
 
 def _normalise_one(
@@ -94,8 +102,7 @@ def _normalise_one(
     bare = key.lstrip("+")
     if bare in groups:
         _check_grammar(word, multirun)
-        off = ["null"] if groups[bare] is None else []
-        _check_options(bare, value, [*options.get(bare, []), *off], multirun)
+        _check_options(bare, value, options.get(bare, []), multirun)
         return word
     if bare.split(".")[0] not in (*groups, *keys):
         raise UserError(

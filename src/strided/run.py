@@ -160,7 +160,7 @@ def describe_error(error: BaseException) -> str:
 def _log_to_file_only(folder: Path, error: BaseException) -> None:
     import traceback
 
-    with (folder / "run.log").open("a", encoding="utf-8") as stream:
+    with (folder / "run.log").open("a", encoding="utf-8", errors="surrogateescape") as stream:
         stream.write("".join(traceback.format_exception(error)))
         for name, reason in getattr(error, "files", ()):
             stream.write(f"{name}: {reason}\n")
@@ -172,7 +172,7 @@ def _logging_to(file: Path) -> Iterator[None]:
     plain = logging.Formatter("%(message)s")
     handlers: list[logging.Handler] = [
         logging.StreamHandler(sys.stdout),
-        logging.FileHandler(file, encoding="utf-8"),
+        logging.FileHandler(file, encoding="utf-8", errors="surrogateescape"),
     ]
     for handler in handlers:
         handler.setFormatter(plain)

@@ -132,6 +132,26 @@ def test_what_is_no_image_says_so_without_its_path(tmp_path: Path, content: byte
     assert str(tmp_path) not in str(caught.value)
 
 
+@pytest.mark.parametrize("kind", ["EPS", "GIF", "PPM", "ICO", "PDF"])
+def test_a_picture_of_another_format_under_a_known_name_is_no_image(
+    tmp_path: Path, kind: str
+) -> None:
+    file = tmp_path / "picture.png"
+    Image.new("RGB", (16, 16), "red").save(file, kind)
+    with pytest.raises(ImageError, match="not an image of a known format"):
+        decode(file)
+
+
+def test_the_first_picture_of_an_mpo_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "stereo.jpg"
+    Image.new("L", (8, 8), 10).save(
+        file, "MPO", save_all=True, append_images=[Image.new("L", (8, 8), 200)]
+    )
+    with Image.open(file) as stereo:
+        assert stereo.format == "MPO"
+    assert decode(file).getpixel((4, 4)) == pytest.approx(10, abs=2)
+
+
 def test_a_decompression_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(ImageError, match="too large"):

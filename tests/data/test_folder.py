@@ -1,4 +1,5 @@
 import logging
+import tracemalloc
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -112,6 +113,33 @@ def test_a_damaged_member_of_a_zip_is_an_image_error(tmp_path: Path) -> None:
     archive.write_bytes(content)
     with pytest.raises(ImageError):
         folder_source(archive).read(0)
+
+
+@pytest.mark.parametrize("forged", [False, True])
+def test_a_member_that_unpacks_to_too_much_is_a_broken_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forged: bool
+) -> None:
+    monkeypatch.setattr("strided.data.folder.MOST_BYTES", 5_000)
+    archive = zipped(write(tmp_path / "root", *CLASSES))
+    size = 50_000_000
+    with zipfile.ZipFile(archive, "a", zipfile.ZIP_DEFLATED) as target:
+        target.writestr("dog/9.png", bytes(size))
+    if forged:  # what it says of itself is 100 bytes
+        content = archive.read_bytes()
+        archive.write_bytes(
+            content.replace(size.to_bytes(4, "little"), (100).to_bytes(4, "little"))
+        )
+    source = folder_source(archive)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ImageError) as error:
+            source.read(source.paths.index("dog/9.png"))
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert forged or "50,000,000 bytes, more than the 5,000" in str(error.value)
+    assert most < 1_000_000
+    assert source.read(0).getpixel((0, 0)) == 0
 
 
 def test_a_link_to_nothing_is_an_image_that_cannot_be_read(tmp_path: Path) -> None:

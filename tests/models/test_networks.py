@@ -194,14 +194,22 @@ def test_auxiliary_logits_carry_gradients_when_compiled() -> None:
 
 def test_a_wrong_key_is_named_with_those_that_exist() -> None:
     config = {"_target_": "strided.models.LeNet5", "activaton": "relu"}
-    with pytest.raises(UserError, match=r"activaton.*model\.activation, model\.pooling"):
+    with pytest.raises(UserError, match=r"argument 'activaton'.*model\.activaton=relu"):
         build_model(config, num_classes=10, in_channels=1, image_size=32)
 
 
 def test_what_the_data_decides_cannot_be_set_on_the_model() -> None:
     config = {"_target_": "strided.models.LeNet5", "num_classes": 5}
-    with pytest.raises(UserError, match=r"removing model\.num_classes"):
+    with pytest.raises(UserError, match=r"argument 'num_classes'.*model\.num_classes=5"):
         build_model(config, num_classes=10, in_channels=1, image_size=32)
+
+
+def test_options_of_timm_reach_the_network() -> None:
+    config = {"_target_": "strided.models.timm_model", "name": "test_resnet", "drop_rate": 0.25}
+    net: Any = build_model(config, num_classes=10, in_channels=1, image_size=32)
+    assert net.drop_rate == 0.25 and not hasattr(net, "nonsense")
+    with pytest.raises(UserError, match=r"drop_rat\b.*model\.drop_rat=0\.25"):
+        build_model({**config, "drop_rat": 0.25}, num_classes=10, in_channels=1, image_size=32)
 
 
 def test_a_bad_value_is_reported_with_the_key() -> None:

@@ -14,7 +14,7 @@ from strided.errors import UserError
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 
 # Pillow would go by the content and hand, say, PostScript in a .png to Ghostscript.
-FORMATS = ("JPEG", "MPO", "PNG", "BMP", "TIFF", "WEBP")
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # JPEG includes MPO, of some cameras
 
 _GREY_MODES = {"1", "L", "LA", "La"}
 

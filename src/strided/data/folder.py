@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -40,7 +40,7 @@ class _File(NamedTuple):
 
 def folder_source(root: Path) -> Source:
     """List `<root>[/<one folder>][/train, val, test]/<class>/**/<image>`."""
-    stamps, load = _open(root)
+    stamps, open_file = _open(root)
     members = {m: PurePosixPath(m).parts for m in stamps if not is_hidden(PurePosixPath(m).parts)}
     images = {m: p for m, p in members.items() if Path(m).suffix.lower() in IMAGE_SUFFIXES}
     files = _place(images, root)
@@ -53,8 +53,8 @@ def folder_source(root: Path) -> Source:
         size = int(stamps[files[index].member][0])
         if size > MOST_BYTES:  # of a zip: a few bytes there may unpack to gigabytes
             raise ImageError(f"{size:,} bytes, more than the {MOST_BYTES:,} that are read")
-        with image_errors():
-            content = load(files[index].member)
+        with image_errors(), open_file(files[index].member) as stream:
+            content = stream.read(MOST_BYTES)  # and not what a zip forgets to say of itself
         return decode(BytesIO(content))
 
     return Source(
@@ -68,10 +68,10 @@ def folder_source(root: Path) -> Source:
     )
 
 
-def _open(root: Path) -> tuple[dict[str, Parts], Callable[[str], bytes]]:
-    """Name of each file -> a stamp that changes with its content; and how to read one."""
+def _open(root: Path) -> tuple[dict[str, Parts], Callable[[str], IO[bytes]]]:
+    """Name of each file -> a stamp that changes with its content; and how to open one."""
     if root.is_dir():
-        return _walk(root), lambda member: (root / member).read_bytes()
+        return _walk(root), lambda member: (root / member).open("rb")
     if not root.exists():
         raise UserError(
             f"data.root={root} does not exist; expected a folder or a .zip with one sub-folder of"
@@ -89,7 +89,7 @@ def _open(root: Path) -> tuple[dict[str, Parts], Callable[[str], bytes]]:
         for entry in archive.infolist()
         if not entry.is_dir()
     }
-    return stamps, archive.read
+    return stamps, archive.open
 
 
 def _walk(root: Path) -> dict[str, Parts]:
