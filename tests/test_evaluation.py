@@ -134,6 +134,17 @@ def test_the_same_data_set_typed_again_is_split_as_in_training(
     assert "trained on" in capsys.readouterr().err
 
 
+def test_another_spelling_of_the_root_is_the_same_data(
+    image_folder: Path, run_train: Train, log_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_train("data=image_folder", f"data.root={image_folder}", "data.image_size=32")
+    monkeypatch.chdir(image_folder.parent)
+    words = (f"checkpoint={run}", "data=image_folder", f"data.root={image_folder.name}")
+    evaluated(log_dir, *words, "data.split_seed=1", code=1)
+    folder = evaluated(log_dir, *words)
+    assert_same_metrics(results(run), results(folder), "test")
+
+
 def test_another_root_may_be_split_anew(
     folder_run: tuple[Path, Path], image_folder: Path, log_dir: Path
 ) -> None:

@@ -120,8 +120,10 @@ def data_of(classifier: Classifier, typed: dict[str, Any] | None) -> ImageDataMo
     node = typed if typed and "_target_" in typed else {**trained_on, **(typed or {})}
     check({"data": node})
     data: ImageDataModule = build(node, "data")
+    if node["_target_"] != trained_on["_target_"]:
+        return data
     before: ImageDataModule = build(trained_on, "data")
-    if type(data) is type(before) and data.root == before.root:
+    if data.root.resolve() == before.root.resolve():
         for key in ("split_seed", "val_fraction", "test_fraction"):
             if getattr(data, key) != (known := getattr(before, key)):
                 raise UserError(
