@@ -3,6 +3,7 @@
 import base64
 import csv
 import html
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,10 @@ def draw_confusion(confusion: list[list[int]], classes: list[str], folder: Path)
     shares = [[n / max(1, sum(row)) for n in row] for row in confusion]
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     ticks = range(len(classes))
-    axes.set_xticks(ticks, classes, parse_math=False)  # a class may be called $
+    # a class is called as its folder: with a $, or bytes that are no text
+    shown = [c.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for c in classes]
+    axes.set_xticks(ticks, shown, parse_math=False)
+    axes.set_yticks(ticks, shown, parse_math=False)
     if max(map(len, classes)) > 2:
         axes.tick_params("x", rotation=60)
     axes.set_yticks(ticks, classes, parse_math=False)
@@ -81,7 +85,9 @@ def draw_confusion(confusion: list[list[int]], classes: list[str], folder: Path)
         for x, count in enumerate(row):
             colour = "white" if shares[y][x] > 0.5 else "black"
             axes.text(x, y, str(count), ha="center", va="center", color=colour, fontsize=8)
-    figure.savefig(folder / "confusion.png", dpi=120)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # in a script it has no font for
+        figure.savefig(folder / "confusion.png", dpi=120)
     return folder / "confusion.png"
 
 
