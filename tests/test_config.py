@@ -12,19 +12,10 @@ from torch import nn
 
 import strided
 from strided.cli import main
-from strided.config import (
-    CONF_DIR,
-    arguments_of,
-    build,
-    check,
-    describe,
-    did_you_mean,
-    fits,
-    locate,
-    trusting,
-)
+from strided.config import CONF_DIR, build, did_you_mean, locate, trusting
 from strided.errors import UserError
 from strided.prediction import load_task
+from strided.schema import arguments_of, check, describe, fits
 
 # Options that name no network of their own, and the name each needs.
 NAMELESS = {"model=torchvision": "model.name=resnet34", "model=timm": "model.name=resnet10t"}

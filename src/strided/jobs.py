@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from strided.config import check, plain, trusting
+from strided.config import plain, trusting
 from strided.errors import UserError
 from strided.interruption import Interruption
 from strided.overrides import compose_hydra, normalise, typed_trust, typed_value
@@ -20,6 +20,7 @@ from strided.run import (
     recorded,
     write_config,
 )
+from strided.schema import check
 
 MOST_LINES = 15  # of a message about a mistake
 RESUMABLE = ("trainer.max_epochs", "trainer.devices", "logger", "log_dir", "traceback", "trust")

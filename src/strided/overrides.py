@@ -18,8 +18,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from strided.config import CONF_DIR, check, did_you_mean, plain, trusting
+from strided.config import CONF_DIR, did_you_mean, plain, trusting
 from strided.errors import UserError
+from strided.schema import check
 
 # Paths and free text are quoted, since Hydra's grammar gives , = ( ) and spaces a meaning.
 FREE_TEXT = (

@@ -16,11 +16,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from strided.config import check, trusting
+from strided.config import trusting
 from strided.data.decoding import IMAGE_SUFFIXES, ImageError, as_image
 from strided.data.folder import is_hidden
 from strided.errors import UserError
 from strided.run import write_text
+from strided.schema import check
 from strided.task import ClassificationTask
 
 log = logging.getLogger(__name__)

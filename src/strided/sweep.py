@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from strided.config import CONF_DIR, check, plain, trusting
+from strided.config import CONF_DIR, plain, trusting
 from strided.errors import UserError
 from strided.interruption import Interruption
 from strided.jobs import print_error, run_in, run_name
@@ -24,6 +24,7 @@ from strided.run import (
     write_config,
     write_text,
 )
+from strided.schema import check
 
 COLUMNS = ("test/acc", "test/loss", "best_val/acc", "best_epoch", "train_seconds", "error")
 

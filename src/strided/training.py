@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import ProgressBar as LightningProgressBar
 from lightning.pytorch.loggers import Logger
 
 from strided.callbacks import Checkpoint
-from strided.config import OFF_WHEN_NULL, build
+from strided.config import build
 from strided.data import BatchAugment, ImageDataModule
 from strided.errors import UserError
 from strided.evaluation import evaluate
@@ -32,11 +32,11 @@ from strided.prediction import (
 from strided.progress import ProgressBar
 from strided.recorder import EpochRecorder
 from strided.report import write_report
+from strided.schema import OFF_WHEN_NULL
 from strided.task import ClassificationTask
+from strided.threads import multiply_adds, worthwhile_threads
 
 log = logging.getLogger(__name__)
-
-SMALL_BATCH = 100_000_000  # multiply-adds of a batch, forward; LeNet-5's 64 images are 27 million
 
 # what the data module says of the input, None where the network may decide
 INPUT_WISHES = (
@@ -198,35 +198,6 @@ def try_loss(task: ClassificationTask, node: dict[str, Any]) -> None:
             f"{node['_target_']} fails on logits (2, {num_classes}) and labels (2,): {error}. "
             f"Expected a loss of these. Try other values for what was given: {keys}"
         ) from error
-
-
-@torch.no_grad()
-def multiply_adds(task: ClassificationTask) -> int:
-    """Count the multiply-adds of a forward pass of one image (convolutions, matrix products)."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    shape = (1, task.preprocessing.channels, *[task.preprocessing.image_size] * 2)
-    task.eval()
-    with FlopCounterMode(display=False) as counter:
-        task(torch.zeros(shape))
-    task.train()
-    return int(counter.get_total_flops()) // 2
-
-
-@contextmanager
-def worthwhile_threads(task: ClassificationTask, macs_of_batch: int) -> Iterator[None]:
-    """On a CPU, train a small network with one thread.
-
-    Its layers take microseconds: more threads gain next to nothing, and wait for each other, many
-    times a step, for as long as anything else runs on a core.
-    """
-    before = torch.get_num_threads()
-    if task.device.type == "cpu" and macs_of_batch < SMALL_BATCH:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def build_callbacks(node: dict[str, Any]) -> list[pl.Callback]:

@@ -1,0 +1,218 @@
+"""The check of a composed config: the signature of the class behind a `_target_` is the schema.
+
+A key is valid when that class takes an argument of that name, and a value when it fits the
+argument's type.
+"""
+
+import inspect
+import types
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from strided.config import EXTRA_KEYS, did_you_mean, locate
+from strided.errors import UserError
+
+# Arguments that strided fills in from the data or the run: (node, argument) -> where it comes from.
+FILLED_IN = {
+    ("model", "num_classes"): "the data",
+    ("model", "in_channels"): "the data",
+    ("model", "image_size"): "data.image_size",
+    ("optimizer", "params"): "the model",
+    ("scheduler", "optimizer"): "the optimizer group",
+    ("scheduler", "total_steps"): "trainer.max_epochs and the data",
+    ("trainer", "callbacks"): "the callbacks group",
+    ("trainer", "logger"): "the logger group",
+    ("trainer", "default_root_dir"): "log_dir and name",
+    ("trainer", "enable_checkpointing"): "the callbacks group (none: callbacks.checkpoint=null)",
+}
+# Callbacks that null for this argument switches off, although the class itself takes no null.
+OFF_WHEN_NULL = {"callbacks.early_stopping": "patience"}
+# What can be watched while training, and which of its values are better.
+MONITORS = {"val/acc": "max", "val/loss": "min", "train/acc": "max", "train/loss": "min"}
+# Groups that hold several nodes by name.
+GROUPS_OF_NODES = ("callbacks", "logger")
+# The type of each key that belongs to no group.
+PLAIN_KEYS: dict[str, Any] = {
+    "seed": int,
+    "name": str | None,
+    "tags": list[str],
+    "resume": str | None,
+    "compile": bool,
+    "log_dir": str | None,
+    "trust": list[str],
+    "traceback": bool,
+    "checkpoint": str,
+    "input": str,
+    "split": Literal["test", "val"],
+    "accelerator": str,
+    "batch_size": int,
+}
+
+
+def check(config: dict[str, Any], *, values: bool = True) -> None:
+    """Check every node that has a `_target_`: the target is allowed, and takes these arguments.
+
+    `values=False` checks names only. Raises UserError.
+    """
+    for key, node in config.items():
+        if values and key in PLAIN_KEYS and not fits(node, PLAIN_KEYS[key]):
+            raise UserError(_misfit(key, node, PLAIN_KEYS[key]))
+        _check_nested(node, key, values)
+        if key in GROUPS_OF_NODES and isinstance(node, dict):
+            _check_children(node, key)
+
+
+def _check_children(node: dict[str, Any], group: str) -> None:
+    """A key of a misspelt callback makes a new one, with no class to it."""
+    for name, child in node.items():
+        if child is not None and (not isinstance(child, dict) or "_target_" not in child):
+            others = [other for other in node if other != name]
+            raise UserError(
+                f"{group}.{name} has no _target_; expected one of the {group}. "
+                f"{did_you_mean(name, others)}"
+            )
+
+
+def _check_nested(value: Any, path: str, values: bool) -> None:
+    if isinstance(value, dict):
+        if "_target_" in value:
+            _check_arguments(value, path, values)
+        for key, child in value.items():
+            _check_nested(child, f"{path}.{key}", values)
+    elif isinstance(value, list):
+        for index, child in enumerate(value):
+            _check_nested(child, f"{path}.{index}", values)
+
+
+def _check_monitor(node: dict[str, Any], path: str) -> None:
+    """A metric that is never measured, or the worst value taken for the best, cost a whole run."""
+    monitor, mode = node["monitor"], node.get("mode")
+    if monitor not in MONITORS:
+        raise UserError(
+            f"{path}.monitor={monitor} is not measured while training; expected one of "
+            f"{', '.join(MONITORS)}. {did_you_mean(str(monitor), MONITORS)}"
+        )
+    if mode is not None and mode != MONITORS[monitor]:
+        raise UserError(
+            f"{path}.monitor={monitor} with {path}.mode={mode} would take the worst for the best; "
+            f"expected mode {MONITORS[monitor]}. Try {path}.mode={MONITORS[monitor]}"
+        )
+
+
+def _check_arguments(node: dict[str, Any], path: str, values: bool) -> None:
+    target = locate(node["_target_"])
+    accepted, open_ended = arguments_of(target)
+    if values and "monitor" in node:
+        _check_monitor(node, path)
+    for key, value in node.items():
+        if key == "_target_" or key in EXTRA_KEYS.get(path, ()):
+            continue
+        if origin := FILLED_IN.get((path, key)):
+            raise UserError(f"{path}.{key} was given; it is filled in from {origin}. Leave it out")
+        if key not in accepted:
+            if open_ended:
+                continue
+            offered = [name for name in accepted if (path, name) not in FILLED_IN]
+            raise UserError(
+                f"{path}.{key} is not an argument of {node['_target_']}. "
+                f"{did_you_mean(key, [*offered, *EXTRA_KEYS.get(path, ())])}"
+            )
+        if value is None and OFF_WHEN_NULL.get(path) == key:
+            continue
+        annotation = accepted[key]
+        if values and not fits(value, annotation):
+            raise UserError(_misfit(f"{path}.{key}", value, annotation))
+
+
+def arguments_of(target: Callable[..., Any]) -> tuple[dict[str, Any], bool]:
+    """Return the arguments `target` takes with their types, and whether it takes any others too.
+
+    A class that hands `**kwargs` on is followed along its bases.
+    """
+    if not inspect.isclass(target):
+        return _parameters(target)
+    accepted: dict[str, Any] = {}
+    for base in target.__mro__:
+        if base is not object and "__init__" in vars(base):
+            found, open_ended = _parameters(vars(base)["__init__"])
+            accepted = {**found, **accepted}
+            if not open_ended:
+                return accepted, False
+    return accepted, True
+
+
+def _parameters(function: Callable[..., Any]) -> tuple[dict[str, Any], bool]:
+    # Lightning wraps Trainer.__init__ to read defaults from the environment
+    function = inspect.unwrap(function)
+    try:
+        hints = get_type_hints(function)
+    except (NameError, TypeError):  # names that exist for type checkers only
+        hints = {}
+    accepted: dict[str, Any] = {}
+    open_ended = False
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            open_ended = True
+        elif parameter.kind is not inspect.Parameter.VAR_POSITIONAL and name != "self":
+            accepted[name] = hints.get(name, Any)
+    return accepted, open_ended
+
+
+def fits(value: Any, annotation: Any) -> bool:
+    """Tell whether a YAML value fits a type; types that YAML cannot express are let through."""
+    origin, choices = get_origin(annotation), get_args(annotation)
+    if isinstance(value, dict) and "_target_" in value:
+        return True
+    if origin in (Union, types.UnionType):
+        return any(fits(value, choice) for choice in choices)
+    if origin is Literal:
+        return any(value == choice and type(value) is type(choice) for choice in choices)
+    if annotation is None or annotation is type(None):
+        return value is None
+    if annotation is bool:
+        return isinstance(value, bool)
+    if annotation in (int, float):
+        numbers = (int,) if annotation is int else (int, float)
+        return isinstance(value, numbers) and not isinstance(value, bool)
+    if annotation in (str, Path):
+        return isinstance(value, str)
+    if inspect.isclass(annotation) and annotation.__module__.startswith(("torch", "lightning")):
+        return False  # a Tensor, a Strategy: no plain value is one
+    container = origin or annotation
+    if container in (list, tuple, Sequence, Iterable) or container is dict:
+        if container is dict:
+            return isinstance(value, dict)
+        items = [choice for choice in choices if choice is not Ellipsis]
+        exact = container is tuple and Ellipsis not in choices and items
+        return (
+            isinstance(value, list | tuple)
+            and (not exact or len(value) == len(items))
+            and all(
+                fits(item, items[min(index, len(items) - 1)] if items else Any)
+                for index, item in enumerate(value)
+            )
+        )
+    return True
+
+
+def _misfit(key: str, value: Any, annotation: Any) -> str:
+    wanted = describe(annotation)
+    example = get_args(annotation)[0] if get_origin(annotation) is Literal else f"<{wanted}>"
+    typed = "null" if value is None else str(value).lower() if value in (True, False) else value
+    return f"{key}={typed} does not fit; expected {wanted}. Try {key}={example}"
+
+
+def describe(annotation: Any) -> str:
+    """Return a type in the words of the command line."""
+    origin, choices = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType):
+        return " or ".join(dict.fromkeys(describe(choice) for choice in choices))
+    if origin is Literal:
+        return ", ".join(str(choice) for choice in choices)
+    if annotation is None or annotation is type(None):
+        return "null"
+    if origin in (list, tuple, Sequence, Iterable):
+        return f"a list of {describe(choices[0])}" if choices else "a list"
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+    return words.get(annotation, getattr(annotation, "__name__", str(annotation)))

@@ -1,0 +1,39 @@
+"""How much arithmetic a network is, and how many threads of a CPU that is worth."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from strided.task import ClassificationTask
+
+SMALL_BATCH = 100_000_000  # multiply-adds of a batch, forward; LeNet-5's 64 images are 27 million
+
+
+@torch.no_grad()
+def multiply_adds(task: ClassificationTask) -> int:
+    """Count the multiply-adds of a forward pass of one image (convolutions, matrix products)."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    shape = (1, task.preprocessing.channels, *[task.preprocessing.image_size] * 2)
+    task.eval()
+    with FlopCounterMode(display=False) as counter:
+        task(torch.zeros(shape))
+    task.train()
+    return int(counter.get_total_flops()) // 2
+
+
+@contextmanager
+def worthwhile_threads(task: ClassificationTask, macs_of_batch: int) -> Iterator[None]:
+    """On a CPU, train a small network with one thread.
+
+    Its layers take microseconds: more threads gain next to nothing, and wait for each other, many
+    times a step, for as long as anything else runs on a core.
+    """
+    before = torch.get_num_threads()
+    if task.device.type == "cpu" and macs_of_batch < SMALL_BATCH:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
