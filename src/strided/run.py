@@ -112,8 +112,9 @@ def recorded(folder: Path, command: list[str]) -> Iterator[dict[str, Any]]:
 
 def _recorded(folder: Path, command: list[str]) -> Iterator[dict[str, Any]]:
     results = read_results(folder) or {"command": command}
-    for key in [key for key in results if key in ("error", "confusion") or key.startswith("test/")]:
-        del results[key]  # of an earlier sitting: measured anew, or no longer true
+    for key in list(results):  # of an earlier sitting: measured anew, or no longer true
+        if key in ("error", "tested", "confusion") or key.startswith("test/"):
+            del results[key]
     results["state"] = "running"  # what a killed run leaves
     write_json(folder / "results.json", results)
     with _logging_to(folder / "run.log"):

@@ -215,9 +215,6 @@ class ImageDataModule(LightningDataModule):
     def val_dataloader(self) -> BatchLoader:
         return self.loader("val")
 
-    def test_dataloader(self) -> BatchLoader:
-        return self.loader("test")
-
     def loader(self, split: str) -> BatchLoader:
         """All of a split's images in order, for evaluation."""
         return self._loader(split, seed=None, drop_last=False)
