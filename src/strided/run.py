@@ -152,6 +152,11 @@ def _alone_in(folder: Path) -> Iterator[None]:
         yield
 
 
+def failed_results(command: list[str], error: BaseException) -> dict[str, Any]:
+    """Return the results.json of a job that failed before it began."""
+    return {"command": command, "state": "failed", "error": describe_error(error)}
+
+
 def describe_error(error: BaseException) -> str:
     """Return the message of a user's mistake; for anything else its type too."""
     text = str(error).strip()

@@ -13,15 +13,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from strided.config import CONF_DIR, plain, trusting
 from strided.errors import UserError
-from strided.interruption import Interruption
-from strided.jobs import print_error, run_in, run_name
+from strided.jobs import print_error, run_job, run_name
 from strided.overrides import as_typed, compose_hydra, normalise, quoted, sweep_corners, typed_trust
 from strided.run import (
     create_run_folder,
+    failed_results,
     log_folder,
     read_results,
-    recorded,
     write_config,
+    write_json,
     write_text,
 )
 from strided.schema import check
@@ -94,12 +94,15 @@ def run_one(verb: str, composed: DictConfig) -> int:
     choices = {str(key): str(value) for key, value in hydra.runtime.choices.items()}
     write_config(folder, dict(OmegaConf.to_container(composed)), command)  # type: ignore[arg-type]
     try:
-        with Interruption().listening() as interruption, recorded(folder, command) as results:
-            config = plain(composed)
-            check(config)
-            config["name"] = run_name(config, choices)
-            write_config(folder, config, command)
-            run_in(verb, config, folder, results, interruption)
+        config = plain(composed)
+        check(config)
+        config["name"] = run_name(config, choices)
+    except UserError as error:
+        write_json(folder / "results.json", failed_results(command, error))
+        print_error(error, command)
+        return 1
+    try:
+        run_job(verb, config, folder, command)
     except Exception as error:
         print_error(error, command)
         return 1
