@@ -11,6 +11,7 @@ from typing import Any, Literal
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
 
+from strided.distributed import is_first, largest
 from strided.errors import UserError
 from strided.interruption import Interruption
 
@@ -61,7 +62,7 @@ class Checkpoint(LightningCheckpoint):
         """Save inside an epoch, where a run can go on as if it had not stopped."""
         if not _is_settled(trainer, index + 1):
             return
-        stop = self.interruption.requested is not None
+        stop = self._must_stop()
         every = self.every_n_train_steps
         if stop or (every is not None and trainer.global_step % every == 0):
             self._save(trainer)
@@ -71,8 +72,15 @@ class Checkpoint(LightningCheckpoint):
         """Save the epoch, as best.ckpt too if it is."""
         improved = self._improved(task.measured.get(self.monitor, math.nan), trainer.current_epoch)
         self.stopped_early, self.epochs = trainer.should_stop, trainer.current_epoch + 1
+        self._must_stop()
         self._save(trainer, also_best=improved)
         self._stop_if_requested()
+
+    def _must_stop(self) -> bool:
+        """A signal reaches one process before another; they stop after the same batch."""
+        agreed = largest(self.interruption.requested or 0)
+        self.interruption.requested = agreed or None
+        return agreed > 0
 
     def _stop_if_requested(self) -> None:
         if self.interruption.requested is not None and self.folder is not None:
@@ -95,7 +103,9 @@ class Checkpoint(LightningCheckpoint):
             return
         started = time.perf_counter()
         unfinished = self.folder / "last.tmp"
-        trainer.save_checkpoint(unfinished)
+        trainer.save_checkpoint(unfinished)  # by all processes; the first writes
+        if not is_first():
+            return
         if also_best:
             # before last.ckpt, which says which epoch was the best: a run killed in between
             # repeats this epoch, rather than take an older best.ckpt for it

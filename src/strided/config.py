@@ -53,6 +53,11 @@ def trusting(packages: Iterable[str]) -> Iterator[None]:
         _trusted.reset(token)
 
 
+def trusted() -> tuple[str, ...]:
+    """Return the packages of `trusting` here."""
+    return _trusted.get()
+
+
 def plain(config: DictConfig) -> dict[str, Any]:
     """Resolve every interpolation and return dict, list, str and numbers only."""
     try:

@@ -8,8 +8,17 @@ from typing import Any
 import yaml
 
 from strided.config import plain, trusting
+from strided.distributed import (
+    from_first,
+    is_first,
+    is_launched,
+    joined,
+    noticing_loss,
+    place,
+)
 from strided.errors import UserError
 from strided.interruption import Interruption
+from strided.launching import launch, processes_to_start
 from strided.overrides import compose_hydra, normalise, typed_trust, typed_value
 from strided.run import (
     create_run_folder,
@@ -28,12 +37,15 @@ RESUMABLE = ("trainer.max_epochs", "trainer.devices", "logger", "log_dir", "trac
 
 def run(verb: str, words: Sequence[str], config_dir: Path | None = None) -> dict[str, Any]:
     """Run a new job or, with `resume=`, the rest of a stopped one; return its results.json."""
-    with trusting(typed_trust(words)):
+    if verb != "train" and is_launched():
+        raise UserError(f"{verb} runs in one process; expected none beside it. Try it as it is")
+    with trusting(typed_trust(words)), joined():
         if verb == "train" and (stopped := typed_value(words, "resume")):
             changes = [word for word in words if word.partition("=")[0].lstrip("+") != "resume"]
             return resume_run(Path(stopped).expanduser(), changes, config_dir)
         config, name = compose_run(verb, words, config_dir)
-        folder = create_run_folder(log_folder(config["log_dir"]) / verb / name)
+        parent = log_folder(config["log_dir"]) / verb / name
+        folder = from_first(create_run_folder(parent) if is_first() else None)
         return run_job(verb, {**config, "name": name}, folder, list(words))
 
 
@@ -67,12 +79,17 @@ def run_job(
     command: list[str],
     resumed_with: list[str] | None = None,
 ) -> dict[str, Any]:
-    """Run a verb in its folder; return what became results.json."""
+    """Run a verb in its folder, in as many processes as it asks for; return its results.json."""
+    if verb == "train" and (processes := processes_to_start(config["trainer"])) > 1:
+        write_config(folder, config, command)
+        return launch(folder, processes, command, resumed_with)
     with (
+        joined(),
         Interruption().listening() as interruption,
         recorded(folder, command) as results,
     ):
-        write_config(folder, config, command)
+        if is_first():
+            write_config(folder, config, command)
         if resumed_with is not None:
             results.setdefault("resumed_with", []).append(resumed_with)
         run_in(verb, config, folder, results, interruption)
@@ -90,7 +107,8 @@ def run_in(
     if verb == "train":
         from strided.training import train
 
-        train(config, folder, results, interruption)
+        with noticing_loss(folder):
+            train(config, folder, results, interruption)
     elif verb == "eval":
         from strided.evaluation import evaluate_checkpoint
 
@@ -136,6 +154,10 @@ def print_error(error: BaseException, words: Sequence[str]) -> None:
         import traceback
 
         traceback.print_exception(error)
+        return
+    if not is_first():
+        # the first process says it, unless this one alone has failed
+        print(f"process {place().rank}: {describe_error(error).splitlines()[0]}", file=sys.stderr)
         return
     lines = [line for line in describe_error(error).splitlines() if line.strip()]
     if not isinstance(error, UserError):

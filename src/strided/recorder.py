@@ -68,7 +68,7 @@ class EpochRecorder(LightningCheckpoint):
         """Drop rows of epochs that the checkpoint does not hold: they will be trained again."""
         self._epoch_start = time.perf_counter()
         self._restart_clock()
-        if self.file is not None and self.file.exists():
+        if self.file is not None and trainer.is_global_zero and self.file.exists():
             rows = [row for row in _read(self.file) if int(row["epoch"]) < trainer.current_epoch]
             _write(self.file, rows)
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from strided.config import CONF_DIR, IS_CHECKOUT
+from strided.distributed import from_first, is_first
 from strided.errors import UserError
 from strided.interruption import Interrupted
 
@@ -106,8 +107,21 @@ def recorded(folder: Path, command: list[str]) -> Iterator[dict[str, Any]]:
 
     Yields the results so far (those of an earlier sitting, if there was one), to be added to.
     """
-    with _alone_in(folder):
-        yield from _recorded(folder, command)
+    if is_first():
+        with _alone_in(folder):
+            yield from _recorded(folder, command)
+    else:
+        yield from _followed(folder)
+
+
+def _followed(folder: Path) -> Iterator[dict[str, Any]]:
+    """A process beside the first one: it writes nothing but why it failed."""
+    with _logging_to([logging.NullHandler()]):
+        try:
+            yield from_first(None)
+        except Exception as error:
+            _log_to_file_only(folder, error)
+            raise
 
 
 def _recorded(folder: Path, command: list[str]) -> Iterator[dict[str, Any]]:
@@ -117,9 +131,14 @@ def _recorded(folder: Path, command: list[str]) -> Iterator[dict[str, Any]]:
             del results[key]
     results["state"] = "running"  # what a killed run leaves
     write_json(folder / "results.json", results)
-    with _logging_to(folder / "run.log"):
+    handlers: list[logging.Handler] = [
+        logging.StreamHandler(sys.stdout),
+        logging.FileHandler(folder / "run.log", encoding="utf-8", errors="surrogateescape"),
+    ]
+    with _logging_to(handlers):
         try:
             results.update(git=git_state(), versions=versions(), hardware=hardware())
+            from_first(results)
             yield results
             results["state"] = "finished"
         except BaseException as error:
@@ -173,13 +192,11 @@ def _log_to_file_only(folder: Path, error: BaseException) -> None:
 
 
 @contextmanager
-def _logging_to(file: Path) -> Iterator[None]:
-    """Send strided's and Lightning's messages, and warnings, to the terminal and to `file`."""
+def _logging_to(handlers: Sequence[logging.Handler]) -> Iterator[None]:
+    """Send strided's and Lightning's messages, and warnings, to these handlers."""
+    import lightning.pytorch  # noqa: F401  # now, since it sets the level of its logger
+
     plain = logging.Formatter("%(message)s")
-    handlers: list[logging.Handler] = [
-        logging.StreamHandler(sys.stdout),
-        logging.FileHandler(file, encoding="utf-8", errors="surrogateescape"),
-    ]
     for handler in handlers:
         handler.setFormatter(plain)
     ours = [logging.getLogger(name) for name in ("strided", "py.warnings")]
@@ -190,7 +207,7 @@ def _logging_to(file: Path) -> Iterator[None]:
     for logger in ours:
         logger.setLevel(logging.INFO)
         logger.propagate = False
-        logger.handlers = handlers
+        logger.handlers = list(handlers)
     try:
         with warnings.catch_warnings():
             # Lightning's own use of torch, which its users cannot change
@@ -204,7 +221,8 @@ def _logging_to(file: Path) -> Iterator[None]:
             logger.propagate = True
         logging.captureWarnings(False)
         warnings.formatwarning = format_before
-        handlers[1].close()
+        for handler in handlers:
+            handler.close()
 
 
 def git_state() -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from strided.config import CONF_DIR, plain, trusting
+from strided.distributed import is_launched
 from strided.errors import UserError
 from strided.jobs import print_error, run_job, run_name
 from strided.overrides import as_typed, compose_hydra, normalise, quoted, sweep_corners, typed_trust
@@ -34,6 +35,11 @@ def run_sweep(verb: str, words: Sequence[str], config_dir: Path | None) -> None:
 
     Raises UserError at the end if a job failed: the others have run.
     """
+    if is_launched():
+        raise UserError(
+            "a sweep starts the processes of its jobs itself; expected one process. Try -m "
+            "without torchrun, with trainer.devices=<as many>"
+        )
     overrides = normalise(verb, words, config_dir, multirun=True)
     names: dict[str, None] = {}
     for corner in sweep_corners(verb, overrides):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from strided.config import build, locate
 from strided.data.preprocessing import Preprocessing
+from strided.distributed import gathered, is_first, place, total
 from strided.errors import UserError
 from strided.models import build_model
 from strided.schedules import Plateau
@@ -21,6 +22,7 @@ class EpochMeter:
 
     Kept in the checkpoint, unlike what self.log accumulates, so that a run stopped inside an epoch
     reports the whole epoch. Sums stay on the device: reading them every step would wait for it.
+    Each process has its own until `state_dict` adds them up.
     """
 
     def __init__(self) -> None:
@@ -39,24 +41,32 @@ class EpochMeter:
         self.count += len(labels)
 
     def compute(self) -> dict[str, float]:
-        """Return {"loss", "acc"} over the images so far."""
+        """Return {"loss", "acc"} over the images of this process so far."""
         return {
             "loss": float(self.loss_sum) / self.count,
             "acc": float(self.correct) / self.count,
         }
 
     def state_dict(self) -> dict[str, float]:
-        """Plain numbers, for the checkpoint."""
-        return {
-            "loss_sum": float(self.loss_sum),
-            "correct": int(self.correct),
-            "count": self.count,
-        }
+        """Plain numbers of all processes, for the checkpoint; all must ask at once."""
+        own = [float(self.loss_sum), float(self.correct), float(self.count)]
+        loss_sum, correct, count = total(torch.tensor(own, dtype=torch.float64)).tolist()
+        return {"loss_sum": loss_sum, "correct": int(correct), "count": int(count)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` left off."""
-        self.loss_sum, self.correct = state["loss_sum"], state["correct"]
-        self.count = state["count"]
+        """Go on where `state_dict` left off; the first process carries the sums."""
+        self.reset()
+        if is_first():
+            self.loss_sum, self.correct = state["loss_sum"], state["correct"]
+            self.count = state["count"]
+
+    def compute_all(self) -> dict[str, float]:
+        """Return {"loss", "acc"} over the images of all processes; all must ask at once."""
+        everything = EpochMeter()
+        state = self.state_dict()
+        everything.loss_sum, everything.correct = state["loss_sum"], int(state["correct"])
+        everything.count = int(state["count"])
+        return everything.compute()
 
 
 class ClassificationTask(pl.LightningModule):
@@ -118,10 +128,13 @@ class ClassificationTask(pl.LightningModule):
         return cast(Tensor, loss)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
-        """Add a batch to the validation metrics."""
+        """Add a batch to the validation metrics, but for what only fills a process's last batch."""
         images, labels = batch
         logits = self(images)
-        self.meters["val"].update(self.criterion(logits, labels), logits, labels)
+        if self.trainer.world_size > 1:
+            logits, labels = logits[labels >= 0], labels[labels >= 0]
+        if len(labels) > 0:
+            self.meters["val"].update(self.criterion(logits, labels), logits, labels)
 
     def on_train_epoch_start(self) -> None:
         """Lightning does not call this when it goes on inside an epoch."""
@@ -145,10 +158,10 @@ class ClassificationTask(pl.LightningModule):
             self.plateau.step(self.measured[self.plateau.monitor])
 
     def _log_epoch(self, split: str) -> None:
-        metrics = {f"{split}/{n}": value for n, value in self.meters[split].compute().items()}
+        metrics = {f"{split}/{n}": value for n, value in self.meters[split].compute_all().items()}
         self.measured.update(metrics)
         # for callbacks such as EarlyStopping; the recorder sends the whole row to the loggers
-        self.log_dict(metrics, logger=False)
+        self.log_dict(metrics, logger=False, sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build optimizer and schedule, with the number of steps of the run filled in."""
@@ -192,7 +205,7 @@ class ClassificationTask(pl.LightningModule):
         if self.device.type == "cuda":
             random["cuda"] = torch.cuda.get_rng_state(self.device)
         checkpoint["strided"] = {
-            "random": random,
+            "random": gathered(random),
             "train_meter": self.meters["train"].state_dict(),
             "measured": self.measured,
             "plateau": self.plateau.state_dict() if self.plateau else None,
@@ -207,10 +220,13 @@ class ClassificationTask(pl.LightningModule):
     def on_train_start(self) -> None:
         """Restore what was not there when the checkpoint was loaded, or was drawn from since."""
         if self._resumed is None:
+            if not is_first():  # dropout of its own
+                torch.manual_seed(torch.initial_seed() + place().rank)
             return
         if self.plateau is not None and self._resumed["plateau"] is not None:
             self.plateau.load_state_dict(self._resumed["plateau"])
-        random, self._resumed = self._resumed["random"], None
+        states, self._resumed = self._resumed["random"], None
+        random = states[place().rank % len(states)]
         torch.set_rng_state(random["cpu"])
         if "cuda" in random and self.device.type == "cuda":
             torch.cuda.set_rng_state(random["cuda"], self.device)

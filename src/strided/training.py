@@ -16,6 +16,7 @@ from lightning.pytorch.loggers import Logger
 from strided.callbacks import Checkpoint
 from strided.config import build
 from strided.data import BatchAugment, ImageDataModule
+from strided.distributed import first_on_each_machine, gathered, is_first, is_launched, place
 from strided.errors import UserError
 from strided.evaluation import evaluate
 from strided.interruption import Interruption
@@ -37,6 +38,8 @@ from strided.task import ClassificationTask
 from strided.threads import multiply_adds, worthwhile_threads
 
 log = logging.getLogger(__name__)
+
+DDP_STRATEGIES = ("ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false")
 
 # what the data module says of the input, None where the network may decide
 INPUT_WISHES = (
@@ -62,10 +65,14 @@ def train(
     set_seeds(config["seed"])
     results["seed"] = config["seed"]
     run = prepare_run(config, folder, interruption)  # first: its mistakes need no data
-    data, decided = prepare_data(config, results)
-    task = build_task(config, decided, data, results, fresh=run.resume_from is None)
+    with first_on_each_machine():
+        data, decided = prepare_data(config, results)
+        task = build_task(config, decided, data, results, fresh=run.resume_from is None)
+    check_same_data(data)
     with running_loggers(config, run, results) as loggers:
         fit(config, run, task, data, results)
+        if not is_first():
+            return
         test_best(config, run, task, data, results)
         for logger in loggers:
             if isinstance(logger, WandbLogger):
@@ -146,6 +153,18 @@ def prepare_data(config: dict[str, Any], results: dict[str, Any]) -> tuple[Image
     return data, decided
 
 
+def check_same_data(data: ImageDataModule) -> None:
+    """Raise UserError unless all processes have the same images in the same splits."""
+    seen = gathered((data.fingerprint, data.split_hash))
+    for rank, other in enumerate(seen):
+        if other != seen[0]:
+            raise UserError(
+                f"process {rank} sees other images than process 0 (data fingerprints "
+                f"{other[0][:12]} and {seen[0][0][:12]}); expected the same on every machine. Try "
+                "data.root=<a folder that all machines share>"
+            )
+
+
 def build_task(
     config: dict[str, Any],
     decided: Plan,
@@ -218,7 +237,7 @@ def running_loggers(
     config: dict[str, Any], run: Run, results: dict[str, Any]
 ) -> Iterator[list[Logger]]:
     """Open the loggers of the config, and close them however the run ends."""
-    nodes = {} if run.quick else config["logger"]
+    nodes = config["logger"] if is_first() and not run.quick else {}
     loggers = [build(node, f"logger.{name}") for name, node in nodes.items()]
     wandb_loggers = [logger for logger in loggers if isinstance(logger, WandbLogger)]
     for logger in wandb_loggers:
@@ -280,20 +299,49 @@ def build_trainer(node: dict[str, Any], callbacks: list[pl.Callback], folder: Pa
     has_bar = any(isinstance(callback, LightningProgressBar) for callback in callbacks)
     if node.get("enable_progress_bar") is not False and not has_bar:
         callbacks = [*callbacks, ProgressBar()]
+    if is_launched():
+        node = among_others(node)
     trainer: pl.Trainer = build(
         node, "trainer", callbacks=callbacks, logger=False, default_root_dir=folder
     )
-    if trainer.world_size > 1:
-        raise UserError(
-            f"trainer.devices={node.get('devices')}: this version trains on one device; expected "
-            "1. Try trainer.devices=1"
-        )
     if trainer.limit_val_batches == 0:
         raise UserError(
             "trainer.limit_val_batches=0 leaves nothing to choose the best checkpoint by; "
             "expected above 0. Try trainer.limit_val_batches=1"
         )
     return trainer
+
+
+def among_others(node: dict[str, Any]) -> dict[str, Any]:
+    """Return a trainer node for the processes that a launcher has started.
+
+    Raises UserError for a number of devices that is not theirs, and for strategies whose
+    checkpoints are no single file of the whole network.
+    """
+    from lightning.pytorch.plugins.environments import TorchElasticEnvironment
+
+    here = place()
+    devices, nodes = here.local_world_size, here.world_size // here.local_world_size
+    typed = (node.get("devices", "auto"), node.get("num_nodes", 1))
+    if typed[0] not in (1, devices, "auto", -1) or typed[1] not in (1, nodes):
+        raise UserError(
+            f"trainer.devices={typed[0]} trainer.num_nodes={typed[1]}, but {here.world_size} "
+            f"processes were started, {devices} on this machine; expected as many. Try "
+            f"trainer.devices={devices} trainer.num_nodes={nodes}"
+        )
+    strategy = node.get("strategy", "auto")
+    if not (isinstance(strategy, dict) or strategy == "auto" or strategy in DDP_STRATEGIES):
+        raise UserError(
+            f"trainer.strategy={strategy} is not supported; expected one of auto, "
+            f"{', '.join(DDP_STRATEGIES)}. Try trainer.strategy=ddp"
+        )
+    return {
+        **node,
+        "devices": devices,
+        "num_nodes": nodes,
+        "strategy": "ddp" if strategy == "auto" else strategy,
+        "plugins": [TorchElasticEnvironment()],
+    }
 
 
 def test_best(

@@ -27,6 +27,7 @@ from strided.data.source import Source
 from strided.data.splits import Splits, check_fractions, make_splits, split_hash
 from strided.data.statistics import mean_and_std
 from strided.data.store import Store, default_cache_dir, open_store
+from strided.errors import UserError
 
 
 class ImageDataModule(LightningDataModule):
@@ -190,7 +191,7 @@ class ImageDataModule(LightningDataModule):
     def train_dataloader(self) -> BatchLoader:
         """Shuffled by (seed, epoch); in order when a few batches are to be learnt by heart."""
         overfitting = self.trainer is not None and getattr(self.trainer, "overfit_batches", 0) > 0
-        share = len(self.splits["train"]) // self._world()[1]
+        share = -(-len(self.splits["train"]) // self._world()[1])
         # Batch normalisation cannot train on one image: shuffled, another is left out each epoch.
         drop_last = self.drop_last or share % self.batch_size == 1
         self._train_loader = self._loader(
@@ -206,18 +207,35 @@ class ImageDataModule(LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         """The place reached in the epoch. Lightning would keep it too, but not restore it where
         the schedule has asked for the number of steps, and so for the loader, first."""
-        return {"loader": self._train_loader.state_dict()} if self._train_loader else {}
+        if self._train_loader is None:
+            return {}
+        place = self._train_loader.state_dict()
+        inside = 0 < place["batch"] < len(self._train_loader)
+        return {"loader": place, "inside_epoch_of": self._world()[1] if inside else None}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on there with the next train_dataloader."""
+        """Go on there with the next train_dataloader.
+
+        Raises UserError inside an epoch whose batches another number of processes shared out.
+        """
+        processes = state_dict.get("inside_epoch_of")
+        if processes not in (None, self._world()[1]):
+            raise UserError(
+                f"this run stopped inside an epoch that {processes} processes shared, and "
+                f"{self._world()[1]} would go on; expected as many until that epoch ends. Try "
+                f"trainer.devices={processes}"
+            )
         self._resume_at = state_dict.get("loader")
 
     def val_dataloader(self) -> BatchLoader:
-        return self.loader("val")
+        """In order; each process has its share."""
+        return self._loader("val", seed=None, drop_last=False, mark_repeated=True)
 
     def loader(self, split: str) -> BatchLoader:
         """All of a split's images in order, for evaluation."""
-        return self._loader(split, seed=None, drop_last=False)
+        return BatchLoader(
+            self._open().images, self.source.labels, self.splits[split], self.batch_size
+        )
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> tuple[Tensor, Tensor]:
         """Augment (when training only) and normalise where the model is."""
@@ -227,7 +245,9 @@ class ImageDataModule(LightningDataModule):
             images = self._augment(images, generator)
         return self.preprocessing.normalise(images), batch.labels
 
-    def _loader(self, split: str, seed: int | None, drop_last: bool) -> BatchLoader:
+    def _loader(
+        self, split: str, seed: int | None, drop_last: bool, mark_repeated: bool = False
+    ) -> BatchLoader:
         rank, world_size = self._world()
         return BatchLoader(
             self._open().images,
@@ -238,6 +258,7 @@ class ImageDataModule(LightningDataModule):
             drop_last=drop_last,
             rank=rank,
             world_size=world_size,
+            mark_repeated=mark_repeated,
         )
 
     def _world(self) -> tuple[int, int]:

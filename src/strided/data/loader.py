@@ -20,7 +20,8 @@ class Batch(NamedTuple):
 class BatchLoader:
     """Batches of the images at `indices`: shuffled by (seed, epoch), or in order without a seed.
 
-    Every rank of world_size has the same number of batches; the order wraps round to fill them.
+    Of world_size processes each has as many batches: the order wraps round to fill them, with the
+    label -1 for what it fills them with where `mark_repeated`.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class BatchLoader:
         drop_last: bool = False,
         rank: int = 0,
         world_size: int = 1,
+        mark_repeated: bool = False,
     ) -> None:
         self.images = np.asarray(images)  # a plain view: slicing a memmap object is slower
         self.labels = labels
@@ -43,6 +45,7 @@ class BatchLoader:
         self.drop_last = drop_last
         self.rank = rank
         self.world_size = world_size
+        self.mark_repeated = mark_repeated
         self._epoch = 0
         self._batch = 0  # batches of this epoch handed out so far
         self._resumed = False
@@ -62,7 +65,11 @@ class BatchLoader:
             seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
             self._batch = number + 1
             images = torch.from_numpy(np.take(self.images, chosen, axis=0))
-            yield Batch(images, torch.from_numpy(self.labels[chosen]), seed)
+            labels = self.labels[chosen]
+            if self.mark_repeated:
+                place = np.arange(len(chosen)) + number * self.batch_size
+                labels[place * self.world_size + self.rank >= len(self.indices)] = -1
+            yield Batch(images, torch.from_numpy(labels), seed)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch's order; a batch resumed at counts for its own epoch only."""

@@ -1,0 +1,190 @@
+"""One process per device: where this one stands among them, and what they agree on.
+
+torchrun's environment variables say so; those of SLURM's srun are translated into them, so that
+there is one path for a laptop, torchrun, a cluster and a sweep. Alone, every function here does
+nothing.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from strided.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MEETING = timedelta(minutes=10)  # for all processes to have started
+PATIENCE = timedelta(hours=12)  # for one of them to decode a data set
+# What gloo, NCCL and the store of addresses say when a process at the other end is gone.
+_LOST = ("gloo", "nccl", "connection", "socket", "broken pipe", "tcpstore", "timed out")
+
+
+class LostProcessError(UserError):
+    """Another process of the run has ended; why is for that one to say."""
+
+
+class Place(NamedTuple):
+    """Of this process among all, and among those of its machine."""
+
+    rank: int
+    world_size: int
+    local_rank: int
+    local_world_size: int
+
+
+def place() -> Place:
+    """Return where a launcher put this process; alone in the world without one."""
+    _translate_slurm()
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+    if not os.environ.keys() >= set(names):
+        return Place(0, 1, 0, 1)
+    return Place(*(int(os.environ[name]) for name in names))
+
+
+def is_launched() -> bool:
+    """Tell whether torchrun, srun or strided itself started this as one of several processes."""
+    return place().world_size > 1
+
+
+def is_first() -> bool:
+    """Tell whether this process is the one that writes."""
+    return place().rank == 0
+
+
+def _translate_slurm() -> None:
+    """Give srun's tasks torchrun's variables."""
+    tasks = os.environ.get("SLURM_STEP_NUM_TASKS") or os.environ.get("SLURM_NTASKS", "1")
+    interactive = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
+    if "RANK" in os.environ or int(tasks) < 2 or interactive or "SLURM_PROCID" not in os.environ:
+        return
+    from lightning.pytorch.plugins.environments import SLURMEnvironment
+
+    environment = SLURMEnvironment()
+    nodes = int(os.environ.get("SLURM_STEP_NUM_NODES") or os.environ.get("SLURM_NNODES", "1"))
+    found = {
+        "RANK": os.environ["SLURM_PROCID"],
+        "WORLD_SIZE": tasks,
+        "LOCAL_RANK": os.environ["SLURM_LOCALID"],
+        "LOCAL_WORLD_SIZE": str(int(tasks) // nodes),
+        "GROUP_RANK": os.environ.get("SLURM_NODEID", "0"),
+        "MASTER_ADDR": environment.main_address,
+        "MASTER_PORT": str(environment.main_port),
+    }
+    os.environ.update({name: os.environ.get(name, value) for name, value in found.items()})
+
+
+@contextmanager
+def joined() -> Iterator[None]:
+    """Within this the processes can talk to each other; alone, nothing happens."""
+    if not is_launched() or _is_joined():
+        yield
+        return
+    import torch
+    from torch import distributed
+
+    here = place()
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    if torch.cuda.is_available():
+        torch.cuda.set_device(here.local_rank)
+    try:
+        store, rank, size = next(distributed.rendezvous("env://", timeout=MEETING))
+        distributed.init_process_group(
+            backend, store=store, rank=rank, world_size=size, timeout=PATIENCE
+        )
+    except (RuntimeError, ValueError) as error:
+        raise UserError(
+            f"process {here.rank} of {here.world_size} did not find the others: {error}. Expected "
+            "all to be started at the same time. Try torchrun, or srun with one task per device"
+        ) from error
+    try:
+        yield
+    finally:
+        if _is_joined():
+            distributed.destroy_process_group()
+
+
+def _is_joined() -> bool:
+    from torch import distributed
+
+    return distributed.is_available() and distributed.is_initialized()
+
+
+def total(values: "Tensor") -> "Tensor":
+    """Return the sum over the processes of a CPU tensor of float64."""
+    if is_launched() and _is_joined():
+        from torch import distributed
+
+        values = values.clone()
+        distributed.all_reduce(values)
+    return values
+
+
+def largest(value: int) -> int:
+    """Return the largest of the processes' numbers."""
+    if not (is_launched() and _is_joined()):
+        return value
+    import torch
+    from torch import distributed
+
+    agreed = torch.tensor(value)
+    distributed.all_reduce(agreed, op=distributed.ReduceOp.MAX)
+    return int(agreed)
+
+
+def gathered(value: Any) -> list[Any]:
+    """Return every process's value, in the order of their ranks."""
+    if not (is_launched() and _is_joined()):
+        return [value]
+    from torch import distributed
+
+    values: list[Any] = [None] * place().world_size
+    distributed.all_gather_object(values, value)
+    return values
+
+
+def from_first(value: Any) -> Any:
+    """Return the value that the first process has."""
+    if not (is_launched() and _is_joined()):
+        return value
+    from torch import distributed
+
+    values = [value]
+    distributed.broadcast_object_list(values, src=0)
+    return values[0]
+
+
+@contextmanager
+def first_on_each_machine() -> Iterator[None]:
+    """Let one process of each machine go first: it downloads and decodes, the others find it done.
+
+    Where it fails, the others are stopped by their launcher while they wait.
+    """
+    if not (is_launched() and _is_joined()):
+        yield
+        return
+    from torch import distributed
+
+    if place().local_rank > 0:
+        distributed.barrier()
+    yield
+    if place().local_rank == 0:
+        distributed.barrier()
+
+
+@contextmanager
+def noticing_loss(folder: Path) -> Iterator[None]:
+    """Within this, an error of the connection to another process says what that means."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_launched() or not any(word in str(error).lower() for word in _LOST):
+            raise
+        raise LostProcessError(
+            f"another process of this run is gone ({str(error).strip().splitlines()[0][:200]}); "
+            "expected all to stay, and that one to say why it ended. What was saved by then is "
+            f"kept. Try resume={folder}, started as this run was"
+        ) from error

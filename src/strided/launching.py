@@ -1,0 +1,178 @@
+"""Start the processes of a run on this machine, wait for them, and say which one failed why.
+
+Lightning would start the command again as it was typed, and with it a whole sweep; here torchrun's
+agent starts `strided.worker` on the run's own folder.
+"""
+
+import json
+import logging
+import os
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from strided.config import build, trusted
+from strided.distributed import is_launched
+from strided.errors import UserError
+from strided.interruption import Interrupted
+from strided.run import read_results, write_json
+
+
+def processes_to_start(trainer: dict[str, Any]) -> int:
+    """Return how many processes this trainer node needs on this machine; 1 where they are started.
+
+    Raises UserError for several machines, which a launcher on each must start.
+    """
+    if is_launched() or (trainer.get("devices") == 1 and trainer.get("num_nodes", 1) == 1):
+        return 1
+    if trainer.get("num_nodes", 1) != 1:
+        raise UserError(
+            f"trainer.num_nodes={trainer['num_nodes']}, but this is the only process; expected one "
+            "per device, started by torchrun or srun on every machine. Try torchrun --nnodes="
+            f"{trainer['num_nodes']} --nproc-per-node=<devices> ... src/train.py ..."
+        )
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # each process would say it
+    own = ("callbacks", "logger", "plugins", "strategy")  # heavy, or tied to a process
+    node = {key: value for key, value in trainer.items() if key not in own}
+    return int(build(node, "trainer", logger=False, enable_checkpointing=False).num_devices)
+
+
+def launch(
+    folder: Path,
+    num_processes: int,
+    command: list[str],
+    resumed_with: list[str] | None,
+) -> dict[str, Any]:
+    """Run the job of a run folder in several processes; return what became results.json.
+
+    Raises UserError with the first failure, Interrupted when a signal stopped the run.
+    """
+    with tempfile.TemporaryDirectory(prefix="strided-") as exchange:
+        job = {"command": command, "resumed_with": resumed_with, "trust": trusted()}
+        (Path(exchange) / "job.json").write_text(json.dumps(job))
+        with _forwarding(Path(exchange)) as signals:
+            lost = _run_agent(folder, Path(exchange), num_processes)
+        results = read_results(folder)
+        if results.get("state") == "finished" and not lost:
+            return results
+        if signals and results.get("state") == "interrupted":
+            raise Interrupted(signals[0])
+        reason = _reason(folder, Path(exchange), lost, num_processes)
+    write_json(
+        folder / "results.json", {"command": command, **results, "state": "failed", "error": reason}
+    )
+    raise UserError(reason)
+
+
+def _run_agent(folder: Path, exchange: Path, num_processes: int) -> dict[int, int]:
+    """Start the workers and wait; return exit codes of the ranks that failed.
+
+    The agent runs in a thread, where it leaves the signals to us: it would kill its workers half a
+    minute after Ctrl-C, saved or not.
+    """
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=num_processes,
+        run_id=folder.name,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        monitor_interval=0.1,
+        logs_specs=DefaultLogsSpecs(log_dir=str(exchange)),
+    )
+    failures: dict[int, int] = {}
+    problems: list[Exception] = []
+
+    def run() -> None:
+        try:
+            words = ("-P", "-m", "strided.worker", str(folder.resolve()), str(exchange))
+            elastic_launch(config, sys.executable)(*words)
+        except ChildFailedError as error:
+            failures.update({rank: failed.exitcode for rank, failed in error.failures.items()})
+        except Exception as error:  # of the agent itself: no port, no process
+            problems.append(error)
+
+    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # reports of its own
+    with _environment(num_processes):
+        agent = threading.Thread(target=run, daemon=True)
+        agent.start()
+        while agent.is_alive():
+            agent.join(0.2)  # in pieces, so that signals are handled in between
+    if problems:
+        raise UserError(
+            f"{num_processes} processes could not be started: {problems[0]}; expected a machine "
+            "where processes can talk to each other. Try trainer.devices=1"
+        ) from problems[0]
+    return failures
+
+
+@contextmanager
+def _environment(num_processes: int) -> Iterator[None]:
+    """Workers import what this process can, and share the cores."""
+    share = str(max(1, (os.cpu_count() or 1) // num_processes))
+    wanted = {
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", share),
+        "TORCH_CPP_LOG_LEVEL": "ERROR",
+    }
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _forwarding(exchange: Path) -> Iterator[list[int]]:
+    """Pass Ctrl-C and SIGTERM on to the workers, which save and stop; yield what came."""
+    received: list[int] = []
+
+    def forward(signum: int, _: FrameType | None) -> None:
+        received.append(signum)
+        for file in exchange.glob("*.pid"):
+            try:
+                os.kill(int(file.read_text()), signum)
+            except (ProcessLookupError, ValueError):
+                continue  # it has ended, or is about to write its number
+
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, forward)
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _reason(folder: Path, exchange: Path, lost: dict[int, int], num_processes: int) -> str:
+    """The first process that says why, else which one was lost."""
+    for rank in range(num_processes):
+        file = exchange / f"{rank}.error"
+        if file.exists():
+            return file.read_text(encoding="utf-8")
+    rank, code = next(iter(lost.items()), (0, 1))
+    how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    return (
+        f"process {rank} of {num_processes} was lost ({how}), and with it the run; expected all to "
+        f"stay. What was saved by then is kept. Try resume={folder}"
+    )
