@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
 
 from strided.distributed import is_first, largest
 from strided.errors import UserError
-from strided.interruption import Interruption
+from strided.interruption import Interrupted, Interruption
 
 log = logging.getLogger(__name__)
 
@@ -62,30 +62,31 @@ class Checkpoint(LightningCheckpoint):
         """Save inside an epoch, where a run can go on as if it had not stopped."""
         if not _is_settled(trainer, index + 1):
             return
-        stop = self._must_stop()
+        signum = self._signal()
         every = self.every_n_train_steps
-        if stop or (every is not None and trainer.global_step % every == 0):
+        if signum or (every is not None and trainer.global_step % every == 0):
             self._save(trainer)
-        self._stop_if_requested()
+        self._stop(signum)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: Any) -> None:
         """Save the epoch, as best.ckpt too if it is."""
         improved = self._improved(task.measured.get(self.monitor, math.nan), trainer.current_epoch)
         self.stopped_early, self.epochs = trainer.should_stop, trainer.current_epoch + 1
-        self._must_stop()
+        signum = self._signal()
         self._save(trainer, also_best=improved)
-        self._stop_if_requested()
+        self._stop(signum)
 
-    def _must_stop(self) -> bool:
-        """A signal reaches one process before another; they stop after the same batch."""
-        agreed = largest(self.interruption.requested or 0)
-        self.interruption.requested = agreed or None
-        return agreed > 0
+    def _signal(self) -> int:
+        """The signal that any process has received, 0 for none: all stop after the same batch."""
+        return largest(self.interruption.requested or 0)
 
-    def _stop_if_requested(self) -> None:
-        if self.interruption.requested is not None and self.folder is not None:
+    def _stop(self, signum: int) -> None:
+        """Stop for a signal that came before the state was saved; a later one waits for a batch."""
+        if not signum:
+            return
+        if self.folder is not None:
             log.info("saved; to go on: resume=%s", self.folder.parent)
-        self.interruption.raise_if_requested()
+        raise Interrupted(signum)
 
     def _improved(self, score: float, epoch: int) -> bool:
         """Not a number, or not measured in this epoch: not the best."""

@@ -63,7 +63,10 @@ def _translate_slurm() -> None:
         return
     from lightning.pytorch.plugins.environments import SLURMEnvironment
 
-    environment = SLURMEnvironment()
+    # of the class only: an instance refuses jobs that were asked for with --ntasks
+    machines = os.environ.get("SLURM_STEP_NODELIST") or os.environ.get(
+        "SLURM_NODELIST", "localhost"
+    )
     nodes = int(os.environ.get("SLURM_STEP_NUM_NODES") or os.environ.get("SLURM_NNODES", "1"))
     found = {
         "RANK": os.environ["SLURM_PROCID"],
@@ -71,8 +74,8 @@ def _translate_slurm() -> None:
         "LOCAL_RANK": os.environ["SLURM_LOCALID"],
         "LOCAL_WORLD_SIZE": str(int(tasks) // nodes),
         "GROUP_RANK": os.environ.get("SLURM_NODEID", "0"),
-        "MASTER_ADDR": environment.main_address,
-        "MASTER_PORT": str(environment.main_port),
+        "MASTER_ADDR": SLURMEnvironment.resolve_root_node_address(machines),
+        "MASTER_PORT": str(15000 + int(os.environ.get("SLURM_JOB_ID", "0")) % 10000),
     }
     os.environ.update({name: os.environ.get(name, value) for name, value in found.items()})
 

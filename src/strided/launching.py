@@ -31,6 +31,10 @@ def processes_to_start(trainer: dict[str, Any]) -> int:
     """
     if is_launched() or (trainer.get("devices") == 1 and trainer.get("num_nodes", 1) == 1):
         return 1
+    import torch
+
+    if trainer.get("accelerator") == "gpu" and not torch.cuda.is_available():
+        return 1  # which fails with a message of its own, or has Apple's one GPU
     if trainer.get("num_nodes", 1) != 1:
         raise UserError(
             f"trainer.num_nodes={trainer['num_nodes']}, but this is the only process; expected one "
