@@ -65,8 +65,8 @@ def launch(
         results = read_results(folder)
         if results.get("state") == "finished" and not lost:
             return results
-        if signals and results.get("state") == "interrupted":
-            raise Interrupted(signals[0])
+        if results.get("state") == "interrupted" and not lost:
+            raise Interrupted(signals[0] if signals else signal.SIGTERM)
         reason = _reason(folder, Path(exchange), lost, num_processes)
     write_json(
         folder / "results.json", {"command": command, **results, "state": "failed", "error": reason}

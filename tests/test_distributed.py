@@ -1,0 +1,263 @@
+"""Several processes must reach what one reaches, stop as one, and say what became of them."""
+
+import csv
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from strided.cli import main
+from strided.data import BatchLoader
+from strided.distributed import place
+
+ROOT = Path(__file__).parents[1]
+TIMING = ("epoch_seconds", "images_per_second")
+# 280 training images in 5 steps of 64, and 45 for validation: an odd number
+CASE = (
+    "data=digits",
+    "data.train_fraction=0.201",
+    "data.val_fraction=0.025",
+    "trainer.max_epochs=3",
+    "scheduler=one_cycle",
+    "callbacks.early_stopping.patience=3",
+)
+TWO = ("trainer=ddp_cpu", "data.batch_size=32")
+SABOTAGE = """
+import os
+import lightning.pytorch as pl
+
+class SignalAt(pl.Callback):
+    def __init__(self, rank: int, batch: int, number: int) -> None:
+        self.rank, self.batch, self.number = rank, batch, number
+
+    def on_train_batch_end(self, trainer, *_):
+        if trainer.global_rank == self.rank and trainer.fit_loop.total_batch_idx + 1 == self.batch:
+            os.kill(os.getpid(), self.number)
+"""
+
+
+@pytest.fixture(autouse=True)
+def no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [n for n in os.environ if n.startswith(("SLURM_", "TORCHELASTIC_"))]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def sabotage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Overrides for a callback of a package of the user's own, which workers must find too."""
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "sabotage.py").write_text(SABOTAGE)
+    monkeypatch.syspath_prepend(str(tmp_path / "package"))
+    return ["trust=[sabotage]", "+callbacks.sabotage._target_=sabotage.SignalAt"]
+
+
+def signal_at(rank: int, batch: int, number: int) -> list[str]:
+    values = {"rank": rank, "batch": batch, "number": int(number)}
+    return [f"+callbacks.sabotage.{key}={value}" for key, value in values.items()]
+
+
+def train(log_dir: Path, *words: str, code: int = 0) -> Path:
+    before = set(log_dir.glob("train/*/*"))
+    assert main(["train", *words, f"log_dir={log_dir}"]) == code
+    (folder,) = set(log_dir.glob("train/*/*")) - before
+    return folder
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open() as stream:
+        return [{k: v for k, v in row.items() if k not in TIMING} for row in csv.DictReader(stream)]
+
+
+def results_of(folder: Path) -> dict[str, object]:
+    return dict(json.loads((folder / "results.json").read_text()))
+
+
+@pytest.fixture(scope="module")
+def dropout_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two processes, undisturbed, with dropout and augmentation: everything random."""
+    return train(tmp_path_factory.mktemp("whole"), *CASE, *TWO, *RANDOM)
+
+
+RANDOM = ("model=mlp", "model.dropout=0.3", "augment=standard")
+
+
+def test_two_processes_reach_what_one_reaches_at_the_same_global_batch(log_dir: Path) -> None:
+    one = train(log_dir, *CASE, "trainer=cpu", "data.batch_size=64")
+    two = train(log_dir, *CASE, *TWO)
+    assert len(rows(two)) == 3
+    for alone, shared in zip(rows(one), rows(two), strict=True):
+        assert alone.keys() == shared.keys()
+        for key in alone:
+            assert float(shared[key]) == pytest.approx(float(alone[key]), abs=1e-6), key
+    assert results_of(two)["test/acc"] == results_of(one)["test/acc"]
+    assert results_of(two)["tested"] == results_of(one)["tested"] == 359
+    assert len((two / "predictions.csv").read_text().splitlines()) == 360
+    assert sorted(path.name for path in log_dir.glob("train/*/*")) == sorted([one.name, two.name])
+
+
+def test_a_signal_to_one_process_stops_all_and_resume_is_exact(
+    log_dir: Path, sabotage: list[str], dropout_run: Path
+) -> None:
+    stopped = train(
+        log_dir, *CASE, *TWO, *RANDOM, *sabotage, *signal_at(1, 6, signal.SIGTERM), code=143
+    )
+    assert results_of(stopped)["state"] == "interrupted"
+    assert len(rows(stopped)) == 1
+    assert main(["train", f"resume={stopped}", "trust=[sabotage]"]) == 0
+    assert rows(stopped) == rows(dropout_run)
+    weights = [
+        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for run in (stopped, dropout_run)
+    ]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_a_lost_process_ends_the_run_with_a_message_and_it_resumes(
+    log_dir: Path, sabotage: list[str], dropout_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost = train(log_dir, *CASE, *TWO, *RANDOM, *sabotage, *signal_at(1, 7, signal.SIGKILL), code=1)
+    message = capsys.readouterr().err
+    assert "process 1 of 2 was lost (killed by SIGKILL)" in message
+    assert f"Try resume={lost}" in message and len(message.splitlines()) <= 15
+    assert results_of(lost)["state"] == "failed"
+    config = (lost / "config.yaml").read_text()  # the callback would strike again
+    (lost / "config.yaml").write_text(config.replace("batch: 7", "batch: -1"))
+    assert main(["train", f"resume={lost}", "trust=[sabotage]"]) == 0
+    assert rows(lost) == rows(dropout_run)
+    assert results_of(lost)["state"] == "finished" and "error" not in results_of(lost)
+
+
+def test_a_run_stopped_inside_an_epoch_goes_on_with_as_many_processes_only(
+    log_dir: Path, sabotage: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    stopped = train(log_dir, *CASE, *TWO, *sabotage, *signal_at(0, 2, signal.SIGTERM), code=143)
+    assert main(["train", f"resume={stopped}", "trust=[sabotage]", "trainer.devices=1"]) == 1
+    assert "Try trainer.devices=2" in capsys.readouterr().err
+
+
+def test_each_job_of_a_sweep_has_its_own_processes_and_one_folder(log_dir: Path) -> None:
+    words = ["model=googlenet", "data=synthetic", "trainer=ddp_cpu", "data.batch_size=2"]
+    limits = [f"trainer.limit_{split}_batches=2" for split in ("train", "val", "test")]
+    swept = ["trainer.max_epochs=1", "optimizer.lr=1e-3,-1", f"log_dir={log_dir}"]
+    assert main(["train", "-m", *words, *limits, *swept]) == 1
+    (sweep,) = log_dir.glob("multirun/*/*")
+    with (sweep / "summary.csv").open() as stream:
+        table = list(csv.DictReader(stream))
+    assert [row["state"] for row in table] == ["finished", "failed"]
+    assert "Invalid learning rate" in table[1]["error"]
+    assert sorted(path.name for path in sweep.iterdir() if path.is_dir()) == ["0", "1"]
+    assert not (log_dir / "train").exists()
+
+
+def test_a_mistake_in_the_data_is_said_once(
+    log_dir: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", "data=image_folder", "data.root=/nowhere", *TWO, f"log_dir={log_dir}"]
+    assert main(words) == 1
+    said = capfd.readouterr().err
+    assert said.count("data.root=/nowhere does not exist") == 1
+    assert len([line for line in said.splitlines() if line.strip()]) <= 15
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def started(words: list[str], **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, *words],
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_two_agents_of_torchrun_are_two_machines_with_one_run_folder(log_dir: Path) -> None:
+    agent = f"--rdzv-backend=c10d --rdzv-endpoint=localhost:{free_port()} --rdzv-id=test"
+    words = ["-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", *agent.split()]
+    run = [str(ROOT / "src" / "train.py"), *CASE, "data.batch_size=32", "trainer=cpu"]
+    agents = [started([*words, *run, f"log_dir={log_dir}"]) for _ in range(2)]
+    output = "".join(agent.communicate(timeout=200)[0] for agent in agents)
+    assert [agent.returncode for agent in agents] == [0, 0], output
+    (folder,) = log_dir.glob("train/*/*")
+    assert len(rows(folder)) == 3
+    assert results_of(folder)["state"] == "finished"
+    assert output.count("epoch 2/2") == 1  # one process speaks
+
+
+def test_tasks_of_slurm_are_one_run(log_dir: Path) -> None:
+    shared = {
+        "SLURM_JOB_ID": str(free_port() % 10000),
+        "SLURM_JOB_NAME": "train",
+        "SLURM_NTASKS": "2",
+        "SLURM_NNODES": "1",
+        "SLURM_NODELIST": "localhost",
+    }
+    words = [str(ROOT / "src" / "train.py"), *CASE, "data.batch_size=32", f"log_dir={log_dir}"]
+    tasks = [
+        started(words, **shared, SLURM_PROCID=str(task), SLURM_LOCALID=str(task)) for task in (0, 1)
+    ]
+    output = "".join(task.communicate(timeout=200)[0] for task in tasks)
+    assert [task.returncode for task in tasks] == [0, 0], output
+    (folder,) = log_dir.glob("train/*/*")
+    assert len(rows(folder)) == 3
+
+
+def test_srun_on_two_machines_becomes_torchruns_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    variables = {
+        "SLURM_JOB_ID": "81234",
+        "SLURM_NTASKS": "4",
+        "SLURM_NNODES": "2",
+        "SLURM_PROCID": "3",
+        "SLURM_LOCALID": "1",
+        "SLURM_NODEID": "1",
+        "SLURM_NODELIST": "gpu[07-08]",
+    }
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)  # so that monkeypatch removes what place() sets
+    for name in ("MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert place() == (3, 4, 1, 2)
+    assert os.environ["MASTER_ADDR"] == "gpu07" and os.environ["MASTER_PORT"] == "16234"
+
+
+def test_what_needs_one_process_refuses_several(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert main(["train", "-m", "seed=0,1"]) == 1
+    assert "without torchrun" in capsys.readouterr().err
+    assert main(["eval", "checkpoint=x.ckpt"]) == 1
+    assert "eval runs in one process" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("count", [23, 24, 1])
+def test_shares_of_an_evaluation_hold_each_image_once(count: int) -> None:
+    images = np.zeros((count, 1, 2, 2), dtype=np.uint8)
+    seen: list[int] = []
+    shares = [
+        BatchLoader(
+            images, np.arange(count), np.arange(count), 4, rank=r, world_size=3, mark_repeated=True
+        )
+        for r in range(3)
+    ]
+    assert len({len(share) for share in shares}) == 1
+    for share in shares:
+        seen += [label for batch in share for label in batch.labels.tolist() if label >= 0]
+    assert sorted(seen) == list(range(count))
