@@ -125,8 +125,9 @@ def data_of(classifier: Classifier, typed: dict[str, Any] | None) -> ImageDataMo
         return data
     before: ImageDataModule = build(trained_on, "data")
     if data.root.resolve() == before.root.resolve():
-        for key in ("split_seed", "val_fraction", "test_fraction"):
-            if getattr(data, key) != (known := getattr(before, key)):
+        keys = ("split_seed", "val_fraction", "test_fraction", "split_column", "group_column")
+        for key in keys:  # the columns only where the data are a table
+            if getattr(data, key, None) != (known := getattr(before, key, None)):
                 raise UserError(
                     f"data.{key}={getattr(data, key)} would split the training data anew, and "
                     f"measure images that were trained on; expected the split of the training. "

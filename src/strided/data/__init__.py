@@ -9,6 +9,7 @@ from strided.data.decoding import IMAGE_SUFFIXES, ImageError, as_image, decode
 from strided.data.digits import Digits
 from strided.data.flowers102 import Flowers102
 from strided.data.image_folder import ImageFolder
+from strided.data.image_table import ImageTable
 from strided.data.loader import Batch, BatchLoader
 from strided.data.mnist import MNIST, FashionMNIST
 from strided.data.photos import CatsDogs, Flowers
@@ -32,6 +33,7 @@ __all__ = [
     "ImageDataModule",
     "ImageError",
     "ImageFolder",
+    "ImageTable",
     "Preprocessing",
     "Synthetic",
     "as_image",
