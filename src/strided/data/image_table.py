@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -78,7 +78,8 @@ class ImageTable(ImageDataModule):
             files = listed_files(self.root, names)
         else:
             files = all_files(self.root)
-            tops = {name.split("/")[0] for name in files.stamps if not is_hidden((name,))}
+            parts = [PurePosixPath(name).parts for name in files.stamps]
+            tops = {top for top, *inside in parts if not is_hidden((top, *inside))}
             if len(tops) == 1 and names[0] not in files.stamps:  # one enclosing folder is skipped
                 names = [f"{min(tops)}/{name}" for name in names]
         missing = [

@@ -58,7 +58,7 @@ def refuse(problems: Sequence[str], file: Path, expected: str, advice: str = "")
         if len(problems) > _SHOWN:
             shown.append(f"  and {len(problems) - _SHOWN} more")
         raise UserError(
-            f"data.csv={file} has {len(problems)} lines that cannot be used; expected {expected}:\n"
+            f"data.csv={file} has unusable lines ({len(problems)}); expected {expected}:\n"
             + "\n".join(shown)
             + f"\nTry {advice or 'correcting them'}"
         )
@@ -120,7 +120,7 @@ def _check(rows: list[Row], columns: Columns, file: Path) -> None:
         problems,
         file,
         "every image once, with its label, and train, val or test for a split",
-        "correcting them; data.split_column=null or data.group_column=null to do without",
+        "correcting them, or data.split_column=null or data.group_column=null to do without",
     )
     if columns.split and not any(row.split == "train" for row in rows):
         raise UserError(
