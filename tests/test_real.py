@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 
 from strided.cli import main
-from strided.data import CIFAR10, MNIST, Preprocessing
+from strided.data import (
+    CIFAR10,
+    MNIST,
+    CatsDogs,
+    FashionMNIST,
+    Flowers,
+    ImageDataModule,
+    ImageTable,
+    Preprocessing,
+)
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(3600)]
 
@@ -48,6 +57,50 @@ def test_cifar10_has_its_classes_and_its_mean(data_root: Path) -> None:
     assert np.bincount(data.labels("test")).tolist() == [1000] * 10
     # JPEG copies differ from the originals in the third digit
     assert data.preprocessing.mean == pytest.approx((0.4914, 0.4822, 0.4465), abs=2e-3)
+
+
+def test_fashion_mnist_is_whole_and_has_its_published_mean(data_root: Path) -> None:
+    if not list(data_root.glob("FashionMNIST/raw/train-images*")):
+        pytest.skip(f"no Fashion-MNIST in {data_root}")
+    data = FashionMNIST(root=str(data_root))
+    data.use(Preprocessing(1, 28))
+    data.setup()
+    assert np.bincount(data.source.labels).tolist() == [7000] * 10
+    assert np.bincount(data.labels("test")).tolist() == [1000] * 10
+    assert data.preprocessing.mean == pytest.approx(FashionMNIST.published_mean, abs=1e-3)
+    assert data.preprocessing.std == pytest.approx(FashionMNIST.published_std, abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", [Flowers, CatsDogs])
+def test_photos_are_found_split_and_decoded(data_root: Path, kind: type[ImageDataModule]) -> None:
+    data = kind(root=str(data_root))
+    data.use(Preprocessing(3, 64))
+    data.setup()
+    assert not data.skipped and not data.duplicates
+    for split in data.splits:
+        counts = np.bincount(data.labels(split), minlength=len(data.classes))
+        assert counts.min() > 0.5 * counts.max()  # none of these sets is uneven by more
+
+
+def test_xrays_of_one_patient_stay_together_and_classes_in_proportion(data_root: Path) -> None:
+    if not (data_root / "xray3.csv").exists():
+        pytest.skip(f"no xray3.csv in {data_root}")
+    data = ImageTable(
+        csv=str(data_root / "xray3.csv"),
+        root=str(data_root / "xray3.zip"),
+        path_column="file",
+        label_column="class",
+        group_column="patient_id",
+    )
+    data.use(Preprocessing(1, 64))
+    data.setup()
+    assert data.source.group is not None and data.channels == 1
+    patients = {split: set(data.source.group[i]) for split, i in data.splits.items()}
+    assert not patients["train"] & (patients["val"] | patients["test"])
+    assert not patients["val"] & patients["test"]
+    whole = np.bincount(data.source.labels)
+    for split, share in (("train", 0.7), ("val", 0.1), ("test", 0.2)):
+        assert np.abs(np.bincount(data.labels(split)) - share * whole).max() <= 2
 
 
 def test_lenet5_reaches_99_percent_on_mnist(data_root: Path, tmp_path: Path) -> None:

@@ -125,10 +125,13 @@ def data_of(classifier: Classifier, typed: dict[str, Any] | None) -> ImageDataMo
         return data
     before: ImageDataModule = build(trained_on, "data")
     if data.root.resolve() == before.root.resolve():
-        for key in ("split_seed", "val_fraction", "test_fraction"):
-            if getattr(data, key) != (known := getattr(before, key)):
+        keys = ("split_seed", "val_fraction", "test_fraction", "split_column", "group_column")
+        for key in keys:  # the columns only where the data are a table
+            now, known = (getattr(module, key, None) for module in (data, before))
+            if now != known:
+                now, known = ("null" if value is None else value for value in (now, known))
                 raise UserError(
-                    f"data.{key}={getattr(data, key)} would split the training data anew, and "
+                    f"data.{key}={now} would split the training data anew, and "
                     f"measure images that were trained on; expected the split of the training. "
                     f"Try data.{key}={known}"
                 )

@@ -25,6 +25,11 @@ from strided.schema import check
 # Paths and free text are quoted, since Hydra's grammar gives , = ( ) and spaces a meaning.
 FREE_TEXT = (
     "data.root",
+    "data.csv",
+    "data.path_column",
+    "data.label_column",
+    "data.split_column",
+    "data.group_column",
     "data.cache_dir",
     "model.weights",
     "input",

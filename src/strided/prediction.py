@@ -18,7 +18,7 @@ from torch import Tensor
 
 from strided.config import trusting
 from strided.data.decoding import IMAGE_SUFFIXES, ImageError, as_image
-from strided.data.folder import is_hidden
+from strided.data.files import is_hidden
 from strided.errors import UserError
 from strided.run import write_text
 from strided.schema import check

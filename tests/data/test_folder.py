@@ -119,7 +119,7 @@ def test_a_damaged_member_of_a_zip_is_an_image_error(tmp_path: Path) -> None:
 def test_a_member_that_unpacks_to_too_much_is_a_broken_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forged: bool
 ) -> None:
-    monkeypatch.setattr("strided.data.folder.MOST_BYTES", 5_000)
+    monkeypatch.setattr("strided.data.files.MOST_BYTES", 5_000)
     archive = zipped(write(tmp_path / "root", *CLASSES))
     size = 50_000_000
     with zipfile.ZipFile(archive, "a", zipfile.ZIP_DEFLATED) as target:
@@ -140,6 +140,15 @@ def test_a_member_that_unpacks_to_too_much_is_a_broken_image(
     assert forged or "50,000,000 bytes, more than the 5,000" in str(error.value)
     assert most < 1_000_000
     assert source.read(0).getpixel((0, 0)) == 0
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_whose_unpacking_has_no_bound_is_refused(tmp_path: Path, method: int) -> None:
+    archive = zipped(write(tmp_path / "root", *CLASSES))
+    with zipfile.ZipFile(archive, "a", method) as target:
+        target.writestr("dog/9.png", bytes(1_000_000))
+    with pytest.raises(UserError, match=f"dog/9.png by zip's method {method}.*expected.*Try"):
+        folder_source(archive)
 
 
 def test_a_link_to_nothing_is_an_image_that_cannot_be_read(tmp_path: Path) -> None:

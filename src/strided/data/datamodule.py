@@ -272,13 +272,15 @@ class ImageDataModule(LightningDataModule):
         return self._store
 
     def _split(self, readable: np.ndarray) -> Splits:
+        source = self.source
         splits = make_splits(
-            self.source.labels[readable],
-            self.source.split[readable],
+            source.labels[readable],
+            source.split[readable],
             self.classes,
             val_fraction=self.val_fraction,
             test_fraction=self.test_fraction,
             train_fraction=self.train_fraction,
             split_seed=self.split_seed,
+            groups=None if source.group is None else source.group[readable],
         )
         return {split: readable[positions] for split, positions in splits.items()}

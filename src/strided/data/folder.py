@@ -1,18 +1,14 @@
 """A folder, or a zip read in place, with one sub-folder of images per class."""
 
 import logging
-import os
-import zipfile
 from collections import Counter
-from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from strided.data.decoding import IMAGE_SUFFIXES, ImageError, decode, image_errors
+from strided.data.decoding import IMAGE_SUFFIXES
+from strided.data.files import all_files, is_hidden
 from strided.data.source import Source, digest
 from strided.errors import UserError
 
@@ -26,8 +22,6 @@ SPLIT_FOLDERS = {
     "test": "test",
 }
 
-MOST_BYTES = 500_000_000  # of one image file
-
 Parts = tuple[str, ...]
 
 
@@ -40,76 +34,24 @@ class _File(NamedTuple):
 
 def folder_source(root: Path) -> Source:
     """List `<root>[/<one folder>][/train, val, test]/<class>/**/<image>`."""
-    stamps, open_file = _open(root)
-    members = {m: PurePosixPath(m).parts for m in stamps if not is_hidden(PurePosixPath(m).parts)}
+    listed = all_files(root)
+    members = {name: PurePosixPath(name).parts for name in listed.stamps}
+    members = {name: parts for name, parts in members.items() if not is_hidden(parts)}
     images = {m: p for m, p in members.items() if Path(m).suffix.lower() in IMAGE_SUFFIXES}
     files = _place(images, root)
     classes = _agreed_classes(files, root)
     if strays := len(images) - len(files):
         log.warning("%s: %d images lie outside the class folders: ignored", root.name, strays)
     number = {label: index for index, label in enumerate(classes)}
-
-    def read(index: int) -> Image.Image:
-        size = int(stamps[files[index].member][0])
-        if size > MOST_BYTES:  # of a zip: a few bytes there may unpack to gigabytes
-            raise ImageError(f"{size:,} bytes, more than the {MOST_BYTES:,} that are read")
-        with image_errors(), open_file(files[index].member) as stream:
-            content = stream.read(MOST_BYTES)  # and not what a zip forgets to say of itself
-        return decode(BytesIO(content))
-
     return Source(
         classes=classes,
         paths=[file.path for file in files],
         labels=np.array([number[file.label] for file in files], dtype=np.int64),
         split=np.array([file.split for file in files]),
-        read=read,
-        listing=digest("folder", [(file.member, stamps[file.member]) for file in files]),
+        read=lambda index: listed.image(files[index].member),
+        listing=digest("folder", [(file.member, listed.stamps[file.member]) for file in files]),
         ignored=len(members) - len(files),
     )
-
-
-def _open(root: Path) -> tuple[dict[str, Parts], Callable[[str], IO[bytes]]]:
-    """Name of each file -> a stamp that changes with its content; and how to open one."""
-    if root.is_dir():
-        return _walk(root), lambda member: (root / member).open("rb")
-    if not root.exists():
-        raise UserError(
-            f"data.root={root} does not exist; expected a folder or a .zip with one sub-folder of"
-            " images per class. Try data.root=<path of your images>"
-        )
-    try:
-        archive = zipfile.ZipFile(root)  # reads of several threads are safe: it locks each
-    except (zipfile.BadZipFile, OSError) as error:
-        raise UserError(
-            f"data.root={root} is no readable zip ({error}); expected a folder or a .zip with one"
-            " sub-folder of images per class. Try unzipping it, or copy it once more"
-        ) from error
-    stamps: dict[str, Parts] = {
-        entry.filename: (str(entry.file_size), str(entry.CRC))
-        for entry in archive.infolist()
-        if not entry.is_dir()
-    }
-    return stamps, archive.open
-
-
-def _walk(root: Path) -> dict[str, Parts]:
-    stamps: dict[str, Parts] = {}
-    for folder, _, names in os.walk(root, followlinks=True):
-        inside = Path(folder).relative_to(root)
-        for name in names:
-            file = os.path.join(folder, name)
-            dangling = not os.path.exists(file)  # a link to nothing is listed as a broken image
-            status = os.lstat(file) if dangling else os.stat(file)
-            stamps[(inside / name).as_posix()] = (
-                str(status.st_size),
-                str(status.st_mtime_ns),
-            )
-    return stamps
-
-
-def is_hidden(parts: Parts) -> bool:
-    """Tell whether a path is none of the user's own making: `.DS_Store`, `__MACOSX/._cat.jpg`."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in parts)
 
 
 def _place(images: dict[str, Parts], root: Path) -> list[_File]:

@@ -1,9 +1,10 @@
-"""MNIST: 60,000 + 10,000 handwritten digits of 28 x 28 (LeCun et al. 1998)."""
+"""MNIST (LeCun et al. 1998) and Fashion-MNIST: 60,000 + 10,000 grey images of 28 x 28."""
 
 import gzip
 import math
 import zlib
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -21,6 +22,7 @@ class MNIST(NamedDataModule):
     """The IDX files under `<root>/MNIST/raw` or `<root>`, plain or .gz as they lie."""
 
     name = "mnist"
+    folder: ClassVar[str] = "MNIST"
     class_names = tuple("0123456789")
     pixels = 28
     default_channels = 1
@@ -33,8 +35,8 @@ class MNIST(NamedDataModule):
 
     def official_source(self) -> Source | None:
         """Read the four files from the first folder that holds them all."""
-        for folder in (self.root / "MNIST" / "raw", self.root):
-            if source := idx_source(folder, self.class_names):
+        for place in (self.root / self.folder / "raw", self.root):
+            if source := idx_source(place, self.class_names):
                 return source
         return None
 
@@ -43,6 +45,34 @@ class MNIST(NamedDataModule):
         from torchvision import datasets
 
         datasets.MNIST(self.root, download=True)
+
+
+class FashionMNIST(MNIST):
+    """Photographs of clothing in MNIST's format (Xiao et al. 2017, arXiv:1708.07747)."""
+
+    name = "fashion_mnist"
+    folder = "FashionMNIST"
+    class_names = (
+        "T-shirt",  # officially T-shirt/top: no name for a folder, nor the end of a metric's name
+        "Trouser",
+        "Pullover",
+        "Dress",
+        "Coat",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Bag",
+        "Ankle boot",
+    )
+    published_mean = (0.2860,)
+    published_std = (0.3530,)
+    wanted_files = MNIST.wanted_files.replace("MNIST/raw", "FashionMNIST/raw")
+
+    def download(self) -> None:
+        """Let torchvision fetch the files and verify them."""
+        from torchvision import datasets
+
+        datasets.FashionMNIST(self.root, download=True)
 
 
 def idx_source(folder: Path, classes: tuple[str, ...]) -> Source | None:
@@ -65,7 +95,8 @@ def idx_source(folder: Path, classes: tuple[str, ...]) -> Source | None:
         np.concatenate(labels),
         np.repeat(list(_FILES), [len(part) for part in labels]),
         classes,
-        digest("idx", [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]),
+        # the plain files of both sets have the same names and sizes
+        digest("idx", classes, [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]),
     )
 
 

@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+
 from strided.data.datamodule import ImageDataModule
 from strided.data.folder import folder_source
 from strided.data.source import Source
@@ -16,7 +18,7 @@ log = logging.getLogger(__name__)
 class NamedDataModule(ImageDataModule):
     """Under data.root: the official files, `<name>.zip` or `<name>/`; else fetched into it."""
 
-    class_names: ClassVar[tuple[str, ...]]
+    class_names: tuple[str, ...]
     pixels: ClassVar[int | None] = None  # side of the images, where all have one
     wanted_files: ClassVar[str]  # what to put where, for those without a network
 
@@ -32,20 +34,28 @@ class NamedDataModule(ImageDataModule):
         """Official files before class folders before a download."""
         if source := self.official_source():
             return source
-        for place in (self.root, self.root / f"{self.name}.zip", self.root / self.name):
-            if (place.suffix == ".zip" or place != self.root) and place.exists():
-                return self._class_folders(place)
+        for name in (f"{self.name}.zip", self.name):
+            if (self.root / name).exists():
+                return self.class_folders(self.root / name)
         return self._downloaded()
 
-    def _class_folders(self, place: Path) -> Source:
+    def class_folders(self, place: Path) -> Source:
+        """A folder or zip with the classes of this set, numbered as in its official files."""
         source = folder_source(place)
-        if tuple(source.classes) != self.class_names:
+        if set(source.classes) != set(self.class_names):
             raise UserError(
                 f"{place} has the classes {', '.join(source.classes[:12])}; expected those of"
-                f" {self.name}: {', '.join(self.class_names)}."
+                f" {self.name}: {', '.join(self.class_names[:12])}"
+                f"{', ...' if len(self.class_names) > 12 else ''}."
                 f" Try data=image_folder data.root={place}"
             )
-        return replace(source, native_size=self.pixels)
+        numbers = np.array([self.class_names.index(name) for name in source.classes])
+        return replace(
+            source,
+            classes=list(self.class_names),
+            labels=numbers[source.labels],
+            native_size=self.pixels,
+        )
 
     def _downloaded(self) -> Source:
         log.info("%s is not in %s: downloading it", self.name, self.root)

@@ -13,8 +13,9 @@ class Source:
     """The images of one data set, listed but not read.
 
     paths are relative to the official split's folder (`cat/0001.jpg`); arrays have numbers
-    (`00012`). split holds "train", "val", "test" or "" for each image. read(index) raises
-    ImageError. listing changes whenever the files or parameters do; it names no machine.
+    (`00012`). split holds "train", "val", "test" or "" for each image; images with the same group,
+    where there are groups, are never split. read(index) raises ImageError. listing changes whenever
+    the files or parameters do; it names no machine.
     """
 
     classes: list[str]
@@ -25,6 +26,7 @@ class Source:
     listing: str
     ignored: int = 0
     native_size: int | None = None
+    group: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.paths)

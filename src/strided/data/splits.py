@@ -1,10 +1,11 @@
-"""Which image is in train, val and test: decided by the labels and split_seed alone."""
+"""Which image is in train, val and test: decided by labels, groups and split_seed alone."""
 
 import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 
+from strided.data.groups import carve_groups
 from strided.errors import UserError
 
 Splits = dict[str, np.ndarray]
@@ -19,12 +20,14 @@ def make_splits(
     test_fraction: float,
     train_fraction: float,
     split_seed: int,
+    groups: np.ndarray | None = None,
 ) -> Splits:
     """Sorted indices of "train", "val" and, where there is one, "test".
 
     Official val and test splits are taken as they are. Where only test is official, val is carved
     from train as a fraction of it; where neither is, both are carved as fractions of all images.
-    train_fraction then keeps a part of train: a smaller part lies within a larger one.
+    train_fraction then keeps a part of train: a smaller part lies within a larger one. Images of
+    one of the groups stay together in all of this; fractions are then met about.
     """
     check_fractions(val_fraction, test_fraction, train_fraction)
     splits = {s: np.flatnonzero(official == s) for s in ("val", "test") if np.any(official == s)}
@@ -33,17 +36,49 @@ def make_splits(
         to_carve["test"] = test_fraction
     train = np.flatnonzero((official != "val") & (official != "test"))
     _check_class_counts(labels[train], classes, ["train", *to_carve])
-    whole = len(train)
+    if groups is None:
+        carved = _carve_each(labels[train], to_carve, split_seed)
+    else:
+        generator = np.random.default_rng([split_seed, 0])
+        carved = carve_groups(labels[train], groups[train], classes, to_carve, generator)
+    splits |= {split: train[positions] for split, positions in carved.items()}
+    train = splits["train"]
+    size = max(round(len(train) * train_fraction), len(np.unique(labels[train])))
+    generator = np.random.default_rng([split_seed, 2])
+    if groups is None:
+        kept = stratified_order(labels[train], generator)[:size]
+    else:
+        kept = _first_groups(labels[train], groups[train], size, generator)
+    splits["train"] = train[kept]
+    return {name: np.sort(splits[name]) for name in ("train", "val", "test") if name in splits}
+
+
+def _carve_each(labels: np.ndarray, to_carve: dict[str, float], split_seed: int) -> Splits:
+    """Positions of each split to carve, and of what is left as "train"."""
+    splits: Splits = {}
+    train = np.arange(len(labels))
     for position, (split, fraction) in enumerate(to_carve.items()):
         spare = len(to_carve) - position  # images a class keeps for train and what follows
         generator = np.random.default_rng([split_seed, position])
-        size = round(whole * fraction)
+        size = round(len(labels) * fraction)
         splits[split], train = carve(train, labels, size, spare, generator)
-    order = stratified_order(labels[train], np.random.default_rng([split_seed, 2]))
-    kept = max(round(len(train) * train_fraction), len(np.unique(labels[train])))
-    names = ("train", "val", "test")
-    splits["train"] = train[order[:kept]]
-    return {name: np.sort(splits[name]) for name in names if name in splits}
+    return {**splits, "train": train}
+
+
+def _first_groups(
+    labels: np.ndarray, groups: np.ndarray, size: int, generator: np.random.Generator
+) -> np.ndarray:
+    """Positions of as many groups, of an order of their own, as have `size` images and each class.
+
+    Every prefix of the order holds the classes in proportion, but for the groups' uneven sizes.
+    """
+    _, first, group_of = np.unique(groups, return_index=True, return_inverse=True)
+    order = stratified_order(labels[first], generator)  # a group counts for its first image
+    rank = np.argsort(order)[group_of]
+    by_rank = np.argsort(rank, kind="stable")
+    _, seen = np.unique(labels[by_rank], return_index=True)
+    last = rank[by_rank[max(size - 1, seen.max())]]
+    return np.flatnonzero(rank <= last)
 
 
 def carve(

@@ -1,0 +1,77 @@
+"""Archives from the web: fetched whole or not at all, unpacked without harm."""
+
+import hashlib
+import logging
+import tarfile
+import tempfile
+import urllib.request
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+_CHUNK = 1 << 20
+_TIMEOUT = 60  # seconds without a byte
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A file with a known address and size in bytes, and sha256 where that is known."""
+
+    url: str
+    size: int
+    sha256: str | None = None
+
+    def fetch(self, file: Path) -> None:
+        """Write it to `file` once all of it is there and checked; OSError if that fails."""
+        log.info("%s: %.0f MB", self.url, self.size / 1e6)
+        with _beside(file) as unfinished:
+            content = hashlib.sha256()
+            received = 0
+            with (
+                urllib.request.urlopen(self.url, timeout=_TIMEOUT) as response,
+                unfinished.open("wb") as target,
+            ):
+                while received <= self.size and (chunk := response.read(_CHUNK)):
+                    received += len(chunk)
+                    content.update(chunk)
+                    target.write(chunk)
+            if received != self.size:
+                more = "more than " if received > self.size else f"{received:,} of "
+                raise OSError(f"{self.url} gave {more}{self.size:,} bytes")
+            if self.sha256 not in (None, content.hexdigest()):
+                raise OSError(f"{self.url} is not the known file: its sha256 differs")
+            unfinished.replace(file)
+
+
+def unpack(archive: Path, folder: Path, most_bytes: int) -> None:
+    """Unpack a .tgz whose one top folder is called as `folder` into its place, whole.
+
+    OSError for a damaged archive, for one with paths or links that lead outside of it, and for
+    more than `most_bytes` of contents.
+    """
+    with _beside(folder) as unfinished:
+        try:
+            with tarfile.open(archive, "r:gz") as members:
+                unpacked = 0
+                for member in members:
+                    unpacked += member.size
+                    if unpacked > most_bytes:
+                        raise OSError(f"{archive} unpacks to more than {most_bytes:,} bytes")
+                    members.extract(member, unfinished, filter="data")
+        except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+            raise OSError(f"{archive} cannot be unpacked: {error}") from error
+        if not (unfinished / folder.name).is_dir():
+            raise OSError(f"{archive} does not hold {folder.name}/")
+        (unfinished / folder.name).rename(folder)
+
+
+@contextmanager
+def _beside(place: Path) -> Iterator[Path]:
+    """A name beside `place` for what is not finished; nothing is left there in the end."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent) as folder:
+        yield Path(folder) / place.name

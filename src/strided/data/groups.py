@@ -1,0 +1,63 @@
+"""Splits that keep whole groups together: all images of one patient, one camera, one day."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from strided.errors import UserError
+
+
+def carve_groups(
+    labels: np.ndarray,
+    groups: np.ndarray,
+    classes: Sequence[str],
+    to_carve: dict[str, float],
+    generator: np.random.Generator,
+) -> dict[str, np.ndarray]:
+    """Positions of each split to carve, and of what is left as "train"; no group is in two.
+
+    Large groups are placed first, each where it leaves the classes closest to their fractions in
+    all splits: where the sum of count^2 / target over splits and classes, Pearson's chi-square but
+    for a constant, grows least. Before that every split gets a small group of every class, or
+    UserError is raised.
+    """
+    fractions = {"train": 1 - sum(to_carve.values()), **to_carve}
+    _, group_of = np.unique(groups, return_inverse=True)
+    content = np.zeros((group_of.max() + 1, len(classes)), dtype=np.int64)
+    np.add.at(content, (group_of, labels), 1)
+    targets = np.outer(list(fractions.values()), content.sum(axis=0))
+    order = generator.permutation(len(content))
+    order = order[np.argsort(-content[order].sum(axis=1), kind="stable")]
+    split_of = _one_of_each_class(content, order, classes, list(fractions))
+    counts = np.stack([content[split_of == split].sum(axis=0) for split in range(len(fractions))])
+    for group in order[split_of[order] < 0]:
+        growth = (content[group] * (2 * counts + content[group]) / targets).sum(axis=1)
+        split_of[group] = growth.argmin()
+        counts[growth.argmin()] += content[group]
+    positions = split_of[group_of]
+    return {split: np.flatnonzero(positions == k) for k, split in enumerate(fractions)}
+
+
+def _one_of_each_class(
+    content: np.ndarray, order: np.ndarray, classes: Sequence[str], splits: list[str]
+) -> np.ndarray:
+    """The split of the groups that give every split every class, -1 for all other groups.
+
+    The classes with the fewest groups choose first, and the smallest groups are taken.
+    """
+    split_of = np.full(len(content), -1)
+    has_class = content > 0
+    for label in np.argsort(has_class.sum(axis=0), kind="stable").tolist():
+        for split in range(len(splits)):
+            if has_class[split_of == split, label].any():
+                continue
+            free = order[has_class[order, label] & (split_of[order] < 0)]
+            if not len(free):
+                raise UserError(
+                    f"class {classes[label]} has images of {has_class[:, label].sum()} groups, not"
+                    f" enough for {', '.join(splits)} to have one each; expected a group is in one"
+                    " split only. Try more groups of it, removing the class, or"
+                    " data.test_fraction=0"
+                )
+            split_of[free[-1]] = split
+    return split_of

@@ -1,0 +1,109 @@
+"""Anyone's own images, listed in a CSV file with their labels."""
+
+import logging
+from collections import defaultdict
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from strided.data.datamodule import ImageDataModule
+from strided.data.files import Files, all_files, is_hidden, listed_files
+from strided.data.source import Source, digest
+from strided.data.table import Columns, Row, read_table, refuse
+from strided.errors import UserError
+
+log = logging.getLogger(__name__)
+
+_SHOWN_GROUPS = 3
+
+
+class ImageTable(ImageDataModule):
+    """The table `csv`; its paths are relative to `root`, by default the folder of the table.
+
+    root may be a .zip. Images of one group are never in two splits, unless the table itself puts
+    them there. Columns by the default names of split and group need not exist; null: not used.
+    """
+
+    default_image_size = 224
+
+    def __init__(
+        self,
+        *,
+        csv: str,
+        root: str | None = None,
+        path_column: str = "path",
+        label_column: str = "label",
+        split_column: str | None = "split",
+        group_column: str | None = "group",
+        **kwargs: Any,
+    ) -> None:
+        self.csv = Path(csv).expanduser()
+        super().__init__(root=str(self.csv.parent) if root is None else root, **kwargs)
+        self.name = self.csv.stem
+        self.split_column = split_column
+        self.group_column = group_column
+        self.columns = Columns(path_column, label_column, split_column, group_column)
+
+    def make_source(self) -> Source:
+        """Read the table and look for its files."""
+        rows = read_table(self.csv, self.columns)
+        classes = sorted({row.label for row in rows})
+        if len(classes) < 2:
+            problem = f"only one label, {classes[0]}" if classes else "no images"
+            raise UserError(
+                f"data.csv={self.csv} has {problem}; expected images of two or more classes."
+                " Try data.label_column=<the column of the classes>"
+            )
+        files, names = self._find(rows)
+        number = {label: index for index, label in enumerate(classes)}
+        split = np.array([row.split for row in rows])
+        groups = np.array([row.group for row in rows]) if rows[0].group else None
+        if groups is not None:
+            _look_at_groups(groups, split)
+        return Source(
+            classes=classes,
+            paths=[row.path for row in rows],
+            labels=np.array([number[row.label] for row in rows], dtype=np.int64),
+            split=split,
+            read=lambda index: files.image(names[index]),
+            listing=digest("table", [(name, files.stamps[name]) for name in names]),
+            group=groups,
+        )
+
+    def _find(self, rows: list[Row]) -> tuple[Files, list[str]]:
+        """The files, and each row's name among them; UserError for those that are not there."""
+        names = [row.path for row in rows]
+        if self.root.is_dir():
+            files = listed_files(self.root, names)
+        else:
+            files = all_files(self.root)
+            parts = [PurePosixPath(name).parts for name in files.stamps]
+            tops = {top for top, *inside in parts if not is_hidden((top, *inside))}
+            if len(tops) == 1 and names[0] not in files.stamps:  # one enclosing folder is skipped
+                names = [f"{min(tops)}/{name}" for name in names]
+        missing = [
+            f"line {row.line}: {row.path}"
+            for row, name in zip(rows, names, strict=True)
+            if name not in files.stamps
+        ]
+        expected = f"their images to be in data.root={self.root}"
+        refuse(missing, self.csv, expected, "data.root=<what the paths are relative to>")
+        return files, names
+
+
+def _look_at_groups(groups: np.ndarray, split: np.ndarray) -> None:
+    """Tell how many there are; warn of those that the table itself puts into several splits."""
+    splits_of: dict[str, set[str]] = defaultdict(set)
+    for group, name in zip(groups.tolist(), split.tolist(), strict=True):
+        splits_of[group].add(name)
+    log.info("%d images of %d groups", len(groups), len(splits_of))
+    torn = sorted(group for group, names in splits_of.items() if len(names) > 1)
+    if torn:
+        log.warning(
+            "%d groups are in more than one split of the table, so that what is measured on val"
+            " and test is not of new groups: %s%s",
+            len(torn),
+            ", ".join(torn[:_SHOWN_GROUPS]),
+            ", ..." if len(torn) > _SHOWN_GROUPS else "",
+        )
