@@ -14,6 +14,7 @@ from strided.data.loader import Batch, BatchLoader
 from strided.data.mnist import MNIST, FashionMNIST
 from strided.data.photos import CatsDogs, Flowers
 from strided.data.preprocessing import Preprocessing
+from strided.data.source import Source, array_source, digest
 from strided.data.synthetic import Synthetic
 
 __all__ = [
@@ -35,7 +36,10 @@ __all__ = [
     "ImageFolder",
     "ImageTable",
     "Preprocessing",
+    "Source",
     "Synthetic",
+    "array_source",
     "as_image",
     "decode",
+    "digest",
 ]
