@@ -22,7 +22,6 @@ from strided.evaluation import evaluate
 from strided.interruption import Interruption
 from strided.loggers import WandbLogger
 from strided.models import Plan, initialise, plan
-from strided.models.weights_file import require_file
 from strided.prediction import (
     Classifier,
     choose_device,
@@ -133,8 +132,6 @@ def prepare_data(config: dict[str, Any], results: dict[str, Any]) -> tuple[Image
     log.info("%s: %d classes, %d images", data.name, len(data.classes), len(data.source))
     for note in decided.notes:
         log.info("%s", note)
-    if config["model"].get("weights"):
-        require_file(Path(config["model"]["weights"]))  # before minutes of decoding
     augment: BatchAugment = build(config["augment"], "augment")
     data.use(decided.preprocessing, augment, config["seed"])
     data.setup()

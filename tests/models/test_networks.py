@@ -9,8 +9,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from strided.config import CONF_DIR
 from strided.errors import UserError
-from strided.models import MLP, LeNet5, build_model, timm_model, torchvision_model
+from strided.models import (
+    MLP,
+    LeNet5,
+    build_model,
+    timm_model,
+    torchvision_model,
+)
 from strided.models.stems import first_convolution
 
 TORCHVISION = "strided.models.torchvision_model"
@@ -19,6 +26,9 @@ CASES: list[tuple[dict[str, Any], int]] = [
     ({"_target_": "strided.models.MLP", "hidden": [16], "dropout": 0.5}, 64),
     ({"_target_": "strided.models.LeNet5"}, 32),
     ({"_target_": "strided.models.LeNet5", "activation": "relu", "pooling": "max"}, 32),
+    ({"_target_": "strided.models.LeNet5Original"}, 32),
+    ({"_target_": "strided.models.CifarResNet", "depth": 8}, 30),
+    ({"_target_": "strided.models.CifarResNet", "depth": 14, "residual": False}, 32),
     ({"_target_": TORCHVISION, "name": "alexnet"}, 32),
     ({"_target_": TORCHVISION, "name": "alexnet", "stem": "imagenet"}, 64),
     ({"_target_": TORCHVISION, "name": "googlenet"}, 32),
@@ -29,6 +39,7 @@ CASES: list[tuple[dict[str, Any], int]] = [
     ({"_target_": TORCHVISION, "name": "mobilenet_v3_small"}, 32),
     ({"_target_": TORCHVISION, "name": "densenet121"}, 28),
     ({"_target_": "strided.models.timm_model", "name": "resnet10t"}, 64),
+    ({"_target_": "strided.models.timm_model", "name": "tf_efficientnet_lite0"}, 32),
     ({"_target_": "strided.models.timm_model", "name": "vit_tiny_patch16_224"}, 32),
 ]
 
@@ -42,7 +53,7 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
-def _parameters(net: nn.Module, without: str = " ") -> int:
+def _parameters(net: nn.Module, without: tuple[str, ...] = ()) -> int:
     return sum(p.numel() for name, p in net.named_parameters() if not name.startswith(without))
 
 
@@ -76,13 +87,24 @@ def test_one_step_gives_finite_gradients_to_every_parameter(
     ("name", "count"),
     [
         ("alexnet", 61_100_840),
+        ("densenet121", 7_978_856),
+        ("efficientnet_b0", 5_288_548),
         ("googlenet", 6_624_904),
+        ("inception_v3", 23_834_568),
+        ("mobilenet_v3_large", 5_483_032),
         ("resnet18", 11_689_512),
+        ("resnet34", 21_797_672),
+        ("resnet50", 25_557_032),
+        ("resnet152", 60_192_808),
         ("vgg16", 138_357_544),
+        ("vgg16_bn", 138_365_992),
+        ("vgg19", 143_667_240),
     ],
 )
 def test_parameters_at_imagenet_are_the_published_number(name: str, count: int) -> None:
-    assert _parameters(_on_meta(name, 1000), without="aux") == count
+    assert _parameters(_on_meta(name, 1000), without=("aux", "AuxLogits")) == count
+    header = (CONF_DIR / "model" / f"{name}.yaml").read_text()
+    assert f"{count:,} parameters" in header.replace("\n# ", " ")
 
 
 def test_parameters_of_the_documented_small_networks() -> None:
@@ -90,7 +112,11 @@ def test_parameters_of_the_documented_small_networks() -> None:
     assert _parameters(MLP(10, 1, 32)) == 658_698
     assert _parameters(_on_meta("alexnet", 10, image_size=32)) == 28_711_754
     assert _parameters(_on_meta("vgg16", 10, image_size=32)) == 15_245_130
+    assert _parameters(_on_meta("vgg16_bn", 10, image_size=32)) == 15_253_578
+    assert _parameters(_on_meta("vgg19", 10, image_size=32)) == 20_554_826
     assert _parameters(_on_meta("resnet18", 10, image_size=32)) == 11_173_962
+    with torch.device("meta"):
+        assert _parameters(timm_model("tf_efficientnet_lite0", 1000)) == 4_652_008
 
 
 def test_lenet5_has_the_map_sizes_of_the_paper() -> None:
@@ -115,11 +141,25 @@ def test_small_stem_keeps_the_resolution_of_small_images() -> None:
         assert any(isinstance(m, nn.Identity) for m in net.modules())
 
 
+def test_small_stem_of_mobile_networks_is_a_unit_stride_in_either_library() -> None:
+    with torch.device("meta"):
+        for build, name in (
+            (torchvision_model, "mobilenet_v3_large"),
+            (torchvision_model, "efficientnet_b0"),
+            (timm_model, "tf_efficientnet_lite0"),
+            (timm_model, "mobilenetv3_small_100"),
+        ):
+            strides = [first_convolution(build(name, 10, 3, s))[1].stride for s in (64, 65)]
+            assert strides == [(1, 1), (2, 2)], name
+
+
 def test_auto_stem_is_the_published_one_for_large_images() -> None:
     assert first_convolution(_on_meta("resnet18", 10, image_size=65))[1].kernel_size == (7, 7)
 
 
 def test_small_stem_of_a_family_without_one_is_refused() -> None:
+    with pytest.raises(UserError, match=r"vit_tiny_patch16_224 has no stem.*timm's.*mobilenetv3"):
+        timm_model("vit_tiny_patch16_224", 10, stem="small")
     with pytest.raises(UserError, match=r"squeezenet1_0 has no stem.*resnet.*model.stem=imagenet"):
         torchvision_model("squeezenet1_0", 10, stem="small")
 

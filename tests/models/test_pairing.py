@@ -1,5 +1,6 @@
 """The input of a (model, data set) pair is decided and said before anything is decoded."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from strided.errors import UserError
-from strided.models import Plan, plan
+from strided.models import Plan, plan, torchvision_model
 from strided.models.trial import Trial
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
@@ -97,10 +98,54 @@ def test_grey_images_stay_grey_for_weights_made_on_colour() -> None:
     assert decided.std == pytest.approx(((0.229 + 0.224 + 0.225) / 3,))
 
 
-def test_a_weights_file_keeps_the_published_stem() -> None:
-    decided = _plan(_model("resnet18", weights="w.pth"), **CIFAR10)
+MOBILE = _model("mobilenet_v3_small", stem="auto")
+
+
+def _checkpoint(file: Path, made_with: Plan | None = None) -> str:
+    """Weights of MobileNetV3-Small for 4 classes; of a run of strided if that is given."""
+    net = torchvision_model("mobilenet_v3_small", 4, stem="imagenet")
+    content: dict[str, Any] = {"state_dict": net.state_dict()}
+    if made_with:
+        preprocessing = replace(made_with.preprocessing, mean=(0.1, 0.2, 0.3), std=(1.0, 1.0, 1.0))
+        arguments = {"model": made_with.model, "preprocessing": preprocessing.asdict()}
+        content["hyper_parameters"] = arguments
+    torch.save(content, file)
+    return str(file)
+
+
+def test_a_weights_file_keeps_the_published_stem(tmp_path: Path) -> None:
+    weights = _checkpoint(tmp_path / "w.pth")
+    decided = _plan({**MOBILE, "weights": weights}, **CIFAR10)
     assert decided.model["stem"] == "imagenet"
     assert any("model.weights" in note for note in decided.notes)
+
+
+def test_a_checkpoint_brings_its_stem_and_its_preprocessing(tmp_path: Path) -> None:
+    made = _plan(MOBILE, image_size=48, resize="squash", interpolation="lanczos")
+    weights = _checkpoint(tmp_path / "best.ckpt", made)
+    decided = _plan({**MOBILE, "weights": weights}, native_size=None, default_image_size=224)
+    assert made.model["stem"] == decided.model["stem"] == "small"
+    assert decided.preprocessing == replace(
+        made.preprocessing, mean=(0.1, 0.2, 0.3), std=(1.0, 1.0, 1.0)
+    )
+    assert decided.notes[-1] == "mean and std: those of the weights"
+    typed = _plan({**MOBILE, "weights": weights}, image_size=96, mean=[0, 0, 0], std=[1, 1, 1])
+    assert typed.model["stem"] == "small"
+    assert (typed.preprocessing.image_size, typed.preprocessing.mean) == (96, (0, 0, 0))
+    assert typed.preprocessing.resize == "squash"
+
+
+def test_another_stem_than_that_of_the_checkpoint_is_refused(tmp_path: Path) -> None:
+    weights = _checkpoint(tmp_path / "best.ckpt", _plan(MOBILE))
+    with pytest.raises(UserError, match=r"model\.stem=imagenet.*stem small.*Try model\.stem=auto"):
+        _plan({**MOBILE, "weights": weights, "stem": "imagenet"})
+    assert _plan({**MOBILE, "weights": weights, "stem": "small"}).model["stem"] == "small"
+
+
+def test_weights_of_another_network_are_refused_while_planning(tmp_path: Path) -> None:
+    weights = _checkpoint(tmp_path / "w.pth")
+    with pytest.raises(UserError, match=r"w\.pth does not fit this network.*Expected.*Try"):
+        _plan(_model("resnet18", weights=weights))
 
 
 def test_a_size_too_small_names_one_that_works_and_the_stem() -> None:

@@ -15,7 +15,7 @@ from strided.models.torchvision_models import current_names
 from strided.models.weights import (
     pretrained_preprocessing,
     pretrained_state,
-    read_state,
+    read_weights,
 )
 
 RESNET = {"_target_": "strided.models.torchvision_model", "name": "resnet18", "stem": "imagenet"}
@@ -154,7 +154,7 @@ def test_a_pickle_that_would_run_code_is_refused(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "w.pth").write_bytes(pickle.dumps({"a": _Payload()}, protocol=2))
     with pytest.raises(UserError, match="could run code"):
-        read_state(tmp_path / "w.pth")
+        read_weights(tmp_path / "w.pth")
     assert not (tmp_path / "must-not-appear").exists()
 
 
@@ -163,7 +163,7 @@ def test_a_pickle_that_would_run_code_is_refused(
 def test_damaged_files_are_refused_in_words(tmp_path: Path, suffix: str, content: bytes) -> None:
     (tmp_path / f"w{suffix}").write_bytes(content)
     with pytest.raises(UserError, match=r"(?s)w\.\w+ (cannot be read|is damaged).*Expected.*Try"):
-        read_state(tmp_path / f"w{suffix}")
+        read_weights(tmp_path / f"w{suffix}")
 
 
 def test_a_truncated_file_is_refused_in_words(tmp_path: Path) -> None:
@@ -171,19 +171,19 @@ def test_a_truncated_file_is_refused_in_words(tmp_path: Path) -> None:
     whole = (tmp_path / "w.pth").read_bytes()
     (tmp_path / "w.pth").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match="cannot be read"):
-        read_state(tmp_path / "w.pth")
+        read_weights(tmp_path / "w.pth")
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"lr": 0.1}, torch.zeros(3)])
 def test_what_is_not_a_state_dict_is_refused(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "w.pth")
     with pytest.raises(UserError, match="holds no weights"):
-        read_state(tmp_path / "w.pth")
+        read_weights(tmp_path / "w.pth")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.pth does not exist"):
-        read_state(tmp_path / "none.pth")
+        read_weights(tmp_path / "none.pth")
 
 
 def test_pretrained_weights_come_from_torchvisions_cache(
@@ -250,8 +250,8 @@ def test_timm_weights_offline_say_where_they_are_expected(
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    config = {"_target_": "strided.models.timm_model", "name": "tf_efficientnet_lite0"}
-    with pytest.raises(UserError, match=r"timm/tf_efficientnet_lite0.*Try model\.weights=<file>"):
+    config = {"_target_": "strided.models.timm_model", "name": "tf_efficientnet_lite1"}
+    with pytest.raises(UserError, match=r"timm/tf_efficientnet_lite1.*Try model\.weights=<file>"):
         pretrained_state(config)
 
 

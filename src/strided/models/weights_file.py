@@ -3,7 +3,7 @@
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,10 +13,18 @@ from strided.errors import UserError
 State = dict[str, Tensor]
 
 
-def read_state(path: Path) -> State:
-    """Tensors of a .pth, .pt, .ckpt or .safetensors file, never running code it holds."""
-    require_file(path)
+class WeightsFile(NamedTuple):
+    """Named tensors, and, of a checkpoint of strided, the arguments of its task."""
+
+    state: State
+    made_with: Mapping[str, Any] | None
+
+
+def read_weights(path: Path) -> WeightsFile:
+    """Read a .pth, .pt, .ckpt or .safetensors file, never running code it holds."""
+    _require_file(path)
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    made_with = _made_with(content)
     for key in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -31,11 +39,18 @@ def read_state(path: Path) -> State:
             "named tensors, bare or under 'state_dict' or 'model'. Try saving it again with "
             "torch.save(net.state_dict(), path)"
         )
-    return tensors
+    return WeightsFile(tensors, made_with)
 
 
-def require_file(path: Path) -> None:
-    """Raise UserError unless there is such a file."""
+def _made_with(content: Any) -> Mapping[str, Any] | None:
+    """The task's arguments; other Lightning projects have others under the same key."""
+    arguments = content.get("hyper_parameters") if isinstance(content, Mapping) else None
+    if not (isinstance(arguments, Mapping) and {"model", "preprocessing"} <= arguments.keys()):
+        return None
+    return arguments if "_target_" in arguments["model"] else None
+
+
+def _require_file(path: Path) -> None:
     if not path.is_file():
         raise UserError(
             f"model.weights={path} does not exist. Expected a .pth, .pt, .ckpt or .safetensors "

