@@ -46,7 +46,7 @@ _trusted: ContextVar[tuple[str, ...]] = ContextVar("trusted", default=())
 @contextmanager
 def trusting(packages: Iterable[str]) -> Iterator[None]:
     """Within this, a `_target_` may name classes of these packages too (`trust=[mypackage]`)."""
-    token = _trusted.set(tuple(packages))
+    token = _trusted.set((*_trusted.get(), *packages))
     try:
         yield
     finally:
