@@ -136,7 +136,9 @@ def test_a_run_resolves_auto_and_reports_it(loss: str, run_train: Callable[..., 
     assert "class weights: 0 " in (folder / "run.log").read_text()
 
 
-def test_a_run_measures_the_weighted_loss_of_each_split(run_train: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_run_measures_the_weighted_loss_of_each_split(
+    run_train: Callable[..., Path], tmp_path: Path
+) -> None:
     from strided.cli import main
 
     folder = run_train("loss.class_weights={3: 5.0, 4: 0}")
