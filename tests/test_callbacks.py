@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import pytest
@@ -22,8 +22,8 @@ WORDS = ("data.train_fraction=0.3", "optimizer.lr=0.01", "trainer.max_epochs=2")
 class Recording(pl.Callback):
     """Keeps the raw weights after each step, and those that validation saw."""
 
-    steps: list[dict[str, Tensor]] = []
-    validated: list[dict[str, Tensor]] = []
+    steps: ClassVar[list[dict[str, Tensor]]] = []
+    validated: ClassVar[list[dict[str, Tensor]]] = []
 
     def on_fit_start(self, *_: Any) -> None:
         self.steps.clear()

@@ -167,7 +167,7 @@ def test_a_balanced_epoch_has_as_many_images_and_equally_many_of_each_class() ->
 def test_no_image_comes_again_before_all_others_of_its_class() -> None:
     epochs = balanced_epochs(15)
     for label in (0, 1, 7):
-        members = np.flatnonzero(UNEQUAL == label)
+        members = np.flatnonzero(label == UNEQUAL)
         seen = np.zeros(23, dtype=int)
         for epoch in epochs:
             for image in epoch:
