@@ -96,7 +96,7 @@ def test_auxiliary_heads_and_batch_statistics_are_averaged(run_train: Callable[.
         "callbacks.ema.decay=0.5",
         "trainer.limit_train_batches=3",
         "trainer.limit_val_batches=1",
-        "trainer.limit_test_batches=1",
+        "trainer.limit_test_batches=0",
     )
     checkpoint = saved(folder)
     raw, average = checkpoint["current_model_state"], checkpoint["state_dict"]
