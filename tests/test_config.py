@@ -14,11 +14,17 @@ import strided
 from strided.cli import main
 from strided.config import CONF_DIR, build, did_you_mean, locate, trusting
 from strided.errors import UserError
+from strided.losses import build_loss
 from strided.prediction import load_task
 from strided.schema import arguments_of, check, describe, fits
 
-# Options that name no network of their own, and the name each needs.
-NAMELESS = {"model=torchvision": "model.name=resnet34", "model=timm": "model.name=resnet10t"}
+# Options that leave something to be said, and what.
+UNDECIDED = {
+    "model=torchvision": "model.name=resnet34",
+    "model=timm": "model.name=resnet10t",
+    "scheduler=step": "scheduler.step_size=2",
+    "scheduler=multistep": "scheduler.milestones=[2,4]",
+}
 
 
 def options_of(*groups: str) -> list[str]:
@@ -29,7 +35,7 @@ def options_of(*groups: str) -> list[str]:
 
 def composed(option: str, *overrides: str) -> Any:
     """The node of a composed group option."""
-    name = [NAMELESS[option]] if option in NAMELESS else []
+    name = [UNDECIDED[option]] if option in UNDECIDED else []
     config = strided.compose("train", [option, *name, *overrides])
     return config[option.partition("=")[0]]
 
@@ -40,7 +46,9 @@ ALL_OPTIONS = options_of(*sorted(folder.name for folder in CONF_DIR.iterdir() if
 @pytest.mark.parametrize("option", ALL_OPTIONS)
 def test_every_option_composes_to_plain_data(option: str) -> None:
     group, _, name = option.partition("=")
-    config = strided.compose("train", [option, *([NAMELESS[option]] if option in NAMELESS else [])])
+    config = strided.compose(
+        "train", [option, *([UNDECIDED[option]] if option in UNDECIDED else [])]
+    )
     assert yaml.safe_load(yaml.safe_dump(config)) == config
     assert group in ("experiment", "debug") or isinstance(config[group], dict), name
 
@@ -99,16 +107,20 @@ def test_every_scheduler_builds(option: str) -> None:
 
 @pytest.mark.parametrize("option", options_of("loss"))
 def test_every_loss_is_smallest_for_the_right_class(option: str) -> None:
-    loss = build(composed(option), "loss")
+    loss = build_loss(composed(option), ["cat", "dog"])
     logits, right, wrong = torch.tensor([[4.0, 0.0]]), torch.tensor([0]), torch.tensor([1])
     assert loss(logits, right) < loss(logits, wrong)
+    assert loss(logits, torch.tensor([[1.0, 0.0]])) < loss(logits, torch.tensor([[0.5, 0.5]]))
 
 
 @pytest.mark.parametrize("option", options_of("augment"))
 def test_every_augmentation_keeps_the_shape(option: str) -> None:
     augment = build(composed(option), "augment")
     images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
-    assert augment(images, torch.Generator().manual_seed(0)).shape == images.shape
+    generator = torch.Generator().manual_seed(0)
+    assert augment(images, generator).shape == images.shape
+    mixed, labels = augment.mix(images, torch.tensor([0, 1]), 2, generator)
+    assert mixed.shape == images.shape and labels.shape == ((2, 2) if augment.mixes else (2,))
 
 
 @pytest.mark.parametrize("option", ["trainer=auto", "trainer=cpu"])
@@ -133,7 +145,8 @@ def test_every_logger_builds_without_connecting(option: str) -> None:
 def test_every_callback_builds() -> None:
     from lightning.pytorch import Callback
 
-    node = composed("callbacks=default", "callbacks.early_stopping.patience=3")
+    on = ("callbacks.early_stopping.patience=3", "callbacks.ema.decay=0.9")
+    node = composed("callbacks=default", *on)
     for name, callback in node.items():
         assert isinstance(build(callback, f"callbacks.{name}"), Callback)
 
@@ -324,15 +337,15 @@ def checkpoint(trained_run: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("target", marker_attacks(Path("marker")))
-@pytest.mark.parametrize("place", ["model", "loss", "loss.weight"])
+@pytest.mark.parametrize("place", ["model", "loss", "loss.class_weights"])
 def test_a_checkpoint_cannot_run_code(
     target: str, place: str, checkpoint: dict[str, Any], tmp_path: Path
 ) -> None:
     marker = tmp_path / "marker"
     attack = {"_target_": target, **marker_attacks(marker)[target]}
     arguments = dict(checkpoint["hyper_parameters"])
-    if place == "loss.weight":
-        arguments["loss"] = {**arguments["loss"], "weight": attack}
+    if place == "loss.class_weights":
+        arguments["loss"] = {**arguments["loss"], "class_weights": attack}
     else:
         arguments[place] = attack
     torch.save({**checkpoint, "hyper_parameters": arguments}, tmp_path / "attack.ckpt")

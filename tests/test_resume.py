@@ -260,6 +260,33 @@ def test_trainer_settings_do_not_make_a_resume_inexact(
         assert_same_outcome(folder, long)
 
 
+@pytest.mark.parametrize(
+    ("balance", "batches"),
+    [("loss.class_weights=auto", [5, 16]), ("data.sampler=class_balanced", [13])],
+)
+def test_weights_mixing_averages_and_rates_by_layer_do_not_make_a_resume_inexact(
+    balance: str, batches: list[int], log_dir: Path
+) -> None:
+    words = [
+        balance,
+        "loss=focal",
+        "augment=mixup",
+        "augment.rand_augment_ops=1",
+        "callbacks.ema.decay=0.9",
+        "optimizer.layer_decay=0.7",
+        "scheduler=one_cycle",
+        "trainer.max_epochs=3",
+    ]
+    long = train(log_dir, *words)
+    raw = checkpoint(long, "last.ckpt")["current_model_state"]
+    for batch in batches:
+        folder = train(log_dir, *words, *stopping(batch), code=143)
+        resume(folder, TRUST)
+        assert_same_outcome(folder, long)
+        resumed = checkpoint(folder, "last.ckpt")["current_model_state"]
+        assert all(torch.equal(resumed[name], raw[name]) for name in raw)
+
+
 def test_an_epoch_stopped_after_its_last_validation_keeps_what_that_measured(
     log_dir: Path,
 ) -> None:

@@ -23,6 +23,7 @@ CONF_DIR = _HERE.parents[1] / "conf" if IS_CHECKOUT else _HERE / "conf"
 ALLOWED_TARGETS = (
     "strided.data",
     "strided.models",
+    "strided.losses",
     "strided.schedules",
     "strided.callbacks",
     "strided.loggers",
@@ -37,8 +38,11 @@ ALLOWED_TARGETS = (
     "torchmetrics",
 )
 
-# Keys of a node that strided itself acts upon, whatever the target.
-EXTRA_KEYS = {"model": ("weights", "pretrained")}
+# Keys of a node that strided itself acts upon, whatever the target, and their types.
+EXTRA_KEYS: dict[str, dict[str, Any]] = {
+    "model": {"weights": str | None, "pretrained": bool},
+    "optimizer": {"layer_decay": float | None},
+}
 
 _trusted: ContextVar[tuple[str, ...]] = ContextVar("trusted", default=())
 

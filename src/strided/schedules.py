@@ -40,7 +40,14 @@ def cosine(
 
 
 class OneCycle(OneCycleLR):
-    """torch's OneCycleLR that can be resumed with more epochs: the cycle is this run's own."""
+    """torch's OneCycleLR, with `max_lr` scaled as the rate of each group is (`lr_scale`).
+
+    It can be resumed with more epochs: the cycle is this run's own.
+    """
+
+    def __init__(self, optimizer: Optimizer, max_lr: float, total_steps: int, **shape: Any) -> None:
+        scaled = [max_lr * group.get("lr_scale", 1.0) for group in optimizer.param_groups]
+        super().__init__(optimizer, scaled, total_steps, **shape)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the position, not the saved run's length."""

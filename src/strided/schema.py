@@ -18,6 +18,7 @@ FILLED_IN = {
     ("model", "num_classes"): "the data",
     ("model", "in_channels"): "the data",
     ("model", "image_size"): "data.image_size",
+    ("loss", "classes"): "the data",
     ("optimizer", "params"): "the model",
     ("scheduler", "optimizer"): "the optimizer group",
     ("scheduler", "total_steps"): "trainer.max_epochs and the data",
@@ -27,7 +28,7 @@ FILLED_IN = {
     ("trainer", "enable_checkpointing"): "the callbacks group (none: callbacks.checkpoint=null)",
 }
 # Callbacks that null for this argument switches off, although the class itself takes no null.
-OFF_WHEN_NULL = {"callbacks.early_stopping": "patience"}
+OFF_WHEN_NULL = {"callbacks.early_stopping": "patience", "callbacks.ema": "decay"}
 # What can be watched while training, and which of its values are better.
 MONITORS = {"val/acc": "max", "val/loss": "min", "train/acc": "max", "train/loss": "min"}
 # Groups that hold several nodes by name.
@@ -103,10 +104,11 @@ def _check_monitor(node: dict[str, Any], path: str) -> None:
 def _check_arguments(node: dict[str, Any], path: str, values: bool) -> None:
     target = locate(node["_target_"])
     accepted, open_ended = arguments_of(target)
+    accepted = {**accepted, **EXTRA_KEYS.get(path, {})}
     if values and "monitor" in node:
         _check_monitor(node, path)
     for key, value in node.items():
-        if key == "_target_" or key in EXTRA_KEYS.get(path, ()):
+        if key == "_target_":
             continue
         if origin := FILLED_IN.get((path, key)):
             raise UserError(f"{path}.{key} was given; it is filled in from {origin}. Leave it out")
@@ -116,7 +118,7 @@ def _check_arguments(node: dict[str, Any], path: str, values: bool) -> None:
             offered = [name for name in accepted if (path, name) not in FILLED_IN]
             raise UserError(
                 f"{path}.{key} is not an argument of {node['_target_']}. "
-                f"{did_you_mean(key, [*offered, *EXTRA_KEYS.get(path, ())])}"
+                f"{did_you_mean(key, offered)}"
             )
         if value is None and OFF_WHEN_NULL.get(path) == key:
             continue
@@ -214,5 +216,7 @@ def describe(annotation: Any) -> str:
         return "null"
     if origin in (list, tuple, Sequence, Iterable):
         return f"a list of {describe(choices[0])}" if choices else "a list"
+    if origin is dict:
+        return f"{{name: {describe(choices[1])}, ...}}"
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
     return words.get(annotation, getattr(annotation, "__name__", str(annotation)))

@@ -7,12 +7,15 @@ from typing import Any, cast
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor
+from torch.optim import Optimizer
 
 from strided.config import build, locate
 from strided.data.preprocessing import Preprocessing
 from strided.distributed import gathered, is_first, place, total
 from strided.errors import UserError
+from strided.groups import parameter_groups, scale_rates
+from strided.losses import build_loss
 from strided.models import build_model
 from strided.schedules import Plateau
 
@@ -35,7 +38,12 @@ class EpochMeter:
         self.count = 0
 
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Add a batch: its mean loss, logits (B, K), labels (B,)."""
+        """Add a batch: its mean loss, logits (B, K), labels (B,), or (B, K) of mixed images.
+
+        A prediction for a mixed image is correct if it is the class that the image has most of.
+        """
+        if labels.ndim == 2:
+            labels = labels.argmax(1)
         self.loss_sum = self.loss_sum + loss.detach().double() * len(labels)
         self.correct = self.correct + (logits.detach().argmax(1) == labels).sum()
         self.count += len(labels)
@@ -98,7 +106,7 @@ class ClassificationTask(pl.LightningModule):
         )
         # oneDNN and cuDNN both run convolutions faster on NHWC
         self.model.to(memory_format=torch.channels_last)
-        self.criterion: nn.Module = build(loss, "loss")
+        self.criterion = build_loss(loss, classes)
         self.plateau: Plateau | None = None
         self.meters = {"train": EpochMeter(), "val": EpochMeter()}
         self.measured: dict[str, float] = {}  # in this epoch: "train/loss", "val/acc", ...
@@ -165,7 +173,7 @@ class ClassificationTask(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build optimizer and schedule, with the number of steps of the run filled in."""
-        optimizer = build(self.hparams["optimizer"], "optimizer", params=self._parameter_groups())
+        optimizer = self._build_optimizer()
         node = self.hparams["scheduler"]
         accepted = inspect.signature(locate(node["_target_"])).parameters
         steps = {}
@@ -190,14 +198,12 @@ class ClassificationTask(pl.LightningModule):
             )
         return int(total)
 
-    def _parameter_groups(self) -> list[dict[str, Any]]:
-        """Norms and biases apart: decaying them shrinks nothing worth shrinking."""
-        trainable = [p for p in self.model.parameters() if p.requires_grad]
-        groups: list[dict[str, Any]] = [
-            {"params": [p for p in trainable if p.ndim > 1]},
-            {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        return [group for group in groups if group["params"]]
+    def _build_optimizer(self) -> Optimizer:
+        node = dict(self.hparams["optimizer"])
+        groups = parameter_groups(self.model, node.pop("layer_decay", None))
+        optimizer: Optimizer = build(node, "optimizer", params=groups)
+        scale_rates(optimizer)
+        return optimizer
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what an exact resume needs: random states, the epoch so far, the plateau."""

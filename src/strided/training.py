@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ProgressBar as LightningProgressBar
@@ -21,6 +22,7 @@ from strided.errors import UserError
 from strided.evaluation import evaluate
 from strided.interruption import Interruption
 from strided.loggers import WandbLogger
+from strided.losses import balanced, build_loss
 from strided.models import Plan, initialise, plan
 from strided.prediction import (
     Classifier,
@@ -63,6 +65,7 @@ def train(
     """
     set_seeds(config["seed"])
     results["seed"] = config["seed"]
+    refuse_two_balances(config)
     run = prepare_run(config, folder, interruption)  # first: its mistakes need no data
     with first_on_each_machine():
         data, decided = prepare_data(config, results)
@@ -133,6 +136,7 @@ def prepare_data(config: dict[str, Any], results: dict[str, Any]) -> tuple[Image
     for note in decided.notes:
         log.info("%s", note)
     augment: BatchAugment = build(config["augment"], "augment")
+    try_loss(config["loss"], data.classes, soft_labels=augment.mixes)
     data.use(decided.preprocessing, augment, config["seed"])
     data.setup()
     sizes = {split: len(indices) for split, indices in data.splits.items()}
@@ -171,18 +175,19 @@ def build_task(
     fresh: bool,
 ) -> ClassificationTask:
     """Build the task; `fresh` weights are initialised, others come from a checkpoint."""
+    loss = balanced(config["loss"], data.classes, data.labels("train"))
     untrained = {"pretrained": False} if "pretrained" in decided.model else {}
     set_seeds(config["seed"])  # listing and decoding must not move the initial weights
     task = ClassificationTask(
         model={**decided.model, **untrained, "weights": None},
         classes=data.classes,
         preprocessing=data.preprocessing.asdict(),
-        loss=config["loss"],
+        loss=loss,
         optimizer=config["optimizer"],
         scheduler=config["scheduler"],
         data=config["data"],
     )
-    try_loss(task, config["loss"])
+    report_class_weights(task, results)
     if fresh:
         size = data.preprocessing.image_size
         for note in initialise(task.model, config["model"], len(data.classes), size):
@@ -203,17 +208,47 @@ def build_task(
     return task
 
 
-def try_loss(task: ClassificationTask, node: dict[str, Any]) -> None:
-    """Raise UserError if the loss refuses logits and labels: torch checks its arguments late."""
-    num_classes = len(task.classes)
-    try:
-        task.criterion(torch.zeros(2, num_classes), torch.zeros(2, dtype=torch.long))
-    except Exception as error:  # a user's own loss may fail in any way
-        keys = ", ".join(f"loss.{key}={value}" for key, value in node.items() if key[0] != "_")
+def try_loss(node: dict[str, Any], classes: list[str], *, soft_labels: bool) -> None:
+    """Raise UserError if the loss refuses logits and labels: torch checks its arguments late.
+
+    `soft_labels` are those of mixup and cutmix, probabilities in the shape of the logits.
+    """
+    criterion = build_loss(balanced(node, classes, np.arange(len(classes))), classes)
+    shape = (2, len(classes))
+    trials = [torch.zeros(2, dtype=torch.long), torch.full(shape, 1 / len(classes))]
+    for labels in trials if soft_labels else trials[:1]:
+        try:
+            criterion(torch.zeros(shape), labels)
+        except Exception as error:  # a user's own loss may fail in any way
+            keys = ", ".join(f"loss.{key}={value}" for key, value in node.items() if key[0] != "_")
+            unmixed = ", or augment.mixup=0 augment.cutmix=0" if labels.ndim == 2 else ""
+            raise UserError(
+                f"{node['_target_']} fails on logits {shape} and labels {tuple(labels.shape)}: "
+                f"{error}. Expected a loss of these. Try other values for what was given: "
+                f"{keys}{unmixed}"
+            ) from error
+
+
+def refuse_two_balances(config: dict[str, Any]) -> None:
+    """Raise UserError for a sampler and class weights together: rare classes would count twice."""
+    sampler, weights = config["data"].get("sampler"), config["loss"].get("class_weights")
+    if sampler is not None and weights is not None:
         raise UserError(
-            f"{node['_target_']} fails on logits (2, {num_classes}) and labels (2,): {error}. "
-            f"Expected a loss of these. Try other values for what was given: {keys}"
-        ) from error
+            f"data.sampler={sampler} with loss.class_weights={weights} would make up for rare "
+            "classes twice; expected one of them. Try loss.class_weights=null, or data.sampler=null"
+        )
+
+
+def report_class_weights(task: ClassificationTask, results: dict[str, Any]) -> None:
+    """Show the weights of the classes and add them to the results, if the loss has any."""
+    weight = getattr(task.criterion, "weight", None)
+    if weight is None:
+        return
+    weights = dict(zip(task.classes, weight.tolist(), strict=True))
+    results["class_weights"] = weights
+    ends = [choose(weights, key=weights.__getitem__) for choose in (min, max)]
+    shown = list(weights) if len(weights) <= 20 else ends
+    log.info("class weights: %s", ", ".join(f"{name} {weights[name]:.4g}" for name in shown))
 
 
 def build_callbacks(node: dict[str, Any]) -> list[pl.Callback]:

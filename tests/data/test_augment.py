@@ -92,7 +92,91 @@ def test_erasing_covers_a_rectangle_of_some_images() -> None:
         assert 0.01 < mask.float().mean() < 0.4
 
 
-@pytest.mark.parametrize("key", ["crop_padding", "rotation", "zoom", "contrast", "erasing"])
+LABELS = torch.arange(64) % 5
+MIXING = [{"mixup": 1.0}, {"cutmix": 1.0}, {"mixup": 0.5, "cutmix": 0.5}]
+
+
+@pytest.mark.parametrize("options", MIXING)
+def test_mixed_labels_are_the_proportions_of_the_two_images(options: dict[str, float]) -> None:
+    _, mixed = BatchAugment(**options).mix(IMAGES, LABELS, 5, seeded())  # type: ignore[arg-type]
+    torch.testing.assert_close(mixed.sum(1), torch.ones(64))
+    own, other = mixed[range(64), LABELS], mixed[range(64), LABELS.roll(1)]
+    torch.testing.assert_close(own + other, torch.ones(64))
+    assert 0 < own[0] < 1 and torch.equal(own, own[:1].expand(64))  # one share for the batch
+
+
+def test_mixup_blends_the_pixels_in_the_share_of_the_labels() -> None:
+    images, labels = BatchAugment(mixup=1.0).mix(IMAGES, LABELS, 5, seeded(2))
+    share = labels[0, LABELS[0]]
+    expected = share * IMAGES.float() + (1 - share) * IMAGES.float().roll(1, 0)
+    torch.testing.assert_close(images, expected)
+
+
+def test_cutmix_pastes_one_rectangle_whose_area_is_the_share_of_the_other_image() -> None:
+    found = 0
+    for seed in range(8):
+        images, labels = BatchAugment(cutmix=1.0).mix(IMAGES, LABELS, 5, seeded(seed))
+        pasted = (images == IMAGES.roll(1, 0)).all(dim=(0, 1))
+        assert ((images == IMAGES).all(dim=(0, 1)) ^ pasted).all()
+        assert torch.equal(pasted, pasted.any(1)[:, None] & pasted.any(0))
+        assert labels[0, LABELS[-1]] == pytest.approx(pasted.float().mean().item(), abs=1e-6)
+        found += int(pasted.any())
+    assert found > 4
+
+
+def test_with_both_each_batch_is_either_blended_or_cut() -> None:
+    both = BatchAugment(mixup=1.0, cutmix=1.0)
+    kinds = [both.mix(IMAGES, LABELS, 5, seeded(seed))[0].dtype for seed in range(20)]
+    assert 4 < kinds.count(torch.uint8) < 16  # cut; a blend has fractions
+
+
+def test_without_mixing_labels_stay_as_they_are() -> None:
+    images, labels = BatchAugment(erasing=0.5).mix(IMAGES, LABELS, 5, seeded())
+    assert images is IMAGES and labels is LABELS
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_rand_augment_changes_each_image_by_its_own_draw(channels: int) -> None:
+    same = IMAGES[:1, :channels].expand(64, -1, -1, -1)
+    out = BatchAugment(rand_augment_ops=2)(same, seeded())
+    assert out.dtype == torch.uint8 and out.shape == same.shape
+    assert len({image.numpy().tobytes() for image in out}) > 20
+
+
+def test_strength_0_of_rand_augment_moves_nothing() -> None:
+    grey = torch.full((32, 3, 8, 8), 100, dtype=torch.uint8)
+    weak = BatchAugment(rand_augment_ops=1, rand_augment_magnitude=0)(grey, seeded())
+    strong = BatchAugment(rand_augment_ops=1, rand_augment_magnitude=30)(grey, seeded())
+    assert torch.equal(weak, grey) and (strong != grey).flatten(1).any(1).sum() > 10
+
+
+def test_drawing_by_torchvision_follows_the_seed_and_leaves_the_global_state() -> None:
+    augment = BatchAugment(rand_augment_ops=2, mixup=1.0, cutmix=1.0)
+
+    def batch(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        generator = seeded(seed)
+        return augment.mix(augment(IMAGES, generator), LABELS, 5, generator)
+
+    before = torch.get_rng_state()
+    first = batch(3)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(5)  # whatever else was drawn
+    again, other = batch(3), batch(4)
+    assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
+    assert not torch.equal(first[1], other[1])
+
+
+KEYS = ["crop_padding", "rotation", "zoom", "contrast", "erasing", "rand_augment_magnitude"]
+
+
+@pytest.mark.parametrize("key", ["mixup", "cutmix", "rand_augment_ops"])
+@pytest.mark.parametrize("value", [-1, float("inf")])
+def test_impossible_mixing_names_its_key(key: str, value: float) -> None:
+    with pytest.raises(UserError, match=f"augment.{key}={value}; expected 0 <= {key}. Try"):
+        BatchAugment(**{key: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("key", KEYS)
 @pytest.mark.parametrize("value", [-0.1, 500.0])
 def test_values_out_of_range_name_their_key(key: str, value: float) -> None:
     with pytest.raises(UserError, match=f"augment.{key}={value}.*expected.*Try"):

@@ -135,3 +135,57 @@ def test_a_run_stopped_anywhere_sees_exactly_the_remaining_batches(
     whole = fit(Recorder(loader(), save_at=step, file=file))
     assert len(whole) == 18
     assert fit(Recorder(loader()), resume=file) == whole[step:]
+
+
+# Of 23 images 15 are of class 0, 6 of class 1, 2 of class 7.
+UNEQUAL = np.repeat(np.array([0, 1, 7], dtype=np.int64), [15, 6, 2])
+
+
+def balanced_epochs(count: int, seed: int = 0, **options: Any) -> list[list[int]]:
+    """The indices of each epoch, read from the pixels."""
+    batches = BatchLoader(
+        IMAGES, UNEQUAL, np.arange(23), 4, seed=seed, class_balanced=True, **options
+    )
+    epochs = []
+    for epoch in range(count):
+        batches.set_epoch(epoch)
+        found = [(batch.images[:, 0, 0, 0].tolist(), batch.labels.tolist()) for batch in batches]
+        epochs.append([image for images, _ in found for image in images])
+        assert [x for _, labels in found for x in labels] == UNEQUAL[epochs[-1]].tolist()
+    return epochs
+
+
+def test_a_balanced_epoch_has_as_many_images_and_equally_many_of_each_class() -> None:
+    for epoch in balanced_epochs(6):
+        counts = np.bincount(UNEQUAL[epoch], minlength=8)[[0, 1, 7]]
+        assert len(epoch) == 23 and counts.max() - counts.min() == 1
+        assert sorted(UNEQUAL[epoch].tolist()) != UNEQUAL[epoch].tolist()  # shuffled
+    together = np.concatenate(balanced_epochs(6))
+    assert np.bincount(UNEQUAL[together])[[0, 1, 7]].tolist() == [46, 46, 46]
+
+
+def test_no_image_comes_again_before_all_others_of_its_class() -> None:
+    epochs = balanced_epochs(15)
+    for label in (0, 1, 7):
+        members = np.flatnonzero(label == UNEQUAL)
+        seen = np.zeros(23, dtype=int)
+        for epoch in epochs:
+            for image in epoch:
+                seen[image] += 1
+            # of any two, one is at most one copy ahead when an epoch is over
+            assert np.ptp(seen[members]) <= 1
+
+
+def test_a_balanced_order_follows_from_seed_and_epoch_alone() -> None:
+    epochs = balanced_epochs(4)
+    assert balanced_epochs(4) == epochs and balanced_epochs(4, seed=1) != epochs
+    fresh = BatchLoader(IMAGES, UNEQUAL, np.arange(23), 23, seed=0, class_balanced=True)
+    fresh.set_epoch(3)
+    assert next(iter(fresh)).images[:, 0, 0, 0].tolist() == epochs[3]
+
+
+def test_processes_share_a_balanced_epoch() -> None:
+    alone = balanced_epochs(2)
+    first, second = (balanced_epochs(2, rank=rank, world_size=2) for rank in range(2))
+    for epoch, one, two in zip(alone, first, second, strict=True):
+        assert sorted(one + two) == sorted([*epoch, epoch[0]])  # wrapped round to fill

@@ -1,5 +1,8 @@
 """Random changes of whole batches of training images, on the device they are on."""
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +19,13 @@ class BatchAugment:
     horizontal_flip: with probability 1/2. crop_padding: shift by up to this fraction of the side,
     black coming in. rotation: up to this many degrees either way. zoom, brightness, contrast: a
     factor in 1 - value .. 1 + value. erasing: probability that a rectangle of 2 to 33 % of the area
-    takes the image's mean colour (Zhong et al. 2017, arXiv:1708.04896).
+    takes the image's mean colour (Zhong et al. 2017, arXiv:1708.04896). rand_augment_ops: so many
+    of RandAugment's operations, each of strength rand_augment_magnitude of 30 (Cubuk et al. 2020,
+    arXiv:1909.13719). mixup, cutmix: alpha of the Beta(alpha, alpha) that says how much of a second
+    image of the batch comes in, as a blend (Zhang et al. 2018, arXiv:1710.09412) or as a rectangle
+    (Yun et al. 2019, arXiv:1905.04899); with both on, one of them for each batch.
+
+    In this order: mirror and shift, RandAugment, turn and zoom, light, erasing, mixing.
     """
 
     horizontal_flip: bool = False
@@ -26,6 +35,10 @@ class BatchAugment:
     brightness: float = 0.0
     contrast: float = 0.0
     erasing: float = 0.0
+    rand_augment_ops: int = 0
+    rand_augment_magnitude: int = 9
+    mixup: float = 0.0
+    cutmix: float = 0.0
 
     def __post_init__(self) -> None:
         limits = {
@@ -33,14 +46,26 @@ class BatchAugment:
             "rotation": 180.0,
             "zoom": 0.9,
             "brightness": 1.0,
+            "contrast": 1.0,
+            "erasing": 1.0,
+            "rand_augment_ops": math.inf,
+            "rand_augment_magnitude": 30,
+            "mixup": math.inf,
+            "cutmix": math.inf,
         }
-        for key, most in (limits | {"contrast": 1.0, "erasing": 1.0}).items():
+        for key, most in limits.items():
             value = getattr(self, key)
-            if not 0 <= value <= most:
+            if not 0 <= value <= most or value == math.inf:
+                bound = f" <= {most:g}" if most < math.inf else ""
                 raise UserError(
-                    f"augment.{key}={value}; expected 0 <= {key} <= {most:g}."
+                    f"augment.{key}={value}; expected 0 <= {key}{bound}."
                     f" Try augment.{key}=0 to switch it off"
                 )
+
+    @property
+    def mixes(self) -> bool:
+        """Whether `mix` makes probabilities of the labels."""
+        return self.mixup > 0 or self.cutmix > 0
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """(B, C, S, S) of 0..255, uint8 or float, to the same shape; whole-pixel moves keep uint8.
@@ -49,6 +74,8 @@ class BatchAugment:
         """
         if self.horizontal_flip or self.crop_padding:
             images = self._flip_and_crop(images, generator)
+        if self.rand_augment_ops:
+            images = self._rand_augment(images, generator)
         if self.rotation or self.zoom:
             images = self._rotate_and_zoom(images.float(), generator)
         if self.brightness or self.contrast:
@@ -56,6 +83,34 @@ class BatchAugment:
         if self.erasing:
             images = self._erase(images.float(), generator)
         return images
+
+    def mix(
+        self, images: Tensor, labels: Tensor, num_classes: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Mix each image with its neighbour in the batch, and the labels in the same proportion.
+
+        Images (B, C, S, S) of 0..255 and labels int64 (B,) to float32 (B, K) whose rows sum to 1;
+        both unchanged where mixing is off. The same for the same seed of the generator.
+        """
+        if not self.mixes:
+            return images, labels
+        from torchvision.transforms import v2
+
+        with _drawing(generator.initial_seed() + 1):  # another stream than RandAugment's
+            if self.mixup and (not self.cutmix or torch.rand(()) < 0.5):
+                images = images.float()
+                mixing = v2.MixUp(alpha=self.mixup, num_classes=num_classes)
+            else:
+                mixing = v2.CutMix(alpha=self.cutmix, num_classes=num_classes)
+            mixed: tuple[Tensor, Tensor] = mixing(images, labels)
+        return mixed
+
+    def _rand_augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        from torchvision.transforms import v2
+
+        change = v2.RandAugment(self.rand_augment_ops, self.rand_augment_magnitude)
+        with _drawing(generator.initial_seed()):
+            return torch.stack([change(image) for image in images])
 
     def _flip_and_crop(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """One gather for both: which row and column each output pixel comes from."""
@@ -107,6 +162,14 @@ class BatchAugment:
         chosen = _uniform(images, generator) < self.erasing
         mask = (inside & chosen.view(-1, 1, 1)).unsqueeze(1)
         return torch.where(mask, images.mean(dim=(2, 3), keepdim=True), images)
+
+
+@contextmanager
+def _drawing(seed: int) -> Iterator[None]:
+    """Within this torch's global CPU generator, which torchvision draws from, starts at `seed`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed GPUs too
+        yield
 
 
 def _uniform(images: Tensor, generator: torch.Generator) -> Tensor:

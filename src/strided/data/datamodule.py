@@ -35,7 +35,9 @@ class ImageDataModule(LightningDataModule):
 
     None (null) means decided for each model: by its pretrained weights, else by what is published
     for the data set, else by the images. After `use` and `setup`, batches reach the model as
-    float32 (B, C, S, S), augmented and normalised on its device, with int64 labels.
+    float32 (B, C, S, S), augmented and normalised on its device, with int64 labels (B,), or
+    float32 (B, K) where mixup or cutmix mixed them. `sampler` class_balanced: an epoch of training
+    has as many images as ever, but equally many of each class.
     """
 
     name: str
@@ -70,6 +72,7 @@ class ImageDataModule(LightningDataModule):
         on_error: Literal["stop", "skip"] = "stop",
         horizontal_flip: bool = True,
         drop_last: bool = False,
+        sampler: Literal["class_balanced"] | None = None,
     ) -> None:
         super().__init__()
         check_at_least("batch_size", batch_size, 1)
@@ -79,6 +82,7 @@ class ImageDataModule(LightningDataModule):
         check_input_format(channels, image_size, resize, crop_fraction)
         check_one_of("interpolation", interpolation, get_args(Interpolation))
         check_one_of("on_error", on_error, ("stop", "skip"))
+        check_one_of("sampler", sampler, ("class_balanced",))
         self.mean = None if mean is None else tuple(mean)
         self.std = None if std is None else tuple(std)
         check_normalisation(self.mean, self.std, channels)
@@ -99,6 +103,7 @@ class ImageDataModule(LightningDataModule):
         self.on_error = on_error
         self.horizontal_flip = horizontal_flip
         self.drop_last = drop_last
+        self.sampler = sampler
         self._train_loader: BatchLoader | None = None
         self._resume_at: dict[str, int] | None = None
         self._store: Store | None = None
@@ -239,11 +244,12 @@ class ImageDataModule(LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> tuple[Tensor, Tensor]:
         """Augment (when training only) and normalise where the model is."""
-        images = batch.images
+        images, labels, seed = batch
         if self._augment is not None and self.trainer is not None and self.trainer.training:
-            generator = torch.Generator(device=images.device).manual_seed(batch.seed)
+            generator = torch.Generator(device=images.device).manual_seed(seed)
             images = self._augment(images, generator)
-        return self.preprocessing.normalise(images), batch.labels
+            images, labels = self._augment.mix(images, labels, len(self.classes), generator)
+        return self.preprocessing.normalise(images), labels
 
     def _loader(
         self, split: str, seed: int | None, drop_last: bool, mark_repeated: bool = False
@@ -256,6 +262,7 @@ class ImageDataModule(LightningDataModule):
             self.batch_size,
             seed=seed,
             drop_last=drop_last,
+            class_balanced=self.sampler is not None,
             rank=rank,
             world_size=world_size,
             mark_repeated=mark_repeated,

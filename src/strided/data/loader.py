@@ -22,6 +22,7 @@ class BatchLoader:
 
     Of world_size processes each has as many batches: the order wraps round to fill them, with the
     label -1 for what it fills them with where `mark_repeated`.
+    `class_balanced` needs a seed: as many images, but equally many of each class.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class BatchLoader:
         *,
         seed: int | None = None,
         drop_last: bool = False,
+        class_balanced: bool = False,
         rank: int = 0,
         world_size: int = 1,
         mark_repeated: bool = False,
@@ -43,6 +45,7 @@ class BatchLoader:
         self.batch_size = batch_size
         self.seed = seed
         self.drop_last = drop_last
+        self.class_balanced = class_balanced
         self.rank = rank
         self.world_size = world_size
         self.mark_repeated = mark_repeated
@@ -92,6 +95,33 @@ class BatchLoader:
     def _order(self) -> np.ndarray:
         order = self.indices
         if self.seed is not None:
+            if self.class_balanced:
+                order = class_balanced(order, self.labels[order], self.seed, self._epoch)
             order = np.random.default_rng([self.seed, self._epoch]).permutation(order)
         share = -(-len(order) // self.world_size)
         return np.resize(order, share * self.world_size)[self.rank :: self.world_size]
+
+
+def class_balanced(indices: np.ndarray, labels: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+    """Return as many indices, in the same number of each class that occurs (or one more).
+
+    A class hands out its images from shuffled copies of itself, one after the other and on into
+    the next epoch: none comes again before all others of its class were seen. Which part of that
+    is this epoch's follows from seed and epoch alone.
+    """
+    own = [indices[labels == label] for label in np.unique(labels)]
+    draws = np.arange(epoch * len(indices), (epoch + 1) * len(indices))  # of the whole run
+    turns, whose = np.divmod(draws, len(own))
+    return np.concatenate(
+        [_copies(images, turns[whose == c], [seed, c]) for c, images in enumerate(own)]
+    )
+
+
+def _copies(images: np.ndarray, turns: np.ndarray, entropy: list[int]) -> np.ndarray:
+    """The images at consecutive places of an endless row of shuffled copies of `images`."""
+    first, last = turns[0] // len(images), turns[-1] // len(images)
+    copies = [
+        np.random.default_rng([*entropy, copy]).permutation(images)
+        for copy in range(first, last + 1)
+    ]
+    return np.concatenate(copies)[turns - first * len(images)]

@@ -1,0 +1,129 @@
+"""Losses of logits (B, K) against labels: int64 (B,), or probabilities (B, K) as mixup makes them.
+
+Both average over images. torch's weighted mean divides by the weights that a batch happens to hold
+instead, so that an epoch's loss would depend on how it is cut into batches, and a batch of one
+class would not be weighted at all.
+"""
+
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from strided.config import build, did_you_mean, locate
+from strided.errors import UserError
+
+ClassWeights = dict[str, float] | Literal["auto"] | None
+
+
+class CrossEntropy(nn.Module):
+    """Cross-entropy, each class's share of it times its weight.
+
+    `class_weights` by class name, 1 for those not named; None: all 1. `label_smoothing` (0 to 1)
+    spreads this much of each label evenly over the classes (Szegedy et al. 2016, section 7).
+    """
+
+    weight: Tensor | None
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        class_weights: ClassWeights = None,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight_tensor(classes, class_weights), persistent=False)
+        self.label_smoothing = label_smoothing
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean over the images."""
+        if self.weight is None:
+            return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        weight = self.weight.to(logits.dtype)
+        each = F.cross_entropy(
+            logits, labels, weight, reduction="none", label_smoothing=self.label_smoothing
+        )
+        return each.mean()
+
+
+class FocalLoss(nn.Module):
+    """Cross-entropy times (1 - p) ** gamma: images that are easy already count less.
+
+    Lin et al. 2017, arXiv:1708.02002, section 3, with the softmax in place of their sigmoids;
+    `class_weights` take the place of alpha. `gamma` 0 is cross-entropy.
+    """
+
+    weight: Tensor | None
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        class_weights: ClassWeights = None,
+        gamma: float = 2.0,
+    ) -> None:
+        super().__init__()
+        if not 0 <= gamma < math.inf:
+            raise UserError(f"loss.gamma={gamma}; expected 0 or more. Try loss.gamma=2")
+        self.register_buffer("weight", weight_tensor(classes, class_weights), persistent=False)
+        self.gamma = gamma
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean over the images."""
+        log_p = logits.log_softmax(1)
+        if labels.ndim == 1:
+            labels = F.one_hot(labels, logits.shape[1]).to(log_p.dtype)
+        # above 0, where a power below 1 has no slope
+        others = (-log_p.expm1()).clamp_min(torch.finfo(log_p.dtype).tiny)
+        each = -labels * others**self.gamma * log_p
+        return (each if self.weight is None else each * self.weight).sum(1).mean()
+
+
+def weight_tensor(classes: Sequence[str], class_weights: ClassWeights) -> Tensor | None:
+    """Return float32 (K,) in the order of `classes`. Raises UserError."""
+    if class_weights is None:
+        return None
+    assert class_weights != "auto", "balanced() comes first"
+    weights = dict.fromkeys(classes, 1.0)
+    for key, value in class_weights.items():
+        name = str(key)  # YAML reads a class called 7 as a number
+        if name not in weights:
+            raise UserError(
+                f"loss.class_weights names {name}, which is no class; expected names of classes. "
+                f"{did_you_mean(name, classes)}"
+            )
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
+            raise UserError(
+                f"loss.class_weights.{name}={value}; expected a number of 0 or more. "
+                f"Try loss.class_weights.{name}=1"
+            )
+        weights[name] = float(value)
+    return torch.tensor(list(weights.values()))
+
+
+def balanced(node: Mapping[str, Any], classes: Sequence[str], labels: np.ndarray) -> dict[str, Any]:
+    """Return a loss node with `class_weights: auto` as numbers: n / (K n_k) for n_k images of n.
+
+    Every class then weighs the same in an epoch, and the mean weight of its images is 1 (King &
+    Zeng 2001; scikit-learn's "balanced"). `labels` are those of the training images.
+    """
+    if node.get("class_weights") != "auto":
+        return dict(node)
+    counts = np.bincount(labels, minlength=len(classes))
+    weights = len(labels) / (len(classes) * counts)
+    return {**node, "class_weights": dict(zip(classes, weights.tolist(), strict=True))}
+
+
+def build_loss(node: Mapping[str, Any], classes: Sequence[str]) -> nn.Module:
+    """Build the criterion of a loss node; a class that takes no `classes`, as torch's, gets none.
+
+    Raises UserError.
+    """
+    takes_classes = "classes" in inspect.signature(locate(node["_target_"])).parameters
+    filled_in = {"classes": list(classes)} if takes_classes else {}
+    criterion: nn.Module = build(dict(node), "loss", **filled_in)
+    return criterion
