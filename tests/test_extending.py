@@ -65,4 +65,5 @@ def test_what_the_page_shows_works(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.syspath_prepend(str(tmp_path / "mine"))
     image = np.load(tmp_path / "mine" / "shapes.npz")["images"][0]
-    assert strided.load(str(run), trust=["tiny"])(image).probabilities.keys() == {"square", "disc"}
+    (predicted,) = strided.load(str(run), trust=["tiny"])([image])  # type: ignore[misc]
+    assert predicted.probabilities.keys() == {"square", "disc"}
