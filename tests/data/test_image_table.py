@@ -59,6 +59,16 @@ def test_labels_are_text(photos: Path) -> None:
     assert opened(file).classes == ["01", "1", "1.0"]
 
 
+def test_the_fingerprint_follows_the_labels(photos: Path) -> None:
+    fingerprints = []
+    for labels in ("aabb", "abab", "aabb"):
+        rows = (f"{row.split(',')[0]},{label}" for row, label in zip(ROWS, labels, strict=True))
+        data = opened(table(photos, "path,label", *rows))
+        data.use(Preprocessing(1, 6))
+        fingerprints.append(data.fingerprint)
+    assert fingerprints[0] == fingerprints[2] != fingerprints[1]
+
+
 def test_columns_can_have_other_names(photos: Path) -> None:
     rows = (f"{row},p{index}" for index, row in enumerate(ROWS))
     file = table(photos, "file,class,patient id", *rows)

@@ -66,7 +66,11 @@ def unpack(archive: Path, folder: Path, most_bytes: int) -> None:
             raise OSError(f"{archive} cannot be unpacked: {error}") from error
         if not (unfinished / folder.name).is_dir():
             raise OSError(f"{archive} does not hold {folder.name}/")
-        (unfinished / folder.name).rename(folder)
+        try:
+            (unfinished / folder.name).rename(folder)
+        except OSError:  # another process was faster with the same archive
+            if not folder.is_dir():
+                raise
 
 
 @contextmanager

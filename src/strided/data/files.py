@@ -67,7 +67,7 @@ def all_files(root: Path) -> Files:
 
 def listed_files(folder: Path, names: Iterable[str]) -> Files:
     """Those of the named files that are there; a name may also be an absolute path."""
-    stamps = {name: _stamp(folder / name) for name in names if (folder / name).is_file()}
+    stamps = {name: _stamp(folder / name) for name in names if os.path.isfile(folder / name)}
     return Files(stamps, lambda name: (folder / name).open("rb"))
 
 

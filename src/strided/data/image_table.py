@@ -56,6 +56,7 @@ class ImageTable(ImageDataModule):
                 " Try data.label_column=<the column of the classes>"
             )
         files, names = self._find(rows)
+        listed = [(r.path, r.label, files.stamps[n]) for r, n in zip(rows, names, strict=True)]
         number = {label: index for index, label in enumerate(classes)}
         split = np.array([row.split for row in rows])
         groups = np.array([row.group for row in rows]) if rows[0].group else None
@@ -67,7 +68,7 @@ class ImageTable(ImageDataModule):
             labels=np.array([number[row.label] for row in rows], dtype=np.int64),
             split=split,
             read=lambda index: files.image(names[index]),
-            listing=digest("table", [(name, files.stamps[name]) for name in names]),
+            listing=digest("table", listed),
             group=groups,
         )
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from strided.data.datamodule import ImageDataModule
 from strided.data.folder import folder_source
-from strided.data.source import Source
+from strided.data.source import Source, digest
 from strided.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -54,6 +54,7 @@ class NamedDataModule(ImageDataModule):
             source,
             classes=list(self.class_names),
             labels=numbers[source.labels],
+            listing=digest(self.name, source.listing),  # the fingerprint follows the numbers
             native_size=self.pixels,
         )
 
