@@ -15,8 +15,8 @@ from strided.errors import UserError
 from strided.help import overview, verb_help
 from strided.interruption import Interrupted
 from strided.jobs import compose_run, print_error, run
-from strided.overrides import typed_trust, typed_value
-from strided.sweep import run_sweep
+from strided.overrides import typed_trust, typed_value, without
+from strided.sweep import resume_sweep, run_sweep
 
 VERBS = ("train", "eval", "predict")
 
@@ -75,8 +75,8 @@ def parse(verb: str, words: Sequence[str]) -> Typed:
 def run_verb(typed: Typed) -> None:
     """Show help or config, or run: one job, the rest of one, or the jobs of a sweep."""
     verb, words, config_dir = typed.verb, typed.words, typed.config_dir
-    resuming = typed_value(words, "resume") is not None
-    if (typed.cfg and (typed.multirun or resuming)) or (typed.multirun and resuming):
+    stopped = typed_value(words, "resume")
+    if sum(map(bool, (typed.cfg, typed.multirun, stopped))) > 1:
         raise UserError("--cfg, -m and resume= exclude each other; expected one of them")
     if typed.help:
         print(verb_help(verb, config_dir))
@@ -85,5 +85,7 @@ def run_verb(typed: Typed) -> None:
         print(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
     elif typed.multirun:
         run_sweep(verb, words, config_dir)
+    elif verb == "train" and stopped and (Path(stopped).expanduser() / "sweep.yaml").is_file():
+        resume_sweep(Path(stopped).expanduser(), without(words, "resume"), config_dir)
     else:
         run(verb, words, config_dir)
