@@ -1,8 +1,11 @@
 import pytest
+from optuna.distributions import CategoricalDistribution as Categorical
+from optuna.distributions import FloatDistribution as Float
+from optuna.distributions import IntDistribution as Int
 
 from strided.errors import UserError
 from strided.overrides import normalise
-from strided.space import sweep_corners, sweep_jobs
+from strided.space import distribution, sweep_corners, sweep_jobs
 
 
 def test_corners_of_a_sweep_are_the_combinations_of_its_options() -> None:
@@ -52,3 +55,21 @@ def test_a_glob_stands_for_the_options_that_match() -> None:
 def test_an_interval_is_for_a_search() -> None:
     with pytest.raises(UserError, match=r"optimizer.lr=interval.*Try search=optuna"):
         sweep_jobs(["++optimizer.lr=interval(0,1)"])
+
+
+def test_the_grammar_of_sweeps_describes_a_space() -> None:
+    assert distribution("a", "tag(log,interval(1e-4,1e-1))") == Float(1e-4, 1e-1, log=True)
+    assert distribution("a", "interval(1,8)") == Float(1, 8)
+    assert distribution("a", "int(interval(1,8))") == Int(1, 8)
+    assert distribution("a", "range(1,8,2)") == Int(1, 7, step=2)  # as a sweep: without its end
+    assert distribution("a", "range(8,1,-2)") == Int(2, 8, step=2)
+    assert distribution("a", "tag(log,range(16,257))") == Int(16, 256, log=True)
+    assert distribution("a", "range(0.5,2.0,0.5)") == Float(0.5, 1.5, step=0.5)
+    assert distribution("a", "tanh,relu") == Categorical(["tanh", "relu"])
+    assert distribution("a", "choice(1,2)") == Categorical(["1", "2"])
+
+
+@pytest.mark.parametrize("text", ["1", "[1,2]", "interval(1", "range(2,1)"])
+def test_what_is_no_space_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="Try a="):
+        distribution("a", text)

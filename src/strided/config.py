@@ -24,6 +24,8 @@ ALLOWED_TARGETS = (
     "strided.data",
     "strided.models",
     "strided.schedules",
+    "strided.space.Search",
+    "strided.pruning.Pruning",
     "strided.callbacks",
     "strided.loggers",
     "torch.optim",
@@ -35,6 +37,8 @@ ALLOWED_TARGETS = (
     "lightning.pytorch.loggers",
     "lightning.pytorch.strategies",
     "torchmetrics",
+    "optuna.samplers",
+    "optuna.pruners",
 )
 
 # Keys of a node that strided itself acts upon, whatever the target.

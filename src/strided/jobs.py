@@ -33,6 +33,11 @@ def run(verb: str, words: Sequence[str], config_dir: Path | None = None) -> dict
         if verb == "train" and (stopped := typed_value(words, "resume")):
             return resume_run(Path(stopped).expanduser(), without(words, "resume"), config_dir)
         config, name = compose_run(verb, words, config_dir)
+        if config.get("search"):
+            raise UserError(
+                "a search was asked for where one run is made; expected search= on the command "
+                "line of train. Try python src/train.py search=optuna"
+            )
         folder = create_run_folder(log_folder(config["log_dir"]) / verb / name)
         return run_job(verb, {**config, "name": name}, folder, list(words))
 

@@ -158,8 +158,8 @@ def _check_grammar(word: str, multirun: bool) -> None:
     if override.is_sweep_override() and not multirun:
         key, _, value = word.partition("=")
         raise UserError(
-            f"{key}={value} has several values; expected one. Try -m to run each, or a list: "
-            f"{key}=[{value}]"
+            f"{key}={value} has several values; expected one. Try -m to run each, search=optuna to "
+            f"find the best, or a list: {key}=[{value}]"
         )
 
 

@@ -134,11 +134,12 @@ def _recorded(folder: Path, command: list[str]) -> Iterator[dict[str, Any]]:
 
 
 @contextmanager
-def alone_in(file: Path) -> Iterator[int | None]:
+def alone_in(file: Path, *, wait: bool = False) -> Iterator[int | None]:
     """Hold the lock of a run's or a sweep's folder, which is one on a `file` there.
 
     Two processes that resume the same run would overwrite each other's checkpoints. Yields the
-    file descriptor: a child process that inherits it holds the lock too. Raises UserError.
+    file descriptor: a child process that inherits it holds the lock too. Raises UserError when
+    another process holds it, or with `wait` waits for that.
     """
     try:
         import fcntl
@@ -147,7 +148,7 @@ def alone_in(file: Path) -> Iterator[int | None]:
         return
     with file.open("a") as stream:
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
             raise UserError(
                 f"another process is at work in {file.parent}; expected one at a time. "

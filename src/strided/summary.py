@@ -50,10 +50,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Table:
-    """Column names and rows of values."""
+    """Column names and rows of values; the columns in `typed` are overrides."""
 
     head: list[str]
     rows: list[list[Any]]
+    typed: list[str]
 
     def write(self, file: Path) -> None:
         """Write it as CSV."""
@@ -62,24 +63,19 @@ class Table:
         write_text(file, text.getvalue())
 
     def html(self) -> str:
-        """Return it as HTML without the columns that are empty, or the same in all of many rows."""
-        shown = [
-            index
-            for index, column in enumerate(zip(*self.rows, strict=True))
-            if any(value not in ("", None) for value in column)
-            and (self.head[index] in ("state", *COLUMNS) or len({*map(str, column)}) > 1)
-        ]
+        """Return it as HTML, without overrides that are the same in all of several rows."""
+        shown = [i for i, name in enumerate(self.head) if name != "error" and not self._same(i)]
+        head = "".join(f"<th>{html.escape(self.head[i])}</th>" for i in shown)
         rows = "".join(
-            f'<tr class="{html.escape(self._state(row))}">'
-            + "".join(_cell(row[index]) for index in shown)
-            + "</tr>"
+            f'<tr class="{html.escape(str(dict(zip(self.head, row, strict=True)).get("state")))}">'
+            f"{''.join(_cell(row[i]) for i in shown)}</tr>"
             for row in self.rows
         )
-        head = "".join(f"<th>{html.escape(self.head[index])}</th>" for index in shown)
         return f'<div class="scroll"><table><tr>{head}</tr>{rows}</table></div>'
 
-    def _state(self, row: list[Any]) -> str:
-        return str(row[self.head.index("state")]) if "state" in self.head else ""
+    def _same(self, index: int) -> bool:
+        values = {str(row[index]) for row in self.rows}
+        return self.head[index] in self.typed and len(values) == 1 < len(self.rows)
 
 
 def _cell(value: Any) -> str:
@@ -102,7 +98,7 @@ def table_of_jobs(jobs: Sequence[Job], columns: Sequence[str] = COLUMNS) -> Tabl
         + ["" if (value := job.results.get(name)) is None else value for name in columns]
         for job in jobs
     ]
-    return Table(["job", *keys, "state", *columns], rows)
+    return Table(["job", *keys, "state", *columns], rows, keys)
 
 
 def table_of_repeats(jobs: Sequence[Job]) -> Table | None:
@@ -125,7 +121,7 @@ def table_of_repeats(jobs: Sequence[Job]) -> Table | None:
             row += _mean_and_std([r[name] for r in done if r.get(name) is not None])
         rows.append(row)
     measured = [f"{name} {of}" for name in AVERAGED for of in ("mean", "std")]
-    return Table([*keys, "n", "unfinished", *measured], rows)
+    return Table([*keys, "n", "unfinished", *measured], rows, keys)
 
 
 def _mean_and_std(values: list[float]) -> list[float | str]:
@@ -139,15 +135,25 @@ def summarise(folder: Path, jobs: Sequence[Job]) -> None:
     """Write the summary of a sweep into its folder."""
     table, repeats = table_of_jobs(jobs), table_of_repeats(jobs)
     table.write(folder / "summary.csv")
-    body = f"<h2>Jobs</h2>{table.html()}"
+    common = [word for word in jobs[0].command if all(word in job.command for job in jobs)]
+    body = (
+        f"<p>{len(jobs)} jobs, {sum(job.state == 'finished' for job in jobs)} finished. "
+        f"In each: <code>{html.escape(' '.join(common))}</code></p>"
+    )
     if repeats is not None:
         repeats.write(folder / "summary_seeds.csv")
-        body = f"<h2>Over {', '.join(REPEATS)}</h2>{repeats.html()}{body}"
-    common = [word for word in jobs[0].command if all(word in job.command for job in jobs)]
-    lead = f"<p>{len(jobs)} jobs, {sum(j.state == 'finished' for j in jobs)} finished."
-    if common and len(jobs) > 1:
-        lead += f" In all of them: <code>{html.escape(' '.join(common))}</code>"
-    write_page(folder, f"{lead}</p>{body}")
+        body += f"<h2>Over {', '.join(REPEATS)}</h2>{repeats.html()}"
+    write_page(folder, f"{body}<h2>Jobs</h2>{table.html()}{list_of_errors(jobs)}")
+
+
+def list_of_errors(jobs: Iterable[Job]) -> str:
+    """Return what went wrong as HTML; in the table there is no room for it."""
+    items = "".join(
+        f"<li>job {job.number}: {html.escape(str(job.results['error']))}</li>"
+        for job in jobs
+        if job.results.get("error")
+    )
+    return f"<h2>Errors</h2><ul>{items}</ul>" if items else ""
 
 
 def write_page(folder: Path, body: str) -> None:
