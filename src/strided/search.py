@@ -129,9 +129,9 @@ def require_monitor(search: Search, config: dict[str, Any]) -> None:
 
 def run_trials(study: "Study", config_dir: Path | None, trust: list[str]) -> None:
     """Run what is missing of a search, test the best trial, and write the summary."""
-    from strided.search_report import report, test_best
-    from strided.search_worker import work
+    from strided.findings import report, test_best
     from strided.study import JOURNAL
+    from strided.worker import work
 
     with alone_in(study.folder / JOURNAL) as lock:
         try:
@@ -140,13 +140,14 @@ def run_trials(study: "Study", config_dir: Path | None, trust: list[str]) -> Non
                     work(study, study.unfinished(), config_dir)
                 else:
                     run_workers(study, config_dir, trust, lock)
-                best = test_best(study)
+                left = study.num_left()
+                best = None if left else test_best(study)  # only when it can no longer change
         finally:
             report(study)
-    if unfinished := study.unfinished():
+    if left:
         raise UserError(
-            f"{len(unfinished)} of the trials are unfinished, since their workers died: "
-            f"{unfinished}. Try resume={study.folder}"
+            f"{left} of {study.plan.search.num_trials} trials are left, since a worker died; "
+            f"expected all to end. Try resume={study.folder}"
         )
     if best is None:
         raise UserError(
@@ -201,7 +202,7 @@ def start_worker(told: str, number: int, lock: int | None) -> "subprocess.Popen[
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     threads = str(max(1, (cores or 1) // number))
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "strided.search_worker", told],
+        [sys.executable, "-P", "-m", "strided.worker", told],
         env={"OMP_NUM_THREADS": threads, **os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         pass_fds=[] if lock is None else [lock],
         start_new_session=True,  # Ctrl-C in a terminal comes to us only, and is handed on

@@ -91,6 +91,11 @@ class Study:
         """Return the numbers of the trials that have begun and not ended."""
         return [trial.number for trial in self.trials() if trial.state == TrialState.RUNNING]
 
+    def num_left(self) -> int:
+        """Return how many trials have not ended, or not begun."""
+        missing = self.plan.search.num_trials - len(self.trials())
+        return len(self.unfinished()) + max(0, missing)
+
     def next_trial(self) -> int | None:
         """Begin a trial and return its number; None when there are as many as wanted."""
         with alone_in(self.folder / "next_trial.lock", wait=True):

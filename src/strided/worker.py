@@ -1,6 +1,6 @@
 """A worker of a search: trial after trial until there are as many as wanted.
 
-`python -m strided.search_worker <JSON>` is one of several, in a process of its own.
+`python -m strided.worker <JSON>` is one of several, in a process of its own.
 """
 
 import json
