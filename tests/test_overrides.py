@@ -5,7 +5,7 @@ import pytest
 
 import strided
 from strided.errors import UserError
-from strided.overrides import group_options, normalise, quoted, sweep_corners, verb_keys
+from strided.overrides import group_options, normalise, quoted, verb_keys
 
 ODD_PATHS = [
     "/data/plain",
@@ -178,30 +178,6 @@ def test_an_own_folder_adds_options(tmp_path: Path) -> None:
 
 
 # Sweeps
-
-
-def test_corners_of_a_sweep_are_the_combinations_of_its_options() -> None:
-    corners = sweep_corners("train", ["model=mlp,lenet5", "data=digits,synthetic", "seed=1"])
-    assert corners == [
-        [f"model={model}", f"data={data}", "seed=1"]
-        for model in ("mlp", "lenet5")
-        for data in ("digits", "synthetic")
-    ]
-
-
-def test_swept_values_are_taken_at_their_first() -> None:
-    corners = sweep_corners("train", ["model=mlp,lenet5", "++optimizer.lr=0.1,0.2", "seed=0,1,2"])
-    assert corners == [["model=mlp", "++optimizer.lr=0.1", "seed=0"],
-                       ["model=lenet5", "++optimizer.lr=0.1", "seed=0"]]  # fmt: skip
-
-
-def test_choice_and_range_are_sweeps_too() -> None:
-    assert sweep_corners("train", ["model=choice(mlp,lenet5)"]) == [["model=mlp"], ["model=lenet5"]]
-    assert len(sweep_corners("train", ["++optimizer.lr=range(1,9)"])) == 1
-
-
-def test_a_list_is_no_sweep() -> None:
-    assert sweep_corners("train", ["++model.hidden=[8,4]"]) == [["++model.hidden=[8,4]"]]
 
 
 def test_every_swept_option_is_checked() -> None:

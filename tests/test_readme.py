@@ -40,8 +40,8 @@ def test_commands_in_the_documents_compose(
     assert (ROOT / "src" / f"{verb}.py").is_file()
     words = [word for word in words if word != "..." and word not in ("key=value",)]
     typed = parse(verb, words)
-    if typed.multirun:
-        assert normalise(verb, typed.words, multirun=True)
+    if typed.multirun or typed_value(typed.words, "search"):
+        assert typed.config_dir or normalise(verb, typed.words, multirun=True)
     elif typed.help or typed.cfg:
         assert main([verb, *words]) == 0
     elif (

@@ -1,13 +1,20 @@
 import csv
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 
 from strided.cli import main
-from strided.run import read_results
-from strided.sweep import summarise
+from strided.config import CONF_DIR
+from strided.run import alone_in, read_config, read_results
+from strided.summary import Job, summarise, table_of_repeats
 
+ROOT = CONF_DIR.parent
 FAST = (
     "trainer=cpu",
     "trainer.max_epochs=1",
@@ -56,14 +63,14 @@ def test_the_summary_has_what_was_swept_and_what_came_of_it(grid: tuple[int, Pat
 
 def test_the_summary_can_be_looked_at(grid: tuple[int, Path]) -> None:
     page = (grid[1] / "summary.html").read_text()
-    assert page.count("<tr>") == 5
+    assert page.count("<tr") == 5
     assert "http" not in page
 
 
 def test_each_job_has_a_whole_run_folder(grid: tuple[int, Path]) -> None:
     folder = grid[1]
     files = {entry.name for entry in folder.iterdir()} - {"multirun.yaml"}  # which Hydra writes
-    assert files == {"0", "1", "2", "3", "summary.csv", "summary.html"}
+    assert files == {"0", "1", "2", "3", "sweep.yaml", "summary.csv", "summary.html"}
     assert not list(folder.rglob(".hydra"))
     for job, name in ((0, "mlp-digits"), (2, "lenet5-digits")):
         assert (folder / str(job) / "checkpoints" / "best.ckpt").is_file()
@@ -87,7 +94,12 @@ def test_a_job_of_a_sweep_can_be_evaluated(grid: tuple[int, Path], log_dir: Path
 def test_a_sweep_of_seeds_finishes_with_code_0(log_dir: Path) -> None:
     assert sweep(log_dir, "model=mlp", "seed=0,1", "name=seeds") == 0
     (folder,) = log_dir.glob("multirun/seeds/*")
-    assert [read_results(folder / job)["seed"] for job in "01"] == [0, 1]
+    accuracies = [read_results(folder / job)["test/acc"] for job in "01"]
+    with (folder / "summary_seeds.csv").open(newline="") as stream:
+        (row,) = csv.DictReader(stream)
+    assert (row["model"], row["n"], row["unfinished"]) == ("mlp", "2", "0")
+    assert float(row["test/acc mean"]) == pytest.approx(sum(accuracies) / 2)
+    assert "data.fold" in (folder / "summary.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -108,14 +120,41 @@ def test_an_unknown_option_or_key_stops_a_sweep_before_its_first_job(
     assert not log_dir.exists()
 
 
-@pytest.mark.parametrize("results", [None, '{"state": "running", "command": ["seed=1"]}'])
-def test_a_job_that_was_killed_has_a_row(results: str | None, tmp_path: Path) -> None:
+def test_a_job_that_was_killed_or_never_began_has_a_row(tmp_path: Path) -> None:
     (tmp_path / "0").mkdir()
-    if results is not None:
-        (tmp_path / "0" / "results.json").write_text(results)
-    assert summarise(tmp_path) == 1
-    (row,) = rows_of(tmp_path)
-    assert row["state"] == "killed" and row.get("seed", "") == ("1" if results else "")
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "results.json").write_text('{"state": "running"}')
+    summarise(tmp_path, [Job.read(tmp_path / str(n), [f"seed={n}"]) for n in range(3)])
+    rows = rows_of(tmp_path)
+    assert [row["state"] for row in rows] == ["killed", "killed", "missing"]
+    assert [row["seed"] for row in rows] == ["0", "1", "2"]
+
+
+def job(number: int, acc: float | None, *command: str) -> Job:
+    state = "failed" if acc is None else "finished"
+    return Job(number, list(command), state, {} if acc is None else {"test/acc": acc})
+
+
+def test_seeds_are_averaged_over_finished_jobs_only() -> None:
+    table = table_of_repeats(
+        [
+            job(0, 0.8, "model=mlp", "seed=0"),
+            job(1, 0.9, "model=mlp", "seed=1"),
+            job(2, 0.5, "model=lenet5", "seed=0"),
+            job(3, None, "model=lenet5", "seed=1"),
+        ]
+    )
+    assert table is not None
+    mlp, lenet = (dict(zip(table.head, row, strict=True)) for row in table.rows)
+    assert (mlp["model"], mlp["n"], mlp["unfinished"]) == ("mlp", 2, 0)
+    assert mlp["test/acc mean"] == pytest.approx(0.85)
+    assert mlp["test/acc std"] == pytest.approx(0.05 * 2**0.5)  # n - 1
+    assert (lenet["n"], lenet["unfinished"]) == (1, 1)
+    assert (lenet["test/acc mean"], lenet["test/acc std"]) == (0.5, "")
+
+
+def test_without_several_seeds_there_is_nothing_to_average() -> None:
+    assert table_of_repeats([job(0, 0.8, "lr=1", "seed=0"), job(1, 0.8, "lr=2", "seed=0")]) is None
 
 
 def test_a_sweep_over_many_models_has_a_short_name(log_dir: Path) -> None:
@@ -126,8 +165,95 @@ def test_a_sweep_over_many_models_has_a_short_name(log_dir: Path) -> None:
     assert [row["state"] for row in rows_of(folder)] == ["failed"] * 6
 
 
-def test_jobs_are_listed_by_number(tmp_path: Path) -> None:
-    for job in range(12):
-        (tmp_path / str(job)).mkdir()
-    summarise(tmp_path)
-    assert [row["job"] for row in rows_of(tmp_path)] == [str(job) for job in range(12)]
+def test_arguments_of_callbacks_can_be_swept(log_dir: Path) -> None:
+    assert sweep(log_dir, "model=mlp", "callbacks.early_stopping.patience=2,3") == 0
+    (folder,) = log_dir.glob("multirun/*/*")
+    patience = [
+        read_config(folder / job)["callbacks"]["early_stopping"]["patience"] for job in "01"
+    ]
+    assert patience == [2, 3]
+
+
+def interrupted_sweep(log_dir: Path, number: int) -> tuple[int, Path]:
+    """Start three jobs in another process, signal it in the second; return its code and folder."""
+    words = ("model=mlp", "seed=0,1,2", "trainer.max_epochs=3", "trainer.limit_train_batches=1.0")
+    command = [sys.executable, str(ROOT / "src" / "train.py"), "-m", *FAST, *words]
+    process = subprocess.Popen([*command, f"log_dir={log_dir}"], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(log_dir.glob("multirun/*/*/1/checkpoints/last.ckpt")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(number)
+    code = process.wait(60)
+    (folder,) = log_dir.glob("multirun/*/*")
+    return code, folder
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "state"),
+    [(signal.SIGKILL, -9, "running"), (signal.SIGTERM, 143, "interrupted")],
+)
+def test_a_stopped_sweep_runs_only_what_is_left(
+    number: int, code: int, state: str, log_dir: Path
+) -> None:
+    exit_code, folder = interrupted_sweep(log_dir, number)
+    assert exit_code == code and read_results(folder / "1")["state"] == state
+    assert not (folder / "2").exists()
+    if number == signal.SIGTERM:
+        states = [row["state"] for row in rows_of(folder)]
+        assert states == ["finished", "interrupted", "missing"]
+    before = (folder / "0" / "run.log").read_bytes()
+    assert main(["train", f"resume={folder}"]) == 0
+    assert [row["state"] for row in rows_of(folder)] == ["finished"] * 3
+    assert (folder / "0" / "run.log").read_bytes() == before
+    assert ["resumed_with" in read_results(folder / job) for job in "012"] == [False, True, False]
+    for job in "012":
+        assert (folder / job / "run.log").read_text().count("\nepoch 0/2 ") == 1
+        assert len((folder / job / "metrics.csv").read_text().splitlines()) == 1 + 3
+
+
+@pytest.fixture
+def copied_grid(grid: tuple[int, Path], tmp_path: Path) -> Path:
+    return Path(shutil.copytree(grid[1], tmp_path / "grid"))
+
+
+def test_resuming_runs_failed_jobs_again_and_no_others(copied_grid: Path) -> None:
+    before = (copied_grid / "0" / "results.json").read_bytes()
+    assert main(["train", f"resume={copied_grid}"]) == 1  # the rate is as bad as it was
+    assert [row["state"] for row in rows_of(copied_grid)] == [
+        "finished", "failed", "finished", "failed",
+    ]  # fmt: skip
+    assert (copied_grid / "0" / "results.json").read_bytes() == before
+
+
+def test_resuming_takes_no_other_words(
+    copied_grid: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", f"resume={copied_grid}", "seed=3"]) == 1
+    assert "seed=3 cannot be changed on resume" in capsys.readouterr().err
+
+
+def test_a_sweep_whose_words_mean_other_jobs_now_is_not_resumed(
+    copied_grid: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = yaml.safe_load((copied_grid / "sweep.yaml").read_text())
+    sweep["jobs"].pop()
+    (copied_grid / "sweep.yaml").write_text(yaml.safe_dump(sweep))
+    assert main(["train", f"resume={copied_grid}"]) == 1
+    assert "no longer stand for the same 3 jobs" in capsys.readouterr().err
+
+
+def test_one_process_at_a_time_is_at_work_on_a_sweep(
+    copied_grid: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with alone_in(copied_grid / "sweep.yaml"):
+        assert main(["train", f"resume={copied_grid}"]) == 1
+    assert "another process is at work" in capsys.readouterr().err
+
+
+def test_what_may_run_code_counts_only_as_typed(log_dir: Path) -> None:
+    sweep(log_dir, "model=mlp", "seed=0,1", "trust=[mine]", "hydra/launcher=basic", "name=kept")
+    (folder,) = log_dir.glob("multirun/kept/*")
+    words = yaml.safe_load((folder / "sweep.yaml").read_text())["words"]
+    assert not [word for word in words if "trust" in word or "hydra" in word]
+    assert "seed=0,1" in words

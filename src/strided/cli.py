@@ -15,8 +15,9 @@ from strided.errors import UserError
 from strided.help import overview, verb_help
 from strided.interruption import Interrupted
 from strided.jobs import compose_run, print_error, run
-from strided.overrides import typed_trust, typed_value
-from strided.sweep import run_sweep
+from strided.overrides import typed_trust, typed_value, without
+from strided.search import resume_search, run_search
+from strided.sweep import resume_sweep, run_sweep
 
 VERBS = ("train", "eval", "predict")
 
@@ -75,9 +76,10 @@ def parse(verb: str, words: Sequence[str]) -> Typed:
 def run_verb(typed: Typed) -> None:
     """Show help or config, or run: one job, the rest of one, or the jobs of a sweep."""
     verb, words, config_dir = typed.verb, typed.words, typed.config_dir
-    resuming = typed_value(words, "resume") is not None
-    if (typed.cfg and (typed.multirun or resuming)) or (typed.multirun and resuming):
-        raise UserError("--cfg, -m and resume= exclude each other; expected one of them")
+    stopped = typed_value(words, "resume")
+    searching = verb == "train" and typed_value(words, "search")
+    if sum(map(bool, (typed.cfg, typed.multirun, stopped))) > 1 or (typed.multirun and searching):
+        raise UserError("--cfg, -m, resume= and search= exclude each other; expected one of them")
     if typed.help:
         print(verb_help(verb, config_dir))
     elif typed.cfg:
@@ -85,5 +87,20 @@ def run_verb(typed: Typed) -> None:
         print(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
     elif typed.multirun:
         run_sweep(verb, words, config_dir)
+    elif verb == "train" and stopped:
+        resume(Path(stopped).expanduser(), typed)
+    elif searching:
+        run_search(words, config_dir)
     else:
         run(verb, words, config_dir)
+
+
+def resume(folder: Path, typed: Typed) -> None:
+    """Go on with a sweep, a search or a run."""
+    changes = without(typed.words, "resume")
+    if (folder / "sweep.yaml").is_file():
+        resume_sweep(folder, changes, typed.config_dir)
+    elif (folder / "search.yaml").is_file():
+        resume_search(folder, changes, typed.config_dir)
+    else:
+        run(typed.verb, typed.words, typed.config_dir)

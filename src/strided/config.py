@@ -25,6 +25,8 @@ ALLOWED_TARGETS = (
     "strided.models",
     "strided.losses",
     "strided.schedules",
+    "strided.space.Search",
+    "strided.pruning.Pruning",
     "strided.callbacks",
     "strided.loggers",
     "torch.optim",
@@ -36,6 +38,8 @@ ALLOWED_TARGETS = (
     "lightning.pytorch.loggers",
     "lightning.pytorch.strategies",
     "torchmetrics",
+    "optuna.samplers",
+    "optuna.pruners",
 )
 
 # Keys of a node that strided itself acts upon, whatever the target, and their types.

@@ -15,6 +15,7 @@ EXAMPLES = {
         "python src/train.py",
         "python src/train.py model=resnet18 data=cifar10 trainer.max_epochs=30 optimizer=sgd",
         "python src/train.py -m model=mlp,lenet5 seed=0,1,2",
+        'python src/train.py search=optuna "optimizer.lr=tag(log,interval(1e-4,1e-1))"',
     ),
     "eval": (
         "python src/eval.py checkpoint=logs/train/lenet5-digits/<date_time>",

@@ -1,7 +1,7 @@
 """One job of a verb in its run folder: a new one, or the rest of a stopped one."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from strided.distributed import (
 from strided.errors import UserError
 from strided.interruption import Interruption
 from strided.launching import launch, processes_to_start
-from strided.overrides import compose_hydra, normalise, typed_trust, typed_value
+from strided.overrides import compose_hydra, normalise, typed_trust, typed_value, without
 from strided.run import (
     create_run_folder,
     describe_error,
@@ -28,6 +28,7 @@ from strided.run import (
     read_results,
     recorded,
     write_config,
+    write_json,
 )
 from strided.schema import check
 
@@ -41,9 +42,13 @@ def run(verb: str, words: Sequence[str], config_dir: Path | None = None) -> dict
         raise UserError(f"{verb} runs in one process; expected none beside it. Try it as it is")
     with trusting(typed_trust(words)), joined():
         if verb == "train" and (stopped := typed_value(words, "resume")):
-            changes = [word for word in words if word.partition("=")[0].lstrip("+") != "resume"]
-            return resume_run(Path(stopped).expanduser(), changes, config_dir)
+            return resume_run(Path(stopped).expanduser(), without(words, "resume"), config_dir)
         config, name = compose_run(verb, words, config_dir)
+        if config.get("search"):
+            raise UserError(
+                "a search was asked for where one run is made; expected search= on the command "
+                "line of train. Try python src/train.py search=optuna"
+            )
         parent = log_folder(config["log_dir"]) / verb / name
         folder = from_first(create_run_folder(parent) if is_first() else None)
         return run_job(verb, {**config, "name": name}, folder, list(words))
@@ -134,8 +139,9 @@ def resume_run(folder: Path, changes: Sequence[str], config_dir: Path | None) ->
             f"resume={folder} is not a run of train; expected a folder of logs/train. "
             "Try resume=logs/train/<name>/<date_time>"
         )
-    composed, _ = compose_hydra("train", normalise("train", changes, config_dir), config_dir)
-    changed = plain(composed)
+    if changes:
+        composed, _ = compose_hydra("train", normalise("train", changes, config_dir), config_dir)
+        changed = plain(composed)
     for key in {word.partition("=")[0].lstrip("+") for word in changes}:
         if key.startswith("trainer."):
             config["trainer"][key.partition(".")[2]] = changed["trainer"][key.partition(".")[2]]
@@ -146,6 +152,31 @@ def resume_run(folder: Path, changes: Sequence[str], config_dir: Path | None) ->
         (folder / "overrides.yaml").read_text(encoding="utf-8")
     )
     return run_job("train", config, folder, command, resumed_with=list(changes))
+
+
+def finish_job(
+    verb: str, folder: Path, command: list[str], new_config: Callable[[], dict[str, Any]]
+) -> bool:
+    """Do what is left of one of many jobs: all of it, the rest of a stopped one, or nothing.
+
+    What goes wrong is kept in its results.json and printed, for the others to go on. Returns
+    whether the job is finished.
+    """
+    if read_results(folder).get("state") == "finished":
+        return True
+    try:
+        if (folder / "checkpoints" / "last.ckpt").is_file():
+            resume_run(folder, [], None)
+        else:
+            (folder / "results.json").unlink(missing_ok=True)
+            run_job(verb, new_config(), folder, command)
+    except Exception as error:
+        if not (folder / "results.json").is_file():  # it failed before it began
+            failed = {"command": command, "state": "failed", "error": describe_error(error)}
+            write_json(folder / "results.json", failed)
+        print_error(error, command)
+        return False
+    return True
 
 
 def print_error(error: BaseException, words: Sequence[str]) -> None:

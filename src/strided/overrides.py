@@ -5,7 +5,6 @@ behind `+`, and trips over paths with spaces or commas. Here every `key=value` m
 keys and values are checked against the signatures of the targets (config.check).
 """
 
-import itertools
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -146,10 +145,10 @@ def quoted(value: str) -> str:
 
 def as_typed(word: str) -> str:
     """Return an override of `normalise` without what it added for Hydra."""
-    key, _, value = word.lstrip("+").partition("=")
+    key, separator, value = word.lstrip("+").partition("=")
     if key in FREE_TEXT and value[:1] == value[-1:] == "'":
         value = re.sub(r"\\(['\\])", r"\1", value[1:-1])
-    return f"{key}={value}"
+    return f"{key}{separator}{value}"
 
 
 def _check_grammar(word: str, multirun: bool) -> None:
@@ -164,8 +163,8 @@ def _check_grammar(word: str, multirun: bool) -> None:
     if override.is_sweep_override() and not multirun:
         key, _, value = word.partition("=")
         raise UserError(
-            f"{key}={value} has several values; expected one. Try -m to run each, or a list: "
-            f"{key}=[{value}]"
+            f"{key}={value} has several values; expected one. Try -m to run each, search=optuna to "
+            f"find the best, or a list: {key}=[{value}]"
         )
 
 
@@ -230,26 +229,12 @@ def typed_value(words: Sequence[str], key: str) -> str | None:
     return found[-1].strip("'\"") if found and found[-1] not in ("null", "") else None
 
 
+def without(words: Sequence[str], key: str) -> list[str]:
+    """Return what was typed for other keys."""
+    return [word for word in words if word.partition("=")[0].lstrip("+") != key]
+
+
 def typed_trust(words: Sequence[str]) -> list[str]:
     """Return the packages of `trust=[...]`: only what is typed counts, never a YAML file."""
     names = (typed_value(words, "trust") or "").strip("[]").split(",")
     return [name.strip() for name in names if name.strip()]
-
-
-def sweep_corners(verb: str, overrides: Sequence[str]) -> list[list[str]]:
-    """Return one list of overrides for each combination of swept group options.
-
-    Swept values (keys with a dot, plain keys) are taken at their first value: which keys are valid
-    depends on the chosen groups only, and a bad value must fail its own job, not the sweep.
-    """
-    groups, _ = verb_keys(verb)
-    axes = []
-    for word in overrides:
-        override = OverridesParser.create().parse_override(word)
-        if not override.is_sweep_override():
-            axes.append([word])
-            continue
-        key = word.partition("=")[0]
-        values = [key + "=" + value for value in override.sweep_string_iterator()]
-        axes.append(values if key in groups else values[:1])
-    return [list(corner) for corner in itertools.product(*axes)]

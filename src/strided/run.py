@@ -108,7 +108,7 @@ def recorded(folder: Path, command: list[str]) -> Iterator[dict[str, Any]]:
     Yields the results so far (those of an earlier sitting, if there was one), to be added to.
     """
     if is_first():
-        with _alone_in(folder):
+        with alone_in(folder / "run.log"):
             yield from _recorded(folder, command)
     else:
         yield from _followed(folder)
@@ -153,27 +153,27 @@ def _recorded(folder: Path, command: list[str]) -> Iterator[dict[str, Any]]:
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Two processes that resume the same run would overwrite each other's checkpoints."""
+def alone_in(file: Path, *, wait: bool = False) -> Iterator[int | None]:
+    """Hold the lock of a run's or a sweep's folder, which is one on a `file` there.
+
+    Two processes that resume the same run would overwrite each other's checkpoints. Yields the
+    file descriptor: a child process that inherits it holds the lock too. Raises UserError when
+    another process holds it, or with `wait` waits for that.
+    """
     try:
         import fcntl
     except ImportError:  # Windows has no flock
-        yield
+        yield None
         return
-    with (folder / "run.log").open("a") as stream:
+    with file.open("a") as stream:
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
             raise UserError(
-                f"another process is at work in {folder}; expected one at a time. "
+                f"another process is at work in {file.parent}; expected one at a time. "
                 "Try again when it has ended"
             ) from error
-        yield
-
-
-def failed_results(command: list[str], error: BaseException) -> dict[str, Any]:
-    """Return the results.json of a job that failed before it began."""
-    return {"command": command, "state": "failed", "error": describe_error(error)}
+        yield stream.fileno()
 
 
 def describe_error(error: BaseException) -> str:

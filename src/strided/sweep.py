@@ -1,33 +1,32 @@
 """Sweeps: every combination of the swept values a job, and a summary of them all."""
 
-import csv
-import html
-import io
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from strided.config import CONF_DIR, plain, trusting
 from strided.distributed import is_launched
 from strided.errors import UserError
-from strided.jobs import print_error, run_job, run_name
-from strided.overrides import as_typed, compose_hydra, normalise, quoted, sweep_corners, typed_trust
+from strided.jobs import finish_job, run_name
+from strided.overrides import as_typed, compose_hydra, normalise, quoted, typed_trust
 from strided.run import (
+    alone_in,
     create_run_folder,
-    failed_results,
     log_folder,
     read_results,
     write_config,
-    write_json,
     write_text,
 )
 from strided.schema import check
+from strided.space import sweep_corners, sweep_jobs
+from strided.summary import Job, summarise
 
-COLUMNS = ("test/acc", "test/loss", "best_val/acc", "best_epoch", "train_seconds", "error")
+RESUMABLE = ("traceback", "trust")
 
 
 def run_sweep(verb: str, words: Sequence[str], config_dir: Path | None) -> None:
@@ -41,30 +40,87 @@ def run_sweep(verb: str, words: Sequence[str], config_dir: Path | None) -> None:
             "without torchrun, with trainer.devices=<as many>"
         )
     overrides = normalise(verb, words, config_dir, multirun=True)
+    name, config = check_corners(verb, sweep_corners(verb, overrides, config_dir), config_dir)
+    folder = create_run_folder(log_folder(config["log_dir"]) / "multirun" / name)
+    jobs = sweep_jobs(overrides, config_dir)
+    # trust= and Hydra's own keys, which may name any class, count only as typed
+    kept = [word for word in words if not _is_hydra(word) and _key(word) != "trust"]
+    state = {"verb": verb, "words": kept, "jobs": jobs}
+    write_text(folder / "sweep.yaml", yaml.safe_dump(state, sort_keys=False, allow_unicode=True))
+    _run_jobs(verb, overrides, config_dir, folder, jobs, typed_trust(words))
+
+
+def resume_sweep(folder: Path, changes: Sequence[str], config_dir: Path | None) -> None:
+    """Run those jobs of a sweep that are not finished, in their folders. Raises UserError."""
+    for word in changes:
+        if _key(word) not in RESUMABLE and not _is_hydra(word):
+            raise UserError(
+                f"{word} cannot be changed on resume: the sweep goes on from its own sweep.yaml. "
+                f"Expected only {', '.join(RESUMABLE)} and Hydra's own keys. Try a new sweep"
+            )
+    sweep: dict[str, Any] = yaml.safe_load((folder / "sweep.yaml").read_text(encoding="utf-8"))
+    words = [word for word in sweep["words"] if not _is_hydra(word)]
+    words += [word for word in changes if _is_hydra(word)]
+    overrides = normalise(sweep["verb"], words, config_dir, multirun=True)
+    jobs = sweep_jobs(overrides, config_dir)
+    if jobs != sweep["jobs"]:
+        raise UserError(
+            f"resume={folder}: the words of this sweep no longer stand for the same "
+            f"{len(sweep['jobs'])} jobs; expected the options in conf/ and --config-dir as they "
+            "were. Try a new sweep"
+        )
+    _run_jobs(sweep["verb"], overrides, config_dir, folder, jobs, typed_trust(changes))
+
+
+def _key(word: str) -> str:
+    return word.partition("=")[0].lstrip("+~")
+
+
+def _is_hydra(word: str) -> bool:
+    return _key(word).startswith(("hydra.", "hydra/"))
+
+
+def check_corners(
+    verb: str, corners: Sequence[Sequence[str]], config_dir: Path | None
+) -> tuple[str, dict[str, Any]]:
+    """Check keys and options of every choice of groups; return a name for all, and a config.
+
+    Values are not checked: a bad one fails its own job only.
+    """
     names: dict[str, None] = {}
-    for corner in sweep_corners(verb, overrides):
+    for corner in corners:
         composed, choices = compose_hydra(verb, corner, config_dir)
         config = plain(composed)
-        check(config, values=False)  # a bad value fails its own job only
+        check(config, values=False)
         names[run_name(config, choices)] = None
-    parent = log_folder(config["log_dir"]) / "multirun" / _joined(list(names))
-    folder = create_run_folder(parent)
+    first, *others = names
+    # a folder's name may not be long
+    return "+".join(names) if len(others) < 4 else f"{first}+{len(others)}-more", config
 
+
+def _run_jobs(
+    verb: str,
+    overrides: list[str],
+    config_dir: Path | None,
+    folder: Path,
+    commands: list[list[str]],
+    trusted: list[str],
+) -> None:
     def job(composed: DictConfig) -> int:
-        with trusting(typed_trust(words)):
+        with trusting(trusted):
             return run_one(verb, composed)
 
-    try:
-        launch(verb, overrides, config_dir, folder, job)
-    finally:
-        failed = summarise(folder)
-    if failed:
-        raise UserError(f"{failed} of the jobs failed; see {folder / 'summary.csv'}")
-
-
-def _joined(names: list[str]) -> str:
-    """One name for a sweep over several; a folder's name may not be long."""
-    return "+".join(names) if len(names) <= 4 else f"{names[0]}+{len(names) - 1}-more"
+    with alone_in(folder / "sweep.yaml"):
+        try:
+            launch(verb, overrides, config_dir, folder, job)
+        finally:
+            jobs = [Job.read(folder / str(n), command) for n, command in enumerate(commands)]
+            summarise(folder, jobs)
+    if failed := sum(job.state != "finished" for job in jobs):
+        raise UserError(
+            f"{failed} of the {len(jobs)} jobs failed; see {folder / 'summary.csv'}. "
+            f"Try resume={folder} to run only these again"
+        )
 
 
 def launch(
@@ -90,74 +146,22 @@ def launch(
 
 
 def run_one(verb: str, composed: DictConfig) -> int:
-    """Run one job of a sweep; what goes wrong is kept in its results.json and printed."""
+    """Run what is left of one job of a sweep; return its exit code."""
     from hydra.core.hydra_config import HydraConfig
 
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     command = [as_typed(word) for word in hydra.overrides.task]
     print(f"\njob {hydra.job.num}: {' '.join(command)}")
+    if read_results(folder).get("state") == "finished":
+        print("finished before")
+        return 0
     choices = {str(key): str(value) for key, value in hydra.runtime.choices.items()}
-    write_config(folder, dict(OmegaConf.to_container(composed)), command)  # type: ignore[arg-type]
-    try:
+
+    def new_config() -> dict[str, Any]:
+        write_config(folder, dict(OmegaConf.to_container(composed)), command)  # type: ignore[arg-type]
         config = plain(composed)
         check(config)
-        config["name"] = run_name(config, choices)
-    except UserError as error:
-        write_json(folder / "results.json", failed_results(command, error))
-        print_error(error, command)
-        return 1
-    try:
-        run_job(verb, config, folder, command)
-    except Exception as error:
-        print_error(error, command)
-        return 1
-    return 0
+        return {**config, "name": run_name(config, choices)}
 
-
-def summarise(folder: Path) -> int:
-    """Write the summary of a sweep's folder; return how many jobs did not finish."""
-    jobs = sorted((entry for entry in folder.iterdir() if entry.name.isdigit()), key=_number)
-    rows = [_row(job) for job in jobs]
-    overrides = list(dict.fromkeys(key for row in rows for key in row["overrides"]))
-    head = ["job", *overrides, "state", *COLUMNS]
-    body = [
-        [row["job"], *(row["overrides"].get(key, "") for key in overrides), row["state"]]
-        + [row["results"].get(column, "") for column in COLUMNS]
-        for row in rows
-    ]
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([head, *body])
-    write_text(folder / "summary.csv", text.getvalue())
-    write_text(folder / "summary.html", _page(folder, head, body))
-    return sum(row["state"] != "finished" for row in rows)
-
-
-def _number(job: Path) -> int:
-    return int(job.name)
-
-
-def _row(job: Path) -> dict[str, Any]:
-    results = read_results(job)
-    typed = [word.partition("=") for word in results.get("command", ())]
-    return {
-        "job": job.name,
-        "overrides": {key: value for key, _, value in typed},
-        "state": "killed" if results.get("state", "running") == "running" else results["state"],
-        "results": results,
-    }
-
-
-def _page(folder: Path, head: list[str], body: list[list[Any]]) -> str:
-    def cells(values: list[Any], tag: str) -> str:
-        shown = (f"{v:.4f}" if isinstance(v, float) else str(v) for v in values)
-        return "".join(f"<{tag}>{html.escape(text)}</{tag}>" for text in shown)
-
-    rows = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in body)
-    title = html.escape(f"{folder.parent.name} {folder.name}")
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>'
-        ":root{color-scheme:light dark}body{font:16px system-ui,sans-serif;margin:2rem}"
-        "td,th{padding:.2rem .8rem;text-align:left}</style></head>"
-        f"<body><h1>{title}</h1><table><tr>{cells(head, 'th')}</tr>{rows}</table></body></html>\n"
-    )
+    return 0 if finish_job(verb, folder, command, new_config) else 1

@@ -1,46 +1,98 @@
-"""One process of a run with several: `python -m strided.worker <run folder> <exchange folder>`."""
+"""A worker of a search: trial after trial until there are as many as wanted.
+
+`python -m strided.worker <JSON>` is one of several, in a process of its own.
+"""
 
 import json
 import os
-import signal
+import shlex
 import sys
-import threading
-import time
+from collections.abc import Callable
+from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 from strided.config import trusting
-from strided.distributed import LostProcessError, place
-from strided.interruption import Interrupted
-from strided.jobs import run_job
-from strided.run import describe_error, read_config
+from strided.interruption import Interrupted, Interruption
+from strided.jobs import compose_run, finish_job
+from strided.run import read_results
+from strided.study import SearchPlan, Study
 
 
-def main() -> int:
-    """Do this process's part of the run; what goes wrong is left where `launching` reads it."""
-    folder, exchange = map(Path, sys.argv[1:])
-    rank = place().rank
-    (exchange / f"{rank}.pid").write_text(str(os.getpid()))
-    threading.Thread(target=_stop_with_parent, args=(os.getppid(),), daemon=True).start()
-    job = json.loads((exchange / "job.json").read_text())
+def work(
+    study: Study,
+    unfinished: list[int],
+    config_dir: Path | None,
+    *,
+    quiet: bool = False,
+    wanted: Callable[[], bool] = lambda: True,
+) -> None:
+    """Finish the trials of an earlier sitting, then run new ones while they are `wanted`.
+
+    `quiet` prints a line for each trial only; all of it is in its run.log.
+    """
+    for number in unfinished:
+        run_trial(study, number, config_dir, quiet=quiet)
+    while wanted() and (begun := study.next_trial()) is not None:
+        run_trial(study, begun, config_dir, quiet=quiet)
+
+
+def run_trial(study: Study, number: int, config_dir: Path | None, *, quiet: bool) -> None:
+    """Run a trial, or what is left of it, in its folder, and tell the study."""
+    folder = study.folder / str(number)
+    folder.mkdir(exist_ok=True)
+    chosen = [f"{key}={value}" for key, value in study.parameters(number).items()]
+    command = [*study.plan.words, *chosen]
+    print(f"\ntrial {number}: {shlex.join(chosen)}", flush=True)
+    with open(os.devnull, "w") as nowhere:
+        out, err = redirect_stdout(nowhere), redirect_stderr(nowhere)
+        with out if quiet else nullcontext(), err if quiet else nullcontext():
+            finish_job(
+                "train", folder, command, lambda: trial_config(study, number, command, config_dir)
+            )
+    results = read_results(folder)
+    state = study.tell(number, results)
+    said = results.get("error") or f"{study.plan.search.metric} {results[study.plan.search.metric]}"
+    print(f"trial {number}: {state}, {said}", flush=True)
+
+
+def trial_config(
+    study: Study, number: int, command: list[str], config_dir: Path | None
+) -> dict[str, Any]:
+    """Return the config of a trial: it is not tested, and it can be pruned. Raises UserError."""
+    config, name = compose_run("train", command, config_dir)
+    search = study.plan.search
+    if search.pruner is not None:
+        config["callbacks"]["pruning"] = {
+            "_target_": "strided.pruning.Pruning",
+            "trial": number,
+            "monitor": search.monitor,
+            "pruner": search.pruner,
+        }
+    config["trainer"]["limit_test_batches"] = 0
+    return {**config, "name": name}
+
+
+def main(typed: str) -> int:
+    """Work as one of several processes; return the exit code."""
+    told: dict[str, Any] = json.loads(typed)
+    folder = Path(told["folder"])
+    config_dir = Path(told["config_dir"]) if told["config_dir"] else None
     try:
-        with trusting(job["trust"]):
-            run_job("train", read_config(folder), folder, job["command"], job["resumed_with"])
-    except Interrupted:
-        return 0  # saved; another code would have the rest killed before they are done
-    except LostProcessError:
-        return 1  # that one says why, or its exit code does
-    except Exception as error:
-        (exchange / f"{rank}.error").write_text(describe_error(error), encoding="utf-8")
-        return 1
+        with trusting(told["trust"]), Interruption().listening():
+            study = Study(folder, SearchPlan.read(folder))
+            # without its parent, a trial under way is finished and no other begun
+            work(
+                study,
+                told["unfinished"],
+                config_dir,
+                quiet=True,
+                wanted=lambda: os.getppid() == told["parent"],
+            )
+    except Interrupted as stop:
+        return stop.exit_code
     return 0
 
 
-def _stop_with_parent(parent: int) -> None:
-    """A killed parent cannot pass a signal on: save and stop without it."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,177 @@
+"""What a search found: the best trial, tested once, best.json, summary.csv and summary.html."""
+
+import base64
+import html
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from strided.errors import UserError
+from strided.jobs import compose_run, finish_job
+from strided.run import read_config, read_results, write_json
+from strided.study import Study
+from strided.summary import Job, list_of_errors, table_of_jobs, write_page
+
+STATES = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+
+
+def best_trial(study: Study) -> FrozenTrial | None:
+    """Return the best of the completed trials, None where there is none."""
+    if not any(trial.state == TrialState.COMPLETE for trial in study.trials()):
+        return None
+    return study.study.best_trial
+
+
+def test_best(study: Study) -> str | None:
+    """Test best.ckpt of the best trial, once; write best.json; return what there is to say.
+
+    None where no trial was completed. A resumed search that found none better tests nothing.
+    Raises UserError if the test fails.
+    """
+    best = best_trial(study)
+    if best is None:
+        return None
+    results = read_results(study.folder / str(best.number))
+    tested = evaluate_once(study.folder, best.number) if "test" in results["splits"] else {}
+    metric = study.plan.search.metric
+    command = shlex.join(["python", "src/train.py", *results["command"]])
+    found = {"trial": best.number, metric: best.value, **tested}
+    write_json(
+        study.folder / "best.json",
+        {**found, "overrides": best.params, "command": command, "trials": count(study)},
+    )
+    return f"\nbest: trial {best.number}, {metric} {best.value:.4f}; to repeat it: {command}"
+
+
+def evaluate_once(folder: Path, number: int) -> dict[str, Any]:
+    """Measure a trial's best.ckpt on the test split, in best/, and return its overall metrics."""
+    best, trial = folder / "best", folder / str(number)
+    best.mkdir(exist_ok=True)
+    if (best / "config.yaml").is_file() and read_config(best)["checkpoint"] != str(trial):
+        (best / "results.json").unlink(missing_ok=True)  # of what was the best before a resume
+    words = [
+        f"checkpoint={trial}",
+        f"accelerator={read_config(trial)['trainer']['accelerator']}",
+    ]
+    if not finish_job("eval", best, words, lambda: compose_run("eval", words)[0]):
+        raise UserError(
+            f"the test of trial {number}, the best, failed: {read_results(best)['error']}. "
+            f"Try resume={folder}"
+        )
+    measured = read_results(best)
+    return {key: value for key, value in measured.items() if re.fullmatch("test/[^/]+", key)}
+
+
+def count(study: Study) -> dict[str, int]:
+    """Return how many trials ended in which state."""
+    states = [job.state for job in jobs(study)]
+    return {state: states.count(state) for state in dict.fromkeys(states)}
+
+
+def jobs(study: Study) -> list[Job]:
+    """Return the trials as jobs."""
+    found = []
+    for trial in study.trials():
+        command = [f"{key}={trial.params[key]}" for key in study.space if key in trial.params]
+        job = Job.read(study.folder / str(trial.number), command)
+        found.append(Job(job.number, command, STATES.get(trial.state, job.state), job.results))
+    return found
+
+
+def report(study: Study) -> None:
+    """Write summary.csv, summary.html and figures/ from what there is so far."""
+    trials = jobs(study)
+    if not trials:
+        return
+    table = table_of_jobs(
+        trials, (study.plan.search.metric, "best_epoch", "train_seconds", "error")
+    )
+    table.write(study.folder / "summary.csv")
+    figures = draw(study)
+    pictures = "".join(
+        f'<figure><img alt="{figure.stem}" src="data:image/png;base64,'
+        f'{base64.b64encode(figure.read_bytes()).decode()}"></figure>'
+        for figure in figures
+    )
+    states = ", ".join(f"{number} {state}" for state, number in count(study).items())
+    words = html.escape(" ".join(study.plan.words))
+    lead = f"<p>{len(trials)} trials: {states}. In each: <code>{words}</code></p>"
+    write_page(
+        study.folder,
+        f"{lead}{headline(study)}{pictures}<h2>Trials</h2>{table.html()}{list_of_errors(trials)}",
+    )
+
+
+def headline(study: Study) -> str:
+    """Return the best trial as HTML; nothing before it was tested."""
+    file = study.folder / "best.json"
+    if not file.is_file():
+        return ""
+    best: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    metric = study.plan.search.metric
+    text = f"Best: trial {best['trial']}, {metric} {best[metric]:.4f}"
+    if "test/acc" in best:
+        low, high = best["test/acc_ci95"]
+        text += f"; test accuracy {best['test/acc']:.4f} (95 % interval {low:.4f} to {high:.4f})"
+    return f'<p class="headline">{text}</p><p><code>{html.escape(best["command"])}</code></p>'
+
+
+def draw(study: Study) -> list[Path]:
+    """Draw the history and, where trials can tell, the importance of each key."""
+    folder = study.folder / "figures"
+    folder.mkdir(exist_ok=True)
+    figures = [draw_history(study, folder / "history.png")]
+    values = {t.value for t in study.trials() if t.state == TrialState.COMPLETE}
+    if len(values) > 1:
+        figures.append(draw_importance(study, folder / "importance.png"))
+    return figures
+
+
+def draw_history(study: Study, file: Path) -> Path:
+    """Draw the value of each trial, and the best so far."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    axes = figure.subplots()
+    trials = study.trials()
+    for state, marker in ((TrialState.COMPLETE, "o"), (TrialState.PRUNED, "x")):
+        ended = [t for t in trials if t.state == state and t.value is not None]
+        numbers = [t.number for t in ended]
+        axes.plot(numbers, [t.value for t in ended], marker, label=STATES[state])  # type: ignore[arg-type]
+    for trial in trials:
+        if trial.state == TrialState.FAIL:
+            axes.axvline(trial.number, color="tab:red", linestyle=":")
+    if any(trial.state == TrialState.FAIL for trial in trials):
+        axes.plot([], [], ":", color="tab:red", label="failed")
+    better = max if study.plan.search.direction == "maximize" else min
+    done = [(t.number, t.value) for t in trials if t.state == TrialState.COMPLETE]
+    best = [
+        better(value for _, value in done[: n + 1] if value is not None) for n in range(len(done))
+    ]
+    axes.step([n for n, _ in done], best, where="post", label="best so far")
+    axes.set(xlabel="trial", ylabel=study.plan.search.metric)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(file, dpi=120)
+    return file
+
+
+def draw_importance(study: Study, file: Path) -> Path:
+    """Draw how much of the differences between completed trials each key explains."""
+    from matplotlib.figure import Figure
+
+    importance = optuna.importance.get_param_importances(study.study)
+    figure = Figure(figsize=(9, 1.2 + 0.35 * len(importance)), layout="constrained")
+    axes = figure.subplots()
+    keys = list(importance)[::-1]
+    axes.barh(keys, [importance[key] for key in keys])
+    axes.set(xlabel=f"importance for {study.plan.search.metric} (PED-ANOVA)", xlim=(0, 1))
+    figure.savefig(file, dpi=120)
+    return file

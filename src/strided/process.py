@@ -1,0 +1,46 @@
+"""One process of a run with several: `python -m strided.process <run folder> <exchange folder>`."""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from strided.config import trusting
+from strided.distributed import LostProcessError, place
+from strided.interruption import Interrupted
+from strided.jobs import run_job
+from strided.run import describe_error, read_config
+
+
+def main() -> int:
+    """Do this process's part of the run; what goes wrong is left where `launching` reads it."""
+    folder, exchange = map(Path, sys.argv[1:])
+    rank = place().rank
+    (exchange / f"{rank}.pid").write_text(str(os.getpid()))
+    threading.Thread(target=_stop_with_parent, args=(os.getppid(),), daemon=True).start()
+    job = json.loads((exchange / "job.json").read_text())
+    try:
+        with trusting(job["trust"]):
+            run_job("train", read_config(folder), folder, job["command"], job["resumed_with"])
+    except Interrupted:
+        return 0  # saved; another code would have the rest killed before they are done
+    except LostProcessError:
+        return 1  # that one says why, or its exit code does
+    except Exception as error:
+        (exchange / f"{rank}.error").write_text(describe_error(error), encoding="utf-8")
+        return 1
+    return 0
+
+
+def _stop_with_parent(parent: int) -> None:
+    """A killed parent cannot pass a signal on: save and stop without it."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,228 @@
+"""A search: Optuna chooses the trials, each a job in its folder; the best is tested, once."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, IntervalSweep
+
+from strided.config import plain, trusting
+from strided.errors import UserError
+from strided.interruption import Interruption
+from strided.overrides import as_typed, compose_hydra, normalise, typed_trust
+from strided.run import alone_in, create_run_folder, log_folder
+from strided.space import Search, parse, sweep_corners, swept_values
+from strided.sweep import check_corners
+
+if TYPE_CHECKING:
+    from strided.study import Study
+
+RESUMABLE = ("search.num_trials", "search.num_workers", "traceback", "trust")
+
+
+def run_search(words: Sequence[str], config_dir: Path | None) -> None:
+    """Search where the words leave several values; keys and options are checked first.
+
+    Raises UserError before the first trial for what is wrong with the search itself, and at the
+    end if no trial was completed.
+    """
+    from strided.study import SearchPlan, Study, read_search
+
+    fixed, swept = split(words, config_dir)
+    search = read_search(search_node(fixed, swept, config_dir))
+    fixed = [word for word in fixed if not _is_search(word)]
+    name, config = check_corners("train", corners(fixed, search, config_dir), config_dir)
+    require_monitor(search, config)
+    plan = SearchPlan(fixed, config["seed"], search)
+    plan.try_out()
+    folder = create_run_folder(log_folder(config["log_dir"]) / "multirun" / name)
+    plan.write(folder)
+    run_trials(Study(folder, plan), config_dir, typed_trust(words))
+
+
+def resume_search(folder: Path, changes: Sequence[str], config_dir: Path | None) -> None:
+    """Finish the trials that were under way, then run those that are missing. Raises UserError."""
+    from strided.study import SearchPlan, Study
+
+    changed: dict[str, Any] = {}
+    for word in changes:
+        key, _, value = word.lstrip("+").partition("=")
+        if key not in RESUMABLE:
+            raise UserError(
+                f"{word} cannot be changed on resume: the search goes on from its own "
+                f"search.yaml. Expected only {', '.join(RESUMABLE)}. Try a new search"
+            )
+        if _is_search(word):
+            changed[key.partition(".")[2]] = yaml.safe_load(value)
+    plan = SearchPlan.read(folder, **changed)
+    run_trials(Study(folder, plan), config_dir, typed_trust(changes))
+
+
+def split(words: Sequence[str], config_dir: Path | None) -> tuple[list[str], dict[str, str]]:
+    """Split what was typed into words for every trial, and keys with several values."""
+    fixed, swept = [], {}
+    for word in normalise("train", words, config_dir, multirun=True):
+        override = OverridesParser.create().parse_override(word)
+        key, _, value = as_typed(word).partition("=")
+        if override.is_sweep_override():
+            if _is_search(word):
+                raise UserError(f"{key}={value}: a search is not searched; expected one value")
+            swept[key] = value
+        elif key not in ("trust", "traceback"):  # of this sitting only
+            fixed.append(as_typed(word))
+    return fixed, swept
+
+
+def _is_search(word: str) -> bool:
+    return word.lstrip("+~").partition("=")[0].partition(".")[0] == "search"
+
+
+def search_node(
+    fixed: Sequence[str], swept: dict[str, str], config_dir: Path | None
+) -> dict[str, Any]:
+    """Return the search group with its space: that of YAML, where nothing typed replaces it."""
+    composed, _ = compose_hydra("train", normalise("train", fixed, config_dir), config_dir)
+    node: dict[str, Any] = plain(composed)["search"]
+    typed = {word.partition("=")[0] for word in fixed}
+    space = {key: str(text) for key, text in node["space"].items() if key not in typed} | swept
+    if not space:
+        raise UserError(
+            "search=optuna has nothing to search: every key has one value; expected several. "
+            'Try "optimizer.lr=tag(log,interval(1e-4,1e-1))"'
+        )
+    for key, text in space.items():
+        override = parse(key, text)
+        if isinstance(override.value(), Glob):  # which may match more options when resumed
+            space[key] = f"choice({','.join(swept_values(override, config_dir))})"
+    return {**node, "space": space}
+
+
+def corners(fixed: Sequence[str], search: Search, config_dir: Path | None) -> list[list[str]]:
+    """Return the overrides of each choice of groups, with one value of every other key."""
+    axes = []
+    for key, text in search.space.items():
+        value = parse(key, text).value()
+        axes.append(f"{key}={value.start if isinstance(value, IntervalSweep) else text}")
+    overrides = normalise("train", [*fixed, *axes], config_dir, multirun=True)
+    return sweep_corners("train", overrides, config_dir)
+
+
+def require_monitor(search: Search, config: dict[str, Any]) -> None:
+    """Raise UserError unless trials will measure the metric of the search."""
+    checkpoint = config["callbacks"].get("checkpoint")
+    if not checkpoint or checkpoint.get("monitor") != search.monitor:
+        mode = "max" if search.direction == "maximize" else "min"
+        raise UserError(
+            f"search.metric={search.metric}, but best.ckpt is not chosen by {search.monitor}; "
+            f"expected the same. Try callbacks.checkpoint.monitor={search.monitor} "
+            f"callbacks.checkpoint.mode={mode}"
+        )
+
+
+def run_trials(study: "Study", config_dir: Path | None, trust: list[str]) -> None:
+    """Run what is missing of a search, test the best trial, and write the summary."""
+    from strided.findings import report, test_best
+    from strided.study import JOURNAL
+    from strided.worker import work
+
+    with alone_in(study.folder / JOURNAL) as lock:
+        try:
+            with Interruption().listening(), trusting(trust):
+                if study.plan.search.num_workers == 1:
+                    work(study, study.unfinished(), config_dir)
+                else:
+                    run_workers(study, config_dir, trust, lock)
+                left = study.num_left()
+                best = None if left else test_best(study)  # only when it can no longer change
+        finally:
+            report(study)
+    if left:
+        raise UserError(
+            f"{left} of {study.plan.search.num_trials} trials are left, since a worker died; "
+            f"expected all to end. Try resume={study.folder}"
+        )
+    if best is None:
+        raise UserError(
+            f"none of the {len(study.trials())} trials was completed; see "
+            f"{study.folder / 'summary.csv'}. Try one of them without search="
+        )
+    print(best)
+
+
+def run_workers(
+    study: "Study", config_dir: Path | None, trust: list[str], lock: int | None
+) -> None:
+    """Run trials in several processes; a signal is handed on to each, and each saves its trial.
+
+    They inherit the lock, so that nobody resumes the search before the last of them has ended.
+    """
+    interruption = Interruption()
+    number, unfinished = study.plan.search.num_workers, study.unfinished()
+    workers: list[subprocess.Popen[bytes]] = []
+    with interruption.listening():
+        try:
+            with interruption.deferring():
+                for index in range(number):
+                    told = worker_words(study, unfinished[index::number], config_dir, trust)
+                    workers.append(start_worker(told, number, lock))
+                watch(workers, interruption)
+        finally:  # also by a second signal, after which they stop at once
+            for worker in workers:
+                if worker.poll() is None:
+                    worker.send_signal(signal.SIGTERM)
+            for worker in workers:
+                worker.wait()
+
+
+def worker_words(
+    study: "Study", unfinished: list[int], config_dir: Path | None, trust: list[str]
+) -> str:
+    """Return what a worker must know, as JSON."""
+    return json.dumps(
+        {
+            "folder": str(study.folder),
+            "unfinished": unfinished,
+            "config_dir": str(config_dir) if config_dir else None,
+            "trust": trust,
+            "parent": os.getpid(),
+        }
+    )
+
+
+def start_worker(told: str, number: int, lock: int | None) -> "subprocess.Popen[bytes]":
+    """Start one of `number` workers, with its share of the cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = str(max(1, (cores or 1) // number))
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "strided.worker", told],
+        env={"OMP_NUM_THREADS": threads, **os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        pass_fds=[] if lock is None else [lock],
+        start_new_session=True,  # Ctrl-C in a terminal comes to us only, and is handed on
+    )
+
+
+def watch(workers: list["subprocess.Popen[bytes]"], interruption: Interruption) -> None:
+    """Wait for all workers; hand the first signal on, once."""
+    handed_on = False
+    running = list(workers)
+    while running:
+        for worker in running:
+            if worker.poll() not in (None, 0) and not handed_on:
+                print(
+                    f"a worker died with exit code {worker.returncode}; the others go on",
+                    file=sys.stderr,
+                )
+        running = [worker for worker in running if worker.returncode is None]
+        if interruption.requested is not None and not handed_on:
+            handed_on = True
+            for worker in running:
+                worker.send_signal(interruption.requested)
+        time.sleep(0.05)

@@ -1,0 +1,160 @@
+"""The study of a search: its plan in search.yaml, its trials in Optuna's journal."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from strided.config import build, locate
+from strided.errors import UserError
+from strided.run import alone_in, write_text
+from strided.schema import arguments_of, check
+from strided.space import Search, distribution
+
+try:
+    import optuna
+except ModuleNotFoundError as missing:
+    raise UserError(
+        "search=optuna needs optuna, which is not installed; expected the extra `sweep`. "
+        "Try pip install 'strided[sweep]'"
+    ) from missing
+
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import Trial, TrialState
+
+NAME = "search"
+JOURNAL = "study.journal"
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """What every worker needs: the words of all trials, the run's seed, and the search."""
+
+    words: list[str]
+    seed: int
+    search: Search
+
+    def write(self, folder: Path) -> None:
+        """Write search.yaml."""
+        node = {"_target_": "strided.space.Search", **asdict(self.search)}
+        text = yaml.safe_dump({**asdict(self), "search": node}, sort_keys=False, allow_unicode=True)
+        write_text(folder / "search.yaml", text)
+
+    @classmethod
+    def read(cls, folder: Path, **changed: Any) -> "SearchPlan":
+        """Read search.yaml with some keys of the search changed. Raises UserError."""
+        plan = yaml.safe_load((folder / "search.yaml").read_text(encoding="utf-8"))
+        return cls(plan["words"], plan["seed"], read_search({**plan["search"], **changed}))
+
+    def try_out(self) -> None:
+        """Raise UserError for a sampler, a pruner or a range that Optuna refuses."""
+        build_sampler(self, 0)
+        if self.search.pruner is not None:
+            build(self.search.pruner, "search.pruner")
+        for key, text in self.search.space.items():
+            distribution(key, text)
+
+
+def read_search(node: dict[str, Any]) -> Search:
+    """Return the search that a config node describes. Raises UserError."""
+    check({"search": node})
+    return Search(**{key: value for key, value in node.items() if key != "_target_"})
+
+
+class Study:
+    """Optuna's study in a search's folder, which several processes may work on.
+
+    The journal is a file that is only appended to, by one process at a time: SQLite, Optuna's
+    usual storage, loses its locks on network drives and lets writers wait for each other.
+    """
+
+    def __init__(self, folder: Path, plan: SearchPlan) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.folder, self.plan = folder, plan
+        self.storage = open_storage(folder / JOURNAL)
+        self.space = {key: distribution(key, text) for key, text in plan.search.space.items()}
+        self.study = optuna.create_study(
+            study_name=NAME,
+            storage=self.storage,
+            direction=plan.search.direction,
+            load_if_exists=True,
+        )
+
+    def trials(self) -> list[optuna.trial.FrozenTrial]:
+        """Return all trials, by number."""
+        return self.study.get_trials(deepcopy=False)
+
+    def unfinished(self) -> list[int]:
+        """Return the numbers of the trials that have begun and not ended."""
+        return [trial.number for trial in self.trials() if trial.state == TrialState.RUNNING]
+
+    def num_left(self) -> int:
+        """Return how many trials have not ended, or not begun."""
+        missing = self.plan.search.num_trials - len(self.trials())
+        return len(self.unfinished()) + max(0, missing)
+
+    def next_trial(self) -> int | None:
+        """Begin a trial and return its number; None when there are as many as wanted."""
+        with alone_in(self.folder / "next_trial.lock", wait=True):
+            if len(self.trials()) >= self.plan.search.num_trials:
+                return None
+            return self.study.ask().number
+
+    def parameters(self, number: int) -> dict[str, Any]:
+        """Return the values of a trial: those chosen before it was stopped, new ones otherwise."""
+        self.study.sampler = build_sampler(self.plan, number)
+        trial = Trial(self.study, trial_id(self.storage, number))
+        return {key: _suggest(trial, key, values) for key, values in self.space.items()}
+
+    def tell(self, number: int, results: dict[str, Any]) -> str:
+        """Say how a trial ended, from its results.json; return a word for it."""
+        value = results.get(self.plan.search.metric)
+        if self.trials()[number].user_attrs.get("pruned"):
+            return self._tell(number, TrialState.PRUNED)
+        if results["state"] == "finished" and value is not None:
+            return self._tell(number, TrialState.COMPLETE, value)
+        error = results.get("error", f"{self.plan.search.metric} was never measured")
+        self.storage.set_trial_user_attr(trial_id(self.storage, number), "error", error)
+        return self._tell(number, TrialState.FAIL)
+
+    def _tell(self, number: int, state: TrialState, value: float | None = None) -> str:
+        self.study.tell(number, value, state=state)
+        return state.name.lower()
+
+
+def open_storage(journal: Path) -> JournalStorage:
+    """Open the journal of a study."""
+    return JournalStorage(JournalFileBackend(str(journal)))
+
+
+def trial_id(storage: JournalStorage, number: int) -> int:
+    """Return the id by which the storage knows a trial."""
+    study = storage.get_study_id_from_name(NAME)
+    return storage.get_trial_id_from_study_id_trial_number(study, number)
+
+
+def build_sampler(plan: SearchPlan, number: int) -> optuna.samplers.BaseSampler:
+    """Build the sampler for one trial, with a seed of its own.
+
+    A sampler that lived on would, after a resume, start again with the values of the first trials.
+    """
+    import numpy as np
+
+    node = dict(plan.search.sampler)
+    if "seed" in arguments_of(locate(node["_target_"]))[0]:
+        base = plan.seed if node.get("seed") is None else node["seed"]
+        node["seed"] = int(np.random.SeedSequence([base, number]).generate_state(1)[0])
+    sampler: optuna.samplers.BaseSampler = build(node, "search.sampler")
+    return sampler
+
+
+def _suggest(trial: Trial, key: str, values: BaseDistribution) -> Any:
+    if isinstance(values, IntDistribution):
+        return trial.suggest_int(key, values.low, values.high, step=values.step, log=values.log)
+    if isinstance(values, FloatDistribution):
+        return trial.suggest_float(key, values.low, values.high, step=values.step, log=values.log)
+    assert isinstance(values, optuna.distributions.CategoricalDistribution)
+    return trial.suggest_categorical(key, values.choices)

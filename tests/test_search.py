@@ -1,0 +1,281 @@
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from strided.cli import main
+from strided.config import CONF_DIR
+from strided.run import read_config, read_results
+
+ROOT = CONF_DIR.parent
+TINY = ("model=mlp", "data=digits", "trainer=cpu", "trainer.limit_val_batches=2")
+RATE = "optimizer.lr=tag(log,interval(1e-4,1e-1))"
+
+
+def search(log_dir: Path, *words: str) -> int:
+    return main(["train", "search=optuna", *TINY, *words, f"log_dir={log_dir}"])
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "summary.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def best_of(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "best.json").read_text())
+    return found
+
+
+SMALL = (
+    RATE,
+    "data.batch_size=0,32,64",
+    "trainer.max_epochs=3",
+    "trainer.limit_train_batches=3",
+    "search.pruner._target_=optuna.pruners.ThresholdPruner",
+    "search.pruner.lower=0.3",
+    "search.pruner.n_warmup_steps=0",
+)
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a search of 6 trials by one worker; a batch of 0 images cannot be trained."""
+    log_dir = tmp_path_factory.mktemp("search")
+    assert search(log_dir, *SMALL, "search.num_trials=6") == 0
+    (folder,) = log_dir.glob("multirun/mlp-digits/*")
+    return folder
+
+
+def test_a_bad_value_fails_its_own_trial_only(found: Path) -> None:
+    rows = rows_of(found)
+    assert [row["job"] for row in rows] == list("012345")
+    assert {row["state"] for row in rows} == {"finished", "pruned", "failed"}
+    for row in rows:
+        assert (row["state"] == "failed") == (row["data.batch_size"] == "0")
+        assert ("data.batch_size=0" in row["error"]) == (row["state"] == "failed")
+
+
+def test_a_pruned_trial_ends_early_and_is_not_the_best(found: Path) -> None:
+    for row in rows_of(found):
+        if row["state"] != "pruned":
+            continue
+        assert float(row["best_val/acc"]) < 0.3
+        epochs = (found / row["job"] / "metrics.csv").read_text().count("\n") - 1
+        assert 1 <= epochs < 3
+        assert best_of(found)["trial"] != int(row["job"])
+
+
+def test_only_the_best_trial_is_tested(found: Path) -> None:
+    best = best_of(found)
+    finished = [row for row in rows_of(found) if row["state"] == "finished"]
+    assert best["best_val/acc"] == max(float(row["best_val/acc"]) for row in finished)
+    for row in rows_of(found):
+        assert not any(key.startswith("test/") for key in read_results(found / row["job"]))
+    tested = read_results(found / "best")
+    assert tested["test/acc"] == best["test/acc"]
+    assert read_config(found / "best")["checkpoint"] == str(found / str(best["trial"]))
+
+
+def test_the_best_can_be_repeated(found: Path) -> None:
+    best = best_of(found)
+    for key, value in best["overrides"].items():
+        assert f"{key}={value}" in best["command"].split()
+    assert "search." not in best["command"] and "search=" not in best["command"]
+
+
+def test_the_summary_shows_history_and_importance(found: Path) -> None:
+    page = (found / "summary.html").read_text()
+    assert page.count("data:image/png") == 2 and "http" not in page
+    assert {file.name for file in (found / "figures").iterdir()} == {
+        "history.png", "importance.png",
+    }  # fmt: skip
+    assert f"trial {best_of(found)['trial']}" in page
+
+
+def test_the_same_seed_makes_the_same_trials(found: Path, log_dir: Path) -> None:
+    assert search(log_dir, *SMALL, "search.num_trials=3") == 0
+    (folder,) = log_dir.glob("multirun/mlp-digits/*")
+    for row, before in zip(rows_of(folder), rows_of(found), strict=False):
+        assert {k: v for k, v in row.items() if k != "train_seconds"} == {
+            k: v for k, v in before.items() if k != "train_seconds"
+        }
+
+
+@pytest.fixture
+def copied(found: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(found, tmp_path / "copied"))
+
+
+def test_a_search_can_be_asked_for_more_trials(copied: Path) -> None:
+    before = rows_of(copied)
+    assert main(["train", f"resume={copied}", "search.num_trials=7"]) == 0
+    rows = rows_of(copied)
+    assert rows[:6] == before and len(rows) == 7
+    assert [row["optimizer.lr"] for row in rows] == list({row["optimizer.lr"]: 0 for row in rows})
+
+
+def test_resuming_takes_no_other_words(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", f"resume={copied}", "seed=3"]) == 1
+    assert "seed=3 cannot be changed on resume" in capsys.readouterr().err
+
+
+def test_a_space_in_yaml_gives_way_to_what_is_typed(tmp_path: Path, log_dir: Path) -> None:
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    space = {"optimizer.lr": RATE.partition("=")[2], "model.dropout": "interval(0, 0.5)"}
+    (tmp_path / "mine" / "experiment" / "spaced.yaml").write_text(
+        "# @package _global_\n" + yaml.safe_dump({"search": {"space": space}})
+    )
+    words = ["experiment=spaced", "model.dropout=0.25", "trainer.max_epochs=1"]
+    words += ["trainer.limit_train_batches=2", "search.num_trials=1", "search.pruner=null"]
+    assert search(log_dir, *words, "--config-dir", str(tmp_path / "mine")) == 0
+    (folder,) = log_dir.glob("multirun/*/*")
+    config = read_config(folder / "0")
+    assert config["model"]["dropout"] == 0.25 and config["optimizer"]["lr"] != 0.001
+    assert "pruning" not in config["callbacks"]
+
+
+def start(log_dir: Path) -> tuple["subprocess.Popen[bytes]", Path]:
+    """Start a search of 4 trials by two workers; return once a trial has a checkpoint."""
+    command = [sys.executable, str(ROOT / "src" / "train.py"), "search=optuna", *TINY, RATE]
+    words = ["trainer.max_epochs=8", "search.num_trials=4", "search.num_workers=2"]
+    driver = subprocess.Popen(
+        [*command, *words, "search.pruner=null", f"log_dir={log_dir}"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_for(log_dir, "multirun/*/*/*/checkpoints/last.ckpt")
+    (folder,) = log_dir.glob("multirun/*/*")
+    return driver, folder
+
+
+def wait_for(folder: Path, pattern: str) -> None:
+    deadline = time.monotonic() + 120
+    while not list(folder.glob(pattern)):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def workers_of(driver: "subprocess.Popen[bytes]") -> list[int]:
+    children = Path(f"/proc/{driver.pid}/task/{driver.pid}/children")
+    if not children.is_file():
+        pytest.skip("the workers are found in /proc")
+    return [int(pid) for pid in children.read_text().split()]
+
+
+def wait_for_end(pid: int) -> None:
+    deadline = time.monotonic() + 60
+    while Path(f"/proc/{pid}").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def assert_nothing_is_lost(folder: Path) -> None:
+    """Every trial is there, trained once, and the best of them was found."""
+    rows = rows_of(folder)
+    assert [row["job"] for row in rows] == list("0123")
+    assert {row["state"] for row in rows} == {"finished"}
+    for row in rows:
+        assert len((folder / row["job"] / "metrics.csv").read_text().splitlines()) == 1 + 8
+        assert (folder / row["job"] / "run.log").read_text().count("\nepoch 7/7 ") == 1
+    assert best_of(folder)["best_val/acc"] == max(float(row["best_val/acc"]) for row in rows)
+
+
+def test_a_search_that_was_killed_goes_on(
+    log_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    driver, folder = start(log_dir)
+    workers = workers_of(driver)
+    assert len(workers) == 2
+    driver.kill()
+    driver.wait()
+    assert main(["train", f"resume={folder}"]) == 1  # its workers are still at it
+    assert "another process is at work" in capsys.readouterr().err
+    for pid in workers:
+        os.kill(pid, signal.SIGKILL)
+        wait_for_end(pid)
+    assert main(["train", f"resume={folder}", "search.num_workers=1"]) == 0
+    assert_nothing_is_lost(folder)
+
+
+def test_a_worker_that_dies_does_not_end_the_search_but_sigterm_does(log_dir: Path) -> None:
+    driver, folder = start(log_dir)
+    os.kill(workers_of(driver)[0], signal.SIGKILL)
+    wait_for(folder, "2/checkpoints/last.ckpt")  # of the other worker
+    driver.send_signal(signal.SIGTERM)
+    assert driver.wait(60) == 143
+    states = [row["state"] for row in rows_of(folder)]
+    assert states.count("killed") == 1 and "interrupted" in states
+    assert not (folder / "best.json").exists()
+    assert main(["train", f"resume={folder}", "search.num_workers=1"]) == 0
+    assert_nothing_is_lost(folder)
+
+
+def test_a_search_whose_workers_all_died_is_a_failure(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PYTHONHOME", str(copied))  # in which no Python can start
+    more = ["search.num_trials=7", "search.num_workers=2"]
+    assert main(["train", f"resume={copied}", *more]) == 1
+    error = capsys.readouterr().err
+    assert "a worker died" in error and "1 of 7 trials are left" in error
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], "nothing to search"),
+        ([RATE, "search.metric=test/acc"], "expected best_val/acc, best_val/loss"),
+        ([RATE, "search.direction=minimize"], "would take the worst for the best"),
+        ([RATE, "search.metric=best_val/loss", "search.direction=minimize"],
+         "Try callbacks.checkpoint.monitor=val/loss callbacks.checkpoint.mode=min"),
+        ([RATE, "search.sampler.n_startup=3"], "Did you mean n_startup_trials?"),
+        ([RATE, "search.sampler._target_=optuna.samplers.TPE"], "has no TPE"),
+        ([RATE, "search.sampler._target_=optuna.samplers.GridSampler"], "refused its arguments"),
+        ([RATE, "search.pruner._target_=os.system"], "is not allowed"),
+        ([RATE, "search.num_trials=0"], "search.num_trials=0; expected 1 or more"),
+        ([RATE, "search.num_trials=many"], "expected a whole number"),
+        ([RATE, "search.num_workers=1,2"], "a search is not searched"),
+        (["optimizer.lr=interval(1,0)"], "cannot be searched"),
+        (["optimizer.lr=tag(log,interval(0,1))"], "cannot be searched"),
+        (["optimizer.lr=tag(lgo,interval(0,1))"], "has the tag lgo"),
+        (["optimizer.rl=interval(0,1)"], "optimizer.rl is not an argument"),
+        (["model=mlp,lenet9", RATE], "Did you mean lenet5?"),
+        ([RATE, "-m"], "exclude each other"),
+        ([RATE, "hydra/launcher=joblib"], "Hydra's own keys are for sweeps"),
+        ([RATE, "callbacks.checkpoint=null"], "best.ckpt is not chosen by val/acc"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told_before_the_first_trial(
+    words: list[str], expected: str, log_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert search(log_dir, *words) == 1
+    error = capsys.readouterr().err
+    assert expected in error and len(error.splitlines()) <= 15
+    assert not log_dir.exists()
+
+
+def test_without_optuna_the_extra_is_named(
+    log_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    monkeypatch.delitem(sys.modules, "strided.study", raising=False)
+    assert search(log_dir, RATE) == 1
+    assert "pip install 'strided[sweep]'" in capsys.readouterr().err
+
+
+def test_a_search_without_a_finished_trial_is_a_failure(
+    log_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert search(log_dir, RATE, "data.batch_size=0", "search.num_trials=2") == 1
+    assert "none of the 2 trials was completed" in capsys.readouterr().err
+    (folder,) = log_dir.glob("multirun/*/*")
+    assert [row["state"] for row in rows_of(folder)] == ["failed", "failed"]
