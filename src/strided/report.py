@@ -4,11 +4,13 @@ import base64
 import csv
 import html
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from strided.misclassified import Misclassified, draw_misclassified
 from strided.run import write_text
 
 STYLE = """
@@ -24,14 +26,22 @@ td.number { text-align: right; font-variant-numeric: tabular-nums; }
 """
 
 
-def write_report(folder: Path, config: dict[str, Any], results: dict[str, Any]) -> None:
-    """Write figures/*.png and report.html from metrics.csv and the results so far."""
+def write_report(
+    folder: Path,
+    config: dict[str, Any],
+    results: dict[str, Any],
+    misclassified: Sequence[Misclassified] = (),
+) -> None:
+    """Write figures/*.png and report.html from metrics.csv, results and misclassified images."""
     (folder / "figures").mkdir(exist_ok=True)
+    (folder / "figures" / "misclassified.png").unlink(missing_ok=True)  # of an earlier sitting
     figures = []
     if (folder / "metrics.csv").is_file():
         figures.append(draw_curves(read_metrics(folder / "metrics.csv"), folder / "figures"))
     if "confusion" in results and len(results["classes"]) <= 30:
         figures.append(draw_confusion(results["confusion"], results["classes"], folder / "figures"))
+    if misclassified:
+        figures.append(draw_misclassified(misclassified, folder / "figures"))
     write_text(folder / "report.html", render(config, results, figures))
 
 
@@ -130,15 +140,24 @@ def headline(results: dict[str, Any]) -> str:
 
 def metric_tables(results: dict[str, Any]) -> str:
     """Return the overall test metrics, and a row per class, as HTML tables."""
-    tested = {k[5:]: v for k, v in results.items() if k.startswith("test/") and "ci95" not in k}
-    overall = "".join(_row(k, [v]) for k, v in tested.items() if "/" not in k)
-    names = list(dict.fromkeys(key.partition("/")[0] for key in tested if "/" in key))
-    heads = "".join(f"<th>{name}</th>" for name in names)
-    classes = "".join(
-        _row(label, [tested.get(f"{name}/{label}") for name in names])
-        for label in (results["classes"] if names else ())
+    overall = "".join(
+        _row(key[5:], [value])
+        for key, value in results.items()
+        if key.startswith("test/") and key.count("/") == 1 and "ci95" not in key
     )
-    return f"<table>{overall}</table><table><tr><th>class</th>{heads}</tr>{classes}</table>"
+    columns, rows = class_table(results)
+    heads = "".join(f"<th>{name}</th>" for name in columns)
+    classes = "".join(_row(label, values) for label, *values in rows)
+    return f"<table>{overall}</table><table><tr>{heads}</tr>{classes}</table>"
+
+
+def class_table(results: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:
+    """Return the columns class, precision, ... of the test metrics, and a row per class."""
+    each = [key.split("/", 2)[1:] for key in results if key.startswith("test/")]
+    names = list(dict.fromkeys(key[0] for key in each if len(key) == 2))
+    labels = results["classes"] if names else []
+    rows = [[label, *(results.get(f"test/{n}/{label}") for n in names)] for label in labels]
+    return ["class", *names], rows
 
 
 def _row(label: str, values: list[float | None]) -> str:

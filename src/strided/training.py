@@ -1,8 +1,7 @@
 """Train: from a resolved config to a run folder with its best checkpoint tested once."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,17 +11,18 @@ import numpy as np
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ProgressBar as LightningProgressBar
-from lightning.pytorch.loggers import Logger
 
 from strided.callbacks import Checkpoint
 from strided.config import build
 from strided.data import BatchAugment, ImageDataModule
 from strided.distributed import first_on_each_machine, gathered, is_first, is_launched, place
 from strided.errors import UserError
-from strided.evaluation import evaluate
+from strided.evaluation import Evaluation, evaluate
 from strided.interruption import Interruption
-from strided.loggers import WandbLogger
+from strided.loggers import StartedRun
+from strided.loggers.running import build_loggers, running
 from strided.losses import balanced, build_loss
+from strided.misclassified import most_confident_errors
 from strided.models import Plan, initialise, plan
 from strided.prediction import (
     Classifier,
@@ -71,16 +71,17 @@ def train(
         data, decided = prepare_data(config, results)
         task = build_task(config, decided, data, results, fresh=run.resume_from is None)
     check_same_data(data)
-    with running_loggers(config, run, results) as loggers:
+    started = StartedRun(folder, config, results["git"]["commit"], task.model)
+    with running(run.trainer.loggers, started) as loggers:
         fit(config, run, task, data, results)
         if not is_first():
             return
-        test_best(config, run, task, data, results)
-        for logger in loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_summary(results)
-    if not run.quick:
-        write_report(folder, config, results)
+        evaluation = test_best(config, run, task, data, results)
+        if not run.quick:
+            misclassified = most_confident_errors(evaluation, data) if evaluation else []
+            write_report(folder, config, results, misclassified)
+            for logger in loggers:
+                logger.finish(folder, results, misclassified)
     log.info("results in %s", folder)
 
 
@@ -112,6 +113,7 @@ def prepare_run(config: dict[str, Any], folder: Path, interruption: Interruption
         (folder / "checkpoints").mkdir(exist_ok=True)
         checkpoint.attach(folder / "checkpoints", interruption)
     trainer = build_trainer(config["trainer"], [recorder, *callbacks], folder)
+    trainer.loggers = build_loggers(config["logger"], callbacks, quick=quick)
     return Run(folder, quick, trainer, recorder, checkpoint, interruption)
 
 
@@ -264,27 +266,6 @@ def _is_off(path: str, callback: dict[str, Any]) -> bool:
     return path in OFF_WHEN_NULL and callback.get(OFF_WHEN_NULL[path]) is None
 
 
-@contextmanager
-def running_loggers(
-    config: dict[str, Any], run: Run, results: dict[str, Any]
-) -> Iterator[list[Logger]]:
-    """Open the loggers of the config, and close them however the run ends."""
-    nodes = config["logger"] if is_first() and not run.quick else {}
-    loggers = [build(node, f"logger.{name}") for name, node in nodes.items()]
-    wandb_loggers = [logger for logger in loggers if isinstance(logger, WandbLogger)]
-    for logger in wandb_loggers:
-        title = f"{config['name']}/{run.folder.name}"
-        logger.start(run.folder, title, config, config["tags"], results["git"]["commit"])
-    run.trainer.loggers = loggers
-    failed = True
-    try:
-        yield loggers
-        failed = False
-    finally:
-        for logger in wandb_loggers:
-            logger.close(failed=failed)
-
-
 def fit(
     config: dict[str, Any],
     run: Run,
@@ -382,15 +363,15 @@ def test_best(
     task: ClassificationTask,
     data: ImageDataModule,
     results: dict[str, Any],
-) -> None:
+) -> Evaluation | None:
     """Test the best checkpoint, once; never other weights, but for a fast_dev_run's one batch."""
     log.info("training time %.1f s", results["train_seconds"])
     if "test" not in data.splits:
         log.info("%s has no test split: nothing was tested", data.name)
-        return
+        return None
     if run.checkpoint is None and not run.quick:
         log.warning("callbacks.checkpoint=null kept no checkpoint: nothing was tested")
-        return
+        return None
     if run.checkpoint is not None and not run.quick and results["best_epoch"] is None:
         raise UserError(
             f"{run.checkpoint.monitor} was never measured, or never a number, so that no "
@@ -401,9 +382,10 @@ def test_best(
     limit = 1 if run.quick else config["trainer"].get("limit_test_batches")
     if limit == 0:
         log.info("trainer.limit_test_batches=0: nothing was tested")
-        return
+        return None
     evaluation = evaluate(Classifier(best, str(task.device)), data, "test", limit)
     results.update(evaluation.metrics, tested=evaluation.count, confusion=evaluation.confusion)
     if not run.quick:
         write_predictions(run.folder / "predictions.csv", evaluation.rows, data.classes)
     log.info("%s", evaluation.headline())
+    return evaluation

@@ -184,6 +184,11 @@ class ImageDataModule(LightningDataModule):
         """int64 labels of a split's images, in the order `loader` serves them."""
         return self.source.labels[self.splits[split]]
 
+    def picture(self, split: str, position: int) -> np.ndarray:
+        """uint8 (S, S, 3) of a split's image as the network is given it, before normalisation."""
+        pixels = np.asarray(self._open().images[self.splits[split][position]])
+        return np.broadcast_to(pixels, (3, *pixels.shape[1:])).transpose(1, 2, 0)  # grey: thrice
+
     def unreadable(self, split: str) -> list[tuple[str, int, str]]:
         """(path, label, reason) of broken images that the data set itself puts into a split."""
         source = self.source

@@ -1,0 +1,8 @@
+"""Where a run is shown besides its own folder: W&B, TensorBoard, MLflow."""
+
+from strided.loggers.mlflow_logger import MLflowLogger
+from strided.loggers.run_logger import RunLogger, StartedRun
+from strided.loggers.tensorboard_logger import TensorBoardLogger
+from strided.loggers.wandb_logger import WandbLogger
+
+__all__ = ["MLflowLogger", "RunLogger", "StartedRun", "TensorBoardLogger", "WandbLogger"]

@@ -1,0 +1,111 @@
+"""MLflow: a run of a tracking server, or of the local store that all runs share."""
+
+import logging
+import os
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from strided.loggers.run_logger import RunLogger, StartedRun, flat, summary
+from strided.misclassified import Misclassified
+from strided.run import log_folder, write_text
+
+# MLflow is configured by environment variables; those that are set already win.
+ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # its 7 would hold a run up for minutes ...
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",  # seconds; ... each of them for two
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # nothing goes where nobody sent it
+}
+MOST_PARAMS = 100  # in one request, a limit of MLflow's
+
+
+class MLflowLogger(RunLogger):
+    """Log to MLflow: scalars per epoch, the config as params, report and figures as artifacts.
+
+    The server is `tracking_uri`, else MLFLOW_TRACKING_URI, else a store in `<log_dir>/mlflow`:
+    one for all runs, since MLflow compares only what is in the same store. The run's id is kept
+    in `<run folder>/mlflow.yaml`, so that a resumed run goes on in the same MLflow run.
+    """
+
+    title, package = "MLflow", "mlflow"
+
+    def __init__(self, tracking_uri: str | None = None, experiment: str = "strided") -> None:
+        super().__init__()
+        self.tracking_uri, self.experiment = tracking_uri, experiment
+
+    def _start(self, run: StartedRun) -> None:
+        file = run.folder / "mlflow.yaml"
+        known = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}
+        self._step = 0
+        with _quiet():
+            from mlflow.tracking import MlflowClient
+
+            store = Path(known.get("store") or log_folder(run.config["log_dir"]) / "mlflow")
+            store = store.resolve()
+            uri = self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+            uri = uri or f"sqlite:///{store / 'mlflow.db'}"
+            is_local = uri.startswith("sqlite:")
+            if is_local:
+                store.mkdir(parents=True, exist_ok=True)
+            self._client = MlflowClient(uri)
+            self._run_id = known.get("run_id") or self._create(run, store if is_local else None)
+            self._client.update_run(self._run_id, status="RUNNING")
+        write_text(file, yaml.safe_dump({"run_id": self._run_id, "store": str(store)}))
+
+    def _create(self, run: StartedRun, store: Path | None) -> str:
+        from mlflow.entities import Param
+
+        known = self._client.get_experiment_by_name(self.experiment)
+        # without a place of their own, the artifacts of a local store would go into ./mlruns
+        artifacts = (store / "artifacts").as_uri() if store else None
+        experiment = (
+            known.experiment_id
+            if known
+            else self._client.create_experiment(self.experiment, artifacts)
+        )
+        tags = {"mlflow.source.git.commit": run.commit, "sweep": run.sweep}
+        tags |= dict.fromkeys(run.config["tags"], "")
+        created = self._client.create_run(
+            experiment, run_name=run.name, tags={k: v for k, v in tags.items() if v is not None}
+        ).info.run_id
+        params = [Param(key, str(value)) for key, value in flat(run.config).items()]
+        for at in range(0, len(params), MOST_PARAMS):
+            self._client.log_batch(created, params=params[at : at + MOST_PARAMS])
+        self._client.log_text(created, yaml.safe_dump(run.config, sort_keys=False), "config.yaml")
+        return str(created)
+
+    def _log(self, metrics: Mapping[str, float], step: int) -> None:
+        from mlflow.entities import Metric
+
+        self._step, now = step, int(time.time() * 1000)
+        rows = [Metric(name, value, now, step) for name, value in metrics.items()]
+        self._client.log_batch(self._run_id, metrics=rows)
+
+    def _finish(
+        self, folder: Path, results: Mapping[str, Any], misclassified: Sequence[Misclassified]
+    ) -> None:
+        self._log(summary(results), self._step)
+        finished = {**results, "state": "finished"}
+        self._client.log_dict(self._run_id, finished, "results.json")
+        for file in [folder / "report.html", *sorted((folder / "figures").glob("*.png"))]:
+            self._client.log_artifact(self._run_id, str(file))
+
+    def _close(self, failed: bool) -> None:
+        self._client.set_terminated(self._run_id, "FAILED" if failed else "FINISHED")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what MLflow says of its own set-up, and each attempt at a server that is away."""
+    for variable, value in ENVIRONMENT.items():
+        os.environ.setdefault(variable, value)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its use of SQLAlchemy, which its users cannot change
+        yield

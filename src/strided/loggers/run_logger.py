@@ -1,0 +1,146 @@
+"""A logger that cannot stop a run: what fails there is reported once, and training goes on."""
+
+import importlib.util
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from lightning.pytorch.loggers import Logger
+from torch import nn
+
+from strided.errors import UserError
+from strided.misclassified import Misclassified
+
+log = logging.getLogger(__name__)
+
+# of results.json: what sums a run up; numbers of single classes are in results.json and tables
+SUMMARY = ("test/", "best_", "train_seconds")
+
+
+@dataclass(frozen=True)
+class StartedRun:
+    """What a logger is told at the start: the run folder, its resolved config, the code version."""
+
+    folder: Path
+    config: dict[str, Any]
+    commit: str | None
+    network: nn.Module
+
+    @property
+    def name(self) -> str:
+        """`<name>/<date_time>`, with the number of the job within a sweep."""
+        place = self.folder.parts[-2:] if self.sweep else self.folder.parts[-1:]
+        return "/".join([self.config["name"], *place])
+
+    @property
+    def sweep(self) -> str | None:
+        """`<name>/<date_time>` of the sweep that this run is a job of: its folder is a number."""
+        return "/".join(self.folder.parts[-3:-1]) if self.folder.name.isdigit() else None
+
+
+class RunLogger(Logger):
+    """What strided asks of a logger; the first thing to fail switches it off, with one warning.
+
+    A subclass opens its run in `_start`, and says in the others what it does with it.
+    """
+
+    title: ClassVar[str]
+    package: ClassVar[str]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._on = False
+        if importlib.util.find_spec(self.package) is None:
+            extra = self.package
+            raise UserError(
+                f"logger={extra} was given, and the package {extra} is not installed; expected "
+                f"strided with its extra of that name. Try pip install 'strided[{extra}]'"
+            )
+
+    @property
+    def name(self) -> str | None:
+        """Nothing of strided's asks for it."""
+        return self.title
+
+    @property
+    def version(self) -> str | None:
+        """Nothing of strided's asks for it."""
+        return None
+
+    def start(self, run: StartedRun) -> None:
+        """Open the run, or go on with it where an earlier sitting has opened it."""
+        try:
+            self._start(run)
+            self._on = True
+        except Exception as error:  # whatever happens there is no reason to stop training
+            log.warning("%s did not start and is off: %s", self.title, first_line(error))
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log numbers at an optimizer step."""
+        self._safely(lambda: self._log(metrics, step or 0))
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Do nothing: `start` has given the whole config, once."""
+
+    def finish(
+        self, folder: Path, results: Mapping[str, Any], misclassified: Sequence[Misclassified]
+    ) -> None:
+        """Log what results.json, the report and the figures of a finished run say."""
+        self._safely(lambda: self._finish(folder, results, misclassified))
+
+    def close(self, *, failed: bool) -> None:
+        """End the run there, so that the next job of a sweep has its own."""
+        self._safely(lambda: self._close(failed))
+        self._on = False
+
+    def _safely(self, action: Callable[[], None]) -> None:
+        if not self._on:
+            return
+        try:
+            action()
+        except Exception as error:
+            self._on = False
+            log.warning(
+                "%s failed and is switched off for this run: %s", self.title, first_line(error)
+            )
+
+    def _start(self, run: StartedRun) -> None:
+        raise NotImplementedError
+
+    def _log(self, metrics: Mapping[str, float], step: int) -> None:
+        raise NotImplementedError
+
+    def _finish(
+        self, folder: Path, results: Mapping[str, Any], misclassified: Sequence[Misclassified]
+    ) -> None:
+        raise NotImplementedError
+
+    def _close(self, failed: bool) -> None:
+        raise NotImplementedError
+
+
+def first_line(error: Exception) -> str:
+    """Return what went wrong in one line."""
+    return (str(error).strip() or repr(error)).splitlines()[0]
+
+
+def summary(results: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers of results.json that sum a run up."""
+    return {
+        key: value
+        for key, value in results.items()
+        if key.startswith(SUMMARY) and key.count("/") < 2 and isinstance(value, int | float)
+    }
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str | int | float]:
+    """Return a config as `{"optimizer.lr": 0.001}`; what is no number or text is written out."""
+    found: dict[str, str | int | float] = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            found.update(flat(value, f"{prefix}{key}."))
+        else:
+            found[prefix + key] = value if isinstance(value, str | int | float) else str(value)
+    return found

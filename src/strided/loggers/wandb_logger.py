@@ -1,0 +1,190 @@
+"""Weights & Biases, online or offline."""
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from strided.loggers.run_logger import RunLogger, StartedRun, first_line
+from strided.misclassified import Misclassified
+from strided.report import class_table
+
+log = logging.getLogger(__name__)
+
+LONGEST = 128  # characters of a name or group, a limit of W&B's server
+MOST_CLASSES = 100  # of a confusion matrix: a chart of W&B's has at most 10,000 cells
+
+
+class WandbLogger(RunLogger):
+    """Log to Weights & Biases, online, or offline with no account (WANDB_MODE=offline).
+
+    The jobs of a sweep are runs of their own in one group. The run's id is kept in
+    `<run folder>/wandb/run_id`, so that a resumed run goes on in the same W&B run. If W&B cannot
+    be reached (no key, no network, a failing server) the run is kept offline instead; if that
+    fails too, only W&B is switched off. `watch=gradients` logs a histogram per parameter and
+    epoch, of its last step; `log_model` uploads best.ckpt. `options` go to wandb.init.
+    """
+
+    title, package = "W&B", "wandb"
+
+    def __init__(
+        self,
+        project: str = "strided",
+        entity: str | None = None,
+        group: str | None = None,
+        job_type: str | None = "train",
+        offline: bool = False,
+        watch: Literal["gradients"] | None = None,
+        log_model: bool = False,
+        init_timeout: float = 30.0,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        self.project, self.group, self.offline = project, group, offline
+        self.watch, self.log_model, self.init_timeout = watch, log_model, init_timeout
+        self.options = {"entity": entity, "job_type": job_type, **options}
+        self._run: Any = None
+
+    @property
+    def version(self) -> str | None:
+        """Lightning's word for the run's id."""
+        return self._run.id if self._run is not None else None
+
+    def _start(self, run: StartedRun) -> None:
+        self._gradients: dict[str, torch.Tensor] = {}
+        # what is to be uploaded, which for an offline run would else lie in the user's home
+        self._owns_data_dir = "WANDB_DATA_DIR" not in os.environ
+        if self._owns_data_dir:
+            os.environ["WANDB_DATA_DIR"] = str((run.folder / "wandb").absolute())
+        mode = "offline" if self.offline else os.environ.get("WANDB_MODE")
+        try:
+            self._open(run, mode)
+        except Exception as error:
+            if mode == "offline":
+                raise
+            log.warning("W&B did not start (%s): %s", mode or "online", first_line(error))
+            self._open(run, "offline")
+
+    def _open(self, run: StartedRun, mode: str | None) -> None:
+        import wandb
+
+        id_file = run.folder / "wandb" / "run_id"
+        id_file.parent.mkdir(parents=True, exist_ok=True)
+        group = self.group or run.sweep
+        self._run = wandb.init(
+            project=self.project,
+            name=run.name[-LONGEST:],
+            group=group and group[-LONGEST:],
+            config={**run.config, "git_commit": run.commit},
+            tags=run.config["tags"],
+            dir=str(run.folder),
+            id=id_file.read_text() if id_file.exists() else None,
+            resume="allow",
+            mode=mode,  # type: ignore[arg-type]  # a string from the environment
+            reinit="finish_previous",
+            settings=wandb.Settings(init_timeout=self.init_timeout, silent=True),
+            **self.options,
+        )
+        id_file.write_text(self._run.id)
+        self._run.define_metric("*", step_metric="trainer/global_step")
+        self._run.define_metric("val/acc", summary="max", step_metric="trainer/global_step")
+        self._run.define_metric("val/loss", summary="min", step_metric="trainer/global_step")
+        if self.watch:
+            self._keep_gradients(run.network)
+
+    def _log(self, metrics: Mapping[str, float], step: int) -> None:
+        histograms = {}
+        if "epoch" in metrics:
+            histograms = {f"gradients/{n}": _histogram(g) for n, g in self._gradients.items()}
+        self._run.log({**metrics, **histograms, "trainer/global_step": step})
+
+    def _keep_gradients(self, network: nn.Module) -> None:
+        """Keep those of the last step: Lightning clears them before it validates.
+
+        wandb.watch would log within the backward pass, where a W&B that fails stops the training;
+        and of all that it logs between two rows only the last is kept.
+        """
+
+        def keep(parameter: torch.Tensor, name: str) -> None:
+            if parameter.grad is not None:
+                self._gradients[name] = parameter.grad
+
+        for name, parameter in network.named_parameters():
+            if parameter.requires_grad:
+                parameter.register_post_accumulate_grad_hook(partial(keep, name=name))
+
+    def _finish(
+        self, folder: Path, results: Mapping[str, Any], misclassified: Sequence[Misclassified]
+    ) -> None:
+        import wandb
+
+        self._run.summary.update(
+            {key: value for key, value in results.items() if key not in ("state", "confusion")}
+        )
+        # inject=False: W&B would put a style of its own into the page
+        self._run.log({"report": wandb.Html(str(folder / "report.html"), inject=False)})
+        if "confusion" in results:
+            self._log_test(results, misclassified)
+        best = folder / "checkpoints" / "best.ckpt"
+        if self.log_model and best.is_file():
+            self._run.log_artifact(str(best), f"model-{self._run.id}", "model", ["best"])
+
+    def _log_test(self, results: Mapping[str, Any], misclassified: Sequence[Misclassified]) -> None:
+        import wandb
+
+        columns, rows = class_table(results)
+        self._run.log({"test/classes": _table(columns, rows)})
+        if len(results["classes"]) <= MOST_CLASSES:
+            self._run.log({"test/confusion": _confusion(results["confusion"], results["classes"])})
+        shown = [
+            [wandb.Image(m.picture), m.label, m.predicted, m.probability, m.path]
+            for m in misclassified
+        ]
+        columns = ["picture", "true", "predicted", "probability", "path"]
+        self._run.log({"test/misclassified": _table(columns, shown)})
+
+    def _close(self, failed: bool) -> None:
+        self._run.finish(exit_code=int(failed))
+
+    def close(self, *, failed: bool) -> None:
+        super().close(failed=failed)
+        if self.__dict__.pop("_owns_data_dir", False):
+            os.environ.pop("WANDB_DATA_DIR", None)
+
+
+def _histogram(gradient: torch.Tensor) -> Any:
+    """64 bins over the finite values, and none where there are none."""
+    import wandb
+
+    values = gradient[gradient.isfinite()].float().cpu()
+    counts, edges = torch.histogram(values, 64) if len(values) else (torch.zeros(1), torch.ones(2))
+    return wandb.Histogram(np_histogram=(counts.numpy(), edges.numpy()))
+
+
+def _table(columns: Sequence[str], rows: list[list[Any]]) -> Any:
+    import wandb
+
+    return wandb.Table(list(columns), rows)
+
+
+def _confusion(confusion: list[list[int]], classes: list[str]) -> Any:
+    """W&B's own chart; its wandb.plot.confusion_matrix would count the images again."""
+    import wandb
+
+    cells = [
+        [true, predicted, count]
+        for true, row in zip(classes, confusion, strict=True)
+        for predicted, count in zip(classes, row, strict=True)
+    ]
+    fields = ["Actual", "Predicted", "nPredictions"]
+    return wandb.plot_table(
+        vega_spec_name="wandb/confusion_matrix/v1",
+        data_table=_table(fields, cells),
+        fields={name: name for name in fields},
+        string_fields={"title": "confusion of the test images"},
+    )
