@@ -147,7 +147,7 @@ MISTAKES = {
     "train scheduler=plateau scheduler.monitor=loss": ["scheduler.monitor=loss", "val/loss"],
     "train scheduler=plateau scheduler.mode=max": ["scheduler.mode=max", "Try scheduler.mode=min"],
     "train ~seed": ["~seed", "expected key=value"],
-    "train logger=null": ["logger=null", "no such option", "csv, wandb"],
+    "train logger=null": ["logger=null", "no such option", "tensorboard, wandb"],
     "train callbacks=null": ["callbacks=null", "no such option", "default"],
     "train model=null": ["model=null", "no such option", "lenet5"],
     "train scheduler=cosine trainer.max_epochs=-1 trainer.max_time=00:00:00:01": [

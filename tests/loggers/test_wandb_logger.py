@@ -1,18 +1,26 @@
 import csv
 import json
 import logging
-import shutil
+import os
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import wandb
+import yaml
+from PIL import Image
+from sklearn.datasets import load_digits
 from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
 
+from strided import compose
 from strided.cli import main
+from strided.config import CONF_DIR
 from strided.loggers import WandbLogger
+from strided.prediction import load_task
+from strided.schema import MONITORS
 
 FAST = ("model=mlp", "data.train_fraction=0.2", "data.batch_size=32", "logger=wandb")
 
@@ -86,6 +94,7 @@ def test_an_offline_run_lies_inside_the_run_folder_and_nowhere_else(
     run = next(r.run for r in found if r.HasField("run"))
     assert (folder / "wandb" / "run_id").read_text() == run.run_id
     assert run.project == "strided" and run.display_name == f"mlp-digits/{folder.name}"
+    assert run.job_type == "train" and run.run_group == ""
     assert list(run.tags) == ["a", "b"]
 
     config = config_of(found)
@@ -100,6 +109,10 @@ def test_an_offline_run_lies_inside_the_run_folder_and_nowhere_else(
     summary = summary_of(found)
     assert summary["test/acc"] == results(folder)["test/acc"]
     assert summary["best_val/acc"] == results(folder)["best_val/acc"]
+    assert "confusion" not in summary and "state" not in summary
+    assert [row["lr"] for row in history] == [0.001, 0.001]
+    steps = {r.metric.glob_name or r.metric.name: r.metric for r in found if r.HasField("metric")}
+    assert steps["*"].step_metric == "trainer/global_step"
 
 
 def test_a_resumed_run_goes_on_in_the_same_wandb_run(run_train: Train) -> None:
@@ -191,18 +204,123 @@ def test_a_logger_that_was_never_started_is_silent(caplog: pytest.LogCaptureFixt
     logger = WandbLogger()
     with caplog.at_level(logging.INFO):
         logger.log_metrics({"a": 1.0}, 1)
-        logger.log_summary({"a": 1.0})
+        logger.finish(Path(), {"a": 1.0}, [])
         logger.close(failed=False)
-    assert not caplog.records and (logger.name, logger.version) == ("strided", None)
+    assert not caplog.records and logger.version is None
 
 
-def test_runs_in_one_process_are_runs_of_their_own(run_train: Train) -> None:
-    first, second = run_train(*FAST), run_train(*FAST)
-    ids = [(folder / "wandb" / "run_id").read_text() for folder in (first, second)]
-    assert ids[0] != ids[1] and all(len(offline_runs(folder)) == 1 for folder in (first, second))
+@pytest.fixture(scope="module")
+def grouped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a sweep of two jobs with two loggers; all that can be asked for is logged."""
+    log_dir = tmp_path_factory.mktemp("sweep")
+    words = ("model=mlp", "data.train_fraction=0.2", "trainer=cpu", "trainer.max_epochs=2")
+    asked = (
+        "logger=[csv,wandb,tensorboard]",
+        "logger.wandb.watch=gradients",
+        "logger.wandb.log_model=true",
+    )
+    assert main(["train", "-m", *words, *asked, "seed=0,1", f"log_dir={log_dir}"]) == 0
+    wandb.teardown()
+    (folder,) = log_dir.glob("multirun/*/*")
+    return folder
 
 
-def test_csv_logger_adds_nothing(run_train: Train) -> None:
-    folder = run_train("model=mlp", "data.train_fraction=0.2", "logger=csv")
-    assert not (folder / "wandb").exists() and (folder / "metrics.csv").exists()
-    shutil.rmtree(folder)
+@pytest.fixture(scope="module")
+def job(grouped: Path) -> Path:
+    """The folder of the first job."""
+    return grouped / "0"
+
+
+def test_the_jobs_of_a_sweep_are_runs_of_their_own_in_one_group(grouped: Path) -> None:
+    runs = []
+    for number in ("0", "1"):
+        (offline,) = offline_runs(grouped / number)
+        assert list((grouped / number / "tensorboard").iterdir())
+        runs.append(next(r.run for r in records(offline) if r.HasField("run")))
+    assert runs[0].run_id != runs[1].run_id
+    assert {run.run_group for run in runs} == {f"mlp-digits/{grouped.name}"}
+    assert [run.display_name[-2:] for run in runs] == ["/0", "/1"]
+
+
+def tables_of(job: Path) -> dict[str, dict[str, Any]]:
+    """The tables that an offline run would upload, by what is logged; with what they refer to."""
+    (offline,) = offline_runs(job)
+    found: dict[str, dict[str, Any]] = {}
+    for record in records(offline):
+        artifact = record.artifact
+        for entry in artifact.manifest.contents:
+            if entry.path.endswith(".table.json"):
+                key = entry.path.removesuffix(".table.json")
+                files = {e.path: Path(e.local_path) for e in artifact.manifest.contents}
+                found[key] = {**json.loads(files[entry.path].read_text()), "files": files}
+    return found
+
+
+def test_the_most_confident_errors_are_logged_with_their_pictures(job: Path) -> None:
+    table = tables_of(job)["test/misclassified"]
+    assert table["columns"] == ["picture", "true", "predicted", "probability", "path"]
+    with (job / "predictions.csv").open(newline="") as stream:
+        rows = {row["path"]: row for row in csv.DictReader(stream)}
+    wrong = [row for row in rows.values() if row["label"] != row["predicted"]]
+    sure = sorted((float(row[f"prob/{row['predicted']}"]) for row in wrong), reverse=True)
+    assert len(table["data"]) == min(16, len(wrong)) > 3
+    assert [row[3] for row in table["data"]] == pytest.approx(sure[:16], abs=1e-6)
+    for picture, true, predicted, _, path in table["data"]:
+        assert true == rows[path]["label"] != predicted == rows[path]["predicted"]
+        pixels = np.asarray(Image.open(table["files"][picture["path"]]))
+        original = load_digits().images[int(path)] * 255 / 16
+        assert np.abs(pixels[..., 0] - original).max() <= 1
+
+
+def test_a_row_per_class_and_the_confusion_matrix_are_logged(job: Path) -> None:
+    tables, known = tables_of(job), results(job)
+    columns, rows = tables["test/classes"]["columns"], tables["test/classes"]["data"]
+    assert columns[:2] == ["class", "precision"] and [row[0] for row in rows] == known["classes"]
+    assert rows[3][columns.index("recall")] == pytest.approx(known["test/recall/3"])
+    (confusion,) = (t for key, t in tables.items() if key.startswith("test/confusion"))
+    counts = [row[2] for row in confusion["data"]]
+    assert counts == [count for row in known["confusion"] for count in row]
+
+
+def test_gradients_the_report_and_the_best_checkpoint_are_logged_when_asked_for(job: Path) -> None:
+    (offline,) = offline_runs(job)
+    found = records(offline)
+    history = [row for row in history_of(found) if "val/acc" in row]
+    network = load_task(job / "checkpoints" / "best.ckpt").model
+    for row in history:
+        watched = {key.split("/")[1] for key in row if key.startswith("gradients/")}
+        assert watched == {name for name, _ in network.named_parameters()}
+    first, second = ({k: v for k, v in row.items() if "output.bias" in k} for row in history)
+    assert sum(history[0]["gradients/output.bias/values"]) == 10 and first != second
+    (page,) = (offline / "files/media/html").iterdir()
+    assert page.read_bytes() == (job / "report.html").read_bytes()
+    artifacts = [r.artifact for r in found]
+    (model,) = (artifact for artifact in artifacts if artifact.type == "model")
+    (file,) = model.manifest.contents
+    assert "best" in model.aliases and model.name.endswith((job / "wandb/run_id").read_text())
+    assert Path(file.local_path).read_bytes() == (job / "checkpoints/best.ckpt").read_bytes()
+    assert job in Path(file.local_path).parents, "a run folder is all there is of a run"
+
+
+def test_a_job_leaves_the_environment_as_it_was(grouped: Path) -> None:
+    assert "WANDB_DATA_DIR" not in os.environ
+
+
+def test_the_sweep_in_the_documents_is_one_that_an_agent_can_run() -> None:
+    sweep = yaml.safe_load((CONF_DIR.parent / "docs" / "wandb_sweep.yaml").read_text())
+    assert sweep["metric"]["name"] in MONITORS and (CONF_DIR.parent / sweep["program"]).is_file()
+    values = {
+        key: parameter["values"][0] if "values" in parameter else parameter["min"]
+        for key, parameter in sweep["parameters"].items()
+    }
+    # what the agent puts in for its macros
+    macros = {
+        "${env}": ["/usr/bin/env"],
+        "${interpreter}": ["python"],
+        "${program}": [sweep["program"]],
+        "${args_no_hyphens}": [f"{key}={value}" for key, value in values.items()],
+    }
+    command = [word for part in sweep["command"] for word in macros.get(part, [part])]
+    assert command[:3] == ["/usr/bin/env", "python", "src/train.py"]
+    config = compose("train", command[3:])
+    assert config["optimizer"]["lr"] == values["optimizer.lr"] and "wandb" in config["logger"]
