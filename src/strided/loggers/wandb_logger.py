@@ -76,6 +76,8 @@ class WandbLogger(RunLogger):
         id_file = run.folder / "wandb" / "run_id"
         id_file.parent.mkdir(parents=True, exist_ok=True)
         group = self.group or run.sweep
+        # offline, W&B waits for this machine only, which may be busy
+        patience = 90.0 if mode == "offline" else self.init_timeout
         self._run = wandb.init(
             project=self.project,
             name=run.name[-LONGEST:],
@@ -87,7 +89,7 @@ class WandbLogger(RunLogger):
             resume="allow",
             mode=mode,  # type: ignore[arg-type]  # a string from the environment
             reinit="finish_previous",
-            settings=wandb.Settings(init_timeout=self.init_timeout, silent=True),
+            settings=wandb.Settings(init_timeout=patience, silent=True),
             **self.options,
         )
         id_file.write_text(self._run.id)
