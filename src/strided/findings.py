@@ -1,6 +1,5 @@
 """What a search found: the best trial, tested once, best.json, summary.csv and summary.html."""
 
-import base64
 import html
 import json
 import re
@@ -13,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from strided.errors import UserError
 from strided.jobs import compose_run, finish_job
+from strided.page import picture
 from strided.run import read_config, read_results, write_json
 from strided.study import Study
 from strided.summary import Job, list_of_errors, table_of_jobs, write_page
@@ -93,11 +93,7 @@ def report(study: Study) -> None:
     )
     table.write(study.folder / "summary.csv")
     figures = draw(study)
-    pictures = "".join(
-        f'<figure><img alt="{figure.stem}" src="data:image/png;base64,'
-        f'{base64.b64encode(figure.read_bytes()).decode()}"></figure>'
-        for figure in figures
-    )
+    pictures = "".join(map(picture, figures))
     states = ", ".join(f"{number} {state}" for state, number in count(study).items())
     words = html.escape(" ".join(study.plan.words))
     lead = f"<p>{len(trials)} trials: {states}. In each: <code>{words}</code></p>"

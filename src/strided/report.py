@@ -1,6 +1,5 @@
 """report.html: the numbers and curves of a run in one file that opens without a network."""
 
-import base64
 import csv
 import html
 import warnings
@@ -11,19 +10,8 @@ from typing import Any
 import yaml
 
 from strided.misclassified import Misclassified, draw_misclassified
+from strided.page import page, picture
 from strided.run import write_text
-
-STYLE = """
-:root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { margin-bottom: 0; } .headline { font-size: 1.4rem; }
-figure { margin: 1rem 0; } figure img { max-width: 100%; background: white; border-radius: 4px; }
-table { border-collapse: collapse; margin-bottom: 1.5rem; }
-td, th { padding: .15rem .8rem .15rem 0; text-align: left; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; }
-.scroll { overflow-x: auto; } pre { overflow-x: auto; font-size: .85rem; }
-@media print { body { max-width: none; } details { display: block; } }
-"""
 
 
 def write_report(
@@ -89,7 +77,6 @@ def draw_confusion(confusion: list[list[int]], classes: list[str], folder: Path)
     axes.set_yticks(ticks, shown, parse_math=False)
     if max(map(len, classes)) > 2:
         axes.tick_params("x", rotation=60)
-    axes.set_yticks(ticks, classes, parse_math=False)
     axes.set(xlabel="predicted", ylabel="true")
     for y, row in enumerate(confusion):
         for x, count in enumerate(row):
@@ -103,27 +90,18 @@ def draw_confusion(confusion: list[list[int]], classes: list[str], folder: Path)
 
 def render(config: dict[str, Any], results: dict[str, Any], figures: list[Path]) -> str:
     """Return the page."""
-    title = html.escape(str(config["name"]))
     command = html.escape(" ".join(["python src/train.py", *results["command"]]))
-    pictures = "".join(
-        f'<figure><img alt="{figure.stem}" src="data:image/png;base64,'
-        f'{base64.b64encode(figure.read_bytes()).decode()}"></figure>'
-        for figure in figures
-    )
+    pictures = "".join(map(picture, figures))
     facts = {k: v for k, v in results.items() if "/" not in k and k != "confusion"}
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>
-<body><h1>{title}</h1>
-<p class="headline">{headline(results)}</p>
+    body = f"""<p class="headline">{headline(results)}</p>
 <p><code>{command}</code></p>
 {pictures}
 <h2>Metrics</h2><div class="scroll">{metric_tables(results)}</div>
 <h2>Facts</h2><pre>{html.escape(yaml.safe_dump(facts, sort_keys=False, allow_unicode=True))}</pre>
 <details><summary>Config</summary>
 <pre>{html.escape(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))}</pre></details>
-</body></html>
 """
+    return page(str(config["name"]), body)
 
 
 def headline(results: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from strided.report import STYLE
+from strided.page import page
 from strided.run import read_results, write_text
 
 COLUMNS = ("test/acc", "test/loss", "best_val/acc", "best_epoch", "train_seconds", "error")
@@ -158,11 +158,5 @@ def list_of_errors(jobs: Iterable[Job]) -> str:
 
 def write_page(folder: Path, body: str) -> None:
     """Write summary.html, which opens without a network."""
-    title = html.escape(f"{folder.parent.name} {folder.name}")
-    page = f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>{STYLE}{TABLE_STYLE}</style></head>
-<body><h1>{title}</h1>{body}</body></html>
-"""
-    write_text(folder / "summary.html", page)
+    title = f"{folder.parent.name} {folder.name}"
+    write_text(folder / "summary.html", page(title, body, TABLE_STYLE))
