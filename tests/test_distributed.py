@@ -241,10 +241,13 @@ def test_what_needs_one_process_refuses_several(
     for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    assert main(["train", "-m", "seed=0,1"]) == 1
-    assert "without torchrun" in capsys.readouterr().err
-    assert main(["eval", "checkpoint=x.ckpt"]) == 1
-    assert "eval runs in one process" in capsys.readouterr().err
+    for words in (
+        ["train", "-m", "seed=0,1"],
+        ["eval", "checkpoint=x"],
+        ["train", "search=optuna"],
+    ):
+        assert main(words) == 1
+        assert "Try it without a launcher" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("count", [23, 24, 1])

@@ -91,6 +91,7 @@ def test_a_run_folder_is_complete_and_nothing_is_written_elsewhere(
         "predictions.csv",
         "report.html",
         "figures/curves.png",
+        "figures/misclassified.png",
         "figures/confusion.png",
         "run.log",
     }

@@ -11,6 +11,7 @@ from typing import NoReturn
 import yaml
 
 from strided.config import trusting
+from strided.distributed import is_launched
 from strided.errors import UserError
 from strided.help import overview, verb_help
 from strided.interruption import Interrupted
@@ -80,6 +81,12 @@ def run_verb(typed: Typed) -> None:
     searching = verb == "train" and typed_value(words, "search")
     if sum(map(bool, (typed.cfg, typed.multirun, stopped))) > 1 or (typed.multirun and searching):
         raise UserError("--cfg, -m, resume= and search= exclude each other; expected one of them")
+    if is_launched() and (typed.multirun or searching or verb != "train"):
+        raise UserError(
+            "a launcher (torchrun, srun) started several processes, which only a run of train can "
+            "use; expected one. Try it without a launcher: the jobs of a sweep start their own, as "
+            "many as trainer.devices says"
+        )
     if typed.help:
         print(verb_help(verb, config_dir))
     elif typed.cfg:

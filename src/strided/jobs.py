@@ -11,7 +11,6 @@ from strided.config import plain, trusting
 from strided.distributed import (
     from_first,
     is_first,
-    is_launched,
     joined,
     noticing_loss,
     place,
@@ -38,8 +37,6 @@ RESUMABLE = ("trainer.max_epochs", "trainer.devices", "logger", "log_dir", "trac
 
 def run(verb: str, words: Sequence[str], config_dir: Path | None = None) -> dict[str, Any]:
     """Run a new job or, with `resume=`, the rest of a stopped one; return its results.json."""
-    if verb != "train" and is_launched():
-        raise UserError(f"{verb} runs in one process; expected none beside it. Try it as it is")
     with trusting(typed_trust(words)), joined():
         if verb == "train" and (stopped := typed_value(words, "resume")):
             return resume_run(Path(stopped).expanduser(), without(words, "resume"), config_dir)

@@ -10,7 +10,6 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from strided.config import CONF_DIR, plain, trusting
-from strided.distributed import is_launched
 from strided.errors import UserError
 from strided.jobs import finish_job, run_name
 from strided.overrides import as_typed, compose_hydra, normalise, quoted, typed_trust
@@ -34,11 +33,6 @@ def run_sweep(verb: str, words: Sequence[str], config_dir: Path | None) -> None:
 
     Raises UserError at the end if a job failed: the others have run.
     """
-    if is_launched():
-        raise UserError(
-            "a sweep starts the processes of its jobs itself; expected one process. Try -m "
-            "without torchrun, with trainer.devices=<as many>"
-        )
     overrides = normalise(verb, words, config_dir, multirun=True)
     name, config = check_corners(verb, sweep_corners(verb, overrides, config_dir), config_dir)
     folder = create_run_folder(log_folder(config["log_dir"]) / "multirun" / name)

@@ -7,23 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ProgressBar as LightningProgressBar
 
 from strided.callbacks import Checkpoint
 from strided.config import build
-from strided.data import BatchAugment, ImageDataModule
-from strided.distributed import first_on_each_machine, gathered, is_first, is_launched, place
+from strided.data import ImageDataModule
+from strided.distributed import first_on_each_machine, is_first, is_launched
 from strided.errors import UserError
 from strided.evaluation import Evaluation, evaluate
 from strided.interruption import Interruption
+from strided.launching import among_others
 from strided.loggers import StartedRun
 from strided.loggers.running import build_loggers, running
-from strided.losses import balanced, build_loss
 from strided.misclassified import most_confident_errors
-from strided.models import Plan, initialise, plan
 from strided.prediction import (
     Classifier,
     choose_device,
@@ -31,29 +29,21 @@ from strided.prediction import (
     load_task,
     write_predictions,
 )
+from strided.preparation import (
+    build_task,
+    check_same_data,
+    prepare_data,
+    refuse_two_balances,
+    set_seeds,
+)
 from strided.progress import ProgressBar
 from strided.recorder import EpochRecorder
 from strided.report import write_report
 from strided.schema import OFF_WHEN_NULL
 from strided.task import ClassificationTask
-from strided.threads import multiply_adds, worthwhile_threads
+from strided.threads import worthwhile_threads
 
 log = logging.getLogger(__name__)
-
-DDP_STRATEGIES = ("ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false")
-
-# what the data module says of the input, None where the network may decide
-INPUT_WISHES = (
-    "image_size",
-    "resize",
-    "crop_fraction",
-    "interpolation",
-    "mean",
-    "std",
-    "published_mean",
-    "published_std",
-    "default_image_size",
-)
 
 
 def train(
@@ -115,142 +105,6 @@ def prepare_run(config: dict[str, Any], folder: Path, interruption: Interruption
     trainer = build_trainer(config["trainer"], [recorder, *callbacks], folder)
     trainer.loggers = build_loggers(config["logger"], callbacks, quick=quick)
     return Run(folder, quick, trainer, recorder, checkpoint, interruption)
-
-
-def set_seeds(seed: int) -> None:
-    """Seed torch, numpy and random. Raises UserError outside 0 .. 2**32 - 1."""
-    if not 0 <= seed < 2**32:
-        raise UserError(f"seed={seed}; expected 0 to {2**32 - 1}. Try seed=0")
-    pl.seed_everything(seed, verbose=False)
-
-
-def prepare_data(config: dict[str, Any], results: dict[str, Any]) -> tuple[ImageDataModule, Plan]:
-    """List the images, decide the input of this (model, data) pair, decode, split."""
-    data: ImageDataModule = build(config["data"], "data")
-    decided = plan(
-        config["model"],
-        num_classes=len(data.classes),
-        channels=data.channels,
-        native_size=data.native_size,
-        requested={key: getattr(data, key) for key in INPUT_WISHES},
-    )
-    log.info("%s: %d classes, %d images", data.name, len(data.classes), len(data.source))
-    for note in decided.notes:
-        log.info("%s", note)
-    augment: BatchAugment = build(config["augment"], "augment")
-    try_loss(config["loss"], data.classes, soft_labels=augment.mixes)
-    data.use(decided.preprocessing, augment, config["seed"])
-    data.setup()
-    sizes = {split: len(indices) for split, indices in data.splits.items()}
-    log.info("images: %s", ", ".join(f"{split} {size}" for split, size in sizes.items()))
-    results.update(
-        classes=data.classes,
-        splits=sizes,
-        split_hash=data.split_hash,
-        data_fingerprint=data.fingerprint,
-        preprocessing=data.preprocessing.asdict(),
-        skipped=len(data.skipped),
-        ignored_files=data.source.ignored,
-        duplicates=len(data.duplicates),
-    )
-    return data, decided
-
-
-def check_same_data(data: ImageDataModule) -> None:
-    """Raise UserError unless all processes have the same images in the same splits."""
-    seen = gathered((data.fingerprint, data.split_hash))
-    for rank, other in enumerate(seen):
-        if other != seen[0]:
-            raise UserError(
-                f"process {rank} sees other images than process 0 (data fingerprints "
-                f"{other[0][:12]} and {seen[0][0][:12]}); expected the same on every machine. Try "
-                "data.root=<a folder that all machines share>"
-            )
-
-
-def build_task(
-    config: dict[str, Any],
-    decided: Plan,
-    data: ImageDataModule,
-    results: dict[str, Any],
-    *,
-    fresh: bool,
-) -> ClassificationTask:
-    """Build the task; `fresh` weights are initialised, others come from a checkpoint."""
-    loss = balanced(config["loss"], data.classes, data.labels("train"))
-    untrained = {"pretrained": False} if "pretrained" in decided.model else {}
-    set_seeds(config["seed"])  # listing and decoding must not move the initial weights
-    task = ClassificationTask(
-        model={**decided.model, **untrained, "weights": None},
-        classes=data.classes,
-        preprocessing=data.preprocessing.asdict(),
-        loss=loss,
-        optimizer=config["optimizer"],
-        scheduler=config["scheduler"],
-        data=config["data"],
-    )
-    report_class_weights(task, results)
-    if fresh:
-        size = data.preprocessing.image_size
-        for note in initialise(task.model, config["model"], len(data.classes), size):
-            log.info("%s", note)
-    counts = {
-        "total": sum(p.numel() for p in task.model.parameters()),
-        "trainable": sum(p.numel() for p in task.model.parameters() if p.requires_grad),
-    }
-    results.update(parameters=counts, macs=multiply_adds(task))
-    log.info(
-        "parameters: %s, trainable %s; %.4g million multiply-adds an image",
-        f"{counts['total']:,}",
-        f"{counts['trainable']:,}",
-        results["macs"] / 1e6,
-    )
-    if config["compile"]:
-        task.model.compile()  # in place: the names in checkpoints stay those of the plain network
-    return task
-
-
-def try_loss(node: dict[str, Any], classes: list[str], *, soft_labels: bool) -> None:
-    """Raise UserError if the loss refuses logits and labels: torch checks its arguments late.
-
-    `soft_labels` are those of mixup and cutmix, probabilities in the shape of the logits.
-    """
-    criterion = build_loss(balanced(node, classes, np.arange(len(classes))), classes)
-    shape = (2, len(classes))
-    trials = [torch.zeros(2, dtype=torch.long), torch.full(shape, 1 / len(classes))]
-    for labels in trials if soft_labels else trials[:1]:
-        try:
-            criterion(torch.zeros(shape), labels)
-        except Exception as error:  # a user's own loss may fail in any way
-            keys = ", ".join(f"loss.{key}={value}" for key, value in node.items() if key[0] != "_")
-            unmixed = ", or augment.mixup=0 augment.cutmix=0" if labels.ndim == 2 else ""
-            raise UserError(
-                f"{node['_target_']} fails on logits {shape} and labels {tuple(labels.shape)}: "
-                f"{error}. Expected a loss of these. Try other values for what was given: "
-                f"{keys}{unmixed}"
-            ) from error
-
-
-def refuse_two_balances(config: dict[str, Any]) -> None:
-    """Raise UserError for a sampler and class weights together: rare classes would count twice."""
-    sampler, weights = config["data"].get("sampler"), config["loss"].get("class_weights")
-    if sampler is not None and weights is not None:
-        raise UserError(
-            f"data.sampler={sampler} with loss.class_weights={weights} would make up for rare "
-            "classes twice; expected one of them. Try loss.class_weights=null, or data.sampler=null"
-        )
-
-
-def report_class_weights(task: ClassificationTask, results: dict[str, Any]) -> None:
-    """Show the weights of the classes and add them to the results, if the loss has any."""
-    weight = getattr(task.criterion, "weight", None)
-    if weight is None:
-        return
-    weights = dict(zip(task.classes, weight.tolist(), strict=True))
-    results["class_weights"] = weights
-    ends = [choose(weights, key=weights.__getitem__) for choose in (min, max)]
-    shown = list(weights) if len(weights) <= 20 else ends
-    log.info("class weights: %s", ", ".join(f"{name} {weights[name]:.4g}" for name in shown))
 
 
 def build_callbacks(node: dict[str, Any]) -> list[pl.Callback]:
@@ -323,38 +177,6 @@ def build_trainer(node: dict[str, Any], callbacks: list[pl.Callback], folder: Pa
             "expected above 0. Try trainer.limit_val_batches=1"
         )
     return trainer
-
-
-def among_others(node: dict[str, Any]) -> dict[str, Any]:
-    """Return a trainer node for the processes that a launcher has started.
-
-    Raises UserError for a number of devices that is not theirs, and for strategies whose
-    checkpoints are no single file of the whole network.
-    """
-    from lightning.pytorch.plugins.environments import TorchElasticEnvironment
-
-    here = place()
-    devices, nodes = here.local_world_size, here.world_size // here.local_world_size
-    typed = (node.get("devices", "auto"), node.get("num_nodes", 1))
-    if typed[0] not in (1, devices, "auto", -1) or typed[1] not in (1, nodes):
-        raise UserError(
-            f"trainer.devices={typed[0]} trainer.num_nodes={typed[1]}, but {here.world_size} "
-            f"processes were started, {devices} on this machine; expected as many. Try "
-            f"trainer.devices={devices} trainer.num_nodes={nodes}"
-        )
-    strategy = node.get("strategy", "auto")
-    if not (isinstance(strategy, dict) or strategy == "auto" or strategy in DDP_STRATEGIES):
-        raise UserError(
-            f"trainer.strategy={strategy} is not supported; expected one of auto, "
-            f"{', '.join(DDP_STRATEGIES)}. Try trainer.strategy=ddp"
-        )
-    return {
-        **node,
-        "devices": devices,
-        "num_nodes": nodes,
-        "strategy": "ddp" if strategy == "auto" else strategy,
-        "plugins": [TorchElasticEnvironment()],
-    }
 
 
 def test_best(

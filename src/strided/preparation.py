@@ -1,0 +1,168 @@
+"""What training starts from: the images, split and decoded, and the task with its first weights."""
+
+import logging
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+
+from strided.config import build
+from strided.data import BatchAugment, ImageDataModule
+from strided.distributed import gathered
+from strided.errors import UserError
+from strided.losses import balanced, build_loss
+from strided.models import Plan, initialise, plan
+from strided.task import ClassificationTask
+from strided.threads import multiply_adds
+
+log = logging.getLogger(__name__)
+
+# what the data module says of the input, None where the network may decide
+INPUT_WISHES = (
+    "image_size",
+    "resize",
+    "crop_fraction",
+    "interpolation",
+    "mean",
+    "std",
+    "published_mean",
+    "published_std",
+    "default_image_size",
+)
+
+
+def set_seeds(seed: int) -> None:
+    """Seed torch, numpy and random. Raises UserError outside 0 .. 2**32 - 1."""
+    if not 0 <= seed < 2**32:
+        raise UserError(f"seed={seed}; expected 0 to {2**32 - 1}. Try seed=0")
+    pl.seed_everything(seed, verbose=False)
+
+
+def refuse_two_balances(config: dict[str, Any]) -> None:
+    """Raise UserError for a sampler and class weights together: rare classes would count twice."""
+    sampler, weights = config["data"].get("sampler"), config["loss"].get("class_weights")
+    if sampler is not None and weights is not None:
+        raise UserError(
+            f"data.sampler={sampler} with loss.class_weights={weights} would make up for rare "
+            "classes twice; expected one of them. Try loss.class_weights=null, or data.sampler=null"
+        )
+
+
+def prepare_data(config: dict[str, Any], results: dict[str, Any]) -> tuple[ImageDataModule, Plan]:
+    """List the images, decide the input of this (model, data) pair, decode, split."""
+    data: ImageDataModule = build(config["data"], "data")
+    decided = plan(
+        config["model"],
+        num_classes=len(data.classes),
+        channels=data.channels,
+        native_size=data.native_size,
+        requested={key: getattr(data, key) for key in INPUT_WISHES},
+    )
+    log.info("%s: %d classes, %d images", data.name, len(data.classes), len(data.source))
+    for note in decided.notes:
+        log.info("%s", note)
+    augment: BatchAugment = build(config["augment"], "augment")
+    try_loss(config["loss"], data.classes, soft_labels=augment.mixes)
+    data.use(decided.preprocessing, augment, config["seed"])
+    data.setup()
+    sizes = {split: len(indices) for split, indices in data.splits.items()}
+    log.info("images: %s", ", ".join(f"{split} {size}" for split, size in sizes.items()))
+    results.update(
+        classes=data.classes,
+        splits=sizes,
+        split_hash=data.split_hash,
+        data_fingerprint=data.fingerprint,
+        preprocessing=data.preprocessing.asdict(),
+        skipped=len(data.skipped),
+        ignored_files=data.source.ignored,
+        duplicates=len(data.duplicates),
+    )
+    return data, decided
+
+
+def try_loss(node: dict[str, Any], classes: list[str], *, soft_labels: bool) -> None:
+    """Raise UserError if the loss refuses logits and labels: torch checks its arguments late.
+
+    `soft_labels` are those of mixup and cutmix, probabilities in the shape of the logits.
+    """
+    criterion = build_loss(balanced(node, classes, np.arange(len(classes))), classes)
+    shape = (2, len(classes))
+    trials = [torch.zeros(2, dtype=torch.long), torch.full(shape, 1 / len(classes))]
+    for labels in trials if soft_labels else trials[:1]:
+        try:
+            criterion(torch.zeros(shape), labels)
+        except Exception as error:  # a user's own loss may fail in any way
+            keys = ", ".join(f"loss.{key}={value}" for key, value in node.items() if key[0] != "_")
+            unmixed = ", or augment.mixup=0 augment.cutmix=0" if labels.ndim == 2 else ""
+            raise UserError(
+                f"{node['_target_']} fails on logits {shape} and labels {tuple(labels.shape)}: "
+                f"{error}. Expected a loss of these. Try other values for what was given: "
+                f"{keys}{unmixed}"
+            ) from error
+
+
+def check_same_data(data: ImageDataModule) -> None:
+    """Raise UserError unless all processes have the same images in the same splits."""
+    seen = gathered((data.fingerprint, data.split_hash))
+    for rank, other in enumerate(seen):
+        if other != seen[0]:
+            raise UserError(
+                f"process {rank} sees other images than process 0 (data fingerprints "
+                f"{other[0][:12]} and {seen[0][0][:12]}); expected the same on every machine. Try "
+                "data.root=<a folder that all machines share>"
+            )
+
+
+def build_task(
+    config: dict[str, Any],
+    decided: Plan,
+    data: ImageDataModule,
+    results: dict[str, Any],
+    *,
+    fresh: bool,
+) -> ClassificationTask:
+    """Build the task; `fresh` weights are initialised, others come from a checkpoint."""
+    loss = balanced(config["loss"], data.classes, data.labels("train"))
+    untrained = {"pretrained": False} if "pretrained" in decided.model else {}
+    set_seeds(config["seed"])  # listing and decoding must not move the initial weights
+    task = ClassificationTask(
+        model={**decided.model, **untrained, "weights": None},
+        classes=data.classes,
+        preprocessing=data.preprocessing.asdict(),
+        loss=loss,
+        optimizer=config["optimizer"],
+        scheduler=config["scheduler"],
+        data=config["data"],
+    )
+    report_class_weights(task, results)
+    if fresh:
+        size = data.preprocessing.image_size
+        for note in initialise(task.model, config["model"], len(data.classes), size):
+            log.info("%s", note)
+    counts = {
+        "total": sum(p.numel() for p in task.model.parameters()),
+        "trainable": sum(p.numel() for p in task.model.parameters() if p.requires_grad),
+    }
+    results.update(parameters=counts, macs=multiply_adds(task))
+    log.info(
+        "parameters: %s, trainable %s; %.4g million multiply-adds an image",
+        f"{counts['total']:,}",
+        f"{counts['trainable']:,}",
+        results["macs"] / 1e6,
+    )
+    if config["compile"]:
+        task.model.compile()  # in place: the names in checkpoints stay those of the plain network
+    return task
+
+
+def report_class_weights(task: ClassificationTask, results: dict[str, Any]) -> None:
+    """Show the weights of the classes and add them to the results, if the loss has any."""
+    weight = getattr(task.criterion, "weight", None)
+    if weight is None:
+        return
+    weights = dict(zip(task.classes, weight.tolist(), strict=True))
+    results["class_weights"] = weights
+    ends = [choose(weights, key=weights.__getitem__) for choose in (min, max)]
+    shown = list(weights) if len(weights) <= 20 else ends
+    log.info("class weights: %s", ", ".join(f"{name} {weights[name]:.4g}" for name in shown))
