@@ -178,6 +178,7 @@ MISTAKES = {
     "train model.weights={place}/none.pth": ["none.pth", "does not exist"],
     "train model.weights={place}/corrupt.pth": ["corrupt.pth", "cannot be read"],
     "train model.weights={place}/linear.pth": ["linear.pth", "does not fit", "same architecture"],
+    "train model=resnet_cifar model.depth=18": ["model.depth=18", "14 and 20", "model.depth=20"],
     # resume
     "train resume={place}/empty": ["empty", "not a run folder"],
     "train resume={place}/run seed=3": ["seed=3", "cannot be changed on resume"],
@@ -200,6 +201,15 @@ MISTAKES = {
     ],
     # input
     "predict checkpoint={place}/run": ["input", "Try input="],
+    "predict input={place}/broken": ["checkpoint", "Try checkpoint="],
+    "predict checkpoint={place}/run model=resnet18 input=x": ["exclude", "Try without model="],
+    "predict model=resnet18 input=x": ["resnet18", "random weights", "Try model.pretrained=true"],
+    "predict model.pretrained=true input=x": ["without model=", "Try model=efficientnet_lite0"],
+    "predict model=mlp model.weights=w.pth input=x": ["MLP", "no published weights"],
+    "predict model=resnet18 model.pretrained=true model.stem=small input=x": [
+        "model.stem=small", "Try model.stem=imagenet"
+    ],
+    "predict model=resnet18 model.weights={place}/linear.pth input=x": ["linear.pth", "not fit"],
     "predict checkpoint={place}/run input={place}/empty": ["empty", "no image", "Try input="],
     "predict checkpoint={place}/run input={place}/*.gif": ["*.gif", "no image"],
     "predict checkpoint={place}/run input={place}/note.png": ["note.png", "could be read"],

@@ -8,7 +8,7 @@ from strided.overrides import config_folders, group_options, verb_keys
 PURPOSE = {
     "train": "fit, test the best checkpoint once, write the report",
     "eval": "measure a checkpoint on a split of its own or of another data set",
-    "predict": "classify files, a folder or a glob with a checkpoint",
+    "predict": "classify files, a folder or a glob with a checkpoint or ImageNet weights",
 }
 EXAMPLES = {
     "train": (
@@ -26,6 +26,7 @@ EXAMPLES = {
         "python src/predict.py checkpoint=logs/train/lenet5-digits/<date_time> input=digit.png",
         "python src/predict.py checkpoint=best.ckpt input=photos/",
         "python src/predict.py checkpoint=best.ckpt input='photos/*.jpg'",
+        "python src/predict.py model=efficientnet_lite0 model.pretrained=true input=photos/",
     ),
 }
 

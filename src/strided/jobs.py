@@ -65,10 +65,12 @@ def run_name(config: dict[str, Any], choices: dict[str, str]) -> str:
     """Return the name of the run folder: as typed, of the experiment, of model and data."""
     if config["name"]:
         return str(config["name"])
-    if "checkpoint" in config:  # eval and predict: that of the run
+    if config.get("checkpoint"):  # eval and predict: that of the run
         path = Path(config["checkpoint"])
         known = read_config(path).get("name") if (path / "config.yaml").is_file() else None
         return Path(str(known or path.stem)).name  # the folder may be a stranger's
+    if "checkpoint" in config:
+        return choices["model"]
     if choices["experiment"] not in ("null", "None"):
         return choices["experiment"]
     return f"{choices['model']}-{choices['data']}"

@@ -20,6 +20,7 @@ from strided.config import trusting
 from strided.data.decoding import IMAGE_SUFFIXES, ImageError, as_image
 from strided.data.files import is_hidden
 from strided.errors import UserError
+from strided.pretrained import pretrained_task
 from strided.run import write_text
 from strided.schema import check
 from strided.task import ClassificationTask
@@ -232,19 +233,29 @@ def write_predictions(file: Path, rows: Iterable[Row], classes: Sequence[str]) -
     write_text(file, text.getvalue())
 
 
+def most_probable(probabilities: Sequence[float], classes: Sequence[str]) -> str:
+    """Return `tabby (0.712), ...`: the best five classes, or the best alone of up to five."""
+    ranked = sorted(zip(probabilities, classes, strict=True), key=lambda pair: -pair[0])
+    count = 5 if len(classes) > 5 else 1
+    return ", ".join(f"{name} ({probability:.3f})" for probability, name in ranked[:count])
+
+
 def predict(config: dict[str, Any], folder: Path, results: dict[str, Any]) -> None:
-    """The predict verb: classify `input` with `checkpoint`, write predictions.csv."""
+    """The predict verb: classify `input` with `checkpoint` or `model`, write predictions.csv."""
     if config["batch_size"] < 1:
         raise UserError(f"batch_size={config['batch_size']}; expected 1 or more. Try batch_size=64")
-    classifier = Classifier.load(config["checkpoint"], device=config["accelerator"])
+    classifier = (
+        Classifier.load(config["checkpoint"], device=config["accelerator"])
+        if config["checkpoint"]
+        else Classifier(pretrained_task(config["model"]), config["accelerator"])
+    )
     rows = predict_files(classifier, config["input"], config["batch_size"])
     write_predictions(folder / "predictions.csv", rows, classifier.classes)
     failed = sum(row.probabilities is None for row in rows)
     results.update(images=len(rows), unreadable=failed, classes=classifier.classes)
     for row in rows[:5]:
         if row.probabilities is not None:
-            best = max(range(len(row.probabilities)), key=row.probabilities.__getitem__)
-            log.info("%s: %s (%.3f)", row.path, classifier.classes[best], row.probabilities[best])
+            log.info("%s: %s", row.path, most_probable(row.probabilities, classifier.classes))
     log.info(
         "%d images%s: %s",
         len(rows),

@@ -43,7 +43,7 @@ PLAIN_KEYS: dict[str, Any] = {
     "log_dir": str | None,
     "trust": list[str],
     "traceback": bool,
-    "checkpoint": str,
+    "checkpoint": str | None,
     "input": str,
     "split": Literal["test", "val"],
     "accelerator": str,
@@ -62,6 +62,25 @@ def check(config: dict[str, Any], *, values: bool = True) -> None:
         _check_nested(node, key, values)
         if key in GROUPS_OF_NODES and isinstance(node, dict):
             _check_children(node, key)
+    if values and "checkpoint" in config:
+        _check_network(config["checkpoint"], config.get("model"))
+
+
+def _check_network(checkpoint: str | None, model: dict[str, Any] | None) -> None:
+    """The network of eval is a checkpoint; that of predict may be a pretrained one instead."""
+    expected = "a run folder or a .ckpt file. Try checkpoint=logs/train/<name>/<date_time>"
+    if checkpoint is None and model is None:
+        raise UserError(f"checkpoint has no value; expected {expected}")
+    if checkpoint is not None and model is not None:
+        raise UserError(
+            "checkpoint= and model= exclude each other: a checkpoint has its own network; expected "
+            "one of them. Try without model="
+        )
+    if model is not None and "_target_" not in model:
+        raise UserError(
+            f"model.{next(iter(model))} without model=; expected one of its options. "
+            "Try model=efficientnet_lite0"
+        )
 
 
 def _check_children(node: dict[str, Any], group: str) -> None:

@@ -257,5 +257,5 @@ def test_timm_weights_offline_say_where_they_are_expected(
 
 def test_networks_without_published_weights_say_so() -> None:
     config = {"_target_": "strided.models.LeNet5"}
-    with pytest.raises(UserError, match="no pretrained weights"):
+    with pytest.raises(UserError, match="no published weights"):
         pretrained_state(config)

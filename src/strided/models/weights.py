@@ -120,8 +120,8 @@ def _library(config: Mapping[str, Any]) -> Any:
     origin = library(config)
     if origin is None:
         raise UserError(
-            f"model.pretrained=true was given, but {config['_target_']} has no pretrained weights "
-            "to download. Expected a network of torchvision or timm. Try model.weights=<file>"
+            f"{config['_target_']} has no published weights. Expected a network of torchvision or "
+            "timm. Try model.pretrained=false, and model.weights=<file> to train from a file"
         )
     return {"torchvision": torchvision_models, "timm": timm_models}[origin]
 

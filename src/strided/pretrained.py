@@ -1,0 +1,76 @@
+"""A network with published ImageNet weights as a task, for predict without any training."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from strided.errors import UserError
+from strided.models import load_weights, plan
+from strided.models.trial import label
+from strided.models.weights import pretrained_preprocessing, pretrained_state
+from strided.models.weights_file import read_weights
+from strided.task import ClassificationTask
+
+log = logging.getLogger(__name__)
+
+
+def pretrained_task(config: Mapping[str, Any]) -> ClassificationTask:
+    """Build torchvision's or timm's network with its weights, preprocessing and class names.
+
+    The weights are `model.pretrained` ones, or an ImageNet file in `model.weights`. Raises
+    UserError unless every layer, the last one too, gets its weights from there.
+    """
+    _check_trained(config)
+    path = config.get("weights")
+    classes = imagenet_classes()
+    published = pretrained_preprocessing(config)
+    requested = published if path else {}  # plan asks pretrained weights itself
+    decided = plan(
+        config, num_classes=len(classes), channels=3, native_size=None, requested=requested
+    )
+    task = ClassificationTask(
+        model={**decided.model, "pretrained": False, "weights": None},
+        classes=classes,
+        preprocessing=decided.preprocessing.asdict(),
+        loss={"_target_": "torch.nn.CrossEntropyLoss"},
+        optimizer={},
+        scheduler={},
+        data={},
+    )
+    size = decided.preprocessing.image_size
+    state = read_weights(Path(path)).state if path else pretrained_state(config, size)
+    source = path or f"the pretrained weights of {config['name']}"
+    report = load_weights(task.model, state, len(classes), source)
+    if report.head:
+        raise UserError(
+            f"{source} has no output for ImageNet's 1,000 classes ({', '.join(report.head)} does "
+            "not fit). Expected weights of a classifier of these. Try model=efficientnet_lite0 "
+            "model.pretrained=true, or checkpoint=<run> for a network that strided trained"
+        )
+    log.info("%s", report.describe())
+    return task
+
+
+def imagenet_classes() -> list[str]:
+    """Return ImageNet-1k's class names in the order of the logits, as torchvision has them."""
+    from torchvision.models import ResNet18_Weights
+
+    names: list[str] = ResNet18_Weights.DEFAULT.meta["categories"]
+    assert len(set(names)) == len(names) == 1000, "predictions are keyed by name"
+    return names
+
+
+def _check_trained(config: Mapping[str, Any]) -> None:
+    """Random weights would give an answer too; so would pretrained ones behind another stem."""
+    name = label(config)
+    if not (config.get("pretrained") or config.get("weights")):
+        raise UserError(
+            f"{name} would predict with random weights. Expected trained ones. Try "
+            "model.pretrained=true, or checkpoint=<run> for a network that strided trained"
+        )
+    if config.get("stem") == "small":
+        raise UserError(
+            f"model.stem=small was given, but the ImageNet weights of {name} were made with its "
+            "published stem. Expected that one. Try model.stem=imagenet"
+        )
