@@ -21,7 +21,7 @@ from strided.evaluation import Evaluation, evaluate
 from strided.interruption import Interruption
 from strided.loggers import StartedRun
 from strided.loggers.running import build_loggers, running
-from strided.losses import balanced, build_loss
+from strided.losses import CrossEntropy, FocalLoss, balanced, build_loss
 from strided.misclassified import most_confident_errors
 from strided.models import Plan, initialise, plan
 from strided.prediction import (
@@ -243,10 +243,10 @@ def refuse_two_balances(config: dict[str, Any]) -> None:
 
 def report_class_weights(task: ClassificationTask, results: dict[str, Any]) -> None:
     """Show the weights of the classes and add them to the results, if the loss has any."""
-    weight = getattr(task.criterion, "weight", None)
-    if weight is None:
+    criterion = task.criterion
+    if not isinstance(criterion, CrossEntropy | FocalLoss) or criterion.weight is None:
         return
-    weights = dict(zip(task.classes, weight.tolist(), strict=True))
+    weights = dict(zip(task.classes, criterion.weight.tolist(), strict=True))
     results["class_weights"] = weights
     ends = [choose(weights, key=weights.__getitem__) for choose in (min, max)]
     shown = list(weights) if len(weights) <= 20 else ends
