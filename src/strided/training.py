@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ProgressBar as LightningProgressBar
@@ -21,7 +20,7 @@ from strided.evaluation import Evaluation, evaluate
 from strided.interruption import Interruption
 from strided.loggers import StartedRun
 from strided.loggers.running import build_loggers, running
-from strided.losses import CrossEntropy, FocalLoss, balanced, build_loss
+from strided.losses import CrossEntropy, FocalLoss, balanced, refuse_two_balances, try_loss
 from strided.misclassified import most_confident_errors
 from strided.models import Plan, initialise, plan
 from strided.prediction import (
@@ -208,37 +207,6 @@ def build_task(
     if config["compile"]:
         task.model.compile()  # in place: the names in checkpoints stay those of the plain network
     return task
-
-
-def try_loss(node: dict[str, Any], classes: list[str], *, soft_labels: bool) -> None:
-    """Raise UserError if the loss refuses logits and labels: torch checks its arguments late.
-
-    `soft_labels` are those of mixup and cutmix, probabilities in the shape of the logits.
-    """
-    criterion = build_loss(balanced(node, classes, np.arange(len(classes))), classes)
-    shape = (2, len(classes))
-    trials = [torch.zeros(2, dtype=torch.long), torch.full(shape, 1 / len(classes))]
-    for labels in trials if soft_labels else trials[:1]:
-        try:
-            criterion(torch.zeros(shape), labels)
-        except Exception as error:  # a user's own loss may fail in any way
-            keys = ", ".join(f"loss.{key}={value}" for key, value in node.items() if key[0] != "_")
-            unmixed = ", or augment.mixup=0 augment.cutmix=0" if labels.ndim == 2 else ""
-            raise UserError(
-                f"{node['_target_']} fails on logits {shape} and labels {tuple(labels.shape)}: "
-                f"{error}. Expected a loss of these. Try other values for what was given: "
-                f"{keys}{unmixed}"
-            ) from error
-
-
-def refuse_two_balances(config: dict[str, Any]) -> None:
-    """Raise UserError for a sampler and class weights together: rare classes would count twice."""
-    sampler, weights = config["data"].get("sampler"), config["loss"].get("class_weights")
-    if sampler is not None and weights is not None:
-        raise UserError(
-            f"data.sampler={sampler} with loss.class_weights={weights} would make up for rare "
-            "classes twice; expected one of them. Try loss.class_weights=null, or data.sampler=null"
-        )
 
 
 def report_class_weights(task: ClassificationTask, results: dict[str, Any]) -> None:
