@@ -127,3 +127,34 @@ def build_loss(node: Mapping[str, Any], classes: Sequence[str]) -> nn.Module:
     filled_in = {"classes": list(classes)} if takes_classes else {}
     criterion: nn.Module = build(dict(node), "loss", **filled_in)
     return criterion
+
+
+def try_loss(node: dict[str, Any], classes: list[str], *, soft_labels: bool) -> None:
+    """Raise UserError if the loss refuses logits and labels: torch checks its arguments late.
+
+    `soft_labels` are those of mixup and cutmix, probabilities in the shape of the logits.
+    """
+    criterion = build_loss(balanced(node, classes, np.arange(len(classes))), classes)
+    shape = (2, len(classes))
+    trials = [torch.zeros(2, dtype=torch.long), torch.full(shape, 1 / len(classes))]
+    for labels in trials if soft_labels else trials[:1]:
+        try:
+            criterion(torch.zeros(shape), labels)
+        except Exception as error:  # a user's own loss may fail in any way
+            keys = ", ".join(f"loss.{key}={value}" for key, value in node.items() if key[0] != "_")
+            unmixed = ", or augment.mixup=0 augment.cutmix=0" if labels.ndim == 2 else ""
+            raise UserError(
+                f"{node['_target_']} fails on logits {shape} and labels {tuple(labels.shape)}: "
+                f"{error}. Expected a loss of these. Try other values for what was given: "
+                f"{keys}{unmixed}"
+            ) from error
+
+
+def refuse_two_balances(config: dict[str, Any]) -> None:
+    """Raise UserError for a sampler and class weights together: rare classes would count twice."""
+    sampler, weights = config["data"].get("sampler"), config["loss"].get("class_weights")
+    if sampler is not None and weights is not None:
+        raise UserError(
+            f"data.sampler={sampler} with loss.class_weights={weights} would make up for rare "
+            "classes twice; expected one of them. Try loss.class_weights=null, or data.sampler=null"
+        )

@@ -4,14 +4,12 @@ import logging
 from typing import Any
 
 import lightning.pytorch as pl
-import numpy as np
-import torch
 
 from strided.config import build
 from strided.data import BatchAugment, ImageDataModule
 from strided.distributed import gathered
 from strided.errors import UserError
-from strided.losses import balanced, build_loss
+from strided.losses import CrossEntropy, FocalLoss, balanced, try_loss
 from strided.models import Plan, initialise, plan
 from strided.task import ClassificationTask
 from strided.threads import multiply_adds
@@ -37,16 +35,6 @@ def set_seeds(seed: int) -> None:
     if not 0 <= seed < 2**32:
         raise UserError(f"seed={seed}; expected 0 to {2**32 - 1}. Try seed=0")
     pl.seed_everything(seed, verbose=False)
-
-
-def refuse_two_balances(config: dict[str, Any]) -> None:
-    """Raise UserError for a sampler and class weights together: rare classes would count twice."""
-    sampler, weights = config["data"].get("sampler"), config["loss"].get("class_weights")
-    if sampler is not None and weights is not None:
-        raise UserError(
-            f"data.sampler={sampler} with loss.class_weights={weights} would make up for rare "
-            "classes twice; expected one of them. Try loss.class_weights=null, or data.sampler=null"
-        )
 
 
 def prepare_data(config: dict[str, Any], results: dict[str, Any]) -> tuple[ImageDataModule, Plan]:
@@ -79,27 +67,6 @@ def prepare_data(config: dict[str, Any], results: dict[str, Any]) -> tuple[Image
         duplicates=len(data.duplicates),
     )
     return data, decided
-
-
-def try_loss(node: dict[str, Any], classes: list[str], *, soft_labels: bool) -> None:
-    """Raise UserError if the loss refuses logits and labels: torch checks its arguments late.
-
-    `soft_labels` are those of mixup and cutmix, probabilities in the shape of the logits.
-    """
-    criterion = build_loss(balanced(node, classes, np.arange(len(classes))), classes)
-    shape = (2, len(classes))
-    trials = [torch.zeros(2, dtype=torch.long), torch.full(shape, 1 / len(classes))]
-    for labels in trials if soft_labels else trials[:1]:
-        try:
-            criterion(torch.zeros(shape), labels)
-        except Exception as error:  # a user's own loss may fail in any way
-            keys = ", ".join(f"loss.{key}={value}" for key, value in node.items() if key[0] != "_")
-            unmixed = ", or augment.mixup=0 augment.cutmix=0" if labels.ndim == 2 else ""
-            raise UserError(
-                f"{node['_target_']} fails on logits {shape} and labels {tuple(labels.shape)}: "
-                f"{error}. Expected a loss of these. Try other values for what was given: "
-                f"{keys}{unmixed}"
-            ) from error
 
 
 def check_same_data(data: ImageDataModule) -> None:
@@ -158,10 +125,10 @@ def build_task(
 
 def report_class_weights(task: ClassificationTask, results: dict[str, Any]) -> None:
     """Show the weights of the classes and add them to the results, if the loss has any."""
-    weight = getattr(task.criterion, "weight", None)
-    if weight is None:
+    criterion = task.criterion
+    if not isinstance(criterion, CrossEntropy | FocalLoss) or criterion.weight is None:
         return
-    weights = dict(zip(task.classes, weight.tolist(), strict=True))
+    weights = dict(zip(task.classes, criterion.weight.tolist(), strict=True))
     results["class_weights"] = weights
     ends = [choose(weights, key=weights.__getitem__) for choose in (min, max)]
     shown = list(weights) if len(weights) <= 20 else ends

@@ -14,9 +14,9 @@ from strided.config import build, locate
 from strided.data.preprocessing import Preprocessing
 from strided.distributed import gathered, is_first, place, total
 from strided.errors import UserError
-from strided.groups import parameter_groups, scale_rates
 from strided.losses import build_loss
 from strided.models import build_model
+from strided.parameters import parameter_groups, scale_rates
 from strided.schedules import Plateau
 
 

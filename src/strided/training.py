@@ -21,6 +21,7 @@ from strided.interruption import Interruption
 from strided.launching import among_others
 from strided.loggers import StartedRun
 from strided.loggers.running import build_loggers, running
+from strided.losses import refuse_two_balances
 from strided.misclassified import most_confident_errors
 from strided.prediction import (
     Classifier,
@@ -33,7 +34,6 @@ from strided.preparation import (
     build_task,
     check_same_data,
     prepare_data,
-    refuse_two_balances,
     set_seeds,
 )
 from strided.progress import ProgressBar

@@ -68,7 +68,8 @@ class BatchAugment:
         return self.mixup > 0 or self.cutmix > 0
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """(B, C, S, S) of 0..255, uint8 or float, to the same shape; whole-pixel moves keep uint8.
+        """(B, C, S, S) of 0..255, uint8 or float, to the same shape; whole-pixel moves keep uint8,
+        which RandAugment needs.
 
         The generator must be on the images' device.
         """

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from strided.errors import UserError
-from strided.groups import layers, parameter_groups, scale_rates
 from strided.models import build_model
+from strided.parameters import layers, parameter_groups, scale_rates
 from strided.schedules import OneCycle, cosine
 
 
