@@ -20,7 +20,7 @@ from strided.interruption import Interruption
 from strided.overrides import as_typed, compose_hydra, normalise, typed_trust
 from strided.run import alone_in, create_run_folder, log_folder
 from strided.space import Search, parse, sweep_corners, swept_values
-from strided.sweep import check_corners
+from strided.sweep import check_corners, require_single_process
 
 if TYPE_CHECKING:
     from strided.study import Study
@@ -36,6 +36,7 @@ def run_search(words: Sequence[str], config_dir: Path | None) -> None:
     """
     from strided.study import SearchPlan, Study, read_search
 
+    require_single_process()
     fixed, swept = split(words, config_dir)
     search = read_search(search_node(fixed, swept, config_dir))
     fixed = [word for word in fixed if not _is_search(word)]
@@ -52,6 +53,7 @@ def resume_search(folder: Path, changes: Sequence[str], config_dir: Path | None)
     """Finish the trials that were under way, then run those that are missing. Raises UserError."""
     from strided.study import SearchPlan, Study
 
+    require_single_process()
     changed: dict[str, Any] = {}
     for word in changes:
         key, _, value = word.lstrip("+").partition("=")

@@ -34,11 +34,7 @@ def run_sweep(verb: str, words: Sequence[str], config_dir: Path | None) -> None:
 
     Raises UserError at the end if a job failed: the others have run.
     """
-    if is_launched():
-        raise UserError(
-            "a sweep starts the processes of its jobs itself; expected one process. Try -m "
-            "without torchrun, with trainer.devices=<as many>"
-        )
+    require_single_process()
     overrides = normalise(verb, words, config_dir, multirun=True)
     name, config = check_corners(verb, sweep_corners(verb, overrides, config_dir), config_dir)
     folder = create_run_folder(log_folder(config["log_dir"]) / "multirun" / name)
@@ -52,6 +48,7 @@ def run_sweep(verb: str, words: Sequence[str], config_dir: Path | None) -> None:
 
 def resume_sweep(folder: Path, changes: Sequence[str], config_dir: Path | None) -> None:
     """Run those jobs of a sweep that are not finished, in their folders. Raises UserError."""
+    require_single_process()
     for word in changes:
         if _key(word) not in RESUMABLE and not _is_hydra(word):
             raise UserError(
@@ -70,6 +67,15 @@ def resume_sweep(folder: Path, changes: Sequence[str], config_dir: Path | None) 
             "were. Try a new sweep"
         )
     _run_jobs(sweep["verb"], overrides, config_dir, folder, jobs, typed_trust(changes))
+
+
+def require_single_process() -> None:
+    """Raise UserError within torchrun or srun."""
+    if is_launched():
+        raise UserError(
+            "a sweep starts the processes of its jobs itself; expected one process. Try it "
+            "without torchrun, with trainer.devices=<as many>"
+        )
 
 
 def _key(word: str) -> str:
