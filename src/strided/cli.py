@@ -81,12 +81,8 @@ def run_verb(typed: Typed) -> None:
     searching = verb == "train" and typed_value(words, "search")
     if sum(map(bool, (typed.cfg, typed.multirun, stopped))) > 1 or (typed.multirun and searching):
         raise UserError("--cfg, -m, resume= and search= exclude each other; expected one of them")
-    if is_launched() and (typed.multirun or searching or verb != "train"):
-        raise UserError(
-            "a launcher (torchrun, srun) started several processes, which only a run of train can "
-            "use; expected one. Try it without a launcher: the jobs of a sweep start their own, as "
-            "many as trainer.devices says"
-        )
+    if typed.multirun or searching or verb != "train":
+        require_single_process()
     if typed.help:
         print(verb_help(verb, config_dir))
     elif typed.cfg:
@@ -105,9 +101,21 @@ def run_verb(typed: Typed) -> None:
 def resume(folder: Path, typed: Typed) -> None:
     """Go on with a sweep, a search or a run."""
     changes = without(typed.words, "resume")
+    if (folder / "sweep.yaml").is_file() or (folder / "search.yaml").is_file():
+        require_single_process()
     if (folder / "sweep.yaml").is_file():
         resume_sweep(folder, changes, typed.config_dir)
     elif (folder / "search.yaml").is_file():
         resume_search(folder, changes, typed.config_dir)
     else:
         run(typed.verb, typed.words, typed.config_dir)
+
+
+def require_single_process() -> None:
+    """Raise UserError within torchrun or srun."""
+    if is_launched():
+        raise UserError(
+            "a launcher (torchrun, srun) started several processes, which only a run of train can "
+            "use; expected one. Try it without a launcher: the jobs of a sweep start their own, as "
+            "many as trainer.devices says"
+        )

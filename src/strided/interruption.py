@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -69,3 +70,14 @@ class Interruption:
         """Stop now if a signal came while it was deferred."""
         if self.requested is not None:
             raise Interrupted(self.requested)
+
+
+def stop_with_parent(parent: int) -> None:
+    """Send SIGTERM to this process once `parent` is gone: killed, it cannot pass a signal on."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()

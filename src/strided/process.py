@@ -2,15 +2,12 @@
 
 import json
 import os
-import signal
 import sys
-import threading
-import time
 from pathlib import Path
 
 from strided.config import trusting
 from strided.distributed import LostProcessError, place
-from strided.interruption import Interrupted
+from strided.interruption import Interrupted, stop_with_parent
 from strided.jobs import run_job
 from strided.run import describe_error, read_config
 
@@ -20,7 +17,7 @@ def main() -> int:
     folder, exchange = map(Path, sys.argv[1:])
     rank = place().rank
     (exchange / f"{rank}.pid").write_text(str(os.getpid()))
-    threading.Thread(target=_stop_with_parent, args=(os.getppid(),), daemon=True).start()
+    stop_with_parent(os.getppid())
     job = json.loads((exchange / "job.json").read_text())
     try:
         with trusting(job["trust"]):
@@ -33,13 +30,6 @@ def main() -> int:
         (exchange / f"{rank}.error").write_text(describe_error(error), encoding="utf-8")
         return 1
     return 0
-
-
-def _stop_with_parent(parent: int) -> None:
-    """A killed parent cannot pass a signal on: save and stop without it."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
 """Pruning: a trial of a search that is worse than others were by then ends early."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 
 from strided.study import NAME, open_storage, trial_id
+
+log = logging.getLogger(__name__)
 
 
 class Pruning(pl.Callback):
@@ -40,5 +43,6 @@ class Pruning(pl.Callback):
         # noted before, where the trial was killed before the epoch was saved
         pruned = "pruned" in frozen.user_attrs or (not is_last and self.pruner.prune(study, frozen))
         if pruned:
+            log.info("pruned: other trials were better after epoch %d", trainer.current_epoch)
             storage.set_trial_user_attr(trial, "pruned", True)
         return pruned

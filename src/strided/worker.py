@@ -1,39 +1,30 @@
-"""A worker of a search: trial after trial until there are as many as wanted.
-
-`python -m strided.worker <JSON>` is one of several, in a process of its own.
-"""
+"""The trials of a search, one after the other: `python -m strided.worker <JSON>` in a process."""
 
 import json
 import os
 import shlex
 import sys
-from collections.abc import Callable
 from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 from strided.config import trusting
-from strided.interruption import Interrupted, Interruption
+from strided.interruption import Interrupted, Interruption, stop_with_parent
 from strided.jobs import compose_run, finish_job
 from strided.run import read_results
 from strided.study import SearchPlan, Study
 
 
 def work(
-    study: Study,
-    unfinished: list[int],
-    config_dir: Path | None,
-    *,
-    quiet: bool = False,
-    wanted: Callable[[], bool] = lambda: True,
+    study: Study, unfinished: list[int], config_dir: Path | None, *, quiet: bool = False
 ) -> None:
-    """Finish the trials of an earlier sitting, then run new ones while they are `wanted`.
+    """Finish the trials of an earlier sitting, then run new ones until there are enough.
 
     `quiet` prints a line for each trial only; all of it is in its run.log.
     """
     for number in unfinished:
         run_trial(study, number, config_dir, quiet=quiet)
-    while wanted() and (begun := study.next_trial()) is not None:
+    while (begun := study.next_trial()) is not None:
         run_trial(study, begun, config_dir, quiet=quiet)
 
 
@@ -52,7 +43,8 @@ def run_trial(study: Study, number: int, config_dir: Path | None, *, quiet: bool
             )
     results = read_results(folder)
     state = study.tell(number, results)
-    said = results.get("error") or f"{study.plan.search.metric} {results[study.plan.search.metric]}"
+    metric = study.plan.search.metric
+    said = results.get("error") or f"{metric} {results.get(metric)}"
     print(f"trial {number}: {state}, {said}", flush=True)
 
 
@@ -78,17 +70,11 @@ def main(typed: str) -> int:
     told: dict[str, Any] = json.loads(typed)
     folder = Path(told["folder"])
     config_dir = Path(told["config_dir"]) if told["config_dir"] else None
+    stop_with_parent(told["parent"])
     try:
         with trusting(told["trust"]), Interruption().listening():
             study = Study(folder, SearchPlan.read(folder))
-            # without its parent, a trial under way is finished and no other begun
-            work(
-                study,
-                told["unfinished"],
-                config_dir,
-                quiet=True,
-                wanted=lambda: os.getppid() == told["parent"],
-            )
+            work(study, told["unfinished"], config_dir, quiet=True)
     except Interrupted as stop:
         return stop.exit_code
     return 0
