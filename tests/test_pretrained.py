@@ -14,7 +14,7 @@ from strided.errors import UserError
 from strided.models import torchvision_model
 from strided.models.offline_weights import PACKAGE
 from strided.prediction import most_probable
-from strided.pretrained import imagenet_classes, pretrained_task
+from strided.pretrained import _state_of_file, imagenet_classes, pretrained_task
 
 RESNET = {"_target_": "strided.models.torchvision_model", "name": "resnet18", "stem": "auto"}
 
@@ -76,6 +76,12 @@ def test_weights_for_other_classes_are_refused(tmp_path: Path) -> None:
     file = _imagenet_file(tmp_path / "w.pth", num_classes=7)
     with pytest.raises(UserError, match=r"no output for ImageNet's 1,000.*Expected.*Try"):
         pretrained_task({**RESNET, "weights": file})
+
+
+def test_a_checkpoint_of_strided_is_sent_to_where_its_classes_are_known(trained_run: Path) -> None:
+    file = trained_run / "checkpoints" / "best.ckpt"
+    with pytest.raises(UserError, match=r"classes of its own.*Try checkpoint=.*best\.ckpt"):
+        _state_of_file(file)
 
 
 def test_the_best_five_are_shown_where_there_are_more_classes() -> None:

@@ -9,7 +9,7 @@ from strided.errors import UserError
 from strided.models import load_weights, plan
 from strided.models.trial import label
 from strided.models.weights import pretrained_preprocessing, pretrained_state
-from strided.models.weights_file import read_weights
+from strided.models.weights_file import State, read_weights
 from strided.task import ClassificationTask
 
 log = logging.getLogger(__name__)
@@ -24,8 +24,8 @@ def pretrained_task(config: Mapping[str, Any]) -> ClassificationTask:
     _check_trained(config)
     path = config.get("weights")
     classes = imagenet_classes()
-    published = pretrained_preprocessing(config)
-    requested = published if path else {}  # plan asks pretrained weights itself
+    # plan knows the preprocessing of pretrained weights itself, that of a file of them it cannot
+    requested = pretrained_preprocessing(config) if path else {}
     decided = plan(
         config, num_classes=len(classes), channels=3, native_size=None, requested=requested
     )
@@ -39,7 +39,7 @@ def pretrained_task(config: Mapping[str, Any]) -> ClassificationTask:
         data={},
     )
     size = decided.preprocessing.image_size
-    state = read_weights(Path(path)).state if path else pretrained_state(config, size)
+    state = _state_of_file(Path(path)) if path else pretrained_state(config, size)
     source = path or f"the pretrained weights of {config['name']}"
     report = load_weights(task.model, state, len(classes), source)
     if report.head:
@@ -59,6 +59,17 @@ def imagenet_classes() -> list[str]:
     names: list[str] = ResNet18_Weights.DEFAULT.meta["categories"]
     assert len(set(names)) == len(names) == 1000, "predictions are keyed by name"
     return names
+
+
+def _state_of_file(path: Path) -> State:
+    """The tensors of a file that is no checkpoint of strided: that has class names of its own."""
+    file = read_weights(path)
+    if file.made_with:
+        raise UserError(
+            f"model.weights={path} was trained by strided, on classes of its own; expected "
+            f"ImageNet weights. Try checkpoint={path} without model="
+        )
+    return file.state
 
 
 def _check_trained(config: Mapping[str, Any]) -> None:
