@@ -93,7 +93,7 @@ def test_a_path_may_follow_the_user_across_a_sweep() -> None:
         ("optimizer.amsgrad=true", True),
         ("optimizer.lr=1e-4", 1e-4),
         ("optimizer.lr=1", 1),
-        ("loss.reduction=sum", "sum"),
+        ("loss.class_weights.cat=2", 2),
         ("data.drop_last=true", True),
         ("data.mean=[0.5]", [0.5]),
         ("data.cache_dir=/tmp/x", "/tmp/x"),
