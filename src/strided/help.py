@@ -1,5 +1,6 @@
 """--help: the verbs; and for a verb its groups with their options, its keys, commands that work."""
 
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def verb_help(verb: str, config_dir: Path | None) -> str:
             f"{verb}: {PURPOSE[verb]}",
             "",
             "groups (group=option; any argument of what stands behind: group.argument=value)",
-            *(f"  {group:<{width}}  {', '.join(options.get(group, []))}" for group in groups),
+            *(_wrapped(f"  {group:<{width}}  ", options.get(group, [])) for group in groups),
             "",
             f"keys: {', '.join(keys)}",
             "flags: -m (every combination of a=1,2 b=x,y), --cfg job (show the config), "
@@ -58,4 +59,10 @@ def verb_help(verb: str, config_dir: Path | None) -> str:
             "for example",
             *(f"  {example}" for example in EXAMPLES[verb]),
         ]
+    )
+
+
+def _wrapped(label: str, words: Iterable[str]) -> str:
+    return textwrap.fill(
+        ", ".join(words), 100, initial_indent=label, subsequent_indent=" " * len(label)
     )
