@@ -16,8 +16,9 @@ setup: .venv/installed
 train: setup
 	$(BIN)/python src/train.py $(ARGS)
 
+# one process per core: a test trains on one thread
 test: setup
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
 
 # Against the real data sets, which must lie under data/ (docs/data.md): make real ARGS=--data-root=/elsewhere
 real: setup
