@@ -3,10 +3,12 @@
 import csv
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -167,9 +169,12 @@ def test_a_mistake_in_the_data_is_said_once(
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that a job of SLURM can have: 15000 and its number's last four digits."""
+    for port in random.sample(range(15000, 25000), 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 def started(words: list[str], **environment: str) -> subprocess.Popen[str]:
@@ -197,7 +202,7 @@ def test_two_agents_of_torchrun_are_two_machines_with_one_run_folder(log_dir: Pa
 
 def test_tasks_of_slurm_are_one_run(log_dir: Path) -> None:
     shared = {
-        "SLURM_JOB_ID": str(free_port() % 10000),
+        "SLURM_JOB_ID": str(free_port() - 15000),
         "SLURM_JOB_NAME": "train",
         "SLURM_NTASKS": "2",
         "SLURM_NNODES": "1",

@@ -3,6 +3,7 @@ import json
 import logging
 import os
 import struct
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -193,7 +194,13 @@ def test_a_failed_run_is_a_failed_run_at_wandb(log_dir: Path) -> None:
     assert main(["train", *words, f"log_dir={log_dir}"]) == 1
     (folder,) = log_dir.glob("train/*/*")
     (offline,) = offline_runs(folder)
-    assert [r.exit.exit_code for r in records(offline) if r.HasField("exit")] == [1]
+    codes: list[int] = []
+    for _ in range(60):  # W&B's own process writes the end a little later
+        codes = [r.exit.exit_code for r in records(offline) if r.HasField("exit")]
+        if codes:
+            break
+        time.sleep(0.5)
+    assert codes == [1]
 
 
 def test_a_quick_run_does_not_log_to_wandb(run_train: Train) -> None:
