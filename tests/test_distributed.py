@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -158,6 +159,21 @@ def test_each_job_of_a_sweep_has_its_own_processes_and_one_folder(log_dir: Path)
     assert not (log_dir / "train").exists()
 
 
+@pytest.mark.parametrize("seconds", [0.0, 3.0])
+def test_a_signal_while_the_processes_start_is_an_interruption(
+    log_dir: Path, seconds: float
+) -> None:
+    run = started([str(ROOT / "src" / "train.py"), *CASE, *TWO, f"log_dir={log_dir}"])
+    while not list(log_dir.glob("train/*/*/config.yaml")):
+        time.sleep(0.05)
+    time.sleep(seconds)
+    run.send_signal(signal.SIGTERM)
+    output = run.communicate(timeout=200)[0]
+    (folder,) = log_dir.glob("train/*/*")
+    assert run.returncode == 143, output
+    assert results_of(folder)["state"] == "interrupted" and "Traceback" not in output
+
+
 def test_a_mistake_in_the_data_is_said_once(
     log_dir: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -238,6 +254,18 @@ def test_srun_on_two_machines_becomes_torchruns_variables(monkeypatch: pytest.Mo
         monkeypatch.setenv(name, value)
     assert place() == (3, 4, 1, 2)
     assert os.environ["MASTER_ADDR"] == "gpu07" and os.environ["MASTER_PORT"] == "16234"
+
+
+def test_a_batch_script_of_slurm_is_no_task(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    for name, value in {"SLURM_NTASKS": "2", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}.items():
+        monkeypatch.setenv(name, value)
+    assert main(["eval", "checkpoint=nowhere"]) == 1
+    assert "checkpoint=nowhere does not exist" in capsys.readouterr().err
 
 
 def test_what_needs_one_process_refuses_several(

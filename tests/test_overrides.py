@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 import strided
+from strided.cli import main
 from strided.errors import UserError
 from strided.overrides import group_options, normalise, quoted, verb_keys
 
@@ -183,3 +184,31 @@ def test_an_own_folder_adds_options(tmp_path: Path) -> None:
 def test_every_swept_option_is_checked() -> None:
     with pytest.raises(UserError, match=r"model=lenet9.*Did you mean lenet5"):
         normalise("train", ["model=mlp,lenet9"], multirun=True)
+
+
+EVIL = """# @package _global_
+hydra:
+  callbacks:
+    gift: {_target_: torch.utils.collect_env.run, command: touch %s}
+"""
+
+
+@pytest.mark.parametrize("words", [[], ["-m", "seed=0,1"]])
+def test_a_yaml_cannot_have_hydra_run_code(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    gift = tmp_path / "gift"
+    (tmp_path / "mine" / "experiment" / "evil.yaml").write_text(EVIL % gift)
+    typed = ["--config-dir", str(tmp_path / "mine"), "experiment=evil", *words]
+    assert main(["train", *typed, "debug=fast_dev_run", f"log_dir={tmp_path}"]) == 1
+    assert "hydra.callbacks, which may run any code" in capsys.readouterr().err
+    assert not gift.exists()
+
+
+@pytest.mark.parametrize(
+    "value", ["str(../../mine/e)", "choice(../../mine/e,lenet5_mnist)", "[../mine/e]", "../mine/e"]
+)
+def test_an_option_is_no_path(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "-m", f"experiment={value}", "seed=0,1"]) == 1
+    assert "mine/e: there is no such option" in capsys.readouterr().err

@@ -16,6 +16,7 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
+import yaml
 
 from strided.cli import main
 
@@ -213,6 +214,21 @@ def test_more_epochs_stretch_the_schedule(scheduler: str, log_dir: Path) -> None
     expected = [float(row["lr"]) for row in rows(long)]
     assert rates[2:] == pytest.approx(expected[2:])
     assert rates[1] < expected[1]  # what the short run had come down to
+
+
+def test_fewer_epochs_than_were_made_are_refused(
+    copied_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", f"resume={copied_run}", "trainer.max_epochs=1"]) == 1
+    assert "has made 2 epochs" in capsys.readouterr().err
+
+
+def test_a_logger_typed_on_resume_keeps_what_else_the_run_said_of_it(log_dir: Path) -> None:
+    words = ("logger=wandb", "logger.wandb.project=mine", "logger.wandb.offline=true")
+    folder = train(log_dir, *words, "trainer.max_epochs=1")
+    resume(folder, "trainer.max_epochs=2", "logger.wandb.init_timeout=20.0")
+    logger = yaml.safe_load((folder / "config.yaml").read_text())["logger"]["wandb"]
+    assert logger["project"] == "mine" and logger["init_timeout"] == 20.0
 
 
 def test_a_plateau_schedule_keeps_its_state(log_dir: Path) -> None:

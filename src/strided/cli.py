@@ -11,7 +11,7 @@ from typing import NoReturn
 import yaml
 
 from strided.config import trusting
-from strided.distributed import is_launched
+from strided.distributed import ignore_batch_script, is_launched
 from strided.errors import UserError
 from strided.help import overview, verb_help
 from strided.interruption import Interrupted
@@ -113,6 +113,7 @@ def resume(folder: Path, typed: Typed) -> None:
 
 def require_single_process() -> None:
     """Raise UserError within torchrun or srun."""
+    ignore_batch_script()
     if is_launched():
         raise UserError(
             "a launcher (torchrun, srun) started several processes, which only a run of train can "

@@ -50,6 +50,13 @@ def is_launched() -> bool:
     return place().world_size > 1
 
 
+def ignore_batch_script() -> None:
+    """Be alone in a SLURM batch script, whose variables are those of the tasks it could start."""
+    if "RANK" not in os.environ and "SLURM_STEP_NUM_TASKS" not in os.environ:
+        alone = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
+        os.environ.update(alone)
+
+
 def is_first() -> bool:
     """Tell whether this process is the one that writes."""
     return place().rank == 0
@@ -90,6 +97,8 @@ def joined() -> Iterator[None]:
     from torch import distributed
 
     here = place()
+    if "TORCHELASTIC_RUN_ID" not in os.environ and here.rank == 0:
+        print(f"waiting for the other {here.world_size - 1} processes", flush=True)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     if torch.cuda.is_available():
         torch.cuda.set_device(here.local_rank)

@@ -141,16 +141,32 @@ def resume_run(folder: Path, changes: Sequence[str], config_dir: Path | None) ->
     if changes:
         composed, _ = compose_hydra("train", normalise("train", changes, config_dir), config_dir)
         changed = plain(composed)
-    for key in {word.partition("=")[0].lstrip("+") for word in changes}:
-        if key.startswith("trainer."):
-            config["trainer"][key.partition(".")[2]] = changed["trainer"][key.partition(".")[2]]
-        elif key.partition(".")[0] == "logger":
-            config["logger"] = changed["logger"]
+    for key in sorted({word.partition("=")[0].lstrip("+") for word in changes}):
+        group, *inner = key.split(".")
+        if key == "logger":  # first: what is typed of one comes on top
+            known = config["logger"]
+            config["logger"] = {name: known.get(name, n) for name, n in changed["logger"].items()}
+        elif len(inner) > 1:
+            config[group].setdefault(inner[0], {})[inner[1]] = changed[group][inner[0]][inner[1]]
+        elif inner:
+            config[group][inner[0]] = changed[group][inner[0]]
     check(config)
+    require_epochs_to_come(folder, config["trainer"].get("max_epochs"))
     command = read_results(folder).get("command") or yaml.safe_load(
         (folder / "overrides.yaml").read_text(encoding="utf-8")
     )
     return run_job("train", config, folder, command, resumed_with=list(changes))
+
+
+def require_epochs_to_come(folder: Path, max_epochs: int | None) -> None:
+    """Raise UserError for fewer epochs than the run has made: what was trained is trained."""
+    file = folder / "metrics.csv"
+    made = len(file.read_text(encoding="utf-8").splitlines()) - 1 if file.is_file() else 0
+    if max_epochs is not None and 0 <= max_epochs < made:
+        raise UserError(
+            f"trainer.max_epochs={max_epochs}, but {folder} has made {made} epochs; expected as "
+            f"many or more. Try trainer.max_epochs={made}"
+        )
 
 
 def finish_job(

@@ -99,7 +99,10 @@ def launch(
         results = read_results(folder)
         if results.get("state") == "finished" and not lost:
             return results
-        if results.get("state") == "interrupted" and not lost:
+        stopped = results.get("state") == "interrupted" or signals
+        if stopped and not lost:
+            interrupted = {"command": command, **results, "state": "interrupted"}
+            write_json(folder / "results.json", interrupted)
             raise Interrupted(signals[0] if signals else signal.SIGTERM)
         reason = _reason(folder, Path(exchange), lost, num_processes)
     write_json(
@@ -183,6 +186,7 @@ def _forwarding(exchange: Path) -> Iterator[list[int]]:
 
     def forward(signum: int, _: FrameType | None) -> None:
         received.append(signum)
+        (exchange / "signal").touch()  # for processes that are still starting
         for file in exchange.glob("*.pid"):
             try:
                 os.kill(int(file.read_text()), signum)

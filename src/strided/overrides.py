@@ -13,6 +13,7 @@ from typing import Any
 import hydra
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -106,8 +107,7 @@ def _normalise_one(
         raise UserError(f"{word!r} is not an override; expected key=value. Try --help")
     bare = key.lstrip("+")
     if bare in groups:
-        _check_grammar(word, multirun)
-        _check_options(bare, value, options.get(bare, []), multirun)
+        _check_options(_check_grammar(word, multirun), options.get(bare, []))
         return word
     if bare.split(".")[0] not in (*groups, *keys):
         raise UserError(
@@ -121,11 +121,14 @@ def _normalise_one(
     return word if key.startswith("+") or "." not in bare else f"++{word}"
 
 
-def _check_options(group: str, value: str, options: list[str], multirun: bool) -> None:
-    if multirun and "(" in value:  # choice(...), glob(...): Hydra expands them
+def _check_options(override: Override, options: list[str]) -> None:
+    """Raise UserError unless all values of a group are options: a path would leave conf/."""
+    value, group = override.value(), override.key_or_group
+    if isinstance(value, Glob):  # of options, and of nothing else
         return
-    for option in value.strip("[]").split(","):
-        option = option.strip()
+    values = list(override.sweep_iterator()) if override.is_sweep_override() else [value]
+    nested = [entry if isinstance(entry, list) else [entry] for entry in values]
+    for option in (str(entry) for several in nested for entry in several):
         if option.removesuffix(".yaml") not in options:
             raise UserError(
                 f"{group}={option}: there is no such option. {did_you_mean(option, options)}"
@@ -151,7 +154,7 @@ def as_typed(word: str) -> str:
     return f"{key}{separator}{value}"
 
 
-def _check_grammar(word: str, multirun: bool) -> None:
+def _check_grammar(word: str, multirun: bool) -> Override:
     try:
         override = OverridesParser.create().parse_override(word)
     except HydraException as error:
@@ -166,6 +169,7 @@ def _check_grammar(word: str, multirun: bool) -> None:
             f"{key}={value} has several values; expected one. Try -m to run each, search=optuna to "
             f"find the best, or a list: {key}=[{value}]"
         )
+    return override
 
 
 def compose_hydra(
@@ -182,11 +186,27 @@ def compose_hydra(
     except (HydraException, OmegaConfBaseException) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise UserError(" ".join(lines[:6]) + " Try --help for groups and keys") from error
+    _check_hydra(config.hydra, overrides)
     choices = {str(group): str(choice) for group, choice in config.hydra.runtime.choices.items()}
     with open_dict(config):
         del config["hydra"]
     _check_top_level(verb, config, choices)
     return config, choices
+
+
+def _check_hydra(node: DictConfig, overrides: Sequence[str]) -> None:
+    """Raise UserError where a YAML has Hydra itself run code: it knows no allow-list."""
+    own = ("hydra._internal.core_plugins.", "hydra_plugins.")
+    found = [name for name in ("launcher", "sweeper") if not node[name]._target_.startswith(own)]
+    found += ["callbacks"] if node.callbacks else []
+    found += ["job.env_set"] if node.job.env_set else []
+    typed = [word.lstrip("+~") for word in overrides]
+    for key in found:
+        if not any(word.startswith((f"hydra.{key}", f"hydra/{key}")) for word in typed):
+            raise UserError(
+                f"a YAML sets hydra.{key}, which may run any code; expected it to be typed. "
+                f"Try without it, or hydra.{key}... on the command line"
+            )
 
 
 def _check_top_level(verb: str, config: DictConfig, choices: dict[str, str]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from strided.config import trusting
 from strided.distributed import LostProcessError, place
-from strided.interruption import Interrupted, stop_with_parent
+from strided.interruption import Interrupted, Interruption, stop_with_parent
 from strided.jobs import run_job
 from strided.run import describe_error, read_config
 
@@ -16,11 +16,13 @@ def main() -> int:
     """Do this process's part of the run; what goes wrong is left where `launching` reads it."""
     folder, exchange = map(Path, sys.argv[1:])
     rank = place().rank
-    (exchange / f"{rank}.pid").write_text(str(os.getpid()))
-    stop_with_parent(os.getppid())
     job = json.loads((exchange / "job.json").read_text())
     try:
-        with trusting(job["trust"]):
+        with Interruption().listening(), trusting(job["trust"]):
+            (exchange / f"{rank}.pid").write_text(str(os.getpid()))  # from here on signals come
+            if (exchange / "signal").exists():  # one came before
+                return 0
+            stop_with_parent(os.getppid())
             run_job("train", read_config(folder), folder, job["command"], job["resumed_with"])
     except Interrupted:
         return 0  # saved; another code would have the rest killed before they are done

@@ -30,7 +30,7 @@ PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "torchmetrics", "
 def log_folder(log_dir: str | None) -> Path:
     """Return the folder of all run folders: what was typed, else logs/ of checkout or cwd."""
     if log_dir is not None:
-        return Path(log_dir)
+        return Path(log_dir).expanduser()
     return CONF_DIR.parent / "logs" if IS_CHECKOUT else Path("logs")
 
 

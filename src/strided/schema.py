@@ -90,7 +90,7 @@ def _check_children(node: dict[str, Any], group: str) -> None:
             others = [other for other in node if other != name]
             raise UserError(
                 f"{group}.{name} has no _target_; expected one of the {group}. "
-                f"{did_you_mean(name, others)}"
+                f"{did_you_mean(name, others) or f'Try {group}={name} first'}"
             )
 
 

@@ -10,6 +10,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ProgressBar as LightningProgressBar
+from lightning.pytorch.callbacks import Timer
 
 from strided.callbacks import Checkpoint
 from strided.config import build
@@ -142,9 +143,9 @@ def fit(
             trainer.fit(task, data, ckpt_path=run.resume_from, weights_only=True)
         results["fit_finished"] = trainer.max_epochs
         if checkpoint is not None and checkpoint.stopped_early:
-            log.info(
-                "stopped early, before epoch %d: more epochs change nothing", checkpoint.epochs
-            )
+            late = any(isinstance(c, Timer) for c in trainer.callbacks)  # type: ignore[attr-defined]
+            why = "trainer.max_time may be over" if late else "more epochs change nothing"
+            log.info("stopped early, before epoch %d: %s", checkpoint.epochs, why)
         if task.measured and "val/loss" not in task.measured:
             log.warning("the last epoch was not validated: its weights cannot be the best")
     except MisconfigurationException as error:  # found by Lightning once it knows the data
