@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,23 @@ def test_a_test_set_that_has_moved_gives_the_same_numbers(
     moved = root.rename(root.with_name("moved"))
     folder = evaluated(log_dir, f"checkpoint={run}", "data=image_folder", f"data.root={moved}")
     assert_same_metrics(results(run), results(folder), "test")
+
+
+def test_a_carved_split_is_refused_where_files_or_the_folder_have_changed(
+    image_folder: Path, run_train: Train, log_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = run_train("data=image_folder", f"data.root={image_folder}", "data.image_size=32")
+    moved = Path(shutil.copytree(image_folder, image_folder.with_name("moved")))
+    words = (f"checkpoint={run}", f"data.root={moved}")
+    evaluated(log_dir, *words)
+    evaluated(log_dir, *words, "data.train_fraction=0.5")  # leaves test as it was
+    evaluated(log_dir, *words, "data.split_seed=1", code=1)
+    assert "trained on" in capsys.readouterr().err
+    shutil.copy(image_folder / "red" / "0.png", image_folder / "red" / "00.png")
+    evaluated(log_dir, f"checkpoint={run}", code=1)
+    assert "added, removed or renamed" in capsys.readouterr().err
+    assert main(["train", f"resume={run}", "trainer.max_epochs=2"]) == 1
+    assert "not those that this run began with" in capsys.readouterr().err
 
 
 def test_a_data_set_with_other_classes_is_refused(

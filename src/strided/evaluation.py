@@ -138,6 +138,35 @@ def data_of(classifier: Classifier, typed: dict[str, Any] | None) -> ImageDataMo
     return data
 
 
+def require_known_split(classifier: Classifier, data: ImageDataModule, split: str) -> None:
+    """Raise UserError if a split carved from the training's data is not the one it had then.
+
+    The same data are those of the same folder, or anywhere with the same content. A split that the
+    data set itself gives is taken at its word.
+    """
+    known = classifier.task.trained_on
+    if not known:
+        log.warning("an older checkpoint: it does not say which images it was trained on")
+        return
+    same_data = data.fingerprint == known["fingerprint"] or _same_place(classifier, data)
+    carved = split not in data.source.split
+    if same_data and carved and data.split_hashes[split] != known["split_hashes"].get(split):
+        raise UserError(
+            f"split={split} of {data.name} has other images than at the training: files were "
+            "added, removed or renamed, or it is split anew, so that images that were trained on "
+            "would be measured; expected the split of the training. Try restoring them, or "
+            "data.root=<a folder of new images>"
+        )
+
+
+def _same_place(classifier: Classifier, data: ImageDataModule) -> bool:
+    trained_on = classifier.task.hparams["data"]
+    if trained_on["_target_"].rpartition(".")[2] != type(data).__name__:
+        return False
+    before: ImageDataModule = build(trained_on, "data")
+    return data.root.resolve() == before.root.resolve()
+
+
 def evaluate_checkpoint(config: dict[str, Any], folder: Path, results: dict[str, Any]) -> None:
     """The eval verb: measure `checkpoint` on a split, write metrics and predictions."""
     split = config["split"]
@@ -147,6 +176,7 @@ def evaluate_checkpoint(config: dict[str, Any], folder: Path, results: dict[str,
     data.use(classifier.preprocessing)
     data.setup()
     require_split(data, split)
+    require_known_split(classifier, data, split)
     evaluation = evaluate(classifier, data, split)
     write_predictions(folder / "predictions.csv", evaluation.rows, classifier.classes)
     results.update(

@@ -143,6 +143,7 @@ def load_task(file: Path) -> ClassificationTask:
     check({key: arguments[key] for key in ("model", "loss")})
     task = ClassificationTask(**arguments)
     task.load_state_dict(checkpoint["state_dict"])
+    task.trained_on = checkpoint["strided"].get("trained_on", {})
     return task
 
 

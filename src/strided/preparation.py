@@ -1,9 +1,11 @@
 """What training starts from: the images, split and decoded, and the task with its first weights."""
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 
 from strided.config import build
 from strided.data import BatchAugment, ImageDataModule
@@ -81,6 +83,19 @@ def check_same_data(data: ImageDataModule) -> None:
             )
 
 
+def check_same_split(data: ImageDataModule, checkpoint: Path) -> None:
+    """Raise UserError if the images of the run that a checkpoint is of were split otherwise."""
+    saved = torch.load(checkpoint, weights_only=True, mmap=True)["strided"]
+    known = saved.get("trained_on", {}).get("split_hashes", data.split_hashes)  # older: not there
+    changed = [s for s, own in data.split_hashes.items() if own != known.get(s)]
+    if changed:
+        raise UserError(
+            f"the images of {', '.join(changed)} are not those that this run began with: files of "
+            f"{data.name} were added, removed or renamed, or its split was changed; expected the "
+            "same, or trained images would be tested. Try restoring them, or a new run"
+        )
+
+
 def build_task(
     config: dict[str, Any],
     decided: Plan,
@@ -102,6 +117,7 @@ def build_task(
         scheduler=config["scheduler"],
         data=config["data"],
     )
+    task.trained_on = {"fingerprint": data.fingerprint, "split_hashes": data.split_hashes}
     report_class_weights(task, results)
     if fresh:
         size = data.preprocessing.image_size

@@ -111,6 +111,7 @@ class ClassificationTask(pl.LightningModule):
         self.meters = {"train": EpochMeter(), "val": EpochMeter()}
         self.measured: dict[str, float] = {}  # in this epoch: "train/loss", "val/acc", ...
         self.learning_rate = 0.0  # of the last step taken
+        self.trained_on: dict[str, Any] = {}  # which images: "fingerprint" and "split_hashes"
         self._resumed: dict[str, Any] | None = None  # until training starts
 
     @property
@@ -211,6 +212,7 @@ class ClassificationTask(pl.LightningModule):
         if self.device.type == "cuda":
             random["cuda"] = torch.cuda.get_rng_state(self.device)
         checkpoint["strided"] = {
+            "trained_on": self.trained_on,
             "random": gathered(random),
             "train_meter": self.meters["train"].state_dict(),
             "measured": self.measured,

@@ -34,6 +34,7 @@ from strided.prediction import (
 from strided.preparation import (
     build_task,
     check_same_data,
+    check_same_split,
     prepare_data,
     set_seeds,
 )
@@ -60,6 +61,8 @@ def train(
     run = prepare_run(config, folder, interruption)  # first: its mistakes need no data
     with first_on_each_machine():
         data, decided = prepare_data(config, results)
+        if run.resume_from:
+            check_same_split(data, run.resume_from)
         task = build_task(config, decided, data, results, fresh=run.resume_from is None)
     check_same_data(data)
     started = StartedRun(folder, config, results["git"]["commit"], task.model)

@@ -48,6 +48,7 @@ class ImageDataModule(LightningDataModule):
 
     splits: Splits
     split_hash: str
+    split_hashes: dict[str, str]  # of each split alone
     skipped: list[tuple[str, str]]
     duplicates: list[tuple[str, str, str, str]]
 
@@ -169,6 +170,7 @@ class ImageDataModule(LightningDataModule):
         self.splits = self._split(np.setdiff1d(np.arange(len(self.source)), list(store.errors)))
         ids = [f"{s}/{p}" for s, p in zip(self.source.split, self.source.paths, strict=True)]
         self.split_hash = split_hash(self.splits, ids)
+        self.split_hashes = {s: split_hash({s: own}, ids) for s, own in self.splits.items()}
         self.duplicates = duplicates_across(self.source, store, self.splits)
         if self.preprocessing.mean is None:
             cached = store.folder / f"statistics-{self.split_hash}.json"
