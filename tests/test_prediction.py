@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import strided
 from strided.cli import main
 from strided.errors import UserError
-from strided.prediction import Prediction, find_images
+from strided.prediction import Prediction, find_images, load_task
 
 Train = Callable[..., Path]
 
@@ -54,6 +55,17 @@ def folder_run(image_folder: Path, run_train: Train) -> tuple[Path, Path]:
             target.parent.mkdir(parents=True, exist_ok=True)
             Image.open(file).rotate(90 * turn).save(target)
     return run_train("data=image_folder", f"data.root={root}", "data.image_size=32"), root
+
+
+@pytest.mark.parametrize("arguments", [{"lr": 0.1}, {"model": "resnet18"}, None])
+def test_a_checkpoint_of_another_lightning_project_is_refused(
+    arguments: dict[str, Any] | None, tmp_path: Path
+) -> None:
+    file = tmp_path / "foreign.ckpt"
+    content = {"hyper_parameters": arguments, "state_dict": {"fc.weight": torch.zeros(2)}}
+    torch.save(content, file)
+    with pytest.raises(UserError, match="another project"):
+        load_task(file)
 
 
 def test_predict_of_the_test_folder_gives_the_rows_of_the_test(

@@ -2,6 +2,7 @@
 
 import csv
 import glob
+import inspect
 import io
 import logging
 import pickle
@@ -134,10 +135,11 @@ def load_task(file: Path) -> ClassificationTask:
             f"{file} cannot be loaded: {reason[:200]}. Expected a checkpoint written by strided. "
             "Try best.ckpt or last.ckpt of a run folder"
         ) from error
-    if not isinstance(checkpoint, dict) or "hyper_parameters" not in checkpoint:
+    if not _is_of_task(checkpoint):
         raise UserError(
-            f"{file} holds weights only; expected a checkpoint written by strided, which has class "
-            f"names and preprocessing too. Try training from it: model.weights={file}"
+            f"{file} holds weights only, or is of another project; expected a checkpoint written "
+            "by strided, which has class names and preprocessing too. Try training from it: "
+            f"model.weights={file}"
         )
     arguments = checkpoint["hyper_parameters"]
     check({key: arguments[key] for key in ("model", "loss")})
@@ -145,6 +147,15 @@ def load_task(file: Path) -> ClassificationTask:
     task.load_state_dict(checkpoint["state_dict"])
     task.trained_on = checkpoint["strided"].get("trained_on", {})
     return task
+
+
+def _is_of_task(checkpoint: Any) -> bool:
+    """Other Lightning projects keep other arguments under the same key."""
+    if not (isinstance(checkpoint, dict) and {"strided", "state_dict"} <= checkpoint.keys()):
+        return False
+    arguments = checkpoint.get("hyper_parameters")
+    known = inspect.signature(ClassificationTask).parameters.keys()
+    return isinstance(arguments, dict) and arguments.keys() == known
 
 
 def find_images(given: str) -> tuple[list[Path], Path | None]:
