@@ -150,3 +150,8 @@ def test_a_run_measures_the_weighted_loss_of_each_split(
     row = dict(zip(rows[0].split(","), rows[1].split(","), strict=True))
     assert read_results(measured)["val/loss"] == pytest.approx(float(row["val/loss"]), rel=1e-5)
     assert best["class_weights"]["3"] == 5.0 and best["class_weights"]["4"] == 0.0
+
+
+def test_weights_that_leave_no_loss_are_refused() -> None:
+    with pytest.raises(UserError, match="makes every loss 0.*Try"):
+        weight_tensor(CLASSES, dict.fromkeys(CLASSES, 0.0))

@@ -31,13 +31,10 @@ ALLOWED_TARGETS = (
     "strided.loggers",
     "torch.optim",
     "torch.nn",
-    "torchvision.models",
-    "timm.create_model",
     "lightning.pytorch.Trainer",
     "lightning.pytorch.callbacks",
     "lightning.pytorch.loggers",
     "lightning.pytorch.strategies",
-    "torchmetrics",
     "optuna.samplers",
     "optuna.pruners",
 )
@@ -96,18 +93,18 @@ def locate(target: str) -> Callable[..., Any]:
     private = any(part.startswith("_") for part in target.split("."))
     if private or not _within(target, allowed):
         raise UserError(
-            f"_target_={target} is not allowed; expected a name within {', '.join(allowed)}. "
-            f"If the code is your own or you trust it: trust=[{target.split('.')[0]}]"
+            f"_target_={target} is not allowed. If the code is your own or you trust it, try "
+            f"trust=[{target.split('.')[0]}]; expected otherwise a class of strided, torch.nn, "
+            "torch.optim or lightning.pytorch, where it is one that a config needs"
         )
     found = _import(target)
     defined_in = f"{getattr(found, '__module__', None)}.{getattr(found, '__qualname__', '')}"
     is_function = inspect.isfunction(found) and "." not in found.__qualname__  # no method
-    # where timm and Lightning define create_model and Trainer
-    homes = (*allowed, "timm.models._factory", "lightning.pytorch.trainer.trainer.Trainer")
+    homes = (*allowed, "lightning.pytorch.trainer.trainer.Trainer")  # where Trainer is defined
     if not (is_function or inspect.isclass(found)) or not _within(defined_in, homes):
         raise UserError(
-            f"_target_={target} is not allowed; expected a class or function defined within "
-            f"{', '.join(allowed)}, and this one is {defined_in}"
+            f"_target_={target} is not allowed; expected a class or function that is "
+            f"defined where it is allowed, and this one is {defined_in}. Try its own name"
         )
     return found
 
@@ -158,9 +155,14 @@ def build(node: dict[str, Any], path: str, /, **filled_in: Any) -> Any:
     except Exception as error:  # a class of the user's own may fail in any way
         keys = ", ".join(f"{path}.{key}={value}" for key, value in arguments.items())
         raise UserError(
-            f"{node['_target_']} refused its arguments: {str(error) or type(error).__name__}. "
+            f"{node['_target_']} refused its arguments: {first_line(error)}. "
             f"Expected values that it accepts. Try others for what was given: {keys}"
         ) from error
+
+
+def first_line(error: BaseException) -> str:
+    """Return what an error says, short: others may list all they know."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def _build_nested(value: Any, path: str) -> Any:

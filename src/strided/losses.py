@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from strided.config import build, did_you_mean, locate
+from strided.config import build, did_you_mean, first_line, locate
 from strided.errors import UserError
 
 ClassWeights = dict[str, float] | Literal["auto"] | None
@@ -102,6 +102,11 @@ def weight_tensor(classes: Sequence[str], class_weights: ClassWeights) -> Tensor
                 f"Try loss.class_weights.{name}=1"
             )
         weights[name] = float(value)
+    if not any(weights.values()):
+        raise UserError(
+            f"loss.class_weights={class_weights} makes every loss 0; expected a class that counts. "
+            "Try loss.class_weights=auto"
+        )
     return torch.tensor(list(weights.values()))
 
 
@@ -145,8 +150,8 @@ def try_loss(node: dict[str, Any], classes: list[str], *, soft_labels: bool) -> 
             unmixed = ", or augment.mixup=0 augment.cutmix=0" if labels.ndim == 2 else ""
             raise UserError(
                 f"{node['_target_']} fails on logits {shape} and labels {tuple(labels.shape)}: "
-                f"{error}. Expected a loss of these. Try other values for what was given: "
-                f"{keys}{unmixed}"
+                f"{first_line(error)}. Expected a loss of these. Try other values for what was "
+                f"given: {keys}{unmixed}"
             ) from error
 
 

@@ -256,3 +256,19 @@ def test_a_bad_value_is_reported_with_the_key() -> None:
     config = {"_target_": "strided.models.MLP", "dropout": 1.5}
     with pytest.raises(UserError, match=r"dropout probability.*model\.dropout"):
         build_model(config, num_classes=10, in_channels=1, image_size=32)
+
+
+@pytest.mark.parametrize("key", ["checkpoint_path", "pretrained_cfg", "features_only", "cache_dir"])
+def test_options_by_which_timm_would_read_files_are_refused(key: str) -> None:
+    with pytest.raises(UserError, match=f"model.{key} .*Try model.pretrained=true"):
+        build_model(
+            {"_target_": "strided.models.timm_model", "name": "resnet18", key: "evil.pth"},
+            num_classes=2,
+            in_channels=3,
+            image_size=32,
+        )
+
+
+def test_an_mlp_without_a_neuron_in_a_layer_is_refused() -> None:
+    with pytest.raises(UserError, match=r"model.hidden=\[8, 0\].*1 or more"):
+        MLP(num_classes=2, in_channels=1, image_size=8, hidden=[8, 0])

@@ -5,6 +5,8 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from strided.errors import UserError
+
 
 class MLP(nn.Module):
     """Flattened pixels through fully connected ReLU layers.
@@ -21,6 +23,11 @@ class MLP(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        if min(hidden, default=1) < 1:
+            raise UserError(
+                f"model.hidden={list(hidden)}; expected widths of 1 or more. "
+                "Try model.hidden=[512,256]"
+            )
         widths = [in_channels * image_size**2, *hidden]
         layers: list[nn.Module] = [nn.Flatten()]
         for num_inputs, num_outputs in pairwise(widths):

@@ -9,6 +9,10 @@ from strided.errors import UserError
 from strided.models.offline_weights import lite0_state
 from strided.models.stems import Stem, choose_stem, require_small_stem
 
+# Options of timm.create_model that read files, unpickling them, or give no plain classifier.
+_READING = ("checkpoint", "pretrained")
+_OTHER = ("cache_dir", "features_only", "scriptable", "exportable")
+
 _RESIZE = {"center": "crop", "squash": "squash", "border": "pad"}
 
 
@@ -22,11 +26,18 @@ def timm_model(
 ) -> nn.Module:
     """Build timm's network `name`, untrained; `options` go to timm (`drop_rate=0.1`).
 
-    Raises UserError if timm has no such network, or it has no small stem.
+    Raises UserError if timm has no such network, it has no small stem, or for options that would
+    read a file.
     """
     import timm
 
     check_name(name)
+    if unwanted := sorted(key for key in options if key.startswith(_READING) or key in _OTHER):
+        raise UserError(
+            f"model.{unwanted[0]} is not for strided: it makes timm read or return something "
+            "else. Expected options of the network, such as model.drop_rate. Try "
+            "model.pretrained=true or model.weights=<file>"
+        )
     net: nn.Module = timm.create_model(
         name,
         num_classes=num_classes,
