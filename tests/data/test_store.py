@@ -1,4 +1,5 @@
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -102,6 +103,21 @@ def test_runs_that_build_at_once_all_get_a_whole_store(tmp_path: Path) -> None:
     for store in stores:
         check(store)
     assert [folder.name for folder in tmp_path.iterdir()] == [stores[0].folder.name]
+
+
+def test_a_store_is_shared_as_its_cache_folder_is(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    assert open_store(source(), SIZE, tmp_path, 1).folder.stat().st_mode & 0o777 == 0o755
+
+
+def test_what_a_killed_build_left_is_removed_after_a_day(tmp_path: Path) -> None:
+    folder = open_store(source(), SIZE, tmp_path / "once", 1).folder
+    old, new = (tmp_path / f"{folder.name}.{end}" for end in ("old", "new"))
+    old.mkdir()
+    new.mkdir()
+    os.utime(old, (0, 0))
+    open_store(source(), SIZE, tmp_path, 1)
+    assert new.is_dir() and not old.exists()
 
 
 def test_a_build_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -83,7 +83,9 @@ def _walk(root: Path) -> dict[str, Stamp]:
 def _stamp(file: Path) -> Stamp:
     # a link to nothing has the stamp of the link: it is listed as a broken image
     status = file.stat() if file.exists() else file.lstat()
-    return str(status.st_size), str(status.st_mtime_ns)
+    # size and time alone may be those of another file: moved here, or copied with its times
+    ends = status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+    return tuple(str(value) for value in ends)
 
 
 def is_hidden(parts: tuple[str, ...]) -> bool:

@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 _FORMAT = 1  # raise it when the same source and preprocessing would give another store
 _CHUNK = 256  # images per task: large enough to keep the pool's overhead out of sight
 _WORTH_A_THREAD = 1e-3  # seconds to decode one image
+_ABANDONED = 24 * 3600  # seconds after which nobody still builds in a folder
 _LONG_BUILD = 5_000  # images from which a progress bar is worth its line
 
 
@@ -59,7 +60,8 @@ def open_store(
         with _new_folder(folder, needed=int(np.prod(shape))) as unfinished:
             _build(source, preprocessing, shape, unfinished, num_workers)
         store = _load(folder, shape)
-        assert store is not None, f"the store just written to {folder} cannot be read"
+        if store is None:  # of another user, who does not share it
+            raise _cannot_write(cache_dir, f"{folder.name} there cannot be read or replaced")
     return store
 
 
@@ -89,6 +91,7 @@ def _new_folder(folder: Path, needed: int) -> Iterator[Path]:
     """Yield a temporary sibling that takes the folder's place once it is complete."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(folder)
         unfinished = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
     except OSError as error:
         raise _cannot_write(folder.parent, str(error)) from error
@@ -97,6 +100,7 @@ def _new_folder(folder: Path, needed: int) -> Iterator[Path]:
         if free < needed:  # writing a memory map on a full disk would kill the process
             raise _cannot_write(folder.parent, f"{needed:,} bytes needed, {free:,} free")
         yield unfinished
+        unfinished.chmod(folder.parent.stat().st_mode & 0o777)  # mkdtemp's is for one user alone
         try:
             unfinished.rename(folder)
         except OSError:  # another run was faster with the same images: its copy is as good
@@ -104,6 +108,14 @@ def _new_folder(folder: Path, needed: int) -> Iterator[Path]:
                 raise
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what killed builds of the same store left, unless a run may still be at it."""
+    for leftover in folder.parent.glob(f"{folder.name}.*"):
+        with suppress(OSError):  # another run may have removed it just now
+            if time.time() - leftover.stat().st_mtime > _ABANDONED:
+                shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _cannot_write(cache_dir: Path, reason: str) -> UserError:
