@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from strided.data import Preprocessing
+from strided.data import ImageError, Preprocessing
 from strided.errors import UserError
 
 
@@ -29,6 +29,13 @@ def test_crop_gives_what_torchvision_gives(size: tuple[int, int]) -> None:
     theirs = Compose([Resize(32, InterpolationMode.BICUBIC), CenterCrop(28)])(image)
     ours = Preprocessing(3, 28, "crop", 0.875, "bicubic").pixels(image)
     assert np.array_equal(ours, pil_to_tensor(theirs))
+
+
+def test_a_line_of_pixels_is_refused_before_it_fills_the_memory() -> None:
+    line = Image.new("L", (1, 65_000))
+    with pytest.raises(ImageError, match="1 x 65000 pixels.*Try data.resize=pad"):
+        Preprocessing(1, 224, "crop").pixels(line)
+    assert Preprocessing(1, 224, "pad").pixels(line).shape == (1, 224, 224)
 
 
 def test_squash_keeps_both_sides_of_the_picture() -> None:

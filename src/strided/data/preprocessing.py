@@ -9,7 +9,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from strided.data.decoding import ImageError
 from strided.errors import UserError
+
+_MOST_OBLONG = 100  # to 1: scaled before it is cropped, a line of pixels would fill the memory
 
 Resize = Literal["crop", "squash", "pad"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
@@ -38,7 +41,10 @@ class Preprocessing:
         check_normalisation(self.mean, self.std, self.channels)
 
     def pixels(self, image: Image.Image) -> np.ndarray:
-        """Bring an "L" or "RGB" image to uint8 (channels, image_size, image_size)."""
+        """Bring an "L" or "RGB" image to uint8 (channels, image_size, image_size).
+
+        Raises ImageError for one that is too oblong to be cropped.
+        """
         if self.channels == 1 and image.mode != "L":
             image = image.convert("L")
         image = self._pad(image) if self.resize == "pad" else self._centre(self._scale(image))
@@ -71,9 +77,13 @@ class Preprocessing:
         width, height = image.size
         if self.resize == "squash":
             return self._resized(image, target, target)
-        shorter = min(
-            width, height
-        )  # the longer side is cut to a whole number, as torchvision's is
+        shorter, longer = sorted(image.size)
+        if longer > _MOST_OBLONG * shorter:
+            raise ImageError(
+                f"{width} x {height} pixels, too oblong to be cropped; expected at most "
+                f"{_MOST_OBLONG} to 1. Try data.resize=pad"
+            )
+        # the longer side is cut to a whole number, as torchvision's is
         return self._resized(image, target * width // shorter, target * height // shorter)
 
     def _centre(self, image: Image.Image) -> Image.Image:
