@@ -166,6 +166,13 @@ class EMA(WeightAveraging):
 
     def setup(self, trainer: pl.Trainer, task: pl.LightningModule, stage: str) -> None:
         """Average where the network will be: it is not there yet."""
+        precision = str(trainer.precision)
+        if precision in ("16-true", "bf16-true"):  # steps of 1 - decay would round to nothing
+            raise UserError(
+                f"callbacks.ema with trainer.precision={precision}, whose weights are too coarse "
+                "to average; expected weights of 32 bits. Try trainer.precision="
+                f"{precision.replace('true', 'mixed')}, or callbacks.ema.decay=null"
+            )
         self._device = trainer.strategy.root_device
         super().setup(trainer, task, stage)
 

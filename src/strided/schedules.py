@@ -28,6 +28,11 @@ def cosine(
             f"scheduler.warmup_fraction={warmup_fraction}; expected 0 <= warmup_fraction < 1. "
             "Try scheduler.warmup_fraction=0.05"
         )
+    if not 0 <= final_fraction <= 1:
+        raise UserError(
+            f"scheduler.final_fraction={final_fraction}; expected 0 <= final_fraction <= 1. "
+            "Try scheduler.final_fraction=0"
+        )
     warmup = round(warmup_fraction * total_steps)
 
     def factor(step: int) -> float:
@@ -46,6 +51,10 @@ class OneCycle(OneCycleLR):
     """
 
     def __init__(self, optimizer: Optimizer, max_lr: float, total_steps: int, **shape: Any) -> None:
+        if not 0 < max_lr < math.inf:
+            raise UserError(
+                f"scheduler.max_lr={max_lr}; expected above 0. Try scheduler.max_lr=0.1"
+            )
         scaled = [max_lr * group.get("lr_scale", 1.0) for group in optimizer.param_groups]
         super().__init__(optimizer, scaled, total_steps, **shape)
 

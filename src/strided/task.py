@@ -176,6 +176,11 @@ class ClassificationTask(pl.LightningModule):
         """Build optimizer and schedule, with the number of steps of the run filled in."""
         optimizer = self._build_optimizer()
         node = self.hparams["scheduler"]
+        if node.get("step_size", 1) < 1:  # torch divides by it, at the end of an epoch
+            raise UserError(
+                f"scheduler.step_size={node['step_size']}; expected 1 or more epochs. "
+                "Try scheduler.step_size=10"
+            )
         accepted = inspect.signature(locate(node["_target_"])).parameters
         steps = {}
         if "total_steps" in accepted:
