@@ -136,7 +136,7 @@ MISTAKES = {
     "train optimizer.layer_decay=1.5": ["optimizer.layer_decay=1.5", "layer_decay=0.75"],
     "train optimizer.layer_decy=0.5": ["layer_decy", "Did you mean layer_decay?"],
     "train scheduler=step scheduler.step_size=0": ["step_size=0", "1 or more"],
-    "train scheduler=cosine scheduler.final_fraction=-1": ["final_fraction=-1", "Try scheduler.final_fraction=0"],
+    "train scheduler=cosine scheduler.final_fraction=-1": ["fraction=-1", "Try scheduler."],
     "train scheduler=one_cycle scheduler.max_lr=0": ["max_lr=0", "above 0"],
     "train callbacks.ema.decay=0.9 trainer.precision=bf16-true": ["=bf16-true", "bf16-mixed"],
     "train scheduler=multistep": ["scheduler.milestones has no value", "Try scheduler.milestones="],
