@@ -44,7 +44,6 @@ def run_search(words: Sequence[str], config_dir: Path | None) -> None:
     plan = SearchPlan(fixed, config["seed"], search)
     plan.try_out()
     folder = create_run_folder(log_folder(config["log_dir"]) / "multirun" / name)
-    plan.write(folder)
     run_trials(Study(folder, plan), config_dir, typed_trust(words))
 
 
@@ -134,6 +133,7 @@ def run_trials(study: "Study", config_dir: Path | None, trust: list[str]) -> Non
     from strided.worker import work
 
     with alone_in(study.folder / JOURNAL) as lock:
+        study.plan.write(study.folder)  # a resume may have changed it; workers read it there
         try:
             with Interruption().listening(), trusting(trust):
                 if study.plan.search.num_workers == 1:
