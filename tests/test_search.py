@@ -110,6 +110,19 @@ def test_the_same_seed_makes_the_same_trials(found: Path, log_dir: Path) -> None
         }
 
 
+@pytest.mark.filterwarnings("ignore:BruteForceSampler is experimental")
+@pytest.mark.parametrize(
+    "sampler", ["BruteForceSampler", "GridSampler search.sampler.search_space={seed:[0,1]}"]
+)
+def test_a_search_ends_when_no_values_are_left(sampler: str, log_dir: Path) -> None:
+    words = ["seed=range(0,2)", "trainer.max_epochs=1", "trainer.limit_train_batches=2"]
+    words += f"search.sampler._target_=optuna.samplers.{sampler}".split()
+    assert search(log_dir, *words, "search.num_trials=5", "search.pruner=null") == 0
+    (folder,) = log_dir.glob("multirun/*/*")
+    assert sorted(row["seed"] for row in rows_of(folder)) == ["0", "1"]
+    assert "test/acc" in best_of(folder)
+
+
 @pytest.fixture
 def copied(found: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(found, tmp_path / "copied"))
@@ -121,6 +134,12 @@ def test_a_search_can_be_asked_for_more_trials(copied: Path) -> None:
     rows = rows_of(copied)
     assert rows[:6] == before and len(rows) == 7
     assert [row["optimizer.lr"] for row in rows] == list({row["optimizer.lr"]: 0 for row in rows})
+
+
+def test_several_workers_know_of_more_trials_too(copied: Path) -> None:
+    more = ["search.num_trials=8", "search.num_workers=2"]
+    assert main(["train", f"resume={copied}", *more]) == 0
+    assert len(rows_of(copied)) == 8
 
 
 def test_resuming_takes_no_other_words(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
