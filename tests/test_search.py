@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,8 @@ import yaml
 from strided.cli import main
 from strided.config import CONF_DIR
 from strided.run import read_config, read_results
+from strided.search import search_node
+from strided.study import read_search
 
 ROOT = CONF_DIR.parent
 TINY = ("model=mlp", "data=digits", "trainer=cpu", "trainer.limit_val_batches=2")
@@ -42,7 +45,6 @@ SMALL = (
     "trainer.limit_train_batches=3",
     "search.pruner._target_=optuna.pruners.ThresholdPruner",
     "search.pruner.lower=0.3",
-    "search.pruner.n_warmup_steps=0",
 )
 
 
@@ -90,6 +92,14 @@ def test_the_best_can_be_repeated(found: Path) -> None:
     for key, value in best["overrides"].items():
         assert f"{key}={value}" in best["command"].split()
     assert "search." not in best["command"] and "search=" not in best["command"]
+
+
+def test_of_another_pruner_only_its_own_arguments_count() -> None:
+    hyperband = "search.pruner._target_=optuna.pruners.HyperbandPruner"
+    words = ["search=optuna", hyperband, "search.pruner.min_resource=2"]
+    node = search_node(words, {"seed": "0,1"}, None)
+    assert node["pruner"] == {"_target_": "optuna.pruners.HyperbandPruner", "min_resource": 2}
+    read_search(node)
 
 
 def test_the_summary_shows_history_and_importance(found: Path) -> None:
@@ -160,6 +170,11 @@ def test_a_space_in_yaml_gives_way_to_what_is_typed(tmp_path: Path, log_dir: Pat
     config = read_config(folder / "0")
     assert config["model"]["dropout"] == 0.25 and config["optimizer"]["lr"] != 0.001
     assert "pruning" not in config["callbacks"]
+    python, script, *again = shlex.split(best_of(folder)["command"])
+    assert (python, script) == ("python", "src/train.py")
+    assert main(["train", *again]) == 0
+    (repeated,) = log_dir.glob("train/spaced/*")
+    assert read_results(repeated)["best_val/acc"] == best_of(folder)["best_val/acc"]
 
 
 def start(log_dir: Path) -> tuple["subprocess.Popen[bytes]", Path]:

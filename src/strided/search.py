@@ -91,6 +91,10 @@ def search_node(
     composed, _ = compose_hydra("train", normalise("train", fixed, config_dir), config_dir)
     node: dict[str, Any] = plain(composed)["search"]
     typed = {word.partition("=")[0] for word in fixed}
+    for part in ("sampler", "pruner"):
+        if f"search.{part}._target_" in typed:  # the YAML's arguments are those of another class
+            own = {key.split(".")[2] for key in typed if key.startswith(f"search.{part}.")}
+            node[part] = {key: value for key, value in node[part].items() if key in own}
     space = {key: str(text) for key, text in node["space"].items() if key not in typed} | swept
     if not space:
         raise UserError(
@@ -141,7 +145,8 @@ def run_trials(study: "Study", config_dir: Path | None, trust: list[str]) -> Non
                 else:
                     run_workers(study, config_dir, trust, lock)
                 left = study.num_left()
-                best = None if left else test_best(study)  # only when it can no longer change
+                # only when the best can no longer change
+                best = None if left else test_best(study, config_dir, trust)
         finally:
             report(study)
     if left:
