@@ -18,7 +18,7 @@ from strided.config import plain, trusting
 from strided.errors import UserError
 from strided.interruption import Interruption
 from strided.overrides import as_typed, compose_hydra, normalise, typed_trust
-from strided.run import alone_in, create_run_folder, log_folder
+from strided.run import alone_in, cores, create_run_folder, log_folder
 from strided.space import Search, parse, sweep_corners, swept_values
 from strided.sweep import check_corners
 
@@ -204,8 +204,7 @@ def worker_words(
 
 def start_worker(told: str, number: int, lock: int | None) -> "subprocess.Popen[bytes]":
     """Start one of `number` workers, with its share of the cores."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = str(max(1, (cores or 1) // number))
+    threads = str(max(1, cores() // number))
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "strided.worker", told],
         env={"OMP_NUM_THREADS": threads, **os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
