@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,8 @@ import yaml
 from strided.cli import main
 from strided.config import CONF_DIR
 from strided.run import read_config, read_results
+from strided.search import search_node
+from strided.study import read_search
 
 ROOT = CONF_DIR.parent
 TINY = ("model=mlp", "data=digits", "trainer=cpu", "trainer.limit_val_batches=2")
@@ -42,7 +45,6 @@ SMALL = (
     "trainer.limit_train_batches=3",
     "search.pruner._target_=optuna.pruners.ThresholdPruner",
     "search.pruner.lower=0.3",
-    "search.pruner.n_warmup_steps=0",
 )
 
 
@@ -92,6 +94,14 @@ def test_the_best_can_be_repeated(found: Path) -> None:
     assert "search." not in best["command"] and "search=" not in best["command"]
 
 
+def test_of_another_pruner_only_its_own_arguments_count() -> None:
+    hyperband = "search.pruner._target_=optuna.pruners.HyperbandPruner"
+    words = ["search=optuna", hyperband, "search.pruner.min_resource=2"]
+    node = search_node(words, {"seed": "0,1"}, None)
+    assert node["pruner"] == {"_target_": "optuna.pruners.HyperbandPruner", "min_resource": 2}
+    read_search(node)
+
+
 def test_the_summary_shows_history_and_importance(found: Path) -> None:
     page = (found / "summary.html").read_text()
     assert page.count("data:image/png") == 2 and "http" not in page
@@ -110,6 +120,19 @@ def test_the_same_seed_makes_the_same_trials(found: Path, log_dir: Path) -> None
         }
 
 
+@pytest.mark.filterwarnings("ignore:BruteForceSampler is experimental")
+@pytest.mark.parametrize(
+    "sampler", ["BruteForceSampler", "GridSampler search.sampler.search_space={seed:[0,1]}"]
+)
+def test_a_search_ends_when_no_values_are_left(sampler: str, log_dir: Path) -> None:
+    words = ["seed=range(0,2)", "trainer.max_epochs=1", "trainer.limit_train_batches=2"]
+    words += f"search.sampler._target_=optuna.samplers.{sampler}".split()
+    assert search(log_dir, *words, "search.num_trials=5", "search.pruner=null") == 0
+    (folder,) = log_dir.glob("multirun/*/*")
+    assert sorted(row["seed"] for row in rows_of(folder)) == ["0", "1"]
+    assert "test/acc" in best_of(folder)
+
+
 @pytest.fixture
 def copied(found: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(found, tmp_path / "copied"))
@@ -121,6 +144,12 @@ def test_a_search_can_be_asked_for_more_trials(copied: Path) -> None:
     rows = rows_of(copied)
     assert rows[:6] == before and len(rows) == 7
     assert [row["optimizer.lr"] for row in rows] == list({row["optimizer.lr"]: 0 for row in rows})
+
+
+def test_several_workers_know_of_more_trials_too(copied: Path) -> None:
+    more = ["search.num_trials=8", "search.num_workers=2"]
+    assert main(["train", f"resume={copied}", *more]) == 0
+    assert len(rows_of(copied)) == 8
 
 
 def test_resuming_takes_no_other_words(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -141,6 +170,11 @@ def test_a_space_in_yaml_gives_way_to_what_is_typed(tmp_path: Path, log_dir: Pat
     config = read_config(folder / "0")
     assert config["model"]["dropout"] == 0.25 and config["optimizer"]["lr"] != 0.001
     assert "pruning" not in config["callbacks"]
+    python, script, *again = shlex.split(best_of(folder)["command"])
+    assert (python, script) == ("python", "src/train.py")
+    assert main(["train", *again]) == 0
+    (repeated,) = log_dir.glob("train/spaced/*")
+    assert read_results(repeated)["best_val/acc"] == best_of(folder)["best_val/acc"]
 
 
 def start(log_dir: Path) -> tuple["subprocess.Popen[bytes]", Path]:

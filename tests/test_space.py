@@ -57,6 +57,14 @@ def test_an_interval_is_for_a_search() -> None:
         sweep_jobs(["++optimizer.lr=interval(0,1)"])
 
 
+@pytest.mark.parametrize("values", ["shuffle(range(0,6))", "shuffle(1,2)"])
+def test_values_in_no_fixed_order_are_refused(values: str) -> None:
+    with pytest.raises(UserError, match=r"seed=shuffle\(.*Try it without"):
+        sweep_jobs([f"++seed={values}"])
+    with pytest.raises(UserError, match="Try it without"):
+        sweep_corners("train", [f"++seed={values}"])
+
+
 def test_the_grammar_of_sweeps_describes_a_space() -> None:
     assert distribution("a", "tag(log,interval(1e-4,1e-1))") == Float(1e-4, 1e-1, log=True)
     assert distribution("a", "interval(1,8)") == Float(1, 8)

@@ -91,6 +91,18 @@ def test_a_job_of_a_sweep_can_be_evaluated(grid: tuple[int, Path], log_dir: Path
     assert read_results(folder)["test/acc"] == read_results(grid[1] / "0")["test/acc"]
 
 
+def test_a_sweep_of_evaluations_shows_the_split_that_it_measured(
+    grid: tuple[int, Path], log_dir: Path
+) -> None:
+    runs = f"checkpoint={grid[1] / '0'},{grid[1] / '2'}"
+    assert main(["eval", "-m", runs, "split=val", f"log_dir={log_dir}"]) == 0
+    (folder,) = log_dir.glob("multirun/*/*")
+    for row in rows_of(folder):
+        measured = read_results(folder / row["job"])
+        assert float(row["val/acc"]) == measured["val/acc"]
+        assert float(row["val/loss"]) == measured["val/loss"]
+
+
 def test_a_sweep_of_seeds_finishes_with_code_0(log_dir: Path) -> None:
     assert sweep(log_dir, "model=mlp", "seed=0,1", "name=seeds") == 0
     (folder,) = log_dir.glob("multirun/seeds/*")
@@ -174,13 +186,15 @@ def test_arguments_of_callbacks_can_be_swept(log_dir: Path) -> None:
     assert patience == [2, 3]
 
 
-def interrupted_sweep(log_dir: Path, number: int) -> tuple[int, Path]:
-    """Start three jobs in another process, signal it in the second; return its code and folder."""
+def interrupted_sweep(
+    log_dir: Path, number: int, once: str = "1/checkpoints/last.ckpt"
+) -> tuple[int, Path]:
+    """Start three jobs in another process, signal it once a file is there; return code, folder."""
     words = ("model=mlp", "seed=0,1,2", "trainer.max_epochs=3", "trainer.limit_train_batches=1.0")
     command = [sys.executable, str(ROOT / "src" / "train.py"), "-m", *FAST, *words]
     process = subprocess.Popen([*command, f"log_dir={log_dir}"], stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not list(log_dir.glob("multirun/*/*/1/checkpoints/last.ckpt")):
+    while not list(log_dir.glob(f"multirun/*/*/{once}")):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(number)
@@ -210,6 +224,15 @@ def test_a_stopped_sweep_runs_only_what_is_left(
     for job in "012":
         assert (folder / job / "run.log").read_text().count("\nepoch 0/2 ") == 1
         assert len((folder / job / "metrics.csv").read_text().splitlines()) == 1 + 3
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_sweep_that_is_stopped_between_its_jobs_has_a_summary(
+    number: int, code: int, log_dir: Path
+) -> None:
+    exit_code, folder = interrupted_sweep(log_dir, number, "multirun.yaml")  # before the first job
+    assert exit_code == code
+    assert [row["state"] for row in rows_of(folder)][1:] == ["missing"] * 2
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from strided.config import IS_CHECKOUT
 from strided.errors import UserError
 from strided.jobs import compose_run, finish_job
 from strided.page import picture
@@ -27,7 +28,7 @@ def best_trial(study: Study) -> FrozenTrial | None:
     return study.study.best_trial
 
 
-def test_best(study: Study) -> str | None:
+def test_best(study: Study, config_dir: Path | None, trust: list[str]) -> str | None:
     """Test best.ckpt of the best trial, once; write best.json; return what there is to say.
 
     None where no trial was completed. A resumed search that found none better tests nothing.
@@ -39,13 +40,23 @@ def test_best(study: Study) -> str | None:
     results = read_results(study.folder / str(best.number))
     tested = evaluate_once(study.folder, best.number) if "test" in results["splits"] else {}
     metric = study.plan.search.metric
-    command = shlex.join(["python", "src/train.py", *results["command"]])
+    command = shlex.join(repetition(study.folder / str(best.number), config_dir, trust))
     found = {"trial": best.number, metric: best.value, **tested}
     write_json(
         study.folder / "best.json",
         {**found, "overrides": best.params, "command": command, "trials": count(study)},
     )
     return f"\nbest: trial {best.number}, {metric} {best.value:.4f}; to repeat it: {command}"
+
+
+def repetition(trial: Path, config_dir: Path | None, trust: list[str]) -> list[str]:
+    """Return the words of a command that trains a trial again, outside of the search."""
+    words = ["python", "src/train.py"] if IS_CHECKOUT else ["strided", "train"]
+    words += ["--config-dir", str(config_dir)] if config_dir else []
+    words += [f"trust=[{','.join(trust)}]"] if trust else []
+    # an experiment's YAML may describe the search, which a single run refuses
+    without = [f"~search.{key}" for key in read_config(trial).get("search") or {}]
+    return [*words, *read_results(trial)["command"], *without]
 
 
 def evaluate_once(folder: Path, number: int) -> dict[str, Any]:

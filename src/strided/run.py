@@ -261,6 +261,13 @@ def hardware() -> dict[str, Any]:
     }
 
 
+def cores() -> int:
+    """Return how many cores this process may use, which a cluster may have limited."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def _cpu_name() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():

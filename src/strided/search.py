@@ -18,7 +18,7 @@ from strided.config import plain, trusting
 from strided.errors import UserError
 from strided.interruption import Interruption
 from strided.overrides import as_typed, compose_hydra, normalise, typed_trust
-from strided.run import alone_in, create_run_folder, log_folder
+from strided.run import alone_in, cores, create_run_folder, log_folder
 from strided.space import Search, parse, sweep_corners, swept_values
 from strided.sweep import check_corners
 
@@ -44,7 +44,6 @@ def run_search(words: Sequence[str], config_dir: Path | None) -> None:
     plan = SearchPlan(fixed, config["seed"], search)
     plan.try_out()
     folder = create_run_folder(log_folder(config["log_dir"]) / "multirun" / name)
-    plan.write(folder)
     run_trials(Study(folder, plan), config_dir, typed_trust(words))
 
 
@@ -92,6 +91,10 @@ def search_node(
     composed, _ = compose_hydra("train", normalise("train", fixed, config_dir), config_dir)
     node: dict[str, Any] = plain(composed)["search"]
     typed = {word.partition("=")[0] for word in fixed}
+    for part in ("sampler", "pruner"):
+        if f"search.{part}._target_" in typed:  # the YAML's arguments are those of another class
+            own = {key.split(".")[2] for key in typed if key.startswith(f"search.{part}.")}
+            node[part] = {key: value for key, value in node[part].items() if key in own}
     space = {key: str(text) for key, text in node["space"].items() if key not in typed} | swept
     if not space:
         raise UserError(
@@ -134,6 +137,7 @@ def run_trials(study: "Study", config_dir: Path | None, trust: list[str]) -> Non
     from strided.worker import work
 
     with alone_in(study.folder / JOURNAL) as lock:
+        study.plan.write(study.folder)  # a resume may have changed it; workers read it there
         try:
             with Interruption().listening(), trusting(trust):
                 if study.plan.search.num_workers == 1:
@@ -141,7 +145,8 @@ def run_trials(study: "Study", config_dir: Path | None, trust: list[str]) -> Non
                 else:
                     run_workers(study, config_dir, trust, lock)
                 left = study.num_left()
-                best = None if left else test_best(study)  # only when it can no longer change
+                # only when the best can no longer change
+                best = None if left else test_best(study, config_dir, trust)
         finally:
             report(study)
     if left:
@@ -199,8 +204,7 @@ def worker_words(
 
 def start_worker(told: str, number: int, lock: int | None) -> "subprocess.Popen[bytes]":
     """Start one of `number` workers, with its share of the cores."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = str(max(1, (cores or 1) // number))
+    threads = str(max(1, cores() // number))
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "strided.worker", told],
         env={"OMP_NUM_THREADS": threads, **os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},

@@ -56,8 +56,14 @@ def sweep_corners(
 
 
 def swept_values(override: Override, extra: Path | None = None) -> list[str]:
-    """Return the values of a swept override as text. Raises UserError for an interval."""
+    """Return the values of a swept override as text. Raises UserError for interval and shuffle."""
     value = override.value()
+    if getattr(value, "shuffle", False):
+        raise UserError(
+            f"{as_typed(str(override.input_line))} has another order each time that it is read, so "
+            "that jobs could not be told apart; expected values in a fixed order. Try it without "
+            "shuffle()"
+        )
     if isinstance(value, Glob):
         found = value.filter(group_options(config_folders(extra)).get(override.key_or_group, []))
         if not found:

@@ -82,6 +82,11 @@ class Study:
             direction=plan.search.direction,
             load_if_exists=True,
         )
+        self.study.stop = self._exhaust  # type: ignore[method-assign]
+
+    def _exhaust(self) -> None:
+        """Note that no values are left: Optuna's own stop() is for its own loop only."""
+        self.study.set_user_attr("exhausted", True)
 
     def trials(self) -> list[optuna.trial.FrozenTrial]:
         """Return all trials, by number."""
@@ -93,15 +98,17 @@ class Study:
 
     def num_left(self) -> int:
         """Return how many trials have not ended, or not begun."""
-        missing = self.plan.search.num_trials - len(self.trials())
-        return len(self.unfinished()) + max(0, missing)
+        return len(self.unfinished()) + self._num_missing()
+
+    def _num_missing(self) -> int:
+        if self.study.user_attrs.get("exhausted"):
+            return 0
+        return max(0, self.plan.search.num_trials - len(self.trials()))
 
     def next_trial(self) -> int | None:
-        """Begin a trial and return its number; None when there are as many as wanted."""
+        """Begin a trial and return its number; None when there are enough, or no values left."""
         with alone_in(self.folder / "next_trial.lock", wait=True):
-            if len(self.trials()) >= self.plan.search.num_trials:
-                return None
-            return self.study.ask().number
+            return self.study.ask().number if self._num_missing() else None
 
     def parameters(self, number: int) -> dict[str, Any]:
         """Return the values of a trial: those chosen before it was stopped, new ones otherwise."""

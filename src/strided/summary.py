@@ -13,9 +13,9 @@ from typing import Any
 from strided.page import page
 from strided.run import read_results, write_text
 
-COLUMNS = ("test/acc", "test/loss", "best_val/acc", "best_epoch", "train_seconds", "error")
+TRAINED = ("best_val/acc", "best_epoch", "train_seconds")
 REPEATS = ("seed", "data.split_seed", "data.fold")  # the same question asked again
-AVERAGED = ("test/acc", "test/loss", "best_val/acc", "train_seconds")
+AVERAGED = ("best_val/acc", "train_seconds")
 
 TABLE_STYLE = """
 body { max-width: none; } p, ul { max-width: 60rem; } td, th { padding-right: 1.5rem; }
@@ -90,7 +90,14 @@ def _keys(jobs: Iterable[Job]) -> list[str]:
     return list(dict.fromkeys(key for job in jobs for key in job.overrides))
 
 
-def table_of_jobs(jobs: Sequence[Job], columns: Sequence[str] = COLUMNS) -> Table:
+def measured(jobs: Iterable[Job]) -> list[str]:
+    """Return accuracy and loss of the splits that the jobs have measured; of test if none has."""
+    found = {key for job in jobs for key in job.results}
+    splits = [split for split in ("test", "val") if f"{split}/acc" in found] or ["test"]
+    return [f"{split}/{metric}" for split in splits for metric in ("acc", "loss")]
+
+
+def table_of_jobs(jobs: Sequence[Job], columns: Sequence[str]) -> Table:
     """Return a row per job: what was typed for it, its state, `columns` of its results."""
     keys = _keys(jobs)
     rows = [
@@ -110,6 +117,7 @@ def table_of_repeats(jobs: Sequence[Job]) -> Table | None:
     if not any(len({job.overrides.get(key) for job in jobs}) > 1 for key in REPEATS):
         return None
     keys = [key for key in _keys(jobs) if key not in REPEATS]
+    averaged = [*measured(jobs), *AVERAGED]
     groups: dict[tuple[str, ...], list[Job]] = {}
     for job in jobs:
         groups.setdefault(tuple(job.overrides.get(key, "") for key in keys), []).append(job)
@@ -117,11 +125,11 @@ def table_of_repeats(jobs: Sequence[Job]) -> Table | None:
     for values, members in groups.items():
         done = [job.results for job in members if job.state == "finished"]
         row: list[Any] = [*values, len(done), len(members) - len(done)]
-        for name in AVERAGED:
+        for name in averaged:
             row += _mean_and_std([r[name] for r in done if r.get(name) is not None])
         rows.append(row)
-    measured = [f"{name} {of}" for name in AVERAGED for of in ("mean", "std")]
-    return Table([*keys, "n", "unfinished", *measured], rows, keys)
+    columns = [f"{name} {of}" for name in averaged for of in ("mean", "std")]
+    return Table([*keys, "n", "unfinished", *columns], rows, keys)
 
 
 def _mean_and_std(values: list[float]) -> list[float | str]:
@@ -133,7 +141,8 @@ def _mean_and_std(values: list[float]) -> list[float | str]:
 
 def summarise(folder: Path, jobs: Sequence[Job]) -> None:
     """Write the summary of a sweep into its folder."""
-    table, repeats = table_of_jobs(jobs), table_of_repeats(jobs)
+    columns = [*measured(jobs), *TRAINED, "error"]
+    table, repeats = table_of_jobs(jobs, columns), table_of_repeats(jobs)
     table.write(folder / "summary.csv")
     common = [word for word in jobs[0].command if all(word in job.command for job in jobs)]
     body = (

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from strided.config import CONF_DIR, plain, trusting
 from strided.errors import UserError
+from strided.interruption import Interruption
 from strided.jobs import finish_job, run_name
 from strided.overrides import as_typed, compose_hydra, normalise, quoted, typed_trust
 from strided.run import (
@@ -28,6 +29,7 @@ from strided.summary import Job, summarise
 RESUMABLE = ("traceback", "trust")
 
 
+@Interruption().listening()  # between jobs too: each job listens for itself
 def run_sweep(verb: str, words: Sequence[str], config_dir: Path | None) -> None:
     """Run every combination of the swept values as a job; keys and options are checked first.
 
@@ -44,6 +46,7 @@ def run_sweep(verb: str, words: Sequence[str], config_dir: Path | None) -> None:
     _run_jobs(verb, overrides, config_dir, folder, jobs, typed_trust(words))
 
 
+@Interruption().listening()
 def resume_sweep(folder: Path, changes: Sequence[str], config_dir: Path | None) -> None:
     """Run those jobs of a sweep that are not finished, in their folders. Raises UserError."""
     for word in changes:
