@@ -21,7 +21,7 @@ from strided.config import build, trusted
 from strided.distributed import is_launched, place
 from strided.errors import UserError
 from strided.interruption import Interrupted
-from strided.run import read_results, write_json
+from strided.run import cores, read_results, write_json
 
 DDP_STRATEGIES = ("ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false")
 
@@ -161,7 +161,7 @@ def _run_agent(folder: Path, exchange: Path, num_processes: int) -> dict[int, in
 @contextmanager
 def _environment(num_processes: int) -> Iterator[None]:
     """Workers import what this process can, and share the cores."""
-    share = str(max(1, (os.cpu_count() or 1) // num_processes))
+    share = str(max(1, cores() // num_processes))
     wanted = {
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", share),

@@ -128,7 +128,8 @@ def _check_options(override: Override, options: list[str]) -> None:
         return
     values = list(override.sweep_iterator()) if override.is_sweep_override() else [value]
     nested = [entry if isinstance(entry, list) else [entry] for entry in values]
-    for option in (str(entry) for several in nested for entry in several):
+    typed = ("null" if entry is None else str(entry) for several in nested for entry in several)
+    for option in typed:
         if option.removesuffix(".yaml") not in options:
             raise UserError(
                 f"{group}={option}: there is no such option. {did_you_mean(option, options)}"
