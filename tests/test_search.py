@@ -254,9 +254,13 @@ def test_a_worker_that_dies_does_not_end_the_search_but_sigterm_does(log_dir: Pa
 
 
 def test_a_search_whose_workers_all_died_is_a_failure(
-    copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    copied: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("PYTHONHOME", str(copied))  # in which no Python can start
+    (tmp_path / "sitecustomize.py").write_text("import os; os._exit(9)")  # as if out of memory
+    monkeypatch.syspath_prepend(str(tmp_path))
     more = ["search.num_trials=7", "search.num_workers=2"]
     assert main(["train", f"resume={copied}", *more]) == 1
     error = capsys.readouterr().err

@@ -52,7 +52,8 @@ def is_launched() -> bool:
 
 def ignore_batch_script() -> None:
     """Be alone in a SLURM batch script, whose variables are those of the tasks it could start."""
-    if "RANK" not in os.environ and "SLURM_STEP_NUM_TASKS" not in os.environ:
+    in_script = "SLURM_PROCID" in os.environ and "SLURM_STEP_NUM_TASKS" not in os.environ
+    if in_script and "RANK" not in os.environ:
         alone = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
         os.environ.update(alone)
 

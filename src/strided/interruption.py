@@ -27,6 +27,7 @@ class Interruption:
     def __init__(self) -> None:
         self.deferred = False
         self.requested: int | None = None
+        self._raised: int | None = None
 
     @contextmanager
     def listening(self) -> Iterator["Interruption"]:
@@ -38,6 +39,10 @@ class Interruption:
         self.take_over()
         try:
             yield self
+        except Exception as error:
+            if self._raised is None:
+                raise
+            raise Interrupted(self._raised) from error  # which a library has made its own error
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -54,6 +59,7 @@ class Interruption:
             # not logging, which may be the very thing that the signal interrupted
             os.write(2, b"\nstopping after this batch, to save it; once more stops at once\n")
             return
+        self._raised = signum
         raise Interrupted(signum)
 
     @contextmanager

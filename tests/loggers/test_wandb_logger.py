@@ -133,6 +133,15 @@ def test_no_account_and_no_network_are_needed_with_offline_true(
     assert len(offline_runs(folder)) == 1 and "W&B" not in (folder / "run.log").read_text()
 
 
+def eventually(is_so: Callable[[], bool]) -> bool:
+    """Wait for what W&B's own process writes a little after the run has ended."""
+    for _ in range(60):
+        if is_so():
+            return True
+        time.sleep(0.5)
+    return False
+
+
 def test_an_unreachable_server_means_an_offline_run(
     run_train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,7 +151,7 @@ def test_an_unreachable_server_means_an_offline_run(
     folder = run_train(*FAST, "logger.wandb.init_timeout=2")
     assert results(folder)["state"] == "finished"
     assert (folder / "run.log").read_text().count("W&B did not start (online)") == 1
-    assert any(history_of(records(run)) for run in offline_runs(folder))
+    assert eventually(lambda: any(history_of(records(run)) for run in offline_runs(folder)))
 
 
 def test_wandb_that_does_not_start_does_not_stop_a_run(
@@ -194,13 +203,9 @@ def test_a_failed_run_is_a_failed_run_at_wandb(log_dir: Path) -> None:
     assert main(["train", *words, f"log_dir={log_dir}"]) == 1
     (folder,) = log_dir.glob("train/*/*")
     (offline,) = offline_runs(folder)
-    codes: list[int] = []
-    for _ in range(60):  # W&B's own process writes the end a little later
-        codes = [r.exit.exit_code for r in records(offline) if r.HasField("exit")]
-        if codes:
-            break
-        time.sleep(0.5)
-    assert codes == [1]
+    assert eventually(
+        lambda: [r.exit.exit_code for r in records(offline) if r.HasField("exit")] == [1]
+    )
 
 
 def test_a_quick_run_does_not_log_to_wandb(run_train: Train) -> None:
