@@ -216,7 +216,7 @@ def test_two_agents_of_torchrun_are_two_machines_with_one_run_folder(log_dir: Pa
     assert output.count("epoch 2/2") == 1  # one process speaks
 
 
-@pytest.mark.slow  # SLURM's port follows from the job's number, and may be taken on a shared machine
+@pytest.mark.slow  # the port follows from the job's number, and may be taken
 def test_tasks_of_slurm_are_one_run(log_dir: Path) -> None:
     shared = {
         "SLURM_JOB_ID": str(free_port() - 15000),
