@@ -212,6 +212,8 @@ def _logging_to(handlers: Sequence[logging.Handler]) -> Iterator[None]:
         with warnings.catch_warnings():
             # Lightning's own use of torch, which its users cannot change
             warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
+            # what is logged has been summed over the processes already
+            warnings.filterwarnings("ignore", message="It is recommended to use `self.log")
             # metrics go to the loggers once an epoch, whatever log_every_n_steps is
             warnings.filterwarnings("ignore", message="The number of training batches")
             yield
