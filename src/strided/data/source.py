@@ -15,7 +15,7 @@ class Source:
     paths are relative to the official split's folder (`cat/0001.jpg`); arrays have numbers
     (`00012`). split holds "train", "val", "test" or "" for each image; images with the same group,
     where there are groups, are never split. read(index) raises ImageError. listing changes whenever
-    the files or parameters do; it names no machine.
+    the files or parameters do; it names no machine. sizes are those of the files in bytes.
     """
 
     classes: list[str]
@@ -27,6 +27,7 @@ class Source:
     ignored: int = 0
     native_size: int | None = None
     group: np.ndarray | None = None
+    sizes: Sequence[int] | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
