@@ -2,13 +2,14 @@
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -44,7 +45,7 @@ class StreamingPipeline:
         skip: bool,
     ) -> None:
         self.source = source
-        self.decoding = Decoding(source, preprocessing)
+        self.decoding = Decoding(source.read, preprocessing)
         self.cache_dir = cache_dir
         self.num_workers = num_workers
         self.skip = skip
@@ -140,7 +141,7 @@ class StreamingPipeline:
 class Decoding(Dataset[tuple[Tensor, dict[int, str]]]):
     """What a process that decodes is given."""
 
-    source: Source
+    read: Callable[[int], Image.Image]
     preprocessing: Preprocessing
 
     def __getitem__(self, indices: np.ndarray) -> tuple[Tensor, dict[int, str]]:
@@ -155,7 +156,7 @@ class Decoding(Dataset[tuple[Tensor, dict[int, str]]]):
 
     def pixels(self, index: int) -> np.ndarray:
         """uint8 (C, S, S); raises ImageError."""
-        return self.preprocessing.pixels(self.source.read(index))
+        return self.preprocessing.pixels(self.read(index))
 
 
 def listing_fingerprint(source: Source) -> str:
