@@ -93,15 +93,15 @@ def stop_with_parent(parent: int) -> None:
 def leave_signals_to_parent(_: int = 0) -> None:
     """In a process that works for another one: Ctrl-C and SIGTERM are for that one to act on.
 
-    A terminal and a cluster send them to all processes of a run. Only where it is the parent
-    itself that sends SIGTERM, to be rid of this process, does it end.
+    A terminal and a cluster send them to all processes of a run. Only a SIGTERM of the parent
+    itself, which is how it gets rid of this process, ends it.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if not hasattr(signal, "sigwaitinfo"):  # no way to know who sent it
+    parent = multiprocessing.parent_process()
+    spawned = multiprocessing.get_start_method() == "spawn"  # a thread would disturb its exit
+    if parent is None or spawned or not hasattr(signal, "sigwaitinfo"):
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         return
-    parent = multiprocessing.parent_process()
-    assert parent is not None
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
     def wait() -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -51,6 +52,8 @@ class StreamingPipeline:
         self.skip = skip
         self.errors: dict[int, str] = {}
         self.fingerprint = listing_fingerprint(source)
+        # where processes come from a server (Python 3.14), it imports for all of them, once
+        multiprocessing.set_forkserver_preload(["__main__", __name__])
 
     def read(
         self, batches: Sequence[np.ndarray], *, pin_memory: bool = False
