@@ -63,7 +63,7 @@ def results(folder: Path) -> dict[str, Any]:
 
 
 def test_a_streaming_run_is_that_of_the_store(tmp_path: Path, image_folder: Path) -> None:
-    stored, streamed, killed = (tmp_path / name for name in ("stored", "streamed", "killed"))
+    stored, streamed = tmp_path / "stored", tmp_path / "streamed"
     assert main(arguments(stored, image_folder, "store")) == 0
     assert main(arguments(streamed, image_folder, "streaming")) == 0
     assert_same(only_run(stored), only_run(streamed))
@@ -102,7 +102,8 @@ def test_a_streaming_run_that_is_stopped_leaves_no_process_and_resumes_exactly(
         os.killpg(run.pid, number)
     assert run.wait(60) == code
     wait_until(lambda: not any(map(is_alive, workers)))
-    assert "Traceback" not in (tmp_path / "said").read_text()
+    if number == signal.SIGINT:
+        assert "Traceback" not in (tmp_path / "said").read_text()
 
     assert main(["train", f"resume={only_run(stopped)}"]) == 0
     assert_same(only_run(stopped), only_run(whole))

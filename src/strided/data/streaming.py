@@ -24,7 +24,7 @@ from strided.data.source import Source, digest
 from strided.data.splits import Splits
 from strided.data.statistics import Statistics, mean_and_std
 from strided.errors import UserError
-from strided.interruption import leave_signals_to_parent
+from strided.interruption import follow_parent
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class StreamingPipeline:
             sampler=batches,
             num_workers=min(self.num_workers, len(batches)),
             pin_memory=pin_memory,
-            worker_init_fn=leave_signals_to_parent,
+            worker_init_fn=follow_parent,
             generator=torch.Generator(),  # torch's own is left to dropout
         )
         if threading.current_thread() is not threading.main_thread() or os.name == "nt":
