@@ -23,8 +23,9 @@ from strided.errors import UserError
 
 log = logging.getLogger(__name__)
 
+Read = tuple[Tensor, np.ndarray | slice]
 Item = TypeVar("Item")
-Read = TypeVar("Read")
+Result = TypeVar("Result")
 
 _AHEAD = 2  # batches
 _WORTH_A_THREAD = 1_000_000  # bytes of a batch: a smaller one is read before a thread is awake
@@ -34,9 +35,7 @@ _MEASURED_AT_ONCE = 256  # images
 class Pixels(Protocol):
     """What a BatchLoader needs."""
 
-    def read(
-        self, batches: Sequence[np.ndarray], *, pin_memory: bool = False
-    ) -> Iterator[tuple[Tensor, np.ndarray]]:
+    def read(self, batches: Sequence[np.ndarray], *, pin_memory: bool = False) -> Iterator[Read]:
         """For each array of indices, uint8 images (B, C, S, S) and their places in that array.
 
         A place that is missing is that of an image that cannot be read, and may be skipped.
@@ -68,14 +67,12 @@ class ArrayPixels:
     def __init__(self, images: np.ndarray) -> None:
         self.images = np.asarray(images)  # a plain view: slicing a memmap object is slower
 
-    def read(
-        self, batches: Sequence[np.ndarray], *, pin_memory: bool = False
-    ) -> Iterator[tuple[Tensor, np.ndarray]]:
+    def read(self, batches: Sequence[np.ndarray], *, pin_memory: bool = False) -> Iterator[Read]:
         """See Pixels; large batches are read while the ones before are in use."""
 
-        def take(indices: np.ndarray) -> tuple[Tensor, np.ndarray]:
+        def take(indices: np.ndarray) -> Read:
             images = torch.from_numpy(np.take(self.images, indices, axis=0))
-            return images.pin_memory() if pin_memory else images, np.arange(len(indices))
+            return images.pin_memory() if pin_memory else images, slice(None)
 
         largest = max(map(len, batches), default=0) * self.images[:1].nbytes
         if pin_memory or largest >= _WORTH_A_THREAD:
@@ -123,7 +120,7 @@ class StorePipeline(ArrayPixels):
         return mean_and_std(chunks, self.store.folder / f"statistics-{split_hash}.json")
 
 
-def read_ahead(read: Callable[[Item], Read], items: Iterable[Item]) -> Iterator[Read]:
+def read_ahead(read: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """`map(read, items)`, a few items ahead in a thread, which ends with the iteration.
 
     The thread waits for the disk where the first touch of a page of a memory map does, and for
@@ -131,7 +128,7 @@ def read_ahead(read: Callable[[Item], Read], items: Iterable[Item]) -> Iterator[
     """
     thread = ThreadPoolExecutor(1, "read_ahead")
     remaining = iter(items)
-    ahead: deque[Future[Read]] = deque()
+    ahead: deque[Future[Result]] = deque()
     try:
         while True:
             for item in islice(remaining, _AHEAD + 1 - len(ahead)):

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from strided.data.checks import Duplicates, named, refuse_broken
 from strided.data.decoding import ImageError
+from strided.data.pipeline import Read
 from strided.data.preprocessing import Preprocessing
 from strided.data.source import Source, digest
 from strided.data.splits import Splits
@@ -60,9 +61,7 @@ class StreamingPipeline:
         # where processes come from a server (Python 3.14), it imports for all of them, once
         multiprocessing.set_forkserver_preload(["__main__", __name__])
 
-    def read(
-        self, batches: Sequence[np.ndarray], *, pin_memory: bool = False
-    ) -> Iterator[tuple[Tensor, np.ndarray]]:
+    def read(self, batches: Sequence[np.ndarray], *, pin_memory: bool = False) -> Iterator[Read]:
         """See Pixels; each batch is decoded by one of the processes, which end with the iteration.
 
         Raises UserError for broken images unless they may be skipped, and for a batch of nothing
