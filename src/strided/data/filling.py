@@ -10,6 +10,7 @@ import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import current_process, get_start_method
@@ -30,6 +31,8 @@ CHUNK = 128  # images in a task: what Ctrl-C waits for, and what a kill -9 loses
 # Seconds of work from which processes are worth their start; unless forked they import it all.
 _WORTH_A_FORK = 1.0
 _WORTH_A_START = 20.0
+
+_STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,8 @@ def _in_processes(job: Job, tasks: Iterable[Task], num_workers: int) -> Iterator
     try:
         while True:
             for task in islice(remaining, 2 * num_workers - len(pending)):
-                pending.add(pool.submit(_fill, task))
+                with _signals_waiting():  # the first starts the processes
+                    pending.add(pool.submit(_fill, task))
             if not pending:
                 break
             done, pending = wait(pending, return_when=FIRST_COMPLETED)
@@ -148,12 +152,31 @@ _filler: Filler  # of a process that decodes
 
 def _start(job: Job, parent: int) -> None:
     global _filler
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # of the whole terminal: the parent says what to do
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def stop(*_: object) -> None:
+        if os.getppid() != parent:
+            os._exit(128 + signal.SIGTERM)
+
+    # terminals and clusters signal all processes: the parent is the one to act, after this chunk
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, stop)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
     stop_with_parent(parent)
     _filler = Filler(job)
+
+
+@contextmanager
+def _signals_waiting() -> Iterator[None]:
+    """Hold back signals: a new process still has the handlers of its parent."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _fill(task: Task) -> Filled:
