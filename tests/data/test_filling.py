@@ -192,3 +192,52 @@ def test_a_signal_while_decoding_ends_the_run_and_keeps_what_is_decoded(
     assert "Traceback" not in said and "decoded" not in said
     (journal,) = (tmp_path / "cache").glob("*.unfinished/chunks.jsonl")
     assert journal.read_text().count("{") >= 1
+
+
+MEMORY = """
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+import numpy as np
+from PIL import Image
+from strided.data import ImageDataModule, Preprocessing, Source
+
+@dataclass(frozen=True)
+class Plain:
+    def __call__(self, index):
+        return Image.fromarray(np.full((256, 256, 3), index % 251, np.uint8))
+
+class Many(ImageDataModule):
+    name = "many"
+
+    def make_source(self):
+        count = int(sys.argv[2])
+        labels = np.arange(count) % 2
+        names = [str(index) for index in range(count)]
+        return Source(["a", "b"], names, labels, np.full(count, ""), Plain(), "many")
+
+def anonymous():
+    return int(Path("/proc/self/status").read_text().split("RssAnon:")[1].split()[0])
+
+data = Many(cache_dir=sys.argv[1], num_workers=1)
+data.use(Preprocessing(3, 256))
+before = anonymous()
+data.setup()
+for split in data.splits:
+    for batch in data.loader(split):
+        assert len(batch.images)
+print(data.preprocessing.mean, (anonymous() - before) // 1024)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks at /proc")
+def test_a_set_takes_no_more_memory_than_some_batches(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, str(tmp_path), "2000"],  # 393 MB
+        env={**os.environ, "PYTHONPATH": str(SRC)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[-1]) < 150  # MB
