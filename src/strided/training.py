@@ -18,6 +18,7 @@ from strided.data import ImageDataModule
 from strided.distributed import first_on_each_machine, is_first, is_launched
 from strided.errors import UserError
 from strided.evaluation import Evaluation, evaluate
+from strided.execution import NoProfiler, executed
 from strided.interruption import Interruption
 from strided.launching import among_others
 from strided.loggers import StartedRun
@@ -43,7 +44,6 @@ from strided.recorder import EpochRecorder
 from strided.report import write_report
 from strided.schema import OFF_WHEN_NULL
 from strided.task import ClassificationTask
-from strided.threads import worthwhile_threads
 
 log = logging.getLogger(__name__)
 
@@ -140,8 +140,9 @@ def fit(
     try:
         with (
             run.interruption.deferring() if checkpoint else nullcontext(),
-            worthwhile_threads(task, results["macs"] * data.batch_size),
+            executed(config, task, trainer, results["macs"] * data.batch_size) as switches,
         ):
+            results["execution"] = switches
             results["hardware"]["torch_threads"] = torch.get_num_threads()
             trainer.fit(task, data, ckpt_path=run.resume_from, weights_only=True)
         results["fit_finished"] = trainer.max_epochs
@@ -167,14 +168,18 @@ def build_trainer(node: dict[str, Any], callbacks: list[pl.Callback], folder: Pa
     """Build Lightning's Trainer. Raises UserError for what strided cannot do with it."""
     if node.get("accelerator") == "gpu":
         choose_device("gpu", "trainer.accelerator")
+    given: dict[str, Any] = {"logger": False, "default_root_dir": folder}
     has_bar = any(isinstance(callback, LightningProgressBar) for callback in callbacks)
     if node.get("enable_progress_bar") is not False and not has_bar:
         callbacks = [*callbacks, ProgressBar()]
     if is_launched():
         node = among_others(node)
-    trainer: pl.Trainer = build(
-        node, "trainer", callbacks=callbacks, logger=False, default_root_dir=folder
-    )
+    if not node.get("profiler"):
+        node = {key: value for key, value in node.items() if key != "profiler"}
+        given["profiler"] = NoProfiler()
+    # images are of one size: the time to try cuDNN's algorithms comes back
+    node = {"benchmark": not node.get("deterministic"), **node}
+    trainer: pl.Trainer = build(node, "trainer", callbacks=callbacks, **given)
     if trainer.limit_val_batches == 0:
         raise UserError(
             "trainer.limit_val_batches=0 leaves nothing to choose the best checkpoint by; "
