@@ -1,6 +1,5 @@
 """The LightningDataModule every data set shares: decode once, split, measure, serve batches."""
 
-import os
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +27,7 @@ from strided.data.splits import Splits, check_fractions, make_splits, split_hash
 from strided.data.statistics import mean_and_std
 from strided.data.store import Store, default_cache_dir, open_store
 from strided.errors import UserError
+from strided.machine import cores
 
 
 class ImageDataModule(LightningDataModule):
@@ -99,7 +99,7 @@ class ImageDataModule(LightningDataModule):
         self.test_fraction = test_fraction
         self.train_fraction = train_fraction
         self.split_seed = split_seed
-        self.num_workers = num_workers or os.cpu_count() or 1
+        self.num_workers = num_workers or cores()
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
         self.on_error = on_error
         self.horizontal_flip = horizontal_flip

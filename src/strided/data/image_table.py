@@ -67,7 +67,7 @@ class ImageTable(ImageDataModule):
             paths=[row.path for row in rows],
             labels=np.array([number[row.label] for row in rows], dtype=np.int64),
             split=split,
-            read=lambda index: files.image(names[index]),
+            read=files.reader(names),
             listing=digest("table", listed),
             group=groups,
         )
