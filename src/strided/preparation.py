@@ -67,7 +67,7 @@ def prepare_data(config: dict[str, Any], results: dict[str, Any]) -> tuple[Image
         preprocessing=data.preprocessing.asdict(),
         skipped=len(data.skipped),
         ignored_files=data.source.ignored,
-        duplicates=len(data.duplicates),
+        duplicates=None if data.duplicates is None else len(data.duplicates),
     )
     return data, decided
 
@@ -119,7 +119,11 @@ def build_task(
         data=config["data"],
         channels_last=config["channels_last"],
     )
-    task.trained_on = {"fingerprint": data.fingerprint, "split_hashes": data.split_hashes}
+    task.trained_on = {
+        "fingerprint": data.fingerprint,
+        "listing": data.listing_fingerprint,
+        "split_hashes": data.split_hashes,
+    }
     report_class_weights(task, results)
     if fresh:
         size = data.preprocessing.image_size

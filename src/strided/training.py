@@ -159,6 +159,7 @@ def fit(
             log.info("%s", trainer.profiler.summary())  # type: ignore[attr-defined]
         results["train_seconds"] = round(run.recorder.train_seconds, 3)
         results["images_per_second"] = run.recorder.images_per_second
+        results["skipped"] = len(data.skipped)  # more than before, where they are met one by one
         if checkpoint is not None:
             results[f"best_{checkpoint.monitor}"] = checkpoint.best_score
             results["best_epoch"] = checkpoint.best_epoch
@@ -216,6 +217,7 @@ def test_best(
         return None
     evaluation = evaluate(Classifier(best, str(task.device)), data, "test", limit)
     results.update(evaluation.metrics, tested=evaluation.count, confusion=evaluation.confusion)
+    results["skipped"] = len(data.skipped)
     if not run.quick:
         write_predictions(run.folder / "predictions.csv", evaluation.rows, data.classes)
     log.info("%s", evaluation.headline())
