@@ -44,7 +44,16 @@ def test_a_padded_crop_is_a_whole_pixel_shift_with_black_coming_in() -> None:
 
 
 def test_the_same_seed_gives_the_same_batch() -> None:
-    augment = BatchAugment(True, 0.1, 15, 0.1, 0.2, 0.2, 0.5)
+    augment = BatchAugment(
+        horizontal_flip=True,
+        crop_padding=0.1,
+        crop_scale=0.5,
+        rotation=15,
+        zoom=0.1,
+        brightness=0.2,
+        contrast=0.2,
+        erasing=0.5,
+    )
     first = augment(IMAGES, seeded(3))
     assert torch.equal(first, augment(IMAGES, seeded(3)))
     assert not torch.equal(first, augment(IMAGES, seeded(4)))
