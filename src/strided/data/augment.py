@@ -83,14 +83,8 @@ class BatchAugment:
         but RandAugment is drawn from the generator, a CPU's: a seed draws the same on any device.
         """
         given = images
-        resampled = self.crop_scale < 1 or self.rotation > 0 or self.zoom > 0
-        if resampled or self.horizontal_flip or self.crop_padding:
-            moves = self._draw_moves(len(images), images.shape[-1], generator)
-            if resampled:
-                inside = not (self.crop_padding or self.rotation or self.zoom)
-                images = warp(images, moves, black_outside=not inside)
-            else:
-                images = flip_and_shift(images, moves)
+        if self.horizontal_flip or self.crop_padding or self._resamples:
+            images = self._move(images, generator)
         if self.rand_augment_ops:
             images = self._rand_augment(images, generator)
         if self.brightness or self.contrast or self.erasing:
@@ -121,15 +115,22 @@ class BatchAugment:
             mixed: tuple[Tensor, Tensor] = mixing(images, labels)
         return mixed
 
-    def _draw_moves(self, num: int, side: int, generator: torch.Generator) -> Moves:
+    @property
+    def _resamples(self) -> bool:
+        return self.crop_scale < 1 or self.rotation > 0 or self.zoom > 0
+
+    def _move(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        num, _, side, _ = images.shape
         padding = round(self.crop_padding * side)
-        return Moves(
-            box=random_boxes(num, side, self.crop_scale, generator),
-            flipped=torch.rand(num, generator=generator) < (0.5 if self.horizontal_flip else 0.0),
-            shift=torch.randint(-padding, padding + 1, (num, 2), generator=generator),
-            angle=_uniform(num, self.rotation, generator),
-            scale=1 + _uniform(num, self.zoom, generator),
-        )
+        flipped = torch.rand(num, generator=generator) < (0.5 if self.horizontal_flip else 0.0)
+        shift = torch.randint(-padding, padding + 1, (num, 2), generator=generator)
+        if not self._resamples:
+            return flip_and_shift(images, flipped, shift)
+        box = random_boxes(num, side, self.crop_scale, generator)
+        angle = _uniform(num, self.rotation, generator)
+        scale = 1 + _uniform(num, self.zoom, generator)
+        inside = not (padding or self.rotation or self.zoom)
+        return warp(images, Moves(box, flipped, shift, angle, scale), black_outside=not inside)
 
     def _rand_augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
         from torchvision.transforms import v2

@@ -39,13 +39,10 @@ class Moves:
         return torch.stack([torch.stack(x, 1), torch.stack(y, 1)], 1)
 
 
-def flip_and_shift(images: Tensor, moves: Moves) -> Tensor:
-    """Do the `flipped` and `shift` of moves alone: (B, C, S, S) of any dtype to the same, exactly.
-
-    Pixels from outside are 0.
-    """
+def flip_and_shift(images: Tensor, flipped: Tensor, shift: Tensor) -> Tensor:
+    """Do these of Moves alone, exactly: (B, C, S, S) of any dtype to the same, 0 from outside."""
     batch, channels, side, _ = images.shape
-    most = int(moves.shift.abs().max())
+    most = int(shift.abs().max())
     # Image and mirror image side by side in black, of which each row of the result is one run:
     # runs are copied whole, which is many times faster than indexing single pixels.
     height, width = side + 2 * most, 2 * side + 3 * most
@@ -53,8 +50,8 @@ def flip_and_shift(images: Tensor, moves: Moves) -> Tensor:
     inner = canvas[:, :, most : most + side]
     inner[..., most : most + side] = images
     inner[..., 2 * most + side : 2 * (most + side)] = images.flip(-1)
-    down, right = moves.shift.view(batch, 2, 1, 1).unbind(1)
-    first_column = most - right + moves.flipped.view(-1, 1, 1) * (most + side)
+    down, right = shift.view(batch, 2, 1, 1).unbind(1)
+    first_column = most - right + flipped.view(-1, 1, 1) * (most + side)
     first_row = torch.arange(batch * channels).view(batch, channels, 1) * height + most - down
     starts = (first_row + torch.arange(side)) * width + first_column
     runs = canvas.as_strided((canvas.numel() - side + 1, side), (1, 1))
