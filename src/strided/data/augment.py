@@ -148,7 +148,7 @@ class BatchAugment:
         reach = torch.tensor([self.contrast, self.brightness]).view(2, 1, 1, 1, 1)
         draws = torch.rand(2, len(images), 1, 1, 1, generator=generator)
         contrast, brightness = (1 + reach * (2 * draws - 1)).to(images.device)
-        mean = images.mean(dim=(1, 2, 3), keepdim=True)
+        mean = _colour(images).mean(dim=1, keepdim=True)
         images.mul_(contrast * brightness).add_((1 - contrast) * brightness * mean).clamp_(0, 255)
 
     def _erase(self, images: Tensor, generator: torch.Generator) -> None:
@@ -161,7 +161,7 @@ class BatchAugment:
         chosen = chosen.to(images.device)
         mask = (rows.unsqueeze(2) & columns.unsqueeze(1)).unsqueeze(1)
         part = images[chosen]
-        images[chosen] = torch.where(mask, part.mean(dim=(2, 3), keepdim=True), part)
+        images[chosen] = torch.where(mask, _colour(part), part)
 
 
 @contextmanager
@@ -170,6 +170,14 @@ def _drawing(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed GPUs too
         yield
+
+
+def _colour(images: Tensor) -> Tensor:
+    """Mean over the pixels, (B, C, 1, 1), the same with any number of threads.
+
+    In two steps, since torch shares a sum out among threads where it is of all there is.
+    """
+    return images.mean(dim=3, keepdim=True).mean(dim=2, keepdim=True)
 
 
 def _uniform(num: int, reach: float, generator: torch.Generator) -> Tensor:
