@@ -79,8 +79,8 @@ class BatchAugment:
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """(B, C, S, S) of 0..255, uint8 or float, on any device, to the same shape.
 
-        float32, unless all that is on moves whole pixels or is RandAugment: that gives uint8. All
-        but RandAugment is drawn from the generator, a CPU's: a seed draws the same on any device.
+        float32, unless all that is on moves whole pixels, which keeps the type, or is RandAugment,
+        which gives uint8. The generator is a CPU's, so that a seed draws the same on any device.
         """
         given = images
         if self.horizontal_flip or self.crop_padding or self._resamples:
