@@ -279,7 +279,7 @@ class ImageDataModule(LightningDataModule):
         """Augment (when training only) and normalise where the model is."""
         images, labels, seed = batch
         if self._augment is not None and self.trainer is not None and self.trainer.training:
-            generator = torch.Generator(device=images.device).manual_seed(seed)
+            generator = torch.Generator().manual_seed(seed)
             images = self._augment(images, generator)
             images, labels = self._augment.mix(images, labels, len(self.classes), generator)
         return self.preprocessing.normalise(images), labels
