@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from strided.checkpoints import damage
 from strided.config import trusting
 from strided.data.decoding import IMAGE_SUFFIXES, ImageError, as_image
 from strided.data.files import is_hidden
@@ -122,6 +123,11 @@ def find_checkpoint(run_or_checkpoint: str | Path) -> Path:
 
 def load_task(file: Path) -> ClassificationTask:
     """Rebuild the task from a checkpoint alone, with weights_only=True. Raises UserError."""
+    if zipfile.is_zipfile(file) and (reason := damage(file)):
+        raise UserError(
+            f"{file} is damaged: {reason}; expected a checkpoint as it was written. Try a copy of "
+            "it, or last.ckpt or previous.ckpt beside it, which are of other epochs"
+        )
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:  # torch's message would advise to trust the file

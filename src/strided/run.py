@@ -19,6 +19,7 @@ import yaml
 
 from strided.config import CONF_DIR, IS_CHECKOUT
 from strided.distributed import from_first, is_first
+from strided.durable import put
 from strided.errors import UserError
 from strided.interruption import Interrupted
 
@@ -53,10 +54,10 @@ def create_run_folder(parent: Path) -> Path:
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write a whole file or nothing: a reader, or a killed run, never sees half of it."""
+    """Write a whole file or nothing: no reader, kill or power cut leaves half of it."""
     unfinished = file.with_suffix(file.suffix + ".tmp")
     unfinished.write_text(text, encoding="utf-8", errors="surrogateescape")  # odd file names
-    os.replace(unfinished, file)
+    put(unfinished, file)
 
 
 def write_json(file: Path, values: dict[str, Any]) -> None:
@@ -73,9 +74,12 @@ def write_json(file: Path, values: dict[str, Any]) -> None:
 
 
 def write_config(folder: Path, config: dict[str, Any], typed: list[str]) -> None:
-    """Write config.yaml (whole and resolved) and overrides.yaml (what was typed)."""
-    write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    """Write overrides.yaml (what was typed) and config.yaml (whole and resolved).
+
+    config.yaml comes last: where it is, a run that was killed can be resumed.
+    """
     write_text(folder / "overrides.yaml", yaml.safe_dump(typed, allow_unicode=True))
+    write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -221,6 +221,7 @@ class ClassificationTask(pl.LightningModule):
             "random": gathered(random),
             "train_meter": self.meters["train"].state_dict(),
             "measured": self.measured,
+            "learning_rate": self.learning_rate,
             "plateau": self.plateau.state_dict() if self.plateau else None,
         }
 
@@ -229,6 +230,7 @@ class ClassificationTask(pl.LightningModule):
         self._resumed = checkpoint["strided"]
         self.meters["train"].load_state_dict(self._resumed["train_meter"])
         self.measured = dict(self._resumed["measured"])
+        self.learning_rate = self._resumed.get("learning_rate", 0.0)  # older: not there
 
     def on_train_start(self) -> None:
         """Restore what was not there when the checkpoint was loaded, or was drawn from since."""
