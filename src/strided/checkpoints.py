@@ -75,74 +75,95 @@ def resumable(folder: Path) -> Path | None:
     for unfinished in folder.glob("*.tmp"):
         unfinished.unlink()
     last, previous = folder / "last.ckpt", folder / "previous.ckpt"
-    reasons = {file: damage(file) for file in (last, previous) if file.is_file()}
-    if not reasons:
+    states: dict[Path, dict[str, Any]] = {}
+    reasons: dict[Path, str] = {}
+    for file in (last, previous):
+        if file.is_file():
+            try:
+                states[file] = _read(file)
+            except DamagedError as error:
+                reasons[file] = str(error)
+    if not states and not reasons:
         return None
-    whole = [file for file, reason in reasons.items() if reason is None]
-    if not whole:
+    if not states:
         found = ", ".join(f"{file.name} ({reason})" for file, reason in reasons.items())
         raise UserError(
             f"{folder} holds no checkpoint that is whole: {found}; expected last.ckpt or the one "
             f"before it, previous.ckpt. Try deleting {folder}: resume={folder.parent} then trains "
             "again from the start"
         )
-    if whole[0] == previous:
-        log.warning(
-            "%s is %s: going on from previous.ckpt, the one before it",
-            last,
-            f"damaged ({reasons[last]})" if last in reasons else "gone",
-        )
+    if last not in states:
+        what = f"damaged ({reasons[last]})" if last in reasons else "gone"
+        log.warning("%s is %s: going on from previous.ckpt, the one before it", last, what)
         _put_link(previous, last)  # so that the next save does not keep the damaged one
-    _require_best(folder, whole)
+    _require_best(folder / "best.ckpt", states)
     return last
 
 
-def _require_best(folder: Path, whole: list[Path]) -> None:
-    """Have best.ckpt of the epoch that the resumed state calls the best, or of a later one.
+def _require_best(best: Path, states: dict[Path, dict[str, Any]]) -> None:
+    """Have best.ckpt of the epoch that the first of the states calls the best, or of a later one.
 
-    A later epoch is trained again, and its best.ckpt then written again.
+    A later epoch will be trained again, and its best.ckpt then written again.
     """
-    best = folder / "best.ckpt"
-    state = torch.load(whole[0], weights_only=True, mmap=True)
-    epoch = state["callbacks"].get("Checkpoint", {}).get("best_epoch")
+    resumed = next(iter(states.values()))
+    epoch = resumed["callbacks"].get("Checkpoint", {}).get("best_epoch")
     if epoch is None:
         return
-    reason = damage(best) if best.is_file() else "it is gone"
-    if reason is None:
-        found = torch.load(best, weights_only=True, mmap=True)["epoch"]
-        if found >= epoch:
-            return
-        reason = f"it is of epoch {found}"
-    for file in whole:
-        if torch.load(file, weights_only=True, mmap=True)["epoch"] == epoch:
+    try:
+        found = _read(best)["epoch"] if best.is_file() else None
+        reason = "it is gone" if found is None else f"it is of epoch {found}"
+    except DamagedError as error:
+        found, reason = None, str(error)
+    if found is not None and found >= epoch:
+        return
+    for file, state in states.items():
+        if state["epoch"] == epoch:
             log.warning("%s is made again from %s: %s", best, file.name, reason)
             _put_copy(file, best)
             return
     raise UserError(
         f"{best} cannot be used ({reason}), and no other file holds the weights of epoch {epoch}; "
-        f"expected the checkpoint that is to be tested. Try deleting {folder}: "
-        f"resume={folder.parent} then trains again from the start; or measure the newest weights: "
-        f"eval checkpoint={folder / 'last.ckpt'}"
+        f"expected the checkpoint that is to be tested. Try deleting {best.parent}: "
+        f"resume={best.parent.parent} then trains again from the start; or measure the newest "
+        f"weights: eval checkpoint={best.with_name('last.ckpt')}"
     )
 
 
-def damage(file: Path) -> str | None:
-    """Return what is wrong with a checkpoint, None if it is whole.
+class DamagedError(Exception):
+    """A checkpoint is not as it was written; the message says where."""
 
-    Compares checksums, which torch.load does not. Raises UserError for a file that cannot be
-    opened: what it holds is not known then.
+
+def _read(file: Path) -> dict[str, Any]:
+    """Load a checkpoint, its tensors mapped. Raises DamagedError."""
+    check_sums(file)
+    try:
+        return dict(torch.load(file, map_location="cpu", weights_only=True, mmap=True))
+    except Exception as error:  # of any kind: the bytes between the sums may say anything
+        raise DamagedError(_first_line(error)) from error
+
+
+def check_sums(file: Path) -> None:
+    """Compare a checkpoint with its checksums, which torch.load does not.
+
+    Raises DamagedError; UserError for a file that cannot be opened, since what it holds is not
+    known then.
     """
     try:
         stream = file.open("rb")
     except OSError as error:
         raise UserError(
             f"{file} cannot be read ({error.strerror}); expected a file that this user can read. "
-            "Try again, or another user"
+            "Try again, or as another user"
         ) from error
     with stream:
         try:
             with zipfile.ZipFile(stream) as archive:
                 broken = archive.testzip()
-        except Exception as error:  # of any kind: the bytes may say anything
-            return str(error) or type(error).__name__
-    return f"wrong checksum of {broken}" if broken else None
+        except Exception as error:  # of any kind, as above
+            raise DamagedError(_first_line(error)) from error
+    if broken:
+        raise DamagedError(f"wrong checksum of {broken}")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
