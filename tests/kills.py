@@ -4,30 +4,36 @@
     make kills ARGS="--kills=40 --seed=3"             # others
     make kills ARGS="--data-root=/folder/of/MNIST"    # a third of them on MNIST
 
-Each case is a run of src/train.py in processes of its own, killed with SIGKILL at a moment drawn
+Each run is a process of its own (or three, with two devices), killed with SIGKILL at a moment drawn
 from its whole life (start, decoding, training, saving, validation, test, report), some several
-times, and resumed until it finishes. Weights (best and last, averaged and raw), metrics.csv
-without its timing, predictions.csv and test metrics must be those of an uninterrupted run, bit
-for bit. Ends with exit code 1 where one is not.
+times, and resumed until it finishes. It is forked from this process, which has imported torch
+already: most kills would hit the imports otherwise. Weights (best and last, averaged and raw),
+metrics.csv without its timing, predictions.csv and test metrics must be those of an uninterrupted
+run, bit for bit. Ends with exit code 1 where one is not.
 """
 
 import argparse
 import csv
 import json
+import multiprocessing
 import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
 import torch
 
-TRAIN = Path(__file__).parents[1] / "src" / "train.py"
+import strided.report
+import strided.training  # noqa: F401  # before forking
+from strided.cli import main as strided_main
+
 TIMING = ("epoch_seconds", "images_per_second")
 SHARED = (
     "model.dropout=0.3",
@@ -76,17 +82,23 @@ class Reference:
     seconds: float
 
 
-def start(words: tuple[str, ...], log_dir: Path, cache: Path) -> subprocess.Popen[bytes]:
-    """Start src/train.py as the leader of a session, its output appended to a file."""
+def start(words: tuple[str, ...], log_dir: Path, cache: Path) -> ForkProcess:
+    """Start the train verb in a process, its output appended to a file."""
     log_dir.mkdir(parents=True, exist_ok=True)
-    with (log_dir / "output.txt").open("ab") as output:
-        return subprocess.Popen(
-            [sys.executable, str(TRAIN), *words],
-            env={**os.environ, "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(cache)},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    process = multiprocessing.get_context("fork").Process(
+        target=_train, args=(words, log_dir / "output.txt", cache)
+    )
+    process.start()
+    return process
+
+
+def _train(words: tuple[str, ...], output: Path, cache: Path) -> None:
+    with output.open("ab") as stream:
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
+    os.environ.update(XDG_CACHE_HOME=str(cache), OMP_NUM_THREADS="1")
+    torch.set_num_threads(1)
+    sys.exit(strided_main(["train", *words]))
 
 
 def family(pid: int) -> list[int]:
@@ -101,14 +113,13 @@ def family(pid: int) -> list[int]:
     return [pid, *(other for child in dict.fromkeys(children) for other in family(int(child)))]
 
 
-def kill(process: subprocess.Popen[bytes]) -> None:
+def kill(process: ForkProcess) -> None:
     """Kill a run with all its processes, at once."""
+    assert process.pid is not None
     for pid in family(process.pid):
-        try:
+        with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-    process.wait()
+    process.join()
 
 
 def reached(folder: Path | None) -> str:
@@ -177,14 +188,11 @@ def predictions(folder: Path) -> bytes:
     return (folder / "predictions.csv").read_bytes()
 
 
-def finish(words: tuple[str, ...], log_dir: Path, cache: Path) -> Path:
-    """Run to the end without a kill; return the run folder."""
+def finish(words: tuple[str, ...], log_dir: Path, cache: Path) -> Path | None:
+    """Run to the end without a kill; return the run folder, None if it failed."""
     process = start(words, log_dir, cache)
-    if code := process.wait():
-        raise SystemExit(f"exit code {code}: see {log_dir / 'output.txt'}")
-    folder = run_folder(log_dir)
-    assert folder is not None
-    return folder
+    process.join()
+    return None if process.exitcode else run_folder(log_dir)
 
 
 def disturbed(
@@ -196,15 +204,15 @@ def disturbed(
     words = typed
     for moment in moments:
         process = start(words, log_dir, cache)
-        try:
-            ended = f"had ended with exit code {process.wait(moment)}"
-        except subprocess.TimeoutExpired:
-            kill(process)
-            ended = ""
+        process.join(moment)
+        ended = "" if process.is_alive() else f"had ended with exit code {process.exitcode}"
+        kill(process)
         stopped = run_folder(log_dir)
         words = (f"resume={stopped}",) if stopped else typed
         met.append(ended or reached(stopped) + ("" if stopped else ": started again"))
     folder = finish(words, log_dir, cache)
+    if folder is None:
+        return met, [f"its failure to finish: {log_dir / 'output.txt'}"]
     return met, differences(folder, reference.folder)
 
 
@@ -223,9 +231,8 @@ def main() -> int:
     references: dict[str, Reference] = {}
     exact = kills = 0
     while kills < typed.kills:
-        name = names[
-            len(references) if len(references) < len(names) else draw.randrange(len(names))
-        ]
+        each_once = len(references) < len(names)
+        name = names[len(references)] if each_once else draw.choice(names)
         if name not in references:
             references[name] = reference_of(name, folder, typed.data_root)
         reference = references[name]
@@ -248,10 +255,11 @@ def reference_of(name: str, folder: Path, data_root: str | None) -> Reference:
     if name.startswith("mnist"):
         words = (*words, f"data.root={data_root}")
     log_dir = folder / f"whole-{name.replace(' ', '-')}"
-    finish((*words, f"log_dir={log_dir / 'first'}"), log_dir / "first", folder / "cache")
-    started = time.perf_counter()  # of a second run, which finds the images decoded
+    started = time.perf_counter()
     run = finish((*words, f"log_dir={log_dir}"), log_dir, folder / "cache")
     seconds = time.perf_counter() - started
+    if run is None:
+        raise SystemExit(f"{name} fails without a kill: {log_dir / 'output.txt'}")
     print(f"{name}: {seconds:.1f} s uninterrupted", flush=True)
     return Reference(words, run, seconds)
 
