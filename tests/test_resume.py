@@ -484,6 +484,30 @@ def test_a_run_that_another_process_is_at_work_in_is_left_alone(
     resume(folder)  # the lock ends with its holder
 
 
+def test_a_second_start_with_several_processes_leaves_a_run_alone_too(
+    uninterrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(uninterrupted, tmp_path / "run"))
+    before = contents(folder)
+    with (folder / "run.log").open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        resume(folder, "trainer.max_epochs=9", "trainer.devices=2", code=1)
+    assert "another process is at work" in capsys.readouterr().err
+    assert contents(folder) == before
+
+
+def test_a_damaged_results_file_is_named(
+    uninterrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(uninterrupted, tmp_path / "run"))
+    os.truncate(folder / "results.json", 100)
+    resume(folder, code=1)
+    assert "results.json is damaged" in capsys.readouterr().err
+    (folder / "results.json").unlink()
+    resume(folder)
+    assert_same_outcome(folder, uninterrupted)
+
+
 def contents(folder: Path) -> dict[Path, bytes]:
     return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
@@ -572,3 +596,77 @@ def test_a_killed_process_loses_only_what_came_after_the_last_save(
 
     resume(folder)
     assert_same_outcome(folder, longer_uninterrupted)
+
+
+KILLER = """
+import os
+import signal
+import lightning.pytorch as pl
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+class KillAt(pl.Callback):
+    def __init__(self, event: str, count: int) -> None:
+        self.event, self.count = event, count
+        os.replace = self.watched(os.replace)
+
+    def watched(self, replace):
+        def act(source, target):
+            self.happened(os.path.basename(target))
+            replace(source, target)
+        return act
+
+    def happened(self, event):
+        self.count -= event == self.event
+        if self.count == 0:
+            die()
+
+    def on_train_batch_end(self, *_):
+        self.happened("batch")
+
+    def on_validation_batch_end(self, *_):
+        self.happened("validation")
+"""
+EVERYTHING = (
+    *("model=mlp", "model.dropout=0.3", "data=digits", "data.train_fraction=0.2", "trainer=cpu"),
+    *("data.batch_size=32", "trainer.max_epochs=3", "augment=strong", "scheduler=cosine"),
+    *("callbacks.ema.decay=0.9", "callbacks.early_stopping.patience=2"),
+    "callbacks.checkpoint.every_n_train_steps=3",
+)
+
+
+@pytest.fixture(scope="module")
+def everything_uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the killed processes below would have done. Read only."""
+    return train(tmp_path_factory.mktemp("everything"), *EVERYTHING)
+
+
+@pytest.mark.parametrize(
+    ("event", "count"),
+    [("batch", 14), ("previous.ckpt", 3), ("validation", 17), ("predictions.csv", 1)],
+)
+def test_a_process_that_was_killed_goes_on_as_if_it_had_not_been(
+    event: str, count: int, tmp_path: Path, log_dir: Path, everything_uninterrupted: Path
+) -> None:
+    (tmp_path / "killer.py").write_text(KILLER)
+    target = f"+callbacks.killer._target_=killer.KillAt +callbacks.killer.event={event}"
+    words = [*EVERYTHING, "trust=[killer]", *target.split(), f"+callbacks.killer.count={count}"]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "src" / "train.py"), *words, f"log_dir={log_dir}"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    (folder,) = log_dir.glob("train/*/*")
+    assert results(folder)["state"] == "running"
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    del config["callbacks"]["killer"]
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    resume(folder)
+    assert_same_outcome(folder, everything_uninterrupted)
+    one, two = (
+        checkpoint(f, "last.ckpt")["current_model_state"]
+        for f in (folder, everything_uninterrupted)
+    )
+    assert all(torch.equal(one[name], two[name]) for name in two)

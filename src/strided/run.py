@@ -102,7 +102,15 @@ def read_config(folder: Path) -> dict[str, Any]:
 def read_results(folder: Path) -> dict[str, Any]:
     """Return results.json of a run folder, empty if the run was killed before writing it."""
     file = folder / "results.json"
-    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+    if not file.is_file():
+        return {}
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise UserError(
+            f"{file} is damaged: {error}; expected the JSON of a run. Try deleting it: "
+            f"resume={folder} of src/train.py writes it again"
+        ) from error
 
 
 @contextmanager
