@@ -75,11 +75,15 @@ CASES = {
 
 @dataclass(frozen=True)
 class Reference:
-    """An uninterrupted run of a case: its folder, and how many seconds it lived."""
+    """An uninterrupted run of a case: its folder, and how many seconds it lived.
+
+    `decoding_too` is that of a run that found no decoded images.
+    """
 
     words: tuple[str, ...]
     folder: Path
     seconds: float
+    decoding_too: float
 
 
 def start(words: tuple[str, ...], log_dir: Path, cache: Path) -> ForkProcess:
@@ -197,19 +201,25 @@ def finish(words: tuple[str, ...], log_dir: Path, cache: Path) -> Path | None:
 
 def disturbed(
     reference: Reference, log_dir: Path, cache: Path, moments: list[float]
-) -> tuple[list[str], list[str]]:
-    """Run a case, killing it at the moments; return what each kill met, and the differences."""
+) -> tuple[list[tuple[float, str]], list[str]]:
+    """Run a case, killing it at the moments; return what each kill met, and the differences.
+
+    A run that has ended before its moment was not killed, and leaves nothing for later ones.
+    """
     met = []
     typed = (*reference.words, f"log_dir={log_dir}")
     words = typed
     for moment in moments:
         process = start(words, log_dir, cache)
         process.join(moment)
-        ended = "" if process.is_alive() else f"had ended with exit code {process.exitcode}"
+        if not process.is_alive():
+            break
         kill(process)
         stopped = run_folder(log_dir)
         words = (f"resume={stopped}",) if stopped else typed
-        met.append(ended or reached(stopped) + ("" if stopped else ": started again"))
+        met.append((moment, reached(stopped) + ("" if stopped else ": started again")))
+    if not met:
+        return [], []
     folder = finish(words, log_dir, cache)
     if folder is None:
         return met, [f"its failure to finish: {log_dir / 'output.txt'}"]
@@ -229,19 +239,21 @@ def main() -> int:
     folder = typed.folder or Path(tempfile.mkdtemp(prefix="kills-"))
     names = [name for name in CASES if typed.data_root or not name.startswith("mnist")]
     references: dict[str, Reference] = {}
-    exact = kills = 0
+    exact = kills = tries = 0
     while kills < typed.kills:
-        each_once = len(references) < len(names)
-        name = names[len(references)] if each_once else draw.choice(names)
+        name = names[tries % len(names)]
         if name not in references:
             references[name] = reference_of(name, folder, typed.data_root)
         reference = references[name]
+        fresh = draw.random() < 0.3
+        life = reference.decoding_too if fresh else reference.seconds
         several = min(draw.choice((1, 1, 2)), typed.kills - kills)
-        moments = [draw.uniform(0, reference.seconds) for _ in range(several)]
-        cache = folder / (f"cache-{kills}" if draw.random() < 0.3 else "cache")
-        met, wrong = disturbed(reference, folder / f"run-{kills}", cache, moments)
+        moments = [draw.uniform(0, life) for _ in range(several)]
+        cache = folder / (f"cache-{tries}" if fresh else "cache")
+        met, wrong = disturbed(reference, folder / f"run-{tries}", cache, moments)
+        tries += 1
         outcome = "bit-identical" if not wrong else f"DIFFERS in {', '.join(wrong)}"
-        for moment, where in zip(moments, met, strict=True):
+        for moment, where in met:
             kills += 1
             exact += not wrong
             print(f"{kills:3}  {name:31} {moment:5.1f} s  {where:42} {outcome}", flush=True)
@@ -250,18 +262,20 @@ def main() -> int:
 
 
 def reference_of(name: str, folder: Path, data_root: str | None) -> Reference:
-    """Run a case without a kill."""
+    """Run a case without a kill, twice: the second time the images are decoded."""
     words = CASES[name]
     if name.startswith("mnist"):
         words = (*words, f"data.root={data_root}")
-    log_dir = folder / f"whole-{name.replace(' ', '-')}"
-    started = time.perf_counter()
-    run = finish((*words, f"log_dir={log_dir}"), log_dir, folder / "cache")
-    seconds = time.perf_counter() - started
-    if run is None:
-        raise SystemExit(f"{name} fails without a kill: {log_dir / 'output.txt'}")
-    print(f"{name}: {seconds:.1f} s uninterrupted", flush=True)
-    return Reference(words, run, seconds)
+    runs, seconds = [], []
+    for log_dir in (folder / f"{name.replace(' ', '-')}-{which}" for which in ("first", "second")):
+        started = time.perf_counter()
+        runs.append(finish((*words, f"log_dir={log_dir}"), log_dir, folder / "cache"))
+        seconds.append(time.perf_counter() - started)
+    first, second = runs
+    if first is None or second is None or differences(first, second):
+        raise SystemExit(f"{name}, left alone, {'differs' if first else 'fails'}: see {folder}")
+    print(f"{name}: {seconds[0]:.1f} s, {seconds[1]:.1f} s with decoded images", flush=True)
+    return Reference(words, second, seconds[1], max(seconds))
 
 
 if __name__ == "__main__":
