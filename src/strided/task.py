@@ -25,7 +25,7 @@ class EpochMeter:
 
     Kept in the checkpoint, unlike what self.log accumulates, so that a run stopped inside an epoch
     reports the whole epoch. Sums stay on the device: reading them every step would wait for it.
-    Each process has its own until `state_dict` adds them up.
+    Each process has its own, also in the checkpoint: another order of adding would round otherwise.
     """
 
     def __init__(self) -> None:
@@ -55,26 +55,24 @@ class EpochMeter:
             "acc": float(self.correct) / self.count,
         }
 
-    def state_dict(self) -> dict[str, float]:
-        """Plain numbers of all processes, for the checkpoint; all must ask at once."""
-        own = [float(self.loss_sum), float(self.correct), float(self.count)]
-        loss_sum, correct, count = total(torch.tensor(own, dtype=torch.float64)).tolist()
-        return {"loss_sum": loss_sum, "correct": int(correct), "count": int(count)}
+    def state_dict(self) -> dict[str, Any]:
+        """Plain numbers of this process, for the checkpoint."""
+        return {
+            "loss_sum": float(self.loss_sum),
+            "correct": int(self.correct),
+            "count": self.count,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` left off; the first process carries the sums."""
-        self.reset()
-        if is_first():
-            self.loss_sum, self.correct = state["loss_sum"], state["correct"]
-            self.count = state["count"]
+        """Go on where `state_dict` left off."""
+        self.loss_sum, self.correct = state["loss_sum"], state["correct"]
+        self.count = state["count"]
 
     def compute_all(self) -> dict[str, float]:
         """Return {"loss", "acc"} over the images of all processes; all must ask at once."""
-        everything = EpochMeter()
-        state = self.state_dict()
-        everything.loss_sum, everything.correct = state["loss_sum"], int(state["correct"])
-        everything.count = int(state["count"])
-        return everything.compute()
+        own = [float(self.loss_sum), float(self.correct), float(self.count)]
+        loss_sum, correct, count = total(torch.tensor(own, dtype=torch.float64)).tolist()
+        return {"loss": loss_sum / count, "acc": correct / count}
 
 
 class ClassificationTask(pl.LightningModule):
@@ -229,16 +227,20 @@ class ClassificationTask(pl.LightningModule):
         checkpoint["strided"] = {
             "trained_on": self.trained_on,
             "random": gathered(random),
-            "train_meter": self.meters["train"].state_dict(),
+            "train_meters": gathered(self.meters["train"].state_dict()),
             "measured": self.measured,
+            "learning_rate": self.learning_rate,
             "plateau": self.plateau.state_dict() if self.plateau else None,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take over what `on_save_checkpoint` added."""
         self._resumed = checkpoint["strided"]
-        self.meters["train"].load_state_dict(self._resumed["train_meter"])
+        # older: the sums over all processes, under another name
+        meters = self._resumed.get("train_meters") or [self._resumed["train_meter"]]
+        self.meters["train"].load_state_dict(meters[place().rank % len(meters)])
         self.measured = dict(self._resumed["measured"])
+        self.learning_rate = self._resumed.get("learning_rate", 0.0)  # older: not there
 
     def on_train_start(self) -> None:
         """Restore what was not there when the checkpoint was loaded, or was drawn from since."""

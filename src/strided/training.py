@@ -13,9 +13,10 @@ from lightning.pytorch.callbacks import ProgressBar as LightningProgressBar
 from lightning.pytorch.callbacks import Timer
 
 from strided.callbacks import Checkpoint
+from strided.checkpoints import resumable
 from strided.config import build
 from strided.data import ImageDataModule
-from strided.distributed import first_on_each_machine, is_first, is_launched
+from strided.distributed import first_on_each_machine, from_first, is_first, is_launched
 from strided.errors import UserError
 from strided.evaluation import Evaluation, evaluate
 from strided.execution import NoProfiler, executed
@@ -89,12 +90,7 @@ class Run:
     recorder: EpochRecorder
     checkpoint: Checkpoint | None
     interruption: Interruption
-
-    @property
-    def resume_from(self) -> Path | None:
-        """The checkpoint of an earlier sitting."""
-        last = self.folder / "checkpoints" / "last.ckpt"
-        return last if last.is_file() else None
+    resume_from: Path | None  # the checkpoint of an earlier sitting
 
 
 def prepare_run(config: dict[str, Any], folder: Path, interruption: Interruption) -> Run:
@@ -108,7 +104,9 @@ def prepare_run(config: dict[str, Any], folder: Path, interruption: Interruption
         checkpoint.attach(folder / "checkpoints", interruption)
     trainer = build_trainer(config["trainer"], [recorder, *callbacks], folder)
     trainer.loggers = build_loggers(config["logger"], callbacks, quick=quick)
-    return Run(folder, quick, trainer, recorder, checkpoint, interruption)
+    # the first process only: it may have to put files in order
+    resume_from = from_first(resumable(folder / "checkpoints") if is_first() else None)
+    return Run(folder, quick, trainer, recorder, checkpoint, interruption, resume_from)
 
 
 def build_callbacks(node: dict[str, Any]) -> list[pl.Callback]:
