@@ -62,7 +62,14 @@ def all_files(root: Path) -> Files:
                 " expected files that are stored or deflated. Try unzipping it, or zip it anew"
             )
     stamps: dict[str, Stamp] = {e.filename: (str(e.file_size), str(e.CRC)) for e in entries}
-    return Files(stamps, archive.open)
+    opened = {os.getpid(): archive}
+
+    def read(name: str) -> IO[bytes]:
+        # the place in a file is shared by a process and its forks, such as a DataLoader's workers
+        own = opened.get(os.getpid()) or opened.setdefault(os.getpid(), zipfile.ZipFile(root))
+        return own.open(name)
+
+    return Files(stamps, read)
 
 
 def listed_files(folder: Path, names: Iterable[str]) -> Files:
