@@ -64,6 +64,9 @@ def benchmark(
                 if len(models) == 1:
                     raise
                 log.warning("%s: %s", name, rows[-1]["error"], exc_info=config["traceback"])
+            except BaseException:
+                rows[-1]["state"] = "interrupted"
+                raise
     finally:
         write_table(folder / "benchmark.csv", rows)
     for line in table(rows):
