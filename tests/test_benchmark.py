@@ -323,6 +323,19 @@ def test_action_times_count_what_is_nested_once(monkeypatch: pytest.MonkeyPatch)
     assert bound(shares, 0.5).startswith("bound by everything else: 50 % of its ceiling")
 
 
+def test_lightning_has_every_action_that_is_timed(tmp_path: Path) -> None:
+    names: set[str] = set()
+
+    class Noted(ActionTimes):
+        def start(self, action_name: str) -> None:
+            names.add(action_name)
+            super().start(action_name)
+
+    train_for(pair_of(tmp_path, "model=mlp"), 3, Noted(CPU))
+    for end in (end for ends in ACTIONS.values() for end in ends):
+        assert any(name.endswith(end) for name in names), end
+
+
 def test_the_rate_is_images_over_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     closed: list[bool] = []

@@ -14,15 +14,16 @@ ACTIONS = {
     "transfer and augmentation": (
         ".on_before_batch_transfer",
         ".batch_to_device",
+        ".transfer_batch_to_device",
         ".on_after_batch_transfer",
     ),
-    "arithmetic": (".training_step", ".backward", ".optimizer_step"),
+    "arithmetic": (".training_step", ".optimizer_zero_grad", ".backward", ".optimizer_step"),
 }
 REST = "everything else"  # Lightning, callbacks, progress
 
 
 class ActionTimes(Profiler):
-    """Seconds inside the actions of training batches, those inside one another counted once.
+    """Seconds in the actions of training batches, without those of other actions inside them.
 
     From the start of the second epoch to its last batch, epochs after that included, as
     `EpochRecorder.images_per_second`. On a GPU each action waits for what it has started.
@@ -61,9 +62,7 @@ class ActionTimes(Profiler):
             self.seconds[kind] += now - start - inside
         if self._open:
             outer, began, known = self._open[-1]
-            # an action of no kind within one that has is part of that one
-            counted = now - start if kind is not None else inside
-            self._open[-1] = (outer, began, known + counted)
+            self._open[-1] = (outer, began, known + now - start)
         if action_name.endswith("EpochRecorder.on_train_batch_end"):
             self.total += now - self._mark
             self._mark = now

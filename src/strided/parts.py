@@ -75,6 +75,7 @@ class Pair:
 
     def measure(self, part: str) -> Measurement:
         """Measure one of PARTS. Raises UserError for what training refuses."""
+        self.task.cpu().zero_grad()  # what the part before has left is none of this one's memory
         self.task.load_state_dict(self.weights)
         memory = PeakMemory(self.device)
         rate, threads = PARTS[part](self)
