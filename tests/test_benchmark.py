@@ -17,6 +17,7 @@ import torch
 from lightning.pytorch.plugins.precision import Precision
 from PIL import Image
 
+from strided.baseline import TrainingImages, per_image_transform, plain_loader, plain_training
 from strided.benchmark import COLUMNS, RATIOS
 from strided.bottleneck import ACTIONS, REST, ActionTimes, bound
 from strided.ceiling import bare_inference, bare_training
@@ -26,7 +27,6 @@ from strided.data import BatchAugment, Preprocessing
 from strided.interruption import Interruption
 from strided.overrides import compose
 from strided.parts import PARTS, Pair, prepare_pair, train_for
-from strided.plain_loop import TrainingImages, per_image_transform, plain_loader, plain_training
 from strided.throughput import PeakMemory, images_per_second
 
 # from Python 3.12 on; the loader's workers fork, as in any script on Linux

@@ -13,12 +13,12 @@ import torch
 from lightning.pytorch.plugins.precision import Precision
 from torch import Tensor
 
+from strided.baseline import plain_training
 from strided.bottleneck import ActionTimes
 from strided.ceiling import bare_inference, bare_training
 from strided.config import build
 from strided.data import BatchAugment, ImageDataModule
 from strided.interruption import Interruption
-from strided.plain_loop import plain_training
 from strided.prediction import Classifier
 from strided.preparation import build_task, prepare_data
 from strided.task import ClassificationTask
