@@ -50,6 +50,9 @@ PLAIN_KEYS: dict[str, Any] = {
     "split": Literal["test", "val"],
     "accelerator": str,
     "batch_size": int,
+    "models": list[str],
+    "repeats": int,
+    "seconds": float,
 }
 
 

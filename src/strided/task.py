@@ -182,7 +182,7 @@ class ClassificationTask(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build optimizer and schedule, with the number of steps of the run filled in."""
-        optimizer = self._build_optimizer()
+        optimizer = self.build_optimizer()
         node = self.hparams["scheduler"]
         if node.get("step_size", 1) < 1:  # torch divides by it, at the end of an epoch
             raise UserError(
@@ -212,7 +212,8 @@ class ClassificationTask(pl.LightningModule):
             )
         return int(total)
 
-    def _build_optimizer(self) -> Optimizer:
+    def build_optimizer(self) -> Optimizer:
+        """Build the optimizer of the network as it is, without its schedule."""
         node = dict(self.hparams["optimizer"])
         groups = parameter_groups(self.model, node.pop("layer_decay", None))
         optimizer: Optimizer = build(node, "optimizer", params=groups)
