@@ -61,6 +61,7 @@ class Flowers102(NamedDataModule):
             split=np.repeat(list(parts), [len(part) for part in parts.values()]),
             read=files.reader(names),
             listing=digest("flowers102", [(name, files.stamps[name]) for name in names]),
+            sizes=[files.stamps[name][0] for name in names],
         )
 
     def download(self) -> None:

@@ -49,6 +49,7 @@ def folder_source(root: Path) -> Source:
         read=listed.reader(names),
         listing=digest("folder", names, [listed.stamps[name] for name in names]),
         ignored=sum(map(len, visible.values())) - sum(sizes),
+        sizes=[listed.stamps[name][0] for name in names],
     )
 
 

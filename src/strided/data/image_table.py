@@ -70,6 +70,7 @@ class ImageTable(ImageDataModule):
             read=files.reader(names),
             listing=digest("table", listed),
             group=groups,
+            sizes=[files.stamps[name][0] for name in names],
         )
 
     def _find(self, rows: list[Row]) -> tuple[Files, list[str]]:

@@ -16,7 +16,7 @@ class Source:
     (`00012`). split holds "train", "val", "test" or "" for each image; images with the same group,
     where there are groups, are never split. read(index) raises ImageError; it must be picklable,
     for processes that decode. listing changes whenever the files or parameters do; it names no
-    machine.
+    machine. sizes are those of the files in bytes, where there are files.
     """
 
     classes: list[str]
@@ -28,6 +28,7 @@ class Source:
     ignored: int = 0
     native_size: int | None = None
     group: np.ndarray | None = None
+    sizes: Sequence[int] | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
