@@ -90,23 +90,30 @@ def stop_with_parent(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def leave_signals_to_parent(_: int = 0) -> None:
-    """In a process that works for another one: Ctrl-C and SIGTERM are for that one to act on.
+def follow_parent(_: int = 0) -> None:
+    """In a process that works for another one: end with it, and leave signals to it.
 
-    A terminal and a cluster send them to all processes of a run. Only a SIGTERM of the parent
-    itself, which is how it gets rid of this process, ends it.
+    At once, since a forked process holds the lock of the run's folder too. A terminal and a cluster
+    send Ctrl-C and SIGTERM to all processes of a run: only a SIGTERM of the parent itself, which
+    is how it gets rid of this process, ends it.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
-    spawned = multiprocessing.get_start_method() == "spawn"  # a thread would disturb its exit
-    if parent is None or spawned or not hasattr(signal, "sigwaitinfo"):
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        return
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    assert parent is not None, "for processes that multiprocessing starts"
 
-    def wait() -> None:
+    def end_with_parent() -> None:
+        parent.join()
+        os._exit(1)
+
+    def end_when_told() -> None:
         while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent.pid:
             pass
         os._exit(0)
 
-    threading.Thread(target=wait, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    spawned = multiprocessing.get_start_method() == "spawn"  # would be disturbed in its exit
+    if spawned or not hasattr(signal, "sigwaitinfo"):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=end_when_told, daemon=True).start()

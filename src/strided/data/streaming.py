@@ -3,6 +3,9 @@
 import hashlib
 import logging
 import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,9 +24,11 @@ from strided.data.source import Source, digest
 from strided.data.splits import Splits
 from strided.data.statistics import Statistics, mean_and_std
 from strided.errors import UserError
-from strided.interruption import leave_signals_to_parent
+from strided.interruption import follow_parent
 
 log = logging.getLogger(__name__)
+
+Decoded = tuple[Tensor, dict[int, str]]  # what can be read; why each other place cannot
 
 _MEASURED = 2_000  # training images that stand for all of them
 _MEASURED_AT_ONCE = 50
@@ -65,17 +70,7 @@ class StreamingPipeline:
         """
         if not batches:
             return
-        decoded = iter(
-            DataLoader(
-                self.decoding,
-                batch_size=None,  # what is asked of the data set is a batch already
-                sampler=batches,
-                num_workers=min(self.num_workers, len(batches)),
-                pin_memory=pin_memory,
-                worker_init_fn=leave_signals_to_parent,
-                generator=torch.Generator(),  # torch's own is left to dropout
-            )
-        )
+        decoded = self._started(batches, pin_memory)
         for number, indices in enumerate(batches, 1):
             images, errors = self._next(decoded)
             if number == len(batches):
@@ -85,16 +80,35 @@ class StreamingPipeline:
                 self._met({int(indices[place]): errors[place] for place in errors}, len(indices))
             yield images, np.setdiff1d(np.arange(len(indices)), list(errors))
 
-    def _next(
-        self, decoded: Iterator[tuple[Tensor, dict[int, str]]]
-    ) -> tuple[Tensor, dict[int, str]]:
+    def _started(self, batches: Sequence[np.ndarray], pin_memory: bool) -> Iterator[Decoded]:
+        loader = DataLoader(
+            self.decoding,
+            batch_size=None,  # what is asked of the data set is a batch already
+            sampler=batches,
+            num_workers=min(self.num_workers, len(batches)),
+            pin_memory=pin_memory,
+            worker_init_fn=follow_parent,
+            generator=torch.Generator(),  # torch's own is left to dropout
+        )
+        if threading.current_thread() is not threading.main_thread() or os.name == "nt":
+            return iter(loader)
+        # Of a process that dies torch would tell by an error wherever the program is, be it in a
+        # step or while a checkpoint is saved. Without its handler `_next` finds out.
+        before = signal.getsignal(signal.SIGCHLD)
+        try:
+            return iter(loader)
+        finally:
+            signal.signal(signal.SIGCHLD, before)
+
+    def _next(self, decoded: Iterator[Decoded]) -> Decoded:
         try:
             return next(decoded)
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+        except (RuntimeError, OSError, EOFError) as error:
+            # the latter two where it was gone before its last batch was fetched from it
+            if isinstance(error, RuntimeError) and "DataLoader worker (" not in str(error):
                 raise
             raise UserError(
-                f"a process that decodes images ended ({str(error).splitlines()[0]}); expected"
+                f"a process that decodes images has died ({error}); expected"
                 " memory for all of them. Try a smaller data.num_workers or data.batch_size, or,"
                 " in a container, more shared memory (docker run --shm-size=8g)"
             ) from error
@@ -141,13 +155,13 @@ class StreamingPipeline:
 
 
 @dataclass(frozen=True)
-class Decoding(Dataset[tuple[Tensor, dict[int, str]]]):
+class Decoding(Dataset[Decoded]):
     """What a process that decodes is given."""
 
     read: Callable[[int], Image.Image]
     preprocessing: Preprocessing
 
-    def __getitem__(self, indices: np.ndarray) -> tuple[Tensor, dict[int, str]]:
+    def __getitem__(self, indices: np.ndarray) -> Decoded:
         """uint8 (B, C, S, S) of those that can be read; the reason for each place of the others."""
         pixels, errors = [], {}
         for place, index in enumerate(indices.tolist()):
