@@ -115,9 +115,12 @@ def test_a_resized_crop_magnifies_and_brings_nothing_in_from_outside() -> None:
     assert BatchAugment(crop_scale=0.1, horizontal_flip=True)(white, seeded()).min() > 254.9
 
 
-def test_rand_augment_follows_any_move_in_whole_numbers() -> None:
+def test_rand_augment_rounds_what_other_moves_give() -> None:
     out = BatchAugment(rotation=10, rand_augment_ops=1)(IMAGES, seeded())
     assert out.dtype == torch.uint8 and out.shape == IMAGES.shape
+    almost = torch.full((1, 1, 8, 8), 99.7)
+    still = BatchAugment(rand_augment_ops=1, rand_augment_magnitude=0)(almost, seeded())
+    assert still.eq(100).all()
 
 
 def test_the_same_seed_gives_the_same_batch() -> None:
