@@ -18,6 +18,7 @@ import torch
 
 from strided.cli import main
 from strided.data import BatchLoader
+from strided.data.pipeline import ArrayPixels
 from strided.distributed import place
 
 ROOT = Path(__file__).parents[1]
@@ -308,7 +309,7 @@ def test_what_needs_one_process_refuses_several(
 
 @pytest.mark.parametrize("count", [23, 24, 1])
 def test_shares_of_an_evaluation_hold_each_image_once(count: int) -> None:
-    images = np.zeros((count, 1, 2, 2), dtype=np.uint8)
+    images = ArrayPixels(np.zeros((count, 1, 2, 2), dtype=np.uint8))
     seen: list[int] = []
     shares = [
         BatchLoader(

@@ -22,6 +22,7 @@ from strided.distributed import from_first, is_first
 from strided.durable import put
 from strided.errors import UserError
 from strided.interruption import Interrupted
+from strided.machine import alone_in
 
 log = logging.getLogger(__name__)
 
@@ -164,30 +165,6 @@ def _recorded(folder: Path, command: list[str]) -> Iterator[dict[str, Any]]:
             write_json(folder / "results.json", results)
 
 
-@contextmanager
-def alone_in(file: Path, *, wait: bool = False) -> Iterator[int | None]:
-    """Hold the lock of a run's or a sweep's folder, which is one on a `file` there.
-
-    Two processes that resume the same run would overwrite each other's checkpoints. Yields the
-    file descriptor: a child process that inherits it holds the lock too. Raises UserError when
-    another process holds it, or with `wait` waits for that.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows has no flock
-        yield None
-        return
-    with file.open("a") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError as error:
-            raise UserError(
-                f"another process is at work in {file.parent}; expected one at a time. "
-                "Try again when it has ended"
-            ) from error
-        yield stream.fileno()
-
-
 def describe_error(error: BaseException) -> str:
     """Return the message of a user's mistake; for anything else its type too."""
     text = str(error).strip()
@@ -273,13 +250,6 @@ def hardware() -> dict[str, Any]:
         "torch_threads": torch.get_num_threads(),
         "accelerator": gpu,
     }
-
-
-def cores() -> int:
-    """Return how many cores this process may use, which a cluster may have limited."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _cpu_name() -> str:

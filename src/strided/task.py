@@ -80,7 +80,7 @@ class ClassificationTask(pl.LightningModule):
 
     `model`, `optimizer`, `scheduler`, `loss`, `data` are the resolved config nodes (`data` so that
     a checkpoint can be evaluated without its run folder); `preprocessing` is
-    Preprocessing.asdict().
+    Preprocessing.asdict(). `channels_last`: memory format of the network and its input.
     """
 
     def __init__(
@@ -92,6 +92,7 @@ class ClassificationTask(pl.LightningModule):
         optimizer: dict[str, Any],
         scheduler: dict[str, Any],
         data: dict[str, Any],
+        channels_last: bool = True,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -103,7 +104,9 @@ class ClassificationTask(pl.LightningModule):
             image_size=self.preprocessing.image_size,
         )
         # oneDNN and cuDNN both run convolutions faster on NHWC
-        self.model.to(memory_format=torch.channels_last)
+        formats = {True: torch.channels_last, False: torch.contiguous_format}
+        self.memory_format = formats[channels_last]
+        self.model.to(memory_format=self.memory_format)
         self.criterion = build_loss(loss, classes)
         self.plateau: Plateau | None = None
         self.meters = {"train": EpochMeter(), "val": EpochMeter()}
@@ -117,10 +120,17 @@ class ClassificationTask(pl.LightningModule):
         """Class names in the order of the logits."""
         return list(self.hparams["classes"])
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Lightning notes the hook it is in forty times a step: no module or weight to look for."""
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (B, C, S, S) to logits (B, K)."""
         # in the type of the weights, which trainer.precision=bf16-true changes
-        images = images.to(self.dtype, memory_format=torch.channels_last)
+        images = images.to(self.dtype, memory_format=self.memory_format)
         return cast(Tensor, self.model(images))
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
@@ -172,7 +182,7 @@ class ClassificationTask(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build optimizer and schedule, with the number of steps of the run filled in."""
-        optimizer = self._build_optimizer()
+        optimizer = self.build_optimizer()
         node = self.hparams["scheduler"]
         if node.get("step_size", 1) < 1:  # torch divides by it, at the end of an epoch
             raise UserError(
@@ -202,7 +212,8 @@ class ClassificationTask(pl.LightningModule):
             )
         return int(total)
 
-    def _build_optimizer(self) -> Optimizer:
+    def build_optimizer(self) -> Optimizer:
+        """Build the optimizer of the network as it is, without its schedule."""
         node = dict(self.hparams["optimizer"])
         groups = parameter_groups(self.model, node.pop("layer_decay", None))
         optimizer: Optimizer = build(node, "optimizer", params=groups)
