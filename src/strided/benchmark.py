@@ -145,9 +145,7 @@ def raise_failures(rows: Sequence[dict[str, Any]]) -> None:
     failed = [row for row in rows if "error" in row]
     if failed:
         reasons = "\n".join(f"{row['model']}: {row['error'].splitlines()[0]}" for row in failed)
-        raise UserError(
-            f"{len(failed)} of {len(rows)} models failed, the others were measured. {reasons}"
-        )
+        raise UserError(f"{len(failed)} of {len(rows)} models were not measured:\n{reasons}")
 
 
 def csv_row(row: dict[str, Any]) -> dict[str, Any]:
