@@ -148,7 +148,9 @@ def require_known_split(classifier: Classifier, data: ImageDataModule, split: st
     if not known:
         log.warning("an older checkpoint: it does not say which images it was trained on")
         return
-    same_data = data.fingerprint == known["fingerprint"] or _same_place(classifier, data)
+    here = {data.fingerprint, data.listing_fingerprint}  # of which streaming knows the latter only
+    same_content = not here.isdisjoint((known["fingerprint"], known.get("listing")))
+    same_data = same_content or _same_place(classifier, data)
     carved = split not in data.source.split
     if same_data and carved and data.split_hashes[split] != known["split_hashes"].get(split):
         raise UserError(

@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM: finish the batch, save, and leave with the right exit code."""
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -87,3 +88,25 @@ def stop_with_parent(parent: int) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def leave_signals_to_parent(_: int = 0) -> None:
+    """In a process that works for another one: Ctrl-C and SIGTERM are for that one to act on.
+
+    A terminal and a cluster send them to all processes of a run. Only a SIGTERM of the parent
+    itself, which is how it gets rid of this process, ends it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    spawned = multiprocessing.get_start_method() == "spawn"  # a thread would disturb its exit
+    if parent is None or spawned or not hasattr(signal, "sigwaitinfo"):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def wait() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent.pid:
+            pass
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -20,6 +20,7 @@ from strided.interruption import Interruption
 from strided.launching import launch, processes_to_start
 from strided.overrides import compose, compose_hydra, normalise, typed_trust, typed_value, without
 from strided.run import (
+    alone_in,
     create_run_folder,
     describe_error,
     log_folder,
@@ -100,7 +101,8 @@ def run_job(
 ) -> dict[str, Any]:
     """Run a verb in its folder, in as many processes as it asks for; return its results.json."""
     if verb == "train" and (processes := processes_to_start(config["trainer"])) > 1:
-        write_config(folder, config, command)
+        with alone_in(folder / "run.log"):  # which the first of the processes then takes itself
+            write_config(folder, config, command)
         return launch(folder, processes, command, resumed_with)
     with (
         joined(),

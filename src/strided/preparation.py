@@ -11,6 +11,7 @@ from strided.config import build
 from strided.data import BatchAugment, ImageDataModule
 from strided.distributed import gathered
 from strided.errors import UserError
+from strided.execution import fused
 from strided.losses import CrossEntropy, FocalLoss, balanced, try_loss
 from strided.models import Plan, initialise, plan
 from strided.task import ClassificationTask
@@ -66,7 +67,7 @@ def prepare_data(config: dict[str, Any], results: dict[str, Any]) -> tuple[Image
         preprocessing=data.preprocessing.asdict(),
         skipped=len(data.skipped),
         ignored_files=data.source.ignored,
-        duplicates=len(data.duplicates),
+        duplicates=None if data.duplicates is None else len(data.duplicates),
     )
     return data, decided
 
@@ -113,11 +114,16 @@ def build_task(
         classes=data.classes,
         preprocessing=data.preprocessing.asdict(),
         loss=loss,
-        optimizer=config["optimizer"],
+        optimizer=fused(config["optimizer"], config["trainer"]),
         scheduler=config["scheduler"],
         data=config["data"],
+        channels_last=config["channels_last"],
     )
-    task.trained_on = {"fingerprint": data.fingerprint, "split_hashes": data.split_hashes}
+    task.trained_on = {
+        "fingerprint": data.fingerprint,
+        "listing": data.listing_fingerprint,
+        "split_hashes": data.split_hashes,
+    }
     report_class_weights(task, results)
     if fresh:
         size = data.preprocessing.image_size

@@ -40,6 +40,8 @@ PLAIN_KEYS: dict[str, Any] = {
     "tags": list[str],
     "resume": str | None,
     "compile": bool,
+    "channels_last": bool,
+    "matmul_precision": Literal["highest", "high", "medium"],
     "log_dir": str | None,
     "trust": list[str],
     "traceback": bool,

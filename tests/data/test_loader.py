@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from strided.data import BatchLoader
+from strided.data.pipeline import ArrayPixels
 
 IMAGES = np.arange(23, dtype=np.uint8).reshape(23, 1, 1, 1).repeat(4, axis=2).repeat(4, axis=3)
 LABELS = np.arange(23, dtype=np.int64)
@@ -14,7 +15,9 @@ LABELS = np.arange(23, dtype=np.int64)
 
 def loader(seed: int | None = 0, **options: Any) -> BatchLoader:
     indices = options.pop("indices", np.arange(23))
-    return BatchLoader(IMAGES, LABELS, indices, options.pop("batch_size", 4), seed=seed, **options)
+    return BatchLoader(
+        ArrayPixels(IMAGES), LABELS, indices, options.pop("batch_size", 4), seed=seed, **options
+    )
 
 
 def seen(batches: BatchLoader) -> list[int]:
@@ -144,7 +147,7 @@ UNEQUAL = np.repeat(np.array([0, 1, 7], dtype=np.int64), [15, 6, 2])
 def balanced_epochs(count: int, seed: int = 0, **options: Any) -> list[list[int]]:
     """The indices of each epoch, read from the pixels."""
     batches = BatchLoader(
-        IMAGES, UNEQUAL, np.arange(23), 4, seed=seed, class_balanced=True, **options
+        ArrayPixels(IMAGES), UNEQUAL, np.arange(23), 4, seed=seed, class_balanced=True, **options
     )
     epochs = []
     for epoch in range(count):
@@ -179,7 +182,9 @@ def test_no_image_comes_again_before_all_others_of_its_class() -> None:
 def test_a_balanced_order_follows_from_seed_and_epoch_alone() -> None:
     epochs = balanced_epochs(4)
     assert balanced_epochs(4) == epochs and balanced_epochs(4, seed=1) != epochs
-    fresh = BatchLoader(IMAGES, UNEQUAL, np.arange(23), 23, seed=0, class_balanced=True)
+    fresh = BatchLoader(
+        ArrayPixels(IMAGES), UNEQUAL, np.arange(23), 23, seed=0, class_balanced=True
+    )
     fresh.set_epoch(3)
     assert next(iter(fresh)).images[:, 0, 0, 0].tolist() == epochs[3]
 

@@ -12,6 +12,8 @@ from strided.errors import UserError
 
 log = logging.getLogger(__name__)
 
+Duplicates = list[tuple[str, str, str, str]]
+
 _PEEKED = 32  # images looked at to tell a grey data set from a coloured one
 _SHOWN_FILES = 8
 _SHOWN_PAIRS = 3
@@ -37,35 +39,33 @@ def channels_of(source: Source) -> int:
     return 1
 
 
-def stop_or_skip(source: Source, store: Store, *, skip: bool) -> list[tuple[str, str]]:
-    """(path, reason) of each broken image when they may be skipped, else BrokenImagesError."""
-    broken = [
+def named(source: Source, errors: dict[int, str]) -> list[tuple[str, str]]:
+    """(path with its split, reason) of the images that cannot be read."""
+    return [
         ("/".join(filter(None, [source.split[index], source.paths[index]])), reason)
-        for index, reason in sorted(store.errors.items())
+        for index, reason in sorted(errors.items())
     ]
-    if broken and not skip:
-        lines = [f"  {path}: {reason}" for path, reason in broken[:_SHOWN_FILES]]
-        if len(broken) > _SHOWN_FILES:
-            lines.append(f"  and {len(broken) - _SHOWN_FILES} more")
-        raise BrokenImagesError(
-            f"{len(broken)} of {len(source)} images cannot be read; expected whole images:\n"
-            + "\n".join(lines)
-            + "\nTry replacing or removing them, or data.on_error=skip to train without them",
-            broken,
-        )
-    if broken:
-        log.warning("%d of %d images cannot be read: skipped", len(broken), len(source))
-    return broken
 
 
-def duplicates_across(
-    source: Source, store: Store, splits: Splits
-) -> list[tuple[str, str, str, str]]:
+def refuse_broken(broken: list[tuple[str, str]], among: str) -> None:
+    """Raise BrokenImagesError with the first of the (path, reason)s."""
+    lines = [f"  {path}: {reason}" for path, reason in broken[:_SHOWN_FILES]]
+    if len(broken) > _SHOWN_FILES:
+        lines.append(f"  and {len(broken) - _SHOWN_FILES} more")
+    raise BrokenImagesError(
+        f"{len(broken)} of {among} cannot be read; expected whole images:\n"
+        + "\n".join(lines)
+        + "\nTry replacing or removing them, or data.on_error=skip to train without them",
+        broken,
+    )
+
+
+def duplicates_across(source: Source, store: Store, splits: Splits) -> Duplicates:
     """(path, split, path, split) of images with the same pixels in two splits; warns of them."""
     first_seen: dict[bytes, tuple[int, str]] = {}
     pairs = []
     same_class = 0
-    for split, indices in splits.items():
+    for split, indices in _with_twins(store.digests, splits).items():
         for index in indices.tolist():
             twin, twin_split = first_seen.setdefault(store.digests[index].tobytes(), (index, split))
             if twin_split != split:
@@ -81,3 +81,11 @@ def duplicates_across(
             "; ..." if len(pairs) > _SHOWN_PAIRS else "",
         )
     return pairs
+
+
+def _with_twins(digests: np.ndarray, splits: Splits) -> Splits:
+    """Those images of the splits that share half of their digest with another: few, in general."""
+    halves = digests.view(np.uint64)[:, 0]
+    everywhere = np.sort(halves[np.concatenate(list(splits.values()))])
+    shared = np.unique(everywhere[1:][everywhere[1:] == everywhere[:-1]])
+    return {split: own[np.isin(halves[own], shared)] for split, own in splits.items()}

@@ -1,6 +1,5 @@
 """The LightningDataModule every data set shares: decode once, split, measure, serve batches."""
 
-import os
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -12,8 +11,9 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from strided.data.augment import BatchAugment
-from strided.data.checks import channels_of, duplicates_across, stop_or_skip
+from strided.data.checks import Duplicates, channels_of, named
 from strided.data.loader import Batch, BatchLoader
+from strided.data.pipeline import Pipeline, StorePipeline, pins_memory
 from strided.data.preprocessing import (
     Interpolation,
     Preprocessing,
@@ -25,9 +25,10 @@ from strided.data.preprocessing import (
 )
 from strided.data.source import Source
 from strided.data.splits import Splits, check_fractions, make_splits, split_hash
-from strided.data.statistics import mean_and_std
-from strided.data.store import Store, default_cache_dir, open_store
+from strided.data.store import default_cache_dir
+from strided.data.streaming import StreamingPipeline, listing_fingerprint
 from strided.errors import UserError
+from strided.machine import cores
 
 
 class ImageDataModule(LightningDataModule):
@@ -49,8 +50,7 @@ class ImageDataModule(LightningDataModule):
     splits: Splits
     split_hash: str
     split_hashes: dict[str, str]  # of each split alone
-    skipped: list[tuple[str, str]]
-    duplicates: list[tuple[str, str, str, str]]
+    duplicates: Duplicates | None  # None where the pixels were not looked at
 
     def __init__(
         self,
@@ -70,6 +70,8 @@ class ImageDataModule(LightningDataModule):
         split_seed: int = 0,
         num_workers: int | None = None,
         cache_dir: str | None = None,
+        pipeline: Literal["store", "streaming"] = "store",
+        pin_memory: bool | None = None,
         on_error: Literal["stop", "skip"] = "stop",
         horizontal_flip: bool = True,
         drop_last: bool = False,
@@ -83,6 +85,7 @@ class ImageDataModule(LightningDataModule):
         check_input_format(channels, image_size, resize, crop_fraction)
         check_one_of("interpolation", interpolation, get_args(Interpolation))
         check_one_of("on_error", on_error, ("stop", "skip"))
+        check_one_of("pipeline", pipeline, ("store", "streaming"))
         check_one_of("sampler", sampler, ("class_balanced",))
         self.mean = None if mean is None else tuple(mean)
         self.std = None if std is None else tuple(std)
@@ -99,15 +102,17 @@ class ImageDataModule(LightningDataModule):
         self.test_fraction = test_fraction
         self.train_fraction = train_fraction
         self.split_seed = split_seed
-        self.num_workers = num_workers or os.cpu_count() or 1
+        self.num_workers = num_workers or cores()
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
+        self.pipeline = pipeline
+        self.pin_memory = pin_memory
         self.on_error = on_error
         self.horizontal_flip = horizontal_flip
         self.drop_last = drop_last
         self.sampler = sampler
         self._train_loader: BatchLoader | None = None
         self._resume_at: dict[str, int] | None = None
-        self._store: Store | None = None
+        self._pipeline: Pipeline | None = None
         self._preprocessing: Preprocessing | None = None
         self._augment: BatchAugment | None = None
         self._seed = 0
@@ -144,8 +149,18 @@ class ImageDataModule(LightningDataModule):
 
     @property
     def fingerprint(self) -> str:
-        """Hex sha256 of classes, labels, names and pixels: the same on any machine."""
+        """Of classes, labels, names and pixels, or of the listing: the same on any machine."""
         return self._open().fingerprint
+
+    @cached_property
+    def listing_fingerprint(self) -> str:
+        """Of classes, labels, names and sizes of the files: what there is without decoding."""
+        return listing_fingerprint(self.source)
+
+    @property
+    def skipped(self) -> list[tuple[str, str]]:
+        """(path, reason) of the images that cannot be read, as far as they have been met."""
+        return named(self.source, self._open().errors)
 
     def use(
         self,
@@ -155,49 +170,62 @@ class ImageDataModule(LightningDataModule):
     ) -> None:
         """Decide the input for one model; seed gives the order and augmentation of training."""
         self._preprocessing, self._augment, self._seed = preprocessing, augment, seed
-        self._store, self._ready = None, False
+        self._pipeline, self._ready = None, False
 
     def prepare_data(self) -> None:
         """Decode on one process of each machine, before the others open the result."""
         self._open()
 
     def setup(self, stage: str | None = None) -> None:
-        """Open or build the store, look for broken images and duplicates, split and measure."""
+        """Open or build the store, look for duplicates, split and measure."""
         if self._ready:
             return
-        store = self._open()
-        self.skipped = stop_or_skip(self.source, store, skip=self.on_error == "skip")
-        self.splits = self._split(np.setdiff1d(np.arange(len(self.source)), list(store.errors)))
+        pipeline = self._open()
+        self.splits = self._split(np.setdiff1d(np.arange(len(self.source)), list(pipeline.errors)))
         ids = [f"{s}/{p}" for s, p in zip(self.source.split, self.source.paths, strict=True)]
         self.split_hash = split_hash(self.splits, ids)
         self.split_hashes = {s: split_hash({s: own}, ids) for s, own in self.splits.items()}
-        self.duplicates = duplicates_across(self.source, store, self.splits)
+        self.duplicates = pipeline.duplicates(self.splits)
         if self.preprocessing.mean is None:
-            cached = store.folder / f"statistics-{self.split_hash}.json"
-            mean, std = mean_and_std(store.images, self.splits["train"], cached)
+            mean, std = pipeline.mean_and_std(
+                self.splits["train"], self.split_hash, self.split_seed
+            )
             self._preprocessing = replace(self.preprocessing, mean=mean, std=std)
         self._ready = True
 
+    def readable(self, split: str) -> np.ndarray:
+        """Indices of a split's images in the order `loader` serves them, without broken ones.
+
+        data.pipeline=streaming knows only of those that it has met.
+        """
+        indices = self.splits[split]
+        return indices[~np.isin(indices, list(self._open().errors))]
+
     def paths(self, split: str) -> list[str]:
-        """Names of a split's images, in the order `loader` serves them."""
-        return [self.source.paths[index] for index in self.splits[split]]
+        """Names of a split's readable images."""
+        return [self.source.paths[index] for index in self.readable(split)]
 
     def labels(self, split: str) -> np.ndarray:
-        """int64 labels of a split's images, in the order `loader` serves them."""
-        return self.source.labels[self.splits[split]]
+        """int64 labels of a split's readable images."""
+        return self.source.labels[self.readable(split)]
 
     def picture(self, split: str, position: int) -> np.ndarray:
-        """uint8 (S, S, 3) of a split's image as the network is given it, before normalisation."""
-        pixels = np.asarray(self._open().images[self.splits[split][position]])
+        """uint8 (S, S, 3) of a readable image as the network is given it, not normalised."""
+        pixels = self._open().picture(self.readable(split)[position])
         return np.broadcast_to(pixels, (3, *pixels.shape[1:])).transpose(1, 2, 0)  # grey: thrice
 
     def unreadable(self, split: str) -> list[tuple[str, int, str]]:
-        """(path, label, reason) of broken images that the data set itself puts into a split."""
+        """(path, label, reason) of broken images that are part of a split.
+
+        A store knows them before it splits: then they are part of a split that is the data set's
+        own, and of none that is made.
+        """
         source = self.source
+        made = {index: name for name, own in self.splits.items() for index in own.tolist()}
         return [
             (source.paths[index], int(source.labels[index]), reason)
             for index, reason in sorted(self._open().errors.items())
-            if source.split[index] == split
+            if made.get(index, source.split[index]) == split
         ]
 
     def train_dataloader(self) -> BatchLoader:
@@ -245,15 +273,13 @@ class ImageDataModule(LightningDataModule):
 
     def loader(self, split: str) -> BatchLoader:
         """All of a split's images in order, for evaluation."""
-        return BatchLoader(
-            self._open().images, self.source.labels, self.splits[split], self.batch_size
-        )
+        return BatchLoader(self._open(), self.source.labels, self.splits[split], self.batch_size)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> tuple[Tensor, Tensor]:
         """Augment (when training only) and normalise where the model is."""
         images, labels, seed = batch
         if self._augment is not None and self.trainer is not None and self.trainer.training:
-            generator = torch.Generator(device=images.device).manual_seed(seed)
+            generator = torch.Generator().manual_seed(seed)
             images = self._augment(images, generator)
             images, labels = self._augment.mix(images, labels, len(self.classes), generator)
         return self.preprocessing.normalise(images), labels
@@ -263,7 +289,7 @@ class ImageDataModule(LightningDataModule):
     ) -> BatchLoader:
         rank, world_size = self._world()
         return BatchLoader(
-            self._open().images,
+            self._open(),
             self.source.labels,
             self.splits[split],
             self.batch_size,
@@ -273,17 +299,23 @@ class ImageDataModule(LightningDataModule):
             rank=rank,
             world_size=world_size,
             mark_repeated=mark_repeated,
+            pin_memory=pins_memory(self.pin_memory, self.trainer),
         )
 
     def _world(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
-    def _open(self) -> Store:
-        if self._store is None:
-            self._store = open_store(
-                self.source, self.preprocessing, self.cache_dir, self.num_workers
+    def _open(self) -> Pipeline:
+        if self._pipeline is None:
+            kind = StorePipeline if self.pipeline == "store" else StreamingPipeline
+            self._pipeline = kind(
+                self.source,
+                self.preprocessing,
+                self.cache_dir,
+                self.num_workers,
+                skip=self.on_error == "skip",
             )
-        return self._store
+        return self._pipeline
 
     def _split(self, readable: np.ndarray) -> Splits:
         source = self.source

@@ -1,100 +1,126 @@
 """The files of a folder, or of a zip that is read in place; how one becomes an image."""
 
 import os
-import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import IO
 
+import numpy as np
 from PIL import Image
 
 from strided.data.decoding import ImageError, decode, image_errors
+from strided.data.zipped import DEFLATED, STORED, Member, read_member, zip_members
 from strided.errors import UserError
 
 MOST_BYTES = 500_000_000  # of one image file
 
-# zipfile unpacks no more of these two than is asked for; of the others, all it is handed at once.
-_BOUNDED_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-
-Stamp = tuple[str, ...]
+Stamp = tuple[int, ...]
+Reader = Callable[[int], Image.Image]
 
 
 @dataclass(frozen=True)
 class Files:
-    """stamps: the name of each file, and what changes with its content."""
+    """stamps: the name of each file, its size first, then what changes with its content.
+
+    reader(names) decodes the file names[index], or says in an ImageError why it cannot be. It can
+    be pickled, and opens the file anew each time: threads and processes share nothing.
+    """
 
     stamps: dict[str, Stamp]
-    open: Callable[[str], IO[bytes]]
+    reader: Callable[[Sequence[str]], Reader]
 
-    def image(self, name: str) -> Image.Image:
-        """Decode one file; ImageError says why it cannot be."""
-        size = int(self.stamps[name][0])
-        if size > MOST_BYTES:  # of a zip: a few bytes there may unpack to gigabytes
-            raise ImageError(f"{size:,} bytes, more than the {MOST_BYTES:,} that are read")
-        with image_errors(), self.open(name) as stream:
-            content = stream.read(MOST_BYTES)  # and not what a zip forgets to say of itself
+
+@dataclass(frozen=True)
+class FolderReader:
+    """Decodes the files `names` of a folder."""
+
+    folder: Path
+    names: Sequence[str]
+
+    def __call__(self, index: int) -> Image.Image:
+        with image_errors(), open(os.path.join(self.folder, self.names[index]), "rb") as stream:
+            _check_size(os.fstat(stream.fileno()).st_size)
+            content = stream.read(MOST_BYTES)
         return decode(BytesIO(content))
+
+
+@dataclass(frozen=True)
+class ZipReader:
+    """Decodes files of a zip; members int64 (N, 5) holds a `Member` each."""
+
+    file: Path
+    members: np.ndarray
+
+    def __call__(self, index: int) -> Image.Image:
+        member = Member(*self.members[index].tolist())
+        _check_size(member.size)  # a few bytes may unpack to gigabytes
+        with image_errors():
+            content = read_member(self.file, member, MOST_BYTES)
+        return decode(BytesIO(content))
+
+
+def _check_size(size: int) -> None:
+    if size > MOST_BYTES:
+        raise ImageError(f"{size:,} bytes, more than the {MOST_BYTES:,} that are read")
 
 
 def all_files(root: Path) -> Files:
     """Everything below a folder or in a zip."""
     if root.is_dir():
-        return Files(_walk(root), lambda name: (root / name).open("rb"))
+        return Files(_walk(root), lambda names: FolderReader(root, names))
     if not root.exists():
         raise UserError(
             f"data.root={root} does not exist; expected a folder or a .zip of images."
             " Try data.root=<path of your images>"
         )
     try:
-        archive = zipfile.ZipFile(root)  # reads of several threads are safe: it locks each
-    except (zipfile.BadZipFile, OSError) as error:
+        members = zip_members(root)
+    except (ValueError, OSError) as error:
         raise UserError(
             f"data.root={root} is no readable zip ({error}); expected a folder or a .zip of"
             " images. Try unzipping it, or copy it once more"
         ) from error
-    entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-    for entry in entries:
-        if entry.compress_type not in _BOUNDED_METHODS:
+    for name, member in members.items():
+        if member.method not in (STORED, DEFLATED):
             raise UserError(
-                f"data.root={root} packs {entry.filename} by zip's method {entry.compress_type};"
+                f"data.root={root} packs {name} by zip's method {member.method};"
                 " expected files that are stored or deflated. Try unzipping it, or zip it anew"
             )
-    stamps: dict[str, Stamp] = {e.filename: (str(e.file_size), str(e.CRC)) for e in entries}
-    opened = {os.getpid(): archive}
 
-    def read(name: str) -> IO[bytes]:
-        # the place in a file is shared by a process and its forks, such as a DataLoader's workers
-        own = opened.get(os.getpid()) or opened.setdefault(os.getpid(), zipfile.ZipFile(root))
-        return own.open(name)
+    def reader(names: Sequence[str]) -> Reader:
+        return ZipReader(root, np.array([members[name] for name in names], dtype=np.int64))
 
-    return Files(stamps, read)
+    return Files({name: (member.size, member.crc) for name, member in members.items()}, reader)
 
 
 def listed_files(folder: Path, names: Iterable[str]) -> Files:
     """Those of the named files that are there; a name may also be an absolute path."""
-    stamps = {name: _stamp(folder / name) for name in names if os.path.isfile(folder / name)}
-    return Files(stamps, lambda name: (folder / name).open("rb"))
+    paths = {name: os.path.join(folder, name) for name in names}
+    stamps = {name: _stamp(os.stat(path)) for name, path in paths.items() if os.path.isfile(path)}
+    return Files(stamps, lambda names: FolderReader(folder, names))
 
 
 def _walk(root: Path) -> dict[str, Stamp]:
     stamps: dict[str, Stamp] = {}
     for folder, _, names in os.walk(root, followlinks=True):
-        inside = Path(folder).relative_to(root)
+        inside = Path(folder).relative_to(root).as_posix()
+        prefix = "" if inside == "." else f"{inside}/"
         for name in names:
-            stamps[(inside / name).as_posix()] = _stamp(Path(folder, name))
+            file = f"{folder}/{name}"
+            try:
+                stamps[prefix + name] = _stamp(os.stat(file))
+            except FileNotFoundError:  # a link to nothing: it is listed as a broken image
+                stamps[prefix + name] = _stamp(os.lstat(file))
     return stamps
 
 
-def _stamp(file: Path) -> Stamp:
-    # a link to nothing has the stamp of the link: it is listed as a broken image
-    status = file.stat() if file.exists() else file.lstat()
+def _stamp(status: os.stat_result) -> Stamp:
     # size and time alone may be those of another file: moved here, or copied with its times
-    ends = status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
-    return tuple(str(value) for value in ends)
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
-def is_hidden(parts: tuple[str, ...]) -> bool:
+def is_hidden(parts: Sequence[str]) -> bool:
     """Tell whether a path is none of the user's own making: `.DS_Store`, `__MACOSX/._cat.jpg`."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    path = f"/{'/'.join(parts)}/"
+    return "/." in path or "/__MACOSX/" in path

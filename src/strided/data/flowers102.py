@@ -59,8 +59,9 @@ class Flowers102(NamedDataModule):
             paths=names,
             labels=label_of[numbers - 1].astype(np.int64) - 1,
             split=np.repeat(list(parts), [len(part) for part in parts.values()]),
-            read=lambda index: files.image(names[index]),
+            read=files.reader(names),
             listing=digest("flowers102", [(name, files.stamps[name]) for name in names]),
+            sizes=[files.stamps[name][0] for name in names],
         )
 
     def download(self) -> None:

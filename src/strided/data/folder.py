@@ -1,9 +1,8 @@
 """A folder, or a zip read in place, with one sub-folder of images per class."""
 
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
 
 import numpy as np
 
@@ -23,56 +22,59 @@ SPLIT_FOLDERS = {
 }
 
 Parts = tuple[str, ...]
-
-
-class _File(NamedTuple):
-    split: str
-    label: str
-    path: str  # relative to the split's folder
-    member: str  # relative to the root
+# of each (split, class) the path relative to the split's folder, and that relative to the root
+Placed = dict[tuple[str, str], list[tuple[str, str]]]
 
 
 def folder_source(root: Path) -> Source:
     """List `<root>[/<one folder>][/train, val, test]/<class>/**/<image>`."""
     listed = all_files(root)
-    members = {name: PurePosixPath(name).parts for name in listed.stamps}
+    members = {name: _parts(name) for name in listed.stamps}
     members = {name: parts for name, parts in members.items() if not is_hidden(parts)}
-    images = {m: p for m, p in members.items() if Path(m).suffix.lower() in IMAGE_SUFFIXES}
-    files = _place(images, root)
-    classes = _agreed_classes(files, root)
-    if strays := len(images) - len(files):
+    images = {m: p for m, p in members.items() if m[m.rfind(".") :].lower() in IMAGE_SUFFIXES}
+    placed = _place(images, root)
+    classes = _agreed_classes(placed, root)
+    sizes = [len(files) for files in placed.values()]
+    if strays := len(images) - sum(sizes):
         log.warning("%s: %d images lie outside the class folders: ignored", root.name, strays)
-    number = {label: index for index, label in enumerate(classes)}
+    names = [member for files in placed.values() for _, member in files]
     return Source(
         classes=classes,
-        paths=[file.path for file in files],
-        labels=np.array([number[file.label] for file in files], dtype=np.int64),
-        split=np.array([file.split for file in files]),
-        read=lambda index: listed.image(files[index].member),
-        listing=digest("folder", [(file.member, listed.stamps[file.member]) for file in files]),
-        ignored=len(members) - len(files),
+        paths=[path for files in placed.values() for path, _ in files],
+        labels=np.repeat([classes.index(label) for _, label in placed], sizes).astype(np.int64),
+        split=np.repeat([split for split, _ in placed], sizes),
+        read=listed.reader(names),
+        listing=digest("folder", names, [listed.stamps[name] for name in names]),
+        ignored=len(members) - sum(sizes),
+        sizes=[listed.stamps[name][0] for name in names],
     )
 
 
-def _place(images: dict[str, Parts], root: Path) -> list[_File]:
+def _parts(name: str) -> Parts:
+    odd = name.startswith(("/", "./")) or "//" in name or "/./" in name
+    return PurePosixPath(name).parts if odd else tuple(name.split("/"))
+
+
+def _place(images: dict[str, Parts], root: Path) -> Placed:
     """Find split and class of each image by where it lies; sorted, without strays."""
-    placed = dict(images)
-    if len({parts[0] for parts in placed.values() if len(parts) > 1}) == 1:
-        inner = {member: parts[1:] for member, parts in placed.items() if len(parts) > 2}
-        placed = inner or placed  # `<root>/<one folder>/*.jpg`: that folder is a class
-    split_of = _split_folders(placed, root)
-    files = []
-    for member, parts in placed.items():
+    inside = images
+    if len({parts[0] for parts in inside.values() if len(parts) > 1}) == 1:
+        inner = {member: parts[1:] for member, parts in inside.items() if len(parts) > 2}
+        inside = inner or inside  # `<root>/<one folder>/*.jpg`: that folder is a class
+    split_of = _split_folders(inside, root)
+    placed: Placed = defaultdict(list)
+    for member, parts in inside.items():
         split = split_of.get(parts[0], "")
-        inside = parts[1:] if split else parts
-        if len(inside) > 1 and bool(split) == bool(split_of):
-            files.append(_File(split, inside[0], "/".join(inside), member))
-    return sorted(files)
+        if split:
+            parts = parts[1:]
+        if len(parts) > 1 and bool(split) == bool(split_of):
+            placed[split, parts[0]].append(("/".join(parts), member))
+    return {key: sorted(placed[key]) for key in sorted(placed)}
 
 
-def _split_folders(placed: dict[str, Parts], root: Path) -> dict[str, str]:
+def _split_folders(inside: dict[str, Parts], root: Path) -> dict[str, str]:
     """The top folders that are splits, with the split each is: all or none."""
-    tops = sorted({parts[0] for parts in placed.values() if len(parts) > 2})
+    tops = sorted({parts[0] for parts in inside.values() if len(parts) > 2})
     found = {top: SPLIT_FOLDERS[top.lower()] for top in tops if top.lower() in SPLIT_FOLDERS}
     if not found:
         return {}
@@ -90,8 +92,8 @@ def _split_folders(placed: dict[str, Parts], root: Path) -> dict[str, str]:
     return found
 
 
-def _agreed_classes(files: list[_File], root: Path) -> list[str]:
-    classes = sorted({file.label for file in files if file.split in {"train", ""}})
+def _agreed_classes(placed: Placed, root: Path) -> list[str]:
+    classes = sorted({label for split, label in placed if split in {"train", ""}})
     if len(classes) < 2:
         problem = f"only one class, {classes[0]}" if classes else "no images in class folders"
         raise UserError(
@@ -99,11 +101,11 @@ def _agreed_classes(files: list[_File], root: Path) -> list[str]:
             f" ({', '.join(sorted(IMAGE_SUFFIXES))}), one per class: cat/1.jpg, dog/1.jpg."
             " Try data.root=<the folder above the class folders>"
         )
-    for file in files:
-        if file.label not in classes:
+    for split, label in placed:
+        if label not in classes:
             raise UserError(
-                f"data.root={root} has class {file.label} in {file.split} but not in train;"
+                f"data.root={root} has class {label} in {split} but not in train;"
                 f" expected the classes of train: {', '.join(classes[:10])}."
-                f" Try adding train/{file.label}/ or removing it from {file.split}"
+                f" Try adding train/{label}/ or removing it from {split}"
             )
     return classes

@@ -67,9 +67,10 @@ class ImageTable(ImageDataModule):
             paths=[row.path for row in rows],
             labels=np.array([number[row.label] for row in rows], dtype=np.int64),
             split=split,
-            read=lambda index: files.image(names[index]),
+            read=files.reader(names),
             listing=digest("table", listed),
             group=groups,
+            sizes=[files.stamps[name][0] for name in names],
         )
 
     def _find(self, rows: list[Row]) -> tuple[Files, list[str]]:

@@ -1,4 +1,4 @@
-"""Whole batches sliced from the store, in an order that any epoch and batch can be resumed at."""
+"""Whole batches, in an order that any epoch and batch can be resumed at."""
 
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+
+from strided.data.pipeline import Pixels
 
 
 class Batch(NamedTuple):
@@ -27,7 +29,7 @@ class BatchLoader:
 
     def __init__(
         self,
-        images: np.ndarray,
+        pixels: Pixels,
         labels: np.ndarray,
         indices: np.ndarray,
         batch_size: int,
@@ -38,8 +40,9 @@ class BatchLoader:
         rank: int = 0,
         world_size: int = 1,
         mark_repeated: bool = False,
+        pin_memory: bool = False,
     ) -> None:
-        self.images = np.asarray(images)  # a plain view: slicing a memmap object is slower
+        self.pixels = pixels
         self.labels = labels
         self.indices = indices
         self.batch_size = batch_size
@@ -49,6 +52,7 @@ class BatchLoader:
         self.rank = rank
         self.world_size = world_size
         self.mark_repeated = mark_repeated
+        self.pin_memory = pin_memory
         self._epoch = 0
         self._batch = 0  # batches of this epoch handed out so far
         self._resumed = False
@@ -62,17 +66,18 @@ class BatchLoader:
         first = self._batch if self._resumed and self._batch < len(self) else 0
         self._resumed = False
         order = self._order()
-        for number in range(first, len(self)):
-            chosen = order[number * self.batch_size : (number + 1) * self.batch_size]
+        starts = range(first * self.batch_size, len(self) * self.batch_size, self.batch_size)
+        chosen = [order[start : start + self.batch_size] for start in starts]
+        batches = self.pixels.read(chosen, pin_memory=self.pin_memory)  # maybe ahead of the place
+        for number, (images, places) in enumerate(batches, first):
             entropy = [self.seed or 0, self._epoch, number, self.rank]
             seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
             self._batch = number + 1
-            images = torch.from_numpy(np.take(self.images, chosen, axis=0))
-            labels = self.labels[chosen]
+            labels = self.labels[chosen[number - first]]
             if self.mark_repeated:
-                place = np.arange(len(chosen)) + number * self.batch_size
+                place = np.arange(len(labels)) + number * self.batch_size
                 labels[place * self.world_size + self.rank >= len(self.indices)] = -1
-            yield Batch(images, torch.from_numpy(labels), seed)
+            yield Batch(images, torch.from_numpy(labels[places]), seed)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch's order; a batch resumed at counts for its own epoch only."""

@@ -14,8 +14,9 @@ class Source:
 
     paths are relative to the official split's folder (`cat/0001.jpg`); arrays have numbers
     (`00012`). split holds "train", "val", "test" or "" for each image; images with the same group,
-    where there are groups, are never split. read(index) raises ImageError. listing changes whenever
-    the files or parameters do; it names no machine.
+    where there are groups, are never split. read(index) raises ImageError; it must be picklable,
+    for processes that decode. listing changes whenever the files or parameters do; it names no
+    machine. sizes are those of the files in bytes, where there are files.
     """
 
     classes: list[str]
@@ -27,9 +28,20 @@ class Source:
     ignored: int = 0
     native_size: int | None = None
     group: np.ndarray | None = None
+    sizes: Sequence[int] | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
+
+
+@dataclass(frozen=True)
+class ArrayReader:
+    """Images that lie in memory."""
+
+    images: np.ndarray
+
+    def __call__(self, index: int) -> Image.Image:
+        return Image.fromarray(self.images[index])
 
 
 def array_source(
@@ -45,7 +57,7 @@ def array_source(
         paths=[f"{index:05d}" for index in range(len(images))],
         labels=labels.astype(np.int64),
         split=split,
-        read=lambda index: Image.fromarray(images[index]),
+        read=ArrayReader(images),
         listing=listing,
         native_size=images.shape[1],
     )

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,18 +11,19 @@ import numpy as np
 
 log = logging.getLogger(__name__)
 
-Values = tuple[float, ...]
+Values = tuple[float, ...]  # one for each channel
+Statistics = tuple[Values, Values]
 
-_CHUNK = 256
 
+def mean_and_std(chunks: Iterable[np.ndarray], cached: Path) -> Statistics:
+    """Of each channel over all pixels, on the scale where white is 1; kept in `cached`.
 
-def mean_and_std(images: np.ndarray, indices: np.ndarray, cached: Path) -> tuple[Values, Values]:
-    """Of each channel over all pixels, on the scale where white is 1; kept in `cached`."""
+    chunks are images uint8 (B, C, S, S), asked for only where `cached` is not there yet.
+    """
     with suppress(OSError, ValueError, KeyError):
         kept = json.loads(cached.read_text())
         return tuple(kept["mean"]), tuple(kept["std"])
-    mean, std = _measure(images, indices)
-    log.info("measured on %d training images: mean %s, std %s", len(indices), mean, std)
+    mean, std = _measure(chunks)
     with suppress(OSError):  # a cache that can only be read is still of use
         unfinished = cached.with_suffix(f".{os.getpid()}")
         unfinished.write_text(json.dumps({"mean": mean, "std": std}))
@@ -29,16 +31,23 @@ def mean_and_std(images: np.ndarray, indices: np.ndarray, cached: Path) -> tuple
     return mean, std
 
 
-def _measure(images: np.ndarray, indices: np.ndarray) -> tuple[Values, Values]:
+def _measure(chunks: Iterable[np.ndarray]) -> Statistics:
     """From histograms: exact, whatever the size of the data set and of the chunks."""
-    counts = np.zeros((images.shape[1], 256), dtype=np.int64)
-    for start in range(0, len(indices), _CHUNK):
-        chunk = images[indices[start : start + _CHUNK]]
-        for channel, histogram in enumerate(counts):
-            histogram += np.bincount(chunk[:, channel].ravel(), minlength=256)
+    counts, images = np.zeros((1, 256), dtype=np.int64), 0
+    for chunk in chunks:
+        counts = counts + _histograms(chunk)
+        images += len(chunk)
     values = np.arange(256) / 255
     share = counts / counts.sum(axis=1, keepdims=True)
     mean = share @ values
     std = np.sqrt(share @ values**2 - mean**2)
     std[std < 1e-3] = 1.0  # one flat colour throughout: nothing to scale
-    return tuple(mean.round(6).tolist()), tuple(std.round(6).tolist())
+    measured = tuple(mean.round(6).tolist()), tuple(std.round(6).tolist())
+    log.info("measured on %d training images: mean %s, std %s", images, *measured)
+    return measured
+
+
+def _histograms(images: np.ndarray) -> np.ndarray:
+    """int64 (C, 256) of uint8 (B, C, S, S)."""
+    channels = range(images.shape[1])
+    return np.stack([np.bincount(images[:, c].ravel(), minlength=256) for c in channels])

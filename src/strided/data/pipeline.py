@@ -1,0 +1,158 @@
+"""Where a data module's pixels come from: here the store; `streaming` decodes them every epoch."""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import numpy as np
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor
+
+from strided.data.checks import Duplicates, duplicates_across, named, refuse_broken
+from strided.data.preprocessing import Preprocessing
+from strided.data.source import Source
+from strided.data.splits import Splits
+from strided.data.statistics import Statistics, mean_and_std
+from strided.data.store import open_store
+from strided.errors import UserError
+
+log = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+Read = TypeVar("Read")
+
+_AHEAD = 2  # batches
+_WORTH_A_THREAD = 1_000_000  # bytes of a batch: a smaller one is read before a thread is awake
+_MEASURED_AT_ONCE = 16_000_000  # bytes of images
+
+
+class Pixels(Protocol):
+    """What a BatchLoader needs."""
+
+    def read(
+        self, batches: Sequence[np.ndarray], *, pin_memory: bool = False
+    ) -> Iterator[tuple[Tensor, np.ndarray]]:
+        """For each array of indices, uint8 images (B, C, S, S) and their places in that array.
+
+        A place that is missing is that of an image that cannot be read, and may be skipped.
+        """
+
+
+class Pipeline(Pixels, Protocol):
+    """All that a data module asks of the pixels of its source, prepared for one network."""
+
+    errors: dict[int, str]  # why an image cannot be read, by its index; as far as is known yet
+    fingerprint: str  # of the images, on any machine
+
+    def picture(self, index: int) -> np.ndarray:
+        """uint8 (C, S, S) of one image."""
+
+    def duplicates(self, splits: Splits) -> Duplicates | None:
+        """Images with the same pixels in two splits; None where the pixels were not looked at."""
+
+    def mean_and_std(self, train: np.ndarray, split_hash: str, seed: int) -> Statistics:
+        """Of each channel of the training images, or of a sample drawn by `seed`.
+
+        On the scale where white is 1. The hash of the split they are of is the key of a cache.
+        """
+
+
+class ArrayPixels:
+    """Pixels of an array uint8 (N, C, S, S), in memory or a memory map."""
+
+    def __init__(self, images: np.ndarray) -> None:
+        self.images = np.asarray(images)  # a plain view: slicing a memmap object is slower
+
+    def read(
+        self, batches: Sequence[np.ndarray], *, pin_memory: bool = False
+    ) -> Iterator[tuple[Tensor, np.ndarray]]:
+        """See Pixels; large batches are read while the ones before are in use."""
+
+        def take(indices: np.ndarray) -> tuple[Tensor, np.ndarray]:
+            images = torch.from_numpy(np.take(self.images, indices, axis=0))
+            return images.pin_memory() if pin_memory else images, np.arange(len(indices))
+
+        largest = max(map(len, batches), default=0) * self.images[:1].nbytes
+        if pin_memory or largest >= _WORTH_A_THREAD:
+            return read_ahead(take, batches)
+        return map(take, batches)
+
+
+class StorePipeline(ArrayPixels):
+    """A Pipeline over a store that holds every image, decoded.
+
+    Raises BrokenImagesError for images that cannot be read, unless they may be skipped.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        preprocessing: Preprocessing,
+        cache_dir: Path,
+        num_workers: int,
+        *,
+        skip: bool,
+    ) -> None:
+        self.source = source
+        self.store = open_store(source, preprocessing, cache_dir, num_workers)
+        super().__init__(self.store.images)
+        self.errors = self.store.errors
+        self.fingerprint = self.store.fingerprint
+        if self.errors and not skip:
+            refuse_broken(named(source, self.errors), f"{len(source)} images")
+        if self.errors:
+            log.warning("%d of %d images cannot be read: skipped", len(self.errors), len(source))
+
+    def picture(self, index: int) -> np.ndarray:
+        """See Pipeline."""
+        return self.images[index]
+
+    def duplicates(self, splits: Splits) -> Duplicates | None:
+        """See Pipeline; known from the digests of the one pass."""
+        return duplicates_across(self.source, self.store, splits)
+
+    def mean_and_std(self, train: np.ndarray, split_hash: str, seed: int) -> Statistics:
+        """See Pipeline; over all of them, once."""
+        step = max(1, _MEASURED_AT_ONCE // self.images[:1].nbytes)
+        chunks = (self.images[train[at : at + step]] for at in range(0, len(train), step))
+        return mean_and_std(chunks, self.store.folder / f"statistics-{split_hash}.json")
+
+
+def read_ahead(read: Callable[[Item], Read], items: Iterable[Item]) -> Iterator[Read]:
+    """`map(read, items)`, a few items ahead in a thread, which ends with the iteration.
+
+    The thread waits for the disk where the first touch of a page of a memory map does, and for
+    the copy into memory that a GPU can fetch from by itself.
+    """
+    thread = ThreadPoolExecutor(1, "read_ahead")
+    remaining = iter(items)
+    ahead: deque[Future[Read]] = deque()
+    try:
+        while True:
+            for item in islice(remaining, _AHEAD + 1 - len(ahead)):
+                ahead.append(thread.submit(read, item))
+            if not ahead:
+                return
+            yield ahead.popleft().result()
+    finally:
+        thread.shutdown(cancel_futures=True)
+
+
+def pins_memory(asked: bool | None, trainer: Trainer | None) -> bool:
+    """Whether batches lie where a GPU can fetch them by itself: None means where it trains.
+
+    Raises UserError where that is asked for without a GPU.
+    """
+    if asked and not torch.cuda.is_available():
+        raise UserError(
+            "data.pin_memory=true, but torch sees no GPU here; expected one, which fetches the"
+            " batches. Try data.pin_memory=null"
+        )
+    if asked is None:
+        return trainer is not None and trainer.strategy.root_device.type == "cuda"
+    return asked

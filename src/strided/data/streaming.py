@@ -1,0 +1,173 @@
+"""A pipeline that decodes in every epoch, in processes of its own: for sets too large to store."""
+
+import hashlib
+import logging
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from strided.data.checks import Duplicates, named, refuse_broken
+from strided.data.decoding import ImageError
+from strided.data.preprocessing import Preprocessing
+from strided.data.source import Source, digest
+from strided.data.splits import Splits
+from strided.data.statistics import Statistics, mean_and_std
+from strided.errors import UserError
+from strided.interruption import leave_signals_to_parent
+
+log = logging.getLogger(__name__)
+
+_MEASURED = 2_000  # training images that stand for all of them
+_MEASURED_AT_ONCE = 50
+
+
+class StreamingPipeline:
+    """A Pipeline over the files themselves; the pixels are those that a store would hold.
+
+    What the one pass over all images would find is found as far as it is met: broken images. What
+    only all pixels could tell is not known: duplicates.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        preprocessing: Preprocessing,
+        cache_dir: Path,
+        num_workers: int,
+        *,
+        skip: bool,
+    ) -> None:
+        self.source = source
+        self.decoding = Decoding(source.read, preprocessing)
+        self.cache_dir = cache_dir
+        self.num_workers = num_workers
+        self.skip = skip
+        self.errors: dict[int, str] = {}
+        self.fingerprint = listing_fingerprint(source)
+        # where processes come from a server (Python 3.14), it imports for all of them, once
+        multiprocessing.set_forkserver_preload(["__main__", __name__])
+
+    def read(
+        self, batches: Sequence[np.ndarray], *, pin_memory: bool = False
+    ) -> Iterator[tuple[Tensor, np.ndarray]]:
+        """See Pixels; each batch is decoded by one of the processes, which end with the iteration.
+
+        Raises UserError for broken images unless they may be skipped, and for a batch of nothing
+        else.
+        """
+        if not batches:
+            return
+        decoded = iter(
+            DataLoader(
+                self.decoding,
+                batch_size=None,  # what is asked of the data set is a batch already
+                sampler=batches,
+                num_workers=min(self.num_workers, len(batches)),
+                pin_memory=pin_memory,
+                worker_init_fn=leave_signals_to_parent,
+                generator=torch.Generator(),  # torch's own is left to dropout
+            )
+        )
+        for number, indices in enumerate(batches, 1):
+            images, errors = self._next(decoded)
+            if number == len(batches):
+                # Lightning never asks for the end; this ends the processes before validation
+                del decoded
+            if errors:
+                self._met({int(indices[place]): errors[place] for place in errors}, len(indices))
+            yield images, np.setdiff1d(np.arange(len(indices)), list(errors))
+
+    def _next(
+        self, decoded: Iterator[tuple[Tensor, dict[int, str]]]
+    ) -> tuple[Tensor, dict[int, str]]:
+        try:
+            return next(decoded)
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise UserError(
+                f"a process that decodes images ended ({str(error).splitlines()[0]}); expected"
+                " memory for all of them. Try a smaller data.num_workers or data.batch_size, or,"
+                " in a container, more shared memory (docker run --shm-size=8g)"
+            ) from error
+
+    def _met(self, errors: dict[int, str], images: int) -> None:
+        """Stop for broken images, or warn of each once."""
+        if not self.skip:
+            refuse_broken(named(self.source, errors), f"{images} images of a batch")
+        fresh = {index: errors[index] for index in sorted(errors.keys() - self.errors.keys())}
+        for path, reason in named(self.source, fresh):
+            log.warning("%s cannot be read: skipped (%s)", path, reason)
+        self.errors |= fresh
+        if len(errors) == images:
+            raise UserError(
+                f"all {images} images of a batch cannot be read; expected at least one that can."
+                " Try removing them, or a larger data.batch_size"
+            )
+
+    def picture(self, index: int) -> np.ndarray:
+        """See Pipeline."""
+        return self.decoding.pixels(index)
+
+    def duplicates(self, splits: Splits) -> Duplicates | None:
+        """See Pipeline."""
+        log.info(
+            "data.pipeline=streaming decodes the images anew in every epoch: broken ones are found"
+            " when they are met, and the same image in two splits is not found"
+        )
+        return None
+
+    def mean_and_std(self, train: np.ndarray, split_hash: str, seed: int) -> Statistics:
+        """See Pipeline; over a sample."""
+        count = min(_MEASURED, len(train))
+        if count < len(train):
+            log.info("mean and std: of %d of the %d training images", count, len(train))
+        generator = np.random.default_rng([seed, 3])  # the splits draw from 0, 1 and 2
+        sample = np.sort(generator.choice(train, count, replace=False))
+        batches = [sample[at : at + _MEASURED_AT_ONCE] for at in range(0, count, _MEASURED_AT_ONCE)]
+        key = digest(self.source.listing, self.decoding.preprocessing.asdict(), split_hash)[:24]
+        with suppress(OSError):
+            self.cache_dir.mkdir(parents=True, exist_ok=True)
+        chunks = (images.numpy() for images, _ in self.read(batches))
+        return mean_and_std(chunks, self.cache_dir / f"statistics-{key}.json")
+
+
+@dataclass(frozen=True)
+class Decoding(Dataset[tuple[Tensor, dict[int, str]]]):
+    """What a process that decodes is given."""
+
+    read: Callable[[int], Image.Image]
+    preprocessing: Preprocessing
+
+    def __getitem__(self, indices: np.ndarray) -> tuple[Tensor, dict[int, str]]:
+        """uint8 (B, C, S, S) of those that can be read; the reason for each place of the others."""
+        pixels, errors = [], {}
+        for place, index in enumerate(indices.tolist()):
+            try:
+                pixels.append(self.pixels(index))
+            except ImageError as error:
+                errors[place] = str(error)
+        return torch.from_numpy(np.stack(pixels)) if pixels else torch.empty(0), errors
+
+    def pixels(self, index: int) -> np.ndarray:
+        """uint8 (C, S, S); raises ImageError."""
+        return self.preprocessing.pixels(self.read(index))
+
+
+def listing_fingerprint(source: Source) -> str:
+    """What tells listings apart on any machine: classes, names, labels and sizes of the files.
+
+    Nothing is decoded, and a zip has that of its unpacked folder.
+    """
+    content = hashlib.sha256(digest(source.classes, source.paths, source.native_size).encode())
+    content.update(source.labels.tobytes())
+    content.update(np.asarray(source.sizes or (), dtype=np.int64).tobytes())
+    return f"listing:{content.hexdigest()}"
