@@ -135,7 +135,7 @@ def find_bound(pair: Pair, row: dict[str, Any]) -> None:
     times = ActionTimes(pair.device)
     batches = row["images_per_second"]["strided"]["median"] * pair.config["seconds"]
     train_for(pair, max(LEAST_BATCHES, round(batches / pair.batch_size)), times)
-    row["time_shares"] = times.shares()
+    row.update(execution=pair.execution, time_shares=times.shares())
     row["bound"] = bound(row["time_shares"], row["ratios"]["strided/ceiling"]["median"])
     log.info("%s: %s", row["model"], row["bound"])
 
