@@ -33,6 +33,7 @@ from strided.throughput import PeakMemory, images_per_second
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 
 CPU = torch.device("cpu")
+ADAM = {"_target_": "torch.optim.Adam", "lr": 1e-3}
 QUICK = ("trainer=cpu", "repeats=1", "seconds=0.02")
 
 
@@ -59,7 +60,7 @@ def test_the_figures_of_a_run_agree_with_each_other(
     (row,) = results["benchmarks"]
     assert row["model"] == "lenet5" and row["data"] == "digits" and row["state"] == "finished"
     assert row["parameters"]["total"] == 61_706 and row["macs"] == 416_520
-    assert len(row["data_fingerprint"]) == 64 and row["precision"] == "32-true"
+    assert len(row["data_fingerprint"]) == 64 and row["execution"]["precision"] == "32-true"
     assert len(row["repeats"]) == 2
     for part in PARTS:
         rates = [repeat[part] for repeat in row["repeats"]]
@@ -108,7 +109,7 @@ def test_a_table_has_a_row_for_every_model_and_why_one_failed(
     for row in (lenet5, original):
         assert row["ceiling"] == "" and "data.image_size=32" in row["error"]
     assert "lenet5 failed: " in captured.out
-    assert "2 of 3 models failed" in captured.err and "Traceback" not in captured.err
+    assert "2 of 3 models were not measured" in captured.err and "Traceback" not in captured.err
     assert [row["state"] for row in results["benchmarks"]] == ["finished", "failed", "failed"]
     assert results["state"] == "failed"
 
@@ -185,7 +186,7 @@ def test_the_plain_loop_sees_every_image_once_an_epoch_and_trains(tmp_path: Path
     labels = torch.cat([labels for _, labels in loader])
     assert sorted(labels.tolist()) == sorted(pair.data.labels("train").tolist())
 
-    batches = plain_training(pair.task, pair.data, BatchAugment(), CPU)
+    batches = plain_training(pair.task, pair.data, BatchAugment(), ADAM, CPU)
     counts = [next(batches) for _ in range(len(loader) + 1)]
     assert sum(counts[:-1]) == len(pair.data.splits["train"]) and counts[-1] == 100
     assert all(torch.equal(pair.weights[k], v) for k, v in pair.task.state_dict().items())
@@ -218,11 +219,14 @@ def test_plain_images_of_any_size_become_the_networks(resize: Any) -> None:
     transform = per_image_transform(preprocessing, everything, None)
     for size in ((10, 12), (60, 40)):
         assert transform(Image.new("RGB", size)).shape == (3, 20, 20)
+        cropped = per_image_transform(preprocessing, BatchAugment(crop_scale=0.3), None)
+        assert cropped(Image.new("RGB", size)).shape == (3, 20, 20)
 
 
 def test_mixed_labels_reach_the_plain_loss(tmp_path: Path) -> None:
+    mixing = BatchAugment(mixup=1.0, cutmix=1.0)
     pair = pair_of(tmp_path, "model=mlp")
-    batches = plain_training(pair.task, pair.data, BatchAugment(mixup=1.0, cutmix=1.0), CPU)
+    batches = plain_training(pair.task, pair.data, mixing, ADAM, CPU)
     assert next(batches) == 64
 
 
@@ -288,7 +292,7 @@ def test_mixed_precision_averaged_weights_and_a_schedule_of_steps_are_measured(
 ) -> None:
     words = ("model=mlp", "trainer.precision=bf16-mixed", "scheduler=one_cycle")
     _, results = run(log_dir, *words, "callbacks.ema.decay=0.9", "augment=standard")
-    assert results["benchmarks"][0]["precision"] == "bf16-mixed"
+    assert results["benchmarks"][0]["execution"]["precision"] == "bf16-mixed"
 
 
 def test_action_times_count_what_is_nested_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,6 @@
 """Training as a course's script has it: what strided's speed is compared with."""
 
 import multiprocessing
-import signal
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from strided.ceiling import training_loss
 from strided.config import build
 from strided.data import BatchAugment, ImageDataModule, Preprocessing
+from strided.interruption import leave_signals_to_parent
 from strided.losses import build_loss
 from strided.models import build_model
 from strided.task import ClassificationTask
@@ -24,7 +24,7 @@ class TrainingImages(Dataset[tuple[Tensor, int]]):
     """The training images of a data module, each read, decoded and transformed when asked for."""
 
     def __init__(self, data: ImageDataModule, transform: Callable[[Image.Image], Tensor]) -> None:
-        self.source, self.indices = data.source, data.splits["train"]
+        self.source, self.indices = data.source, data.readable("train")
         self.mode = "L" if data.preprocessing.channels == 1 else "RGB"
         self.transform = transform
 
@@ -45,7 +45,9 @@ def per_image_transform(
 
     side = preprocessing.image_size
     steps: list[Any] = []
-    if native_size != side or preprocessing.crop_fraction != 1:
+    if augment.crop_scale < 1:
+        steps.append(t.RandomResizedCrop(side, scale=(augment.crop_scale, 1.0)))
+    elif native_size != side or preprocessing.crop_fraction != 1:
         steps += _resize(preprocessing)
     if augment.crop_padding:
         steps.append(t.RandomCrop(side, padding=round(augment.crop_padding * side)))
@@ -96,22 +98,23 @@ def plain_loader(data: ImageDataModule, augment: BatchAugment) -> DataLoader[Any
         shuffle=True,
         num_workers=WORKERS if forks else 0,
         multiprocessing_context="fork" if forks else None,
-        worker_init_fn=_default_signals if forks else None,
+        worker_init_fn=leave_signals_to_parent if forks else None,
         # as ImageDataModule.train_dataloader: batch normalisation cannot train on one image
         drop_last=data.drop_last or 1 == len(images) % data.batch_size < len(images),
     )
 
 
-def _default_signals(_: int) -> None:
-    """A worker leaves the signals to the process that it was forked from."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
 def plain_training(
-    task: ClassificationTask, data: ImageDataModule, augment: BatchAugment, device: torch.device
+    task: ClassificationTask,
+    data: ImageDataModule,
+    augment: BatchAugment,
+    optimizer_node: dict[str, Any],
+    device: torch.device,
 ) -> Generator[int, None, None]:
-    """Train a network of its own, from the task's weights, in float32, epoch after epoch."""
+    """Train a network of its own, from the task's weights, in float32, epoch after epoch.
+
+    `optimizer_node` is that of the config: strided's own has a fused step switched on.
+    """
     options: Any = task.hparams
     model = build_model(
         options["model"],
@@ -122,7 +125,7 @@ def plain_training(
     model.load_state_dict(task.model.state_dict())
     model.to(device).train()
     criterion = build_loss(options["loss"], task.classes).to(device)
-    node = {key: value for key, value in options["optimizer"].items() if key != "layer_decay"}
+    node = {key: value for key, value in optimizer_node.items() if key != "layer_decay"}
     optimizer = build(node, "optimizer", params=model.parameters())
     mix = _mixing(augment, len(task.classes))
     loader, total = plain_loader(data, augment), 0.0

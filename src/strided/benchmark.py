@@ -135,7 +135,7 @@ def find_bound(pair: Pair, row: dict[str, Any]) -> None:
     times = ActionTimes(pair.device)
     batches = row["images_per_second"]["strided"]["median"] * pair.config["seconds"]
     train_for(pair, max(LEAST_BATCHES, round(batches / pair.batch_size)), times)
-    row["time_shares"] = times.shares()
+    row.update(execution=pair.execution, time_shares=times.shares())
     row["bound"] = bound(row["time_shares"], row["ratios"]["strided/ceiling"]["median"])
     log.info("%s: %s", row["model"], row["bound"])
 
@@ -145,9 +145,7 @@ def raise_failures(rows: Sequence[dict[str, Any]]) -> None:
     failed = [row for row in rows if "error" in row]
     if failed:
         reasons = "\n".join(f"{row['model']}: {row['error'].splitlines()[0]}" for row in failed)
-        raise UserError(
-            f"{len(failed)} of {len(rows)} models failed, the others were measured. {reasons}"
-        )
+        raise UserError(f"{len(failed)} of {len(rows)} models were not measured:\n{reasons}")
 
 
 def csv_row(row: dict[str, Any]) -> dict[str, Any]:

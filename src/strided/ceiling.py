@@ -21,9 +21,9 @@ def training_loss(model: nn.Module, criterion: nn.Module, images: Tensor, labels
 def resident_batch(
     task: ClassificationTask, batch_size: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Noise of the network's input (B, C, S, S), float32 channels_last, and labels (B,)."""
+    """Noise of the network's input (B, C, S, S), float32 in its memory format, and labels (B,)."""
     shape = (batch_size, task.preprocessing.channels, *[task.preprocessing.image_size] * 2)
-    images = torch.randn(shape, device=device).to(memory_format=torch.channels_last)
+    images = torch.randn(shape, device=device).to(memory_format=task.memory_format)
     return images, torch.arange(batch_size, device=device) % len(task.classes)
 
 

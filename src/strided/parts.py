@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import torch
-from lightning.pytorch.plugins.precision import Precision
 from torch import Tensor
 
 from strided.baseline import plain_training
@@ -18,11 +18,11 @@ from strided.bottleneck import ActionTimes
 from strided.ceiling import bare_inference, bare_training
 from strided.config import build
 from strided.data import BatchAugment, ImageDataModule
+from strided.execution import executed
 from strided.interruption import Interruption
 from strided.prediction import Classifier
 from strided.preparation import build_task, prepare_data
 from strided.task import ClassificationTask
-from strided.threads import worthwhile_threads
 from strided.throughput import LEAST_BATCHES, PeakMemory, images_per_second
 from strided.training import build_trainer, fit, prepare_run
 
@@ -60,13 +60,18 @@ class Pair:
     data: ImageDataModule
     task: ClassificationTask
     macs: int
-    device: torch.device
-    precision: Precision
+    trainer: pl.Trainer  # which trains nothing: device, precision and switches are its own
     weights: dict[str, Tensor] = field(init=False)
     training_rate: float | None = None  # of strided, when last measured
+    execution: dict[str, Any] = field(default_factory=dict)  # its switches
 
     def __post_init__(self) -> None:
         self.weights = {key: value.clone() for key, value in self.task.state_dict().items()}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network runs."""
+        return self.trainer.strategy.root_device
 
     @property
     def batch_size(self) -> int:
@@ -102,25 +107,23 @@ def prepare_pair(
     trainer = build_trainer(_trainer_node(config, 1, 1), [], folder)
     data, decided = prepare_data(config, results)
     task = build_task(config, decided, data, results, fresh=True)
-    device, precision = trainer.strategy.root_device, trainer.precision_plugin
-    pair = Pair(config, folder, interruption, data, task, results["macs"], device, precision)
-    results.update(
-        batch_size=pair.batch_size,
-        device=str(device),
-        precision=str(trainer.precision),
-        compile=config["compile"],
-    )
+    pair = Pair(config, folder, interruption, data, task, results["macs"], trainer)
+    results.update(batch_size=pair.batch_size, device=str(pair.device))
     return pair
 
 
 def _ceiling(pair: Pair) -> tuple[float, int]:
-    with worthwhile_threads(pair.task, pair.macs * pair.batch_size):
-        return pair.time(bare_training(pair.task, pair.precision, pair.batch_size, pair.device))
+    precision = pair.trainer.precision_plugin
+    batch = pair.macs * pair.batch_size
+    with _quietly(), executed(pair.config, pair.task, pair.trainer, batch):
+        return pair.time(bare_training(pair.task, precision, pair.batch_size, pair.device))
 
 
 def _plain(pair: Pair) -> tuple[float, int]:
     augment: BatchAugment = build(pair.config["augment"], "augment")
-    return pair.time(plain_training(pair.task, pair.data, augment, pair.device))
+    optimizer = pair.config["optimizer"]
+    with torch.backends.cudnn.flags(enabled=True):  # as torch has them: Lightning sets benchmark
+        return pair.time(plain_training(pair.task, pair.data, augment, optimizer, pair.device))
 
 
 def _strided(pair: Pair) -> tuple[float, int]:
@@ -165,7 +168,7 @@ def train_for(pair: Pair, batches: int, profiler: ActionTimes | None = None) -> 
     epoch = min(batches, len(pair.data.train_dataloader()))
     node = _trainer_node(pair.config, epoch, 1 + math.ceil(batches / epoch))
     found: dict[str, Any] = {"macs": pair.macs, "hardware": {}}
-    with tempfile.TemporaryDirectory(dir=pair.folder) as scratch, _no_line_per_epoch():
+    with tempfile.TemporaryDirectory(dir=pair.folder) as scratch, _quietly():
         config = {**pair.config, "trainer": node}
         run = prepare_run(config, Path(scratch), pair.interruption)
         if run.checkpoint is not None:
@@ -174,6 +177,7 @@ def train_for(pair: Pair, batches: int, profiler: ActionTimes | None = None) -> 
             run.trainer.profiler = profiler  # type: ignore[attr-defined]
         # without a checkpoint to save first, a signal stops at once
         fit(config, replace(run, checkpoint=None), pair.task, pair.data, found)
+    pair.execution = found["execution"]
     return found["images_per_second"], found["hardware"]["torch_threads"]
 
 
@@ -184,11 +188,14 @@ def _trainer_node(config: dict[str, Any], batches: int, epochs: int) -> dict[str
 
 
 @contextmanager
-def _no_line_per_epoch() -> Iterator[None]:
-    recorder = logging.getLogger("strided.recorder")
-    before = recorder.level
-    recorder.setLevel(logging.WARNING)
+def _quietly() -> Iterator[None]:
+    """Without a line for each epoch, and what each start of training advises."""
+    loggers = [logging.getLogger(f"strided.{name}") for name in ("recorder", "execution")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
     try:
         yield
     finally:
-        recorder.setLevel(before)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
