@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: setup train test check real
+.PHONY: setup train test check real kills
 
 setup: .venv/installed
 
@@ -23,6 +23,10 @@ test: setup
 # Against the real data sets, which must lie under data/ (docs/data.md): make real ARGS=--data-root=/elsewhere
 real: setup
 	$(BIN)/python -m pytest -m real $(ARGS)
+
+# Kill runs at random moments and resume them: make kills ARGS="--kills=40 --data-root=/folder/of/MNIST"
+kills: setup
+	$(BIN)/python tests/kills.py $(ARGS)
 
 check: setup
 	$(BIN)/ruff check .

@@ -44,6 +44,11 @@ class SignalAt(pl.Callback):
     def on_train_batch_end(self, trainer, *_):
         if trainer.global_rank == self.rank and trainer.fit_loop.total_batch_idx + 1 == self.batch:
             os.kill(os.getpid(), self.number)
+
+    def on_validation_batch_start(self, trainer, *_):
+        # batch 0: in the first validation
+        if trainer.global_rank == self.rank and self.batch == 0 and trainer.global_step:
+            os.kill(os.getpid(), self.number)
 """
 
 
@@ -106,14 +111,16 @@ def test_two_processes_reach_what_one_reaches_at_the_same_global_batch(log_dir: 
     assert sorted(path.name for path in log_dir.glob("train/*/*")) == sorted([one.name, two.name])
 
 
+@pytest.mark.parametrize(("batch", "epochs"), [(6, 1), (0, 0)], ids=["training", "validation"])
 def test_a_signal_to_one_process_stops_all_and_resume_is_exact(
-    log_dir: Path, sabotage: list[str], dropout_run: Path
+    batch: int, epochs: int, log_dir: Path, sabotage: list[str], dropout_run: Path
 ) -> None:
     stopped = train(
-        log_dir, *CASE, *TWO, *RANDOM, *sabotage, *signal_at(1, 6, signal.SIGTERM), code=143
+        log_dir, *CASE, *TWO, *RANDOM, *sabotage, *signal_at(1, batch, signal.SIGTERM), code=143
     )
     assert results_of(stopped)["state"] == "interrupted"
-    assert len(rows(stopped)) == 1
+    assert (len(rows(stopped)) if epochs else (stopped / "metrics.csv").exists()) == epochs
+    disarm(stopped, batch)
     assert main(["train", f"resume={stopped}", "trust=[sabotage]"]) == 0
     assert rows(stopped) == rows(dropout_run)
     weights = [
@@ -123,17 +130,32 @@ def test_a_signal_to_one_process_stops_all_and_resume_is_exact(
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
+def disarm(folder: Path, batch: int) -> None:
+    """Keep the sabotage from striking again."""
+    config = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(config.replace(f"batch: {batch}\n", "batch: -1\n"))
+
+
+@pytest.mark.parametrize("damaged", [False, True])
 def test_a_lost_process_ends_the_run_with_a_message_and_it_resumes(
-    log_dir: Path, sabotage: list[str], dropout_run: Path, capsys: pytest.CaptureFixture[str]
+    damaged: bool,
+    log_dir: Path,
+    sabotage: list[str],
+    dropout_run: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    lost = train(log_dir, *CASE, *TWO, *RANDOM, *sabotage, *signal_at(1, 7, signal.SIGKILL), code=1)
+    words = [*sabotage, *signal_at(1, 7, signal.SIGKILL)]
+    saving = ["callbacks.checkpoint.every_n_train_steps=2"]  # the last at 6, the one before at 5
+    lost = train(log_dir, *CASE, *TWO, *RANDOM, *saving, *words, code=1)
     message = capsys.readouterr().err
     assert "process 1 of 2 was lost (killed by SIGKILL)" in message
     assert f"Try resume={lost}" in message and len(message.splitlines()) <= 15
     assert results_of(lost)["state"] == "failed"
-    config = (lost / "config.yaml").read_text()  # the callback would strike again
-    (lost / "config.yaml").write_text(config.replace("batch: 7", "batch: -1"))
+    disarm(lost, 7)
+    if damaged:
+        os.truncate(lost / "checkpoints" / "last.ckpt", 1000)
     assert main(["train", f"resume={lost}", "trust=[sabotage]"]) == 0
+    assert ("going on from previous.ckpt" in (lost / "run.log").read_text()) == damaged
     assert rows(lost) == rows(dropout_run)
     assert results_of(lost)["state"] == "finished" and "error" not in results_of(lost)
 

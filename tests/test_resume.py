@@ -319,29 +319,109 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("epoch", [0, 1])
-def test_a_kill_between_best_and_last_checkpoint_leaves_them_in_step(
-    epoch: int, log_dir: Path, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["last.ckpt", "best.ckpt"])
+def test_a_kill_inside_a_save_leaves_best_and_last_checkpoint_in_step(
+    name: str, epoch: int, log_dir: Path, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rename = os.replace
     saved: list[Path] = []
 
     def dies(source: Path, target: Path) -> None:
-        if Path(target).name == "last.ckpt":
+        if Path(target).name == name:
             if len(saved) == epoch:
                 raise Killed
             saved.append(Path(target))
         rename(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr("strided.callbacks.os.replace", dies)
+        patch.setattr(os, "replace", dies)
         with pytest.raises(Killed):
             main(["train", *CASE, "trainer.max_epochs=3", f"log_dir={log_dir}"])
     (folder,) = log_dir.glob("train/*/*")
-    assert checkpoint(folder, "best.ckpt")["epoch"] == epoch  # the case gets better each epoch
-    assert (folder / "checkpoints" / "last.ckpt").exists() == (epoch > 0)
+    # the case gets better each epoch
+    assert (folder / "checkpoints" / "last.ckpt").exists() == (epoch > 0 or name == "best.ckpt")
+    assert (folder / "checkpoints" / "best.ckpt").exists() == (epoch > 0)
     resume(folder)
     assert_same_outcome(folder, uninterrupted)
     assert checkpoint(folder, "best.ckpt")["epoch"] == results(folder)["best_epoch"]
+    assert not list(folder.rglob("*.tmp"))
+
+
+def damage(file: Path) -> None:
+    """Flip a bit in the middle, among the weights: torch.load would not notice."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def test_a_damaged_last_checkpoint_is_replaced_by_the_one_before(
+    uninterrupted: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(uninterrupted, tmp_path / "run"))
+    assert checkpoint(folder, "previous.ckpt")["epoch"] == 1
+    damage(folder / "checkpoints" / "last.ckpt")
+    (folder / "results.json").unlink()
+    resume(folder)
+    assert "going on from previous.ckpt" in (folder / "run.log").read_text()
+    assert_same_outcome(folder, uninterrupted)
+
+
+def test_checkpoints_that_are_all_damaged_are_a_mistake_that_says_what_to_try(
+    uninterrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(uninterrupted, tmp_path / "run"))
+    damage(folder / "checkpoints" / "last.ckpt")
+    os.truncate(folder / "checkpoints" / "previous.ckpt", 0)
+    resume(folder, code=1)
+    said = capsys.readouterr().err
+    assert "previous.ckpt (File is not a zip file)" in said and "Traceback" not in said
+    assert f"Try deleting {folder / 'checkpoints'}" in said
+    shutil.rmtree(folder / "checkpoints")
+    (folder / "results.json").unlink()
+    resume(folder)
+    assert_same_outcome(folder, uninterrupted)
+
+
+class StopInValidation(pl.Callback):
+    """Sends this process SIGTERM in a batch of a validation, counted over the run."""
+
+    def __init__(self, batch: int) -> None:
+        self.batch, self.seen = batch, 0
+
+    def on_validation_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.seen += not trainer.sanity_checking
+        if self.seen == self.batch:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    ("words", "batches"),
+    [
+        (["callbacks.ema.decay=0.9", "scheduler=plateau", "scheduler.patience=0"], [1, 12]),
+        (["trainer.val_check_interval=4", "trainer.accumulate_grad_batches=2"], [2, 11, 20]),
+        (["optimizer.lr=0", "callbacks.early_stopping.patience=1"], [10]),
+    ],
+    ids=["averaged weights and plateau", "validation within epochs", "early stopping"],
+)
+def test_a_signal_inside_validation_stops_there_and_validation_is_repeated(
+    words: list[str], batches: list[int], log_dir: Path
+) -> None:
+    words = ["trainer.max_epochs=3", *words]
+    long = train(log_dir, *words)
+    stop = [TRUST, f"+callbacks.stop._target_={__name__}.StopInValidation"]
+    for batch in batches:
+        folder = train(log_dir, *words, *stop, f"+callbacks.stop.batch={batch}", code=143)
+        found = checkpoint(folder, "last.ckpt")
+        assert found["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]["current"] == {
+            "ready": 1,
+            "started": 1,
+            "processed": 0,
+            "completed": 0,
+        }
+        config = (folder / "config.yaml").read_text()  # it would strike again
+        (folder / "config.yaml").write_text(config.replace(f"batch: {batch}\n", "batch: -1\n"))
+        resume(folder, TRUST)
+        assert_same_outcome(folder, long)
 
 
 def test_more_epochs_for_a_run_that_stopped_early_change_nothing_and_that_is_said(
@@ -402,6 +482,30 @@ def test_a_run_that_another_process_is_at_work_in_is_left_alone(
         assert "another process is at work" in capsys.readouterr().err
         assert contents(folder) == before
     resume(folder)  # the lock ends with its holder
+
+
+def test_a_second_start_with_several_processes_leaves_a_run_alone_too(
+    uninterrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(uninterrupted, tmp_path / "run"))
+    before = contents(folder)
+    with (folder / "run.log").open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        resume(folder, "trainer.max_epochs=9", "trainer.devices=2", code=1)
+    assert "another process is at work" in capsys.readouterr().err
+    assert contents(folder) == before
+
+
+def test_a_damaged_results_file_is_named(
+    uninterrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(uninterrupted, tmp_path / "run"))
+    os.truncate(folder / "results.json", 100)
+    resume(folder, code=1)
+    assert "results.json is damaged" in capsys.readouterr().err
+    (folder / "results.json").unlink()
+    resume(folder)
+    assert_same_outcome(folder, uninterrupted)
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
@@ -492,3 +596,77 @@ def test_a_killed_process_loses_only_what_came_after_the_last_save(
 
     resume(folder)
     assert_same_outcome(folder, longer_uninterrupted)
+
+
+KILLER = """
+import os
+import signal
+import lightning.pytorch as pl
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+class KillAt(pl.Callback):
+    def __init__(self, event: str, count: int) -> None:
+        self.event, self.count = event, count
+        os.replace = self.watched(os.replace)
+
+    def watched(self, replace):
+        def act(source, target):
+            self.happened(os.path.basename(target))
+            replace(source, target)
+        return act
+
+    def happened(self, event):
+        self.count -= event == self.event
+        if self.count == 0:
+            die()
+
+    def on_train_batch_end(self, *_):
+        self.happened("batch")
+
+    def on_validation_batch_end(self, *_):
+        self.happened("validation")
+"""
+EVERYTHING = (
+    *("model=mlp", "model.dropout=0.3", "data=digits", "data.train_fraction=0.2", "trainer=cpu"),
+    *("data.batch_size=32", "trainer.max_epochs=3", "augment=strong", "scheduler=cosine"),
+    *("callbacks.ema.decay=0.9", "callbacks.early_stopping.patience=2"),
+    "callbacks.checkpoint.every_n_train_steps=3",
+)
+
+
+@pytest.fixture(scope="module")
+def everything_uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the killed processes below would have done. Read only."""
+    return train(tmp_path_factory.mktemp("everything"), *EVERYTHING)
+
+
+@pytest.mark.parametrize(
+    ("event", "count"),
+    [("batch", 14), ("previous.ckpt", 3), ("validation", 17), ("predictions.csv", 1)],
+)
+def test_a_process_that_was_killed_goes_on_as_if_it_had_not_been(
+    event: str, count: int, tmp_path: Path, log_dir: Path, everything_uninterrupted: Path
+) -> None:
+    (tmp_path / "killer.py").write_text(KILLER)
+    target = f"+callbacks.killer._target_=killer.KillAt +callbacks.killer.event={event}"
+    words = [*EVERYTHING, "trust=[killer]", *target.split(), f"+callbacks.killer.count={count}"]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "src" / "train.py"), *words, f"log_dir={log_dir}"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    (folder,) = log_dir.glob("train/*/*")
+    assert results(folder)["state"] == "running"
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    del config["callbacks"]["killer"]
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    resume(folder)
+    assert_same_outcome(folder, everything_uninterrupted)
+    one, two = (
+        checkpoint(f, "last.ckpt")["current_model_state"]
+        for f in (folder, everything_uninterrupted)
+    )
+    assert all(torch.equal(one[name], two[name]) for name in two)

@@ -11,7 +11,8 @@ import yaml
 
 from strided.cli import main
 from strided.config import CONF_DIR
-from strided.run import alone_in, read_config, read_results
+from strided.machine import alone_in
+from strided.run import read_config, read_results
 from strided.summary import Job, summarise, table_of_repeats
 
 ROOT = CONF_DIR.parent

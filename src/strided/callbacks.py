@@ -2,8 +2,6 @@
 
 import logging
 import math
-import os
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +12,7 @@ from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
+from strided.checkpoints import PlainFile, keep
 from strided.distributed import is_first, largest
 from strided.errors import UserError
 from strided.interruption import Interrupted, Interruption
@@ -25,8 +24,8 @@ class Checkpoint(LightningCheckpoint):
     """Keep last.ckpt and, by `monitor`, best.ckpt; save and stop when a signal asked for it.
 
     Lightning's ModelCheckpoint forgets its best score when it resumes elsewhere, refuses epochs
-    and steps together, and falls silent when a metric is NaN. Both files are written whole and
-    then renamed into place. `every_n_train_steps` writes last.ckpt inside epochs too.
+    and steps together, and falls silent when a metric is NaN. `every_n_train_steps` writes
+    last.ckpt inside epochs too.
     """
 
     def __init__(
@@ -54,6 +53,10 @@ class Checkpoint(LightningCheckpoint):
         """Give the run's folder and what listens for signals; both are not configuration."""
         self.folder, self.interruption = folder, interruption
 
+    def setup(self, trainer: pl.Trainer, task: pl.LightningModule, stage: str) -> None:
+        """Leave no half-written checkpoint outside of the run's folder."""
+        trainer.strategy.checkpoint_io = PlainFile()
+
     def on_train_start(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
         """Take the signals over from Lightning, which would stop before the epoch is saved."""
         self.interruption.take_over()
@@ -71,10 +74,21 @@ class Checkpoint(LightningCheckpoint):
             self._save(trainer)
         self._stop(signum)
 
+    def on_validation_batch_end(
+        self, trainer: pl.Trainer, task: pl.LightningModule, *_: Any
+    ) -> None:
+        """Stop inside validation, which the resumed run repeats from its beginning."""
+        if trainer.sanity_checking or _is_accumulating(trainer, trainer.fit_loop.batch_idx + 1):
+            return
+        if signum := self._signal():
+            _leave_validation(trainer, task)
+            self._save(trainer)
+            self._stop(signum)
+
     def on_train_epoch_end(self, trainer: pl.Trainer, task: Any) -> None:
         """Save the epoch, as best.ckpt too if it is."""
         improved = self._improved(task.measured.get(self.monitor, math.nan), trainer.current_epoch)
-        self.stopped_early, self.epochs = trainer.should_stop, trainer.current_epoch + 1
+        self.epochs = trainer.current_epoch + 1
         signum = self._signal()
         self._save(trainer, also_best=improved)
         self._stop(signum)
@@ -106,16 +120,11 @@ class Checkpoint(LightningCheckpoint):
         if self.folder is None:
             return
         started = time.perf_counter()
+        self.stopped_early = trainer.should_stop
         unfinished = self.folder / "last.tmp"
         trainer.save_checkpoint(unfinished)  # by all processes; the first writes
-        if not is_first():
-            return
-        if also_best:
-            # before last.ckpt, which says which epoch was the best: a run killed in between
-            # repeats this epoch, rather than take an older best.ckpt for it
-            shutil.copyfile(unfinished, self.folder / "best.tmp")
-            os.replace(self.folder / "best.tmp", self.folder / "best.ckpt")
-        os.replace(unfinished, self.folder / "last.ckpt")
+        if is_first():
+            keep(unfinished, also_best=also_best)
         self.save_seconds += time.perf_counter() - started
 
     def state_dict(self) -> dict[str, Any]:
@@ -139,11 +148,29 @@ def _is_settled(trainer: pl.Trainer, batches: int) -> bool:
     Not so while gradients accumulate, and where validation or the end of the epoch comes next:
     Lightning would leave them out of the resumed run.
     """
-    if batches >= trainer.num_training_batches or batches % trainer.accumulate_grad_batches:
+    if batches >= trainer.num_training_batches or _is_accumulating(trainer, batches):
         return False
     every = trainer.val_check_batch
     total = trainer.fit_loop.total_batch_idx + 1
     return not every or (batches % every != 0 and total % every != 0)
+
+
+def _is_accumulating(trainer: pl.Trainer, batches: int) -> bool:
+    """Tell whether there are gradients, which no checkpoint keeps, after these batches."""
+    last = batches >= trainer.num_training_batches  # steps whatever has accumulated
+    return not last and batches % trainer.accumulate_grad_batches != 0
+
+
+def _leave_validation(trainer: pl.Trainer, task: pl.LightningModule) -> None:
+    """Go back to where validation had measured nothing, for a checkpoint that begins there."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, WeightAveraging):  # validation has the averaged weights
+            callback.on_validation_epoch_end(trainer, task)
+    progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress
+    progress.reset()
+    # Lightning goes back into a validation that stands in its first batch, and skips others
+    progress.increment_ready()
+    progress.increment_started()
 
 
 class EMA(WeightAveraging):

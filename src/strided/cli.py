@@ -20,7 +20,7 @@ from strided.overrides import typed_trust, typed_value, without
 from strided.search import resume_search, run_search
 from strided.sweep import resume_sweep, run_sweep
 
-VERBS = ("train", "eval", "predict")
+VERBS = ("train", "eval", "predict", "benchmark")
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,8 @@ def run_verb(typed: Typed) -> None:
     searching = verb == "train" and typed_value(words, "search")
     if sum(map(bool, (typed.cfg, typed.multirun, stopped))) > 1 or (typed.multirun and searching):
         raise UserError("--cfg, -m, resume= and search= exclude each other; expected one of them")
+    if typed.multirun and typed_value(words, "models"):
+        raise UserError("-m and models= exclude each other; expected one. Try -m model=a,b")
     if typed.multirun or searching or verb != "train":
         require_single_process()
     if typed.help:

@@ -10,6 +10,7 @@ PURPOSE = {
     "train": "fit, test the best checkpoint once, write the report",
     "eval": "measure a checkpoint on a split of its own or of another data set",
     "predict": "classify files, a folder or a glob with a checkpoint or ImageNet weights",
+    "benchmark": "images per second of training and inference, beside those of the bare network",
 }
 EXAMPLES = {
     "train": (
@@ -29,12 +30,17 @@ EXAMPLES = {
         "python src/predict.py checkpoint=best.ckpt input='photos/*.jpg'",
         "python src/predict.py model=efficientnet_lite0 model.pretrained=true input=photos/",
     ),
+    "benchmark": (
+        "python src/benchmark.py model=googlenet data=cifar10 data.batch_size=128",
+        'python src/benchmark.py "models=[lenet5,resnet18,googlenet]" data=cifar10',
+        "python src/benchmark.py model=resnet18 data=flowers augment=standard repeats=3",
+    ),
 }
 
 
 def overview(verbs: Iterable[str]) -> str:
     """Return the help of `strided` itself."""
-    lines = [f"  {verb:<8} {PURPOSE[verb]}" for verb in verbs]
+    lines = [f"  {verb:<9} {PURPOSE[verb]}" for verb in verbs]
     return "\n".join(
         ["strided <verb> key=value ...", "", *lines, "", "strided <verb> --help shows its keys"]
     )

@@ -18,8 +18,9 @@ from strided.distributed import (
 from strided.errors import UserError
 from strided.interruption import Interruption
 from strided.launching import launch, processes_to_start
-from strided.overrides import compose_hydra, normalise, typed_trust, typed_value, without
+from strided.overrides import compose, compose_hydra, normalise, typed_trust, typed_value, without
 from strided.run import (
+    alone_in,
     create_run_folder,
     describe_error,
     log_folder,
@@ -58,7 +59,21 @@ def compose_run(
     composed, choices = compose_hydra(verb, normalise(verb, words, config_dir), config_dir)
     config = plain(composed)
     check(config)
-    return config, run_name(config, choices)
+    name = run_name(config, choices)
+    if "models" in config:
+        config["models"] = compose_models(config, choices["model"], words, config_dir)
+    return config, name
+
+
+def compose_models(
+    config: dict[str, Any], chosen: str, words: Sequence[str], config_dir: Path | None
+) -> dict[str, dict[str, Any]]:
+    """Return the node of each of benchmark's `models`, or of the one that `model=` has chosen."""
+    others = without(without(words, "models"), "model")
+    return {
+        name: compose("benchmark", [*others, f"model={name}"], config_dir)["model"]
+        for name in config["models"]
+    } or {chosen: config["model"]}
 
 
 def run_name(config: dict[str, Any], choices: dict[str, str]) -> str:
@@ -73,7 +88,8 @@ def run_name(config: dict[str, Any], choices: dict[str, str]) -> str:
         return choices["model"]
     if choices["experiment"] not in ("null", "None"):
         return choices["experiment"]
-    return f"{choices['model']}-{choices['data']}"
+    model = "models" if config.get("models") else choices["model"]
+    return f"{model}-{choices['data']}"
 
 
 def run_job(
@@ -85,7 +101,8 @@ def run_job(
 ) -> dict[str, Any]:
     """Run a verb in its folder, in as many processes as it asks for; return its results.json."""
     if verb == "train" and (processes := processes_to_start(config["trainer"])) > 1:
-        write_config(folder, config, command)
+        with alone_in(folder / "run.log"):  # which the first of the processes then takes itself
+            write_config(folder, config, command)
         return launch(folder, processes, command, resumed_with)
     with (
         joined(),
@@ -117,6 +134,10 @@ def run_in(
         from strided.evaluation import evaluate_checkpoint
 
         evaluate_checkpoint(config, folder, results)
+    elif verb == "benchmark":
+        from strided.benchmark import benchmark
+
+        benchmark(config, folder, results, interruption)
     else:
         from strided.prediction import predict
 

@@ -21,7 +21,8 @@ from strided.config import build, trusted
 from strided.distributed import is_launched, place
 from strided.errors import UserError
 from strided.interruption import Interrupted
-from strided.run import cores, read_results, write_json
+from strided.machine import cores
+from strided.run import read_results, write_json
 
 DDP_STRATEGIES = ("ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false")
 

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from strided.checkpoints import DamagedError, check_sums
 from strided.config import trusting
 from strided.data.decoding import IMAGE_SUFFIXES, ImageError, as_image
 from strided.data.files import is_hidden
@@ -123,11 +124,18 @@ def find_checkpoint(run_or_checkpoint: str | Path) -> Path:
 def load_task(file: Path) -> ClassificationTask:
     """Rebuild the task from a checkpoint alone, with weights_only=True. Raises UserError."""
     try:
+        if zipfile.is_zipfile(file):
+            check_sums(file)
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:  # torch's message would advise to trust the file
         raise UserError(
             f"{file} is no checkpoint, or holds Python objects, which could run code and are never "
             "loaded. Expected a checkpoint written by strided. Try best.ckpt of a run folder"
+        ) from error
+    except DamagedError as error:
+        raise UserError(
+            f"{file} is damaged: {error}; expected a checkpoint as it was written. Try a copy of "
+            "it, or last.ckpt or previous.ckpt beside it, which may be of other epochs"
         ) from error
     except (RuntimeError, EOFError, zipfile.BadZipFile, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -11,6 +11,7 @@ from strided.config import build
 from strided.data import BatchAugment, ImageDataModule
 from strided.distributed import gathered
 from strided.errors import UserError
+from strided.execution import fused
 from strided.losses import CrossEntropy, FocalLoss, balanced, try_loss
 from strided.models import Plan, initialise, plan
 from strided.task import ClassificationTask
@@ -113,9 +114,10 @@ def build_task(
         classes=data.classes,
         preprocessing=data.preprocessing.asdict(),
         loss=loss,
-        optimizer=config["optimizer"],
+        optimizer=fused(config["optimizer"], config["trainer"]),
         scheduler=config["scheduler"],
         data=config["data"],
+        channels_last=config["channels_last"],
     )
     task.trained_on = {
         "fingerprint": data.fingerprint,

@@ -19,8 +19,10 @@ import yaml
 
 from strided.config import CONF_DIR, IS_CHECKOUT
 from strided.distributed import from_first, is_first
+from strided.durable import put
 from strided.errors import UserError
 from strided.interruption import Interrupted
+from strided.machine import alone_in
 
 log = logging.getLogger(__name__)
 
@@ -53,10 +55,10 @@ def create_run_folder(parent: Path) -> Path:
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write a whole file or nothing: a reader, or a killed run, never sees half of it."""
+    """Write a whole file or nothing: no reader, kill or power cut leaves half of it."""
     unfinished = file.with_suffix(file.suffix + ".tmp")
     unfinished.write_text(text, encoding="utf-8", errors="surrogateescape")  # odd file names
-    os.replace(unfinished, file)
+    put(unfinished, file)
 
 
 def write_json(file: Path, values: dict[str, Any]) -> None:
@@ -73,9 +75,12 @@ def write_json(file: Path, values: dict[str, Any]) -> None:
 
 
 def write_config(folder: Path, config: dict[str, Any], typed: list[str]) -> None:
-    """Write config.yaml (whole and resolved) and overrides.yaml (what was typed)."""
-    write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    """Write overrides.yaml (what was typed) and config.yaml (whole and resolved).
+
+    config.yaml comes last: where it is, a run that was killed can be resumed.
+    """
     write_text(folder / "overrides.yaml", yaml.safe_dump(typed, allow_unicode=True))
+    write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -98,7 +103,15 @@ def read_config(folder: Path) -> dict[str, Any]:
 def read_results(folder: Path) -> dict[str, Any]:
     """Return results.json of a run folder, empty if the run was killed before writing it."""
     file = folder / "results.json"
-    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+    if not file.is_file():
+        return {}
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise UserError(
+            f"{file} is damaged: {error}; expected the JSON of a run. Try deleting it: "
+            f"resume={folder} of src/train.py writes it again"
+        ) from error
 
 
 @contextmanager
@@ -150,30 +163,6 @@ def _recorded(folder: Path, command: list[str]) -> Iterator[dict[str, Any]]:
             raise
         finally:
             write_json(folder / "results.json", results)
-
-
-@contextmanager
-def alone_in(file: Path, *, wait: bool = False) -> Iterator[int | None]:
-    """Hold the lock of a run's or a sweep's folder, which is one on a `file` there.
-
-    Two processes that resume the same run would overwrite each other's checkpoints. Yields the
-    file descriptor: a child process that inherits it holds the lock too. Raises UserError when
-    another process holds it, or with `wait` waits for that.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows has no flock
-        yield None
-        return
-    with file.open("a") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError as error:
-            raise UserError(
-                f"another process is at work in {file.parent}; expected one at a time. "
-                "Try again when it has ended"
-            ) from error
-        yield stream.fileno()
 
 
 def describe_error(error: BaseException) -> str:
@@ -261,13 +250,6 @@ def hardware() -> dict[str, Any]:
         "torch_threads": torch.get_num_threads(),
         "accelerator": gpu,
     }
-
-
-def cores() -> int:
-    """Return how many cores this process may use, which a cluster may have limited."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _cpu_name() -> str:

@@ -40,6 +40,8 @@ PLAIN_KEYS: dict[str, Any] = {
     "tags": list[str],
     "resume": str | None,
     "compile": bool,
+    "channels_last": bool,
+    "matmul_precision": Literal["highest", "high", "medium"],
     "log_dir": str | None,
     "trust": list[str],
     "traceback": bool,
@@ -48,6 +50,9 @@ PLAIN_KEYS: dict[str, Any] = {
     "split": Literal["test", "val"],
     "accelerator": str,
     "batch_size": int,
+    "models": list[str],
+    "repeats": int,
+    "seconds": float,
 }
 
 

@@ -17,8 +17,9 @@ from hydra.core.override_parser.types import Glob, IntervalSweep
 from strided.config import plain, trusting
 from strided.errors import UserError
 from strided.interruption import Interruption
+from strided.machine import alone_in, cores
 from strided.overrides import as_typed, compose_hydra, normalise, typed_trust
-from strided.run import alone_in, cores, create_run_folder, log_folder
+from strided.run import create_run_folder, log_folder
 from strided.space import Search, parse, sweep_corners, swept_values
 from strided.sweep import check_corners
 

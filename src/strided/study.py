@@ -8,7 +8,8 @@ import yaml
 
 from strided.config import build, locate
 from strided.errors import UserError
-from strided.run import alone_in, write_text
+from strided.machine import alone_in
+from strided.run import write_text
 from strided.schema import arguments_of, check
 from strided.space import Search, distribution
 

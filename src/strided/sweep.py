@@ -13,9 +13,9 @@ from strided.config import CONF_DIR, plain, trusting
 from strided.errors import UserError
 from strided.interruption import Interruption
 from strided.jobs import finish_job, run_name
+from strided.machine import alone_in
 from strided.overrides import as_typed, compose_hydra, normalise, quoted, typed_trust
 from strided.run import (
-    alone_in,
     create_run_folder,
     log_folder,
     read_results,

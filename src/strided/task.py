@@ -25,7 +25,7 @@ class EpochMeter:
 
     Kept in the checkpoint, unlike what self.log accumulates, so that a run stopped inside an epoch
     reports the whole epoch. Sums stay on the device: reading them every step would wait for it.
-    Each process has its own until `state_dict` adds them up.
+    Each process has its own, also in the checkpoint: another order of adding would round otherwise.
     """
 
     def __init__(self) -> None:
@@ -55,26 +55,24 @@ class EpochMeter:
             "acc": float(self.correct) / self.count,
         }
 
-    def state_dict(self) -> dict[str, float]:
-        """Plain numbers of all processes, for the checkpoint; all must ask at once."""
-        own = [float(self.loss_sum), float(self.correct), float(self.count)]
-        loss_sum, correct, count = total(torch.tensor(own, dtype=torch.float64)).tolist()
-        return {"loss_sum": loss_sum, "correct": int(correct), "count": int(count)}
+    def state_dict(self) -> dict[str, Any]:
+        """Plain numbers of this process, for the checkpoint."""
+        return {
+            "loss_sum": float(self.loss_sum),
+            "correct": int(self.correct),
+            "count": self.count,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` left off; the first process carries the sums."""
-        self.reset()
-        if is_first():
-            self.loss_sum, self.correct = state["loss_sum"], state["correct"]
-            self.count = state["count"]
+        """Go on where `state_dict` left off."""
+        self.loss_sum, self.correct = state["loss_sum"], state["correct"]
+        self.count = state["count"]
 
     def compute_all(self) -> dict[str, float]:
         """Return {"loss", "acc"} over the images of all processes; all must ask at once."""
-        everything = EpochMeter()
-        state = self.state_dict()
-        everything.loss_sum, everything.correct = state["loss_sum"], int(state["correct"])
-        everything.count = int(state["count"])
-        return everything.compute()
+        own = [float(self.loss_sum), float(self.correct), float(self.count)]
+        loss_sum, correct, count = total(torch.tensor(own, dtype=torch.float64)).tolist()
+        return {"loss": loss_sum / count, "acc": correct / count}
 
 
 class ClassificationTask(pl.LightningModule):
@@ -82,7 +80,7 @@ class ClassificationTask(pl.LightningModule):
 
     `model`, `optimizer`, `scheduler`, `loss`, `data` are the resolved config nodes (`data` so that
     a checkpoint can be evaluated without its run folder); `preprocessing` is
-    Preprocessing.asdict().
+    Preprocessing.asdict(). `channels_last`: memory format of the network and its input.
     """
 
     def __init__(
@@ -94,6 +92,7 @@ class ClassificationTask(pl.LightningModule):
         optimizer: dict[str, Any],
         scheduler: dict[str, Any],
         data: dict[str, Any],
+        channels_last: bool = True,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -105,7 +104,9 @@ class ClassificationTask(pl.LightningModule):
             image_size=self.preprocessing.image_size,
         )
         # oneDNN and cuDNN both run convolutions faster on NHWC
-        self.model.to(memory_format=torch.channels_last)
+        formats = {True: torch.channels_last, False: torch.contiguous_format}
+        self.memory_format = formats[channels_last]
+        self.model.to(memory_format=self.memory_format)
         self.criterion = build_loss(loss, classes)
         self.plateau: Plateau | None = None
         self.meters = {"train": EpochMeter(), "val": EpochMeter()}
@@ -119,10 +120,17 @@ class ClassificationTask(pl.LightningModule):
         """Class names in the order of the logits."""
         return list(self.hparams["classes"])
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Lightning notes the hook it is in forty times a step: no module or weight to look for."""
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (B, C, S, S) to logits (B, K)."""
         # in the type of the weights, which trainer.precision=bf16-true changes
-        images = images.to(self.dtype, memory_format=torch.channels_last)
+        images = images.to(self.dtype, memory_format=self.memory_format)
         return cast(Tensor, self.model(images))
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
@@ -174,7 +182,7 @@ class ClassificationTask(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build optimizer and schedule, with the number of steps of the run filled in."""
-        optimizer = self._build_optimizer()
+        optimizer = self.build_optimizer()
         node = self.hparams["scheduler"]
         if node.get("step_size", 1) < 1:  # torch divides by it, at the end of an epoch
             raise UserError(
@@ -204,7 +212,8 @@ class ClassificationTask(pl.LightningModule):
             )
         return int(total)
 
-    def _build_optimizer(self) -> Optimizer:
+    def build_optimizer(self) -> Optimizer:
+        """Build the optimizer of the network as it is, without its schedule."""
         node = dict(self.hparams["optimizer"])
         groups = parameter_groups(self.model, node.pop("layer_decay", None))
         optimizer: Optimizer = build(node, "optimizer", params=groups)
@@ -219,16 +228,20 @@ class ClassificationTask(pl.LightningModule):
         checkpoint["strided"] = {
             "trained_on": self.trained_on,
             "random": gathered(random),
-            "train_meter": self.meters["train"].state_dict(),
+            "train_meters": gathered(self.meters["train"].state_dict()),
             "measured": self.measured,
+            "learning_rate": self.learning_rate,
             "plateau": self.plateau.state_dict() if self.plateau else None,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take over what `on_save_checkpoint` added."""
         self._resumed = checkpoint["strided"]
-        self.meters["train"].load_state_dict(self._resumed["train_meter"])
+        # older: the sums over all processes, under another name
+        meters = self._resumed.get("train_meters") or [self._resumed["train_meter"]]
+        self.meters["train"].load_state_dict(meters[place().rank % len(meters)])
         self.measured = dict(self._resumed["measured"])
+        self.learning_rate = self._resumed.get("learning_rate", 0.0)  # older: not there
 
     def on_train_start(self) -> None:
         """Restore what was not there when the checkpoint was loaded, or was drawn from since."""

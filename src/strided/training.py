@@ -13,11 +13,13 @@ from lightning.pytorch.callbacks import ProgressBar as LightningProgressBar
 from lightning.pytorch.callbacks import Timer
 
 from strided.callbacks import Checkpoint
+from strided.checkpoints import resumable
 from strided.config import build
 from strided.data import ImageDataModule
-from strided.distributed import first_on_each_machine, is_first, is_launched
+from strided.distributed import first_on_each_machine, from_first, is_first, is_launched
 from strided.errors import UserError
 from strided.evaluation import Evaluation, evaluate
+from strided.execution import NoProfiler, executed
 from strided.interruption import Interruption
 from strided.launching import among_others
 from strided.loggers import StartedRun
@@ -43,7 +45,6 @@ from strided.recorder import EpochRecorder
 from strided.report import write_report
 from strided.schema import OFF_WHEN_NULL
 from strided.task import ClassificationTask
-from strided.threads import worthwhile_threads
 
 log = logging.getLogger(__name__)
 
@@ -89,12 +90,7 @@ class Run:
     recorder: EpochRecorder
     checkpoint: Checkpoint | None
     interruption: Interruption
-
-    @property
-    def resume_from(self) -> Path | None:
-        """The checkpoint of an earlier sitting."""
-        last = self.folder / "checkpoints" / "last.ckpt"
-        return last if last.is_file() else None
+    resume_from: Path | None  # the checkpoint of an earlier sitting
 
 
 def prepare_run(config: dict[str, Any], folder: Path, interruption: Interruption) -> Run:
@@ -108,7 +104,9 @@ def prepare_run(config: dict[str, Any], folder: Path, interruption: Interruption
         checkpoint.attach(folder / "checkpoints", interruption)
     trainer = build_trainer(config["trainer"], [recorder, *callbacks], folder)
     trainer.loggers = build_loggers(config["logger"], callbacks, quick=quick)
-    return Run(folder, quick, trainer, recorder, checkpoint, interruption)
+    # the first process only: it may have to put files in order
+    resume_from = from_first(resumable(folder / "checkpoints") if is_first() else None)
+    return Run(folder, quick, trainer, recorder, checkpoint, interruption, resume_from)
 
 
 def build_callbacks(node: dict[str, Any]) -> list[pl.Callback]:
@@ -140,8 +138,9 @@ def fit(
     try:
         with (
             run.interruption.deferring() if checkpoint else nullcontext(),
-            worthwhile_threads(task, results["macs"] * data.batch_size),
+            executed(config, task, trainer, results["macs"] * data.batch_size) as switches,
         ):
+            results["execution"] = switches
             results["hardware"]["torch_threads"] = torch.get_num_threads()
             trainer.fit(task, data, ckpt_path=run.resume_from, weights_only=True)
         results["fit_finished"] = trainer.max_epochs
@@ -168,14 +167,18 @@ def build_trainer(node: dict[str, Any], callbacks: list[pl.Callback], folder: Pa
     """Build Lightning's Trainer. Raises UserError for what strided cannot do with it."""
     if node.get("accelerator") == "gpu":
         choose_device("gpu", "trainer.accelerator")
+    given: dict[str, Any] = {"logger": False, "default_root_dir": folder}
     has_bar = any(isinstance(callback, LightningProgressBar) for callback in callbacks)
     if node.get("enable_progress_bar") is not False and not has_bar:
         callbacks = [*callbacks, ProgressBar()]
     if is_launched():
         node = among_others(node)
-    trainer: pl.Trainer = build(
-        node, "trainer", callbacks=callbacks, logger=False, default_root_dir=folder
-    )
+    if not node.get("profiler"):
+        node = {key: value for key, value in node.items() if key != "profiler"}
+        given["profiler"] = NoProfiler()
+    # images are of one size: the time to try cuDNN's algorithms comes back
+    node = {"benchmark": not node.get("deterministic"), **node}
+    trainer: pl.Trainer = build(node, "trainer", callbacks=callbacks, **given)
     if trainer.limit_val_batches == 0:
         raise UserError(
             "trainer.limit_val_batches=0 leaves nothing to choose the best checkpoint by; "

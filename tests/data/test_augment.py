@@ -1,7 +1,9 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageOps
+from scipy import stats
 
 from strided.data import BatchAugment
 from strided.errors import UserError
@@ -18,33 +20,111 @@ def test_nothing_is_changed_by_default() -> None:
     assert BatchAugment()(IMAGES, seeded()) is IMAGES
 
 
-def test_about_half_the_images_are_mirrored_exactly() -> None:
-    out = BatchAugment(horizontal_flip=True)(IMAGES, seeded())
+def test_half_the_images_are_mirrored_and_shifts_are_evenly_spread_independently() -> None:
+    dot = torch.zeros(20_000, 1, 5, 5, dtype=torch.uint8)
+    dot[:, 0, 2, 2], dot[:, 0, 2, 1] = 1, 2  # a mark, and what lies to its left
+    out = BatchAugment(horizontal_flip=True, crop_padding=0.2)(dot, seeded())
     assert out.dtype == torch.uint8
-    mirrored = 0
-    for before, after in zip(IMAGES, out, strict=True):
-        pixels = before.permute(1, 2, 0).numpy()
-        mirror = np.asarray(ImageOps.mirror(Image.fromarray(pixels))).transpose(2, 0, 1)
-        assert np.array_equal(after, before) or np.array_equal(after, mirror)
-        mirrored += int(np.array_equal(after, mirror))
-    assert 16 < mirrored < 48
+    _, _, row, column = (out == 1).nonzero().unbind(1)
+    left = (out == 2).nonzero()[:, 3]
+    mirrored = (left > column).long()
+    assert (left - column).abs().eq(1).all()
+    counts = torch.bincount((row - 1) * 6 + (column - 1) * 2 + mirrored, minlength=18)
+    assert len(counts) == 18  # 3 by 3 places and both orientations
+    assert stats.chisquare(counts).pvalue > 0.001
 
 
-def test_a_padded_crop_is_a_whole_pixel_shift_with_black_coming_in() -> None:
-    out = BatchAugment(crop_padding=0.125)(IMAGES, seeded())
-    padded = np.pad(IMAGES.numpy(), [(0, 0), (0, 0), (2, 2), (2, 2)])
+@pytest.mark.parametrize("side", [9, 16])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_padded_crop_is_a_shift_with_black_coming_in(side: int, channels: int) -> None:
+    images = IMAGES[:, :channels, :side, :side]
+    padding = round(0.125 * side)
+    out = BatchAugment(crop_padding=0.125)(images, seeded())
+    padded = np.pad(images.numpy(), [(0, 0), (0, 0), (padding, padding), (padding, padding)])
+    reach = range(2 * padding + 1)
     found = set()
     for before, after in zip(padded, out.numpy(), strict=True):
         crops = {
-            before[:, y : y + 16, x : x + 16].tobytes(): (y, x) for y in range(5) for x in range(5)
+            before[:, y : y + side, x : x + side].tobytes(): (y, x) for y in reach for x in reach
         }
         found.add(crops[after.tobytes()])
-    assert len(found) > 15  # of the 25 places
-    assert {y for y, _ in found} == {x for _, x in found} == {0, 1, 2, 3, 4}
+    assert {y for y, _ in found} == {x for _, x in found} == set(reach)
+
+
+ALL: dict[str, Any] = {
+    "horizontal_flip": True,
+    "crop_padding": 0.1,
+    "crop_scale": 0.5,
+    "rotation": 15,
+    "zoom": 0.1,
+    "brightness": 0.2,
+    "contrast": 0.2,
+    "erasing": 0.5,
+}
+
+
+@pytest.mark.parametrize("key", [key for key in ALL if key != "horizontal_flip"])
+def test_each_image_has_its_own_draw(key: str) -> None:
+    big = torch.randint(0, 256, (1, 3, 64, 64), generator=seeded(), dtype=torch.uint8)
+    options = {**ALL, "erasing": 1.0}
+    out = BatchAugment(**{key: options[key]})(big.expand(64, -1, -1, -1), seeded())
+    assert len({image.numpy().tobytes() for image in out}) > 50
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+@pytest.mark.parametrize("key", ALL)
+def test_the_images_given_are_left_alone(key: str, dtype: torch.dtype) -> None:
+    images = IMAGES.to(dtype)
+    whole_pixels = key in ("horizontal_flip", "crop_padding")
+    out = BatchAugment(**{key: ALL[key]})(images, seeded())
+    assert torch.equal(images, IMAGES.to(dtype)) and not torch.equal(out, images)
+    assert out.dtype == (dtype if whole_pixels else torch.float32)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 300, 300), (3, 3, 225, 225), (128, 1, 33, 33)])
+def test_the_number_of_threads_changes_nothing(shape: tuple[int, ...]) -> None:
+    images = torch.randint(0, 256, shape, generator=seeded(), dtype=torch.uint8)
+    before, threads = torch.get_rng_state(), torch.get_num_threads()
+    try:
+        out = []
+        for num_threads in (1, 2):
+            torch.set_num_threads(num_threads)
+            out.append([BatchAugment(**some)(images, seeded()) for some in (STANDARD, ALL)])
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(one, two) for one, two in zip(*out, strict=True))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+STANDARD: dict[str, Any] = {"horizontal_flip": True, "crop_padding": 0.125}
+
+
+def test_a_resized_crop_magnifies_and_brings_nothing_in_from_outside() -> None:
+    side, num = 65, 2000
+    ramp = torch.arange(float(side)).expand(side, side)
+    images = torch.stack([ramp, ramp.T]).expand(num, -1, -1, -1)
+    out = BatchAugment(crop_scale=0.25)(images, seeded())
+    middle = slice(20, 45)  # the ramps are straight there, whatever the box
+    across = out[:, 0, 32, middle].diff(dim=-1).mean(1)  # input pixels for one output pixel
+    down = out[:, 1, middle, 32].diff(dim=-1).mean(1)
+    area, shape = across * down, across / down
+    assert 0.24 < area.min() < 0.27 and 0.95 < area.max() < 1.001
+    assert 0.73 < shape.min() < 0.8 and 1.25 < shape.max() < 1.36
+    assert 0.5 < area.mean() < 0.625  # the middle, but large boxes often do not fit
+    white = torch.full((64, 3, 17, 17), 255, dtype=torch.uint8)
+    assert BatchAugment(crop_scale=0.1, horizontal_flip=True)(white, seeded()).min() > 254.9
+
+
+def test_rand_augment_rounds_what_other_moves_give() -> None:
+    out = BatchAugment(rotation=10, rand_augment_ops=1)(IMAGES, seeded())
+    assert out.dtype == torch.uint8 and out.shape == IMAGES.shape
+    almost = torch.full((1, 1, 8, 8), 99.7)
+    still = BatchAugment(rand_augment_ops=1, rand_augment_magnitude=0)(almost, seeded())
+    assert still.eq(100).all()
 
 
 def test_the_same_seed_gives_the_same_batch() -> None:
-    augment = BatchAugment(True, 0.1, 15, 0.1, 0.2, 0.2, 0.5)
+    augment = BatchAugment(**ALL)
     first = augment(IMAGES, seeded(3))
     assert torch.equal(first, augment(IMAGES, seeded(3)))
     assert not torch.equal(first, augment(IMAGES, seeded(4)))
@@ -174,6 +254,12 @@ KEYS = ["crop_padding", "rotation", "zoom", "contrast", "erasing", "rand_augment
 def test_impossible_mixing_names_its_key(key: str, value: float) -> None:
     with pytest.raises(UserError, match=f"augment.{key}={value}; expected 0 <= {key}. Try"):
         BatchAugment(**{key: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", [0, -0.5, 1.01, float("nan")])
+def test_an_impossible_crop_names_its_key(value: float) -> None:
+    with pytest.raises(UserError, match="augment.crop_scale=.*0 < crop_scale <= 1. Try"):
+        BatchAugment(crop_scale=value)
 
 
 @pytest.mark.parametrize("key", KEYS)

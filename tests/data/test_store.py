@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from strided.data import ImageError, Preprocessing
 from strided.data.source import Source, array_source
 from strided.data.store import Store, default_cache_dir, open_store
 from strided.errors import UserError
+from strided.machine import alone_in
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (600, 6, 6), dtype=np.uint8)
 SIZE = Preprocessing(1, 8, "pad")
@@ -29,6 +31,10 @@ def unreadable(given: Source, *indices: int) -> Source:
         return given.read(index)
 
     return replace(given, read=read)
+
+
+def stores_in(cache: Path) -> list[Path]:
+    return [path for path in cache.iterdir() if path.is_dir()]
 
 
 def check(store: Store) -> None:
@@ -52,7 +58,7 @@ def test_another_geometry_or_listing_has_its_own_store(tmp_path: Path) -> None:
         open_store(source(), replace(SIZE, resize="squash"), tmp_path, 1).folder,
         open_store(replace(source(), listing="other"), SIZE, tmp_path, 1).folder,
     }
-    assert len(folders) == 4 == len(list(tmp_path.iterdir()))
+    assert len(folders) == 4 and set(stores_in(tmp_path)) == folders
 
 
 def test_broken_images_are_kept_with_their_reason(tmp_path: Path) -> None:
@@ -82,18 +88,34 @@ def test_digests_tell_images_apart_before_they_are_shrunk(tmp_path: Path) -> Non
     assert not np.array_equal(store.digests[0], store.digests[1])
 
 
-@pytest.mark.parametrize("damage", ["cut", "other", "meta", "missing"])
-def test_a_damaged_store_is_built_again(tmp_path: Path, damage: str) -> None:
+@pytest.mark.parametrize(
+    "damage", ["cut", "long", "other", "empty", "meta", "list", "no meta", "digests", "missing"]
+)
+def test_a_damaged_store_is_built_again(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = open_store(source(), SIZE, tmp_path, 1).folder
     if damage == "cut":
         (folder / "images.npy").write_bytes((folder / "images.npy").read_bytes()[:-1])
     elif damage == "other":
         np.save(folder / "images.npy", np.zeros((2, 1, 8, 8), np.uint8))
+    elif damage == "long":
+        (folder / "images.npy").write_bytes((folder / "images.npy").read_bytes() + b"1")
+    elif damage == "empty":
+        (folder / "images.npy").write_bytes(b"")
+    elif damage == "list":
+        (folder / "meta.json").write_text("[]")
+    elif damage == "no meta":
+        (folder / "meta.json").unlink()
+    elif damage == "digests":
+        np.save(folder / "digests.npy", np.zeros((2, 16), np.uint8))
     elif damage == "meta":
         (folder / "meta.json").write_text("{")
     else:
         (folder / "digests.npy").unlink()
-    check(open_store(source(), SIZE, tmp_path, 1))
+    with caplog.at_level("INFO"):
+        check(open_store(source(), SIZE, tmp_path, 1))
+    assert "damaged" in caplog.text and "decoded 600 images" in caplog.text
     assert json.loads((folder / "meta.json").read_text())["errors"] == {}
 
 
@@ -102,7 +124,7 @@ def test_runs_that_build_at_once_all_get_a_whole_store(tmp_path: Path) -> None:
         stores = list(pool.map(lambda _: open_store(source(), SIZE, tmp_path, 2), range(4)))
     for store in stores:
         check(store)
-    assert [folder.name for folder in tmp_path.iterdir()] == [stores[0].folder.name]
+    assert stores_in(tmp_path) == [stores[0].folder]
 
 
 def test_a_store_is_shared_as_its_cache_folder_is(tmp_path: Path) -> None:
@@ -120,13 +142,121 @@ def test_what_a_killed_build_left_is_removed_after_a_day(tmp_path: Path) -> None
     assert new.is_dir() and not old.exists()
 
 
-def test_a_build_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
-    def fail(index: int) -> Image.Image:
-        raise KeyboardInterrupt if index > 300 else ImageError("torn")
+def stopped_at(index: int, cache: Path, *broken: int) -> Path:
+    """The folder of a build that was stopped at one of the images."""
+    given = unreadable(source(), *broken)
+
+    def read(asked: int) -> Image.Image:
+        if asked == index:
+            raise KeyboardInterrupt
+        return given.read(asked)
 
     with pytest.raises(KeyboardInterrupt):
-        open_store(replace(source(), read=fail), SIZE, tmp_path, 2)
-    assert not list(tmp_path.iterdir())
+        open_store(replace(source(), read=read), SIZE, cache, 2)
+    (folder,) = stores_in(cache)
+    return folder
+
+
+def recorder(read: list[int], *broken: int) -> Source:
+    given = unreadable(source(), *broken)
+
+    def note(index: int) -> Image.Image:
+        read.append(index)
+        return given.read(index)
+
+    return replace(given, read=note)
+
+
+def test_a_stopped_build_goes_on_where_it_was(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = stopped_at(300, tmp_path, 3)
+    read: list[int] = []
+    with caplog.at_level("INFO"):
+        store = open_store(recorder(read, 3), SIZE, tmp_path, 1)
+    assert read == list(range(256, 600))
+    assert "256 of 600 images are there" in caplog.text
+    assert "decoded 344 images" in caplog.text
+    assert store.errors == {3: "number 3 is torn"}
+    assert (
+        store.fingerprint
+        == open_store(unreadable(source(), 3), SIZE, tmp_path / "b", 1).fingerprint
+    )
+    assert np.array_equal(store.images[4:, 0, 1:7, 1:7], PIXELS[4:])
+    assert not folder.exists()
+
+
+def test_a_chunk_that_is_not_what_was_recorded_is_decoded_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = stopped_at(300, tmp_path)
+    images = np.load(folder / "images.npy", mmap_mode="r+")
+    images[130] += 1
+    images.flush()
+    forged = json.dumps([2, "0123456789abcdef", {"300": "never looked at"}])
+    with (folder / "chunks.jsonl").open("a") as journal:
+        journal.write(forged + '\n[3, "01\n{}\n[99, "0", {}]\n[3')
+    read: list[int] = []
+    store = open_store(recorder(read), SIZE, tmp_path, 1)
+    check(store)
+    assert sorted(read) == list(range(128, 600)) and not store.errors
+    assert caplog.text.count("were damaged") == 2
+
+
+@pytest.mark.parametrize("damage", ["cut", "other", "digests", "journal"])
+def test_what_is_left_of_a_build_but_not_whole_is_no_start(tmp_path: Path, damage: str) -> None:
+    folder = stopped_at(300, tmp_path)
+    if damage == "cut":
+        os.truncate(folder / "images.npy", 200)
+    elif damage == "other":
+        np.save(folder / "images.npy", np.zeros((2, 1, 8, 8), np.uint8))
+    elif damage == "digests":
+        (folder / "digests.npy").write_bytes(b"")
+    else:
+        (folder / "chunks.jsonl").write_bytes(b"\xff\0")
+    read: list[int] = []
+    check(open_store(recorder(read), SIZE, tmp_path, 1))
+    assert read == list(range(600))
+
+
+def test_what_a_killed_build_left_beside_a_store_is_removed(tmp_path: Path) -> None:
+    folder = open_store(source(), SIZE, tmp_path, 1).folder
+    left = folder.with_name(f"{folder.name}.unfinished")
+    left.mkdir()
+    with alone_in(folder.with_name(f"{folder.name}.lock")):
+        open_store(source(), SIZE, tmp_path, 1)
+        assert left.is_dir()  # somebody is at it
+    open_store(source(), SIZE, tmp_path, 1)
+    assert stores_in(tmp_path) == [folder]
+
+
+def test_without_locks_each_build_has_a_folder_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with ThreadPoolExecutor(2) as pool:
+        stores = list(pool.map(lambda _: open_store(source(), SIZE, tmp_path, 1), range(2)))
+    for store in stores:
+        check(store)
+    assert stores_in(tmp_path) == [stores[0].folder]
+
+
+def test_a_disk_without_room_is_a_mistake_that_names_the_key(tmp_path: Path) -> None:
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(UserError, match="data.cache_dir=.*Try data.cache_dir="):
+            open_store(source(), SIZE, tmp_path, 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    check(open_store(source(), SIZE, tmp_path, 1))
 
 
 def test_a_cache_folder_that_cannot_be_made_names_its_key(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from strided.data.files import MOST_BYTES, all_files
 from strided.data.folder import folder_source
-from strided.data.zipped import read_member, zip_members
+from strided.data.zipped import Member, read_member, zip_members
 
 CONTENT = {
     f"{kind}/{index}.txt": bytes([index]) * 50 * index for kind in "ab" for index in range(9)
@@ -29,7 +29,7 @@ def written(file: Path, method: int = zipfile.ZIP_DEFLATED, large: bool = False)
 
 def check(file: Path) -> None:
     """What zipfile itself lists and reads."""
-    members = zip_members(file)
+    members = {name: Member(*numbers) for name, numbers in zip_members(file).items()}
     with zipfile.ZipFile(file) as archive:
         entries = [entry for entry in archive.infolist() if not entry.is_dir()]
         assert list(members) == [entry.filename for entry in entries]
@@ -96,13 +96,13 @@ def test_what_is_no_whole_zip_is_a_value_error(tmp_path: Path) -> None:
             assert part[-20:] == content[-20:]
             for member in list(members.values())[:2]:
                 with pytest.raises((ValueError, OSError)):
-                    read_member(file, member, MOST_BYTES)
+                    read_member(file, Member(*member), MOST_BYTES)
 
 
 def test_an_encrypted_file_says_so(tmp_path: Path) -> None:
     file = written(tmp_path / "some.zip")
     content = bytearray(file.read_bytes())
-    first = zip_members(file)["a/1.txt"]
+    first = Member(*zip_members(file)["a/1.txt"])
     content[first.offset + 6] |= 1
     file.write_bytes(content)
     with pytest.raises(ValueError, match="encrypted"):

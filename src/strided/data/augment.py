@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from strided.data.geometry import Moves, flip_and_shift, random_boxes, warp
 from strided.errors import UserError
 
 
@@ -16,20 +16,24 @@ from strided.errors import UserError
 class BatchAugment:
     """Each image of a batch changed by its own draw; everything is off by default.
 
-    horizontal_flip: with probability 1/2. crop_padding: shift by up to this fraction of the side,
-    black coming in. rotation: up to this many degrees either way. zoom, brightness, contrast: a
-    factor in 1 - value .. 1 + value. erasing: probability that a rectangle of 2 to 33 % of the area
-    takes the image's mean colour (Zhong et al. 2017, arXiv:1708.04896). rand_augment_ops: so many
-    of RandAugment's operations, each of strength rand_augment_magnitude of 30 (Cubuk et al. 2020,
-    arXiv:1909.13719). mixup, cutmix: alpha of the Beta(alpha, alpha) that says how much of a second
-    image of the batch comes in, as a blend (Zhang et al. 2018, arXiv:1710.09412) or as a rectangle
-    (Yun et al. 2019, arXiv:1905.04899); with both on, one of them for each batch.
+    crop_scale: a box of this fraction of the area or more, 3/4 to 4/3 in shape, fills the image
+    (Szegedy et al. 2015, arXiv:1409.4842); 1 is off. horizontal_flip: with probability 1/2.
+    crop_padding: shift by up to this fraction of the side, either way. rotation: up to this many
+    degrees either way. zoom, brightness, contrast: a factor in 1 - value .. 1 + value. erasing:
+    probability that a rectangle of 2 to 33 % of the area takes the image's mean colour (Zhong et
+    al. 2017, arXiv:1708.04896). rand_augment_ops: so many of RandAugment's operations, each of
+    strength rand_augment_magnitude of 30 (Cubuk et al. 2020, arXiv:1909.13719). mixup, cutmix:
+    alpha of the Beta(alpha, alpha) that says how much of a second image of the batch comes in, as a
+    blend (Zhang et al. 2018, arXiv:1710.09412) or as a rectangle (Yun et al. 2019,
+    arXiv:1905.04899); with both on, one of them for each batch.
 
-    In this order: mirror and shift, RandAugment, turn and zoom, light, erasing, mixing.
+    In this order: crop, mirror, shift, turn and zoom, RandAugment, light, erasing, mixing. What
+    comes in from outside the image is black.
     """
 
     horizontal_flip: bool = False
     crop_padding: float = 0.0
+    crop_scale: float = 1.0
     rotation: float = 0.0
     zoom: float = 0.0
     brightness: float = 0.0
@@ -41,6 +45,11 @@ class BatchAugment:
     cutmix: float = 0.0
 
     def __post_init__(self) -> None:
+        if not 0 < self.crop_scale <= 1:
+            raise UserError(
+                f"augment.crop_scale={self.crop_scale}; expected the least part of the area to"
+                " keep, 0 < crop_scale <= 1. Try augment.crop_scale=1 to switch it off"
+            )
         limits = {
             "crop_padding": 0.5,
             "rotation": 180.0,
@@ -68,21 +77,21 @@ class BatchAugment:
         return self.mixup > 0 or self.cutmix > 0
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """(B, C, S, S) of 0..255, uint8 or float, to the same shape; whole-pixel moves keep uint8,
-        which RandAugment needs.
+        """(B, C, S, S) of 0..255, uint8 or float, on any device, to the same shape.
 
-        The generator must be on the images' device.
+        float32, unless all that is on moves whole pixels, which keeps the type, or is RandAugment,
+        which gives uint8. The generator is a CPU's, so that a seed draws the same on any device.
         """
-        if self.horizontal_flip or self.crop_padding:
-            images = self._flip_and_crop(images, generator)
+        given = images
+        if self.horizontal_flip or self.crop_padding or self._resamples:
+            images = self._move(images, generator)
         if self.rand_augment_ops:
             images = self._rand_augment(images, generator)
-        if self.rotation or self.zoom:
-            images = self._rotate_and_zoom(images.float(), generator)
-        if self.brightness or self.contrast:
-            images = self._relight(images.float(), generator)
-        if self.erasing:
-            images = self._erase(images.float(), generator)
+        if self.brightness or self.contrast or self.erasing:
+            # changed in place: memory for a new copy costs more than the arithmetic
+            images = images.to(torch.float32, copy=images is given)
+            self._relight(images, generator)
+            self._erase(images, generator)
         return images
 
     def mix(
@@ -97,7 +106,7 @@ class BatchAugment:
             return images, labels
         from torchvision.transforms import v2
 
-        with _drawing(generator.initial_seed() + 1):  # another stream than RandAugment's
+        with _drawing(generator.initial_seed() + 1):  # another stream than the generator's own
             if self.mixup and (not self.cutmix or torch.rand(()) < 0.5):
                 images = images.float()
                 mixing = v2.MixUp(alpha=self.mixup, num_classes=num_classes)
@@ -106,63 +115,53 @@ class BatchAugment:
             mixed: tuple[Tensor, Tensor] = mixing(images, labels)
         return mixed
 
+    @property
+    def _resamples(self) -> bool:
+        return self.crop_scale < 1 or self.rotation > 0 or self.zoom > 0
+
+    def _move(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        num, _, side, _ = images.shape
+        padding = round(self.crop_padding * side)
+        flipped = torch.rand(num, generator=generator) < (0.5 if self.horizontal_flip else 0.0)
+        shift = torch.randint(-padding, padding + 1, (num, 2), generator=generator)
+        if not self._resamples:
+            return flip_and_shift(images, flipped, shift)
+        box = random_boxes(num, side, self.crop_scale, generator)
+        angle = _uniform(num, self.rotation, generator)
+        scale = 1 + _uniform(num, self.zoom, generator)
+        inside = not (padding or self.rotation or self.zoom)
+        return warp(images, Moves(box, flipped, shift, angle, scale), black_outside=not inside)
+
     def _rand_augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
         from torchvision.transforms import v2
 
+        if images.is_floating_point():
+            images = images.round().to(torch.uint8)
         change = v2.RandAugment(self.rand_augment_ops, self.rand_augment_magnitude)
-        with _drawing(generator.initial_seed()):
+        with _drawing(generator.initial_seed() + 2):  # another stream than the generator's own
             return torch.stack([change(image) for image in images])
 
-    def _flip_and_crop(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """One gather for both: which row and column each output pixel comes from."""
-        batch, channels, side, _ = images.shape
-        padding = round(self.crop_padding * side)
-        axis = torch.arange(side, device=images.device)
-        flipped = _uniform(images, generator) < (0.5 if self.horizontal_flip else 0.0)
-        columns = torch.where(flipped.view(-1, 1), side - 1 - axis, axis)
-        shift = (2, batch, 1)
-        down, right = torch.randint(
-            2 * padding + 1, shift, generator=generator, device=images.device
-        )
-        padded = F.pad(images, [padding] * 4)
-        index = torch.arange(max(batch, channels), device=images.device)
-        return padded[
-            index[:batch].view(-1, 1, 1, 1),
-            index[:channels].view(1, -1, 1, 1),
-            (axis + down).view(batch, 1, side, 1),
-            (columns + right).view(batch, 1, 1, side),
-        ]
+    def _relight(self, images: Tensor, generator: torch.Generator) -> None:
+        """Contrast about the image's mean, then brightness, as one a * x + b."""
+        if not (self.brightness or self.contrast):
+            return
+        reach = torch.tensor([self.contrast, self.brightness]).view(2, 1, 1, 1, 1)
+        draws = torch.rand(2, len(images), 1, 1, 1, generator=generator)
+        contrast, brightness = (1 + reach * (2 * draws - 1)).to(images.device)
+        mean = _colour(images).mean(dim=1, keepdim=True)
+        images.mul_(contrast * brightness).add_((1 - contrast) * brightness * mean).clamp_(0, 255)
 
-    def _rotate_and_zoom(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        angle = _factor(images, generator, self.rotation, centre=0.0).deg2rad()
-        scale = _factor(images, generator, self.zoom)
-        cos, sin, zero = (
-            angle.cos() / scale,
-            angle.sin() / scale,
-            torch.zeros_like(angle),
-        )
-        rows = [torch.stack([cos, -sin, zero], 1), torch.stack([sin, cos, zero], 1)]
-        grid = F.affine_grid(torch.stack(rows, 1), list(images.shape), align_corners=False)
-        return F.grid_sample(images, grid, align_corners=False)
-
-    def _relight(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        contrast = _factor(images, generator, self.contrast).view(-1, 1, 1, 1)
-        brightness = _factor(images, generator, self.brightness).view(-1, 1, 1, 1)
-        mean = images.mean(dim=(1, 2, 3), keepdim=True)
-        return (((images - mean) * contrast + mean) * brightness).clamp(0, 255)
-
-    def _erase(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def _erase(self, images: Tensor, generator: torch.Generator) -> None:
         side = images.shape[-1]
-        area = 0.02 + 0.31 * _uniform(images, generator)
-        aspect = torch.exp(_factor(images, generator, 1.2, centre=0.0))  # 1.2: ln of 3.3
-        height = (area * aspect).sqrt().clamp(max=1) * side
-        width = (area / aspect).sqrt().clamp(max=1) * side
-        inside = (
-            _span(images, generator, height)[:, :, None] & _span(images, generator, width)[:, None]
-        )
-        chosen = _uniform(images, generator) < self.erasing
-        mask = (inside & chosen.view(-1, 1, 1)).unsqueeze(1)
-        return torch.where(mask, images.mean(dim=(2, 3), keepdim=True), images)
+        chosen = (torch.rand(len(images), generator=generator) < self.erasing).nonzero().flatten()
+        area = 0.02 + 0.31 * torch.rand(len(chosen), generator=generator)
+        shape = torch.exp(_uniform(len(chosen), math.log(3.3), generator))
+        rows = _spans((area * shape).sqrt() * side, side, generator).to(images.device)
+        columns = _spans((area / shape).sqrt() * side, side, generator).to(images.device)
+        chosen = chosen.to(images.device)
+        mask = (rows.unsqueeze(2) & columns.unsqueeze(1)).unsqueeze(1)
+        part = images[chosen]
+        images[chosen] = torch.where(mask, _colour(part), part)
 
 
 @contextmanager
@@ -173,21 +172,22 @@ def _drawing(seed: int) -> Iterator[None]:
         yield
 
 
-def _uniform(images: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.rand(len(images), generator=generator, device=images.device)
+def _colour(images: Tensor) -> Tensor:
+    """Mean over the pixels, (B, C, 1, 1), the same with any number of threads.
+
+    In two steps, since torch shares a sum out among threads where it is of all there is.
+    """
+    return images.mean(dim=3, keepdim=True).mean(dim=2, keepdim=True)
 
 
-def _factor(
-    images: Tensor, generator: torch.Generator, reach: float, centre: float = 1.0
-) -> Tensor:
-    """One number in centre - reach .. centre + reach for each image."""
-    return centre + reach * (2 * _uniform(images, generator) - 1)
+def _uniform(num: int, reach: float, generator: torch.Generator) -> Tensor:
+    """Numbers in -reach .. reach, (num,)."""
+    return reach * (2 * torch.rand(num, generator=generator) - 1)
 
 
-def _span(images: Tensor, generator: torch.Generator, length: Tensor) -> Tensor:
-    """(B, S) marking, in each image, a run of `length` pixels somewhere along the side."""
-    side = images.shape[-1]
-    length = length.round().clamp(1, side)
-    start = (_uniform(images, generator) * (side - length + 1)).floor()
-    axis = torch.arange(side, device=images.device)
-    return (axis >= start[:, None]) & (axis < (start + length)[:, None])
+def _spans(lengths: Tensor, side: int, generator: torch.Generator) -> Tensor:
+    """(N, side) marking, for each of N lengths, so many pixels in a row somewhere on the side."""
+    lengths = lengths.round().clamp(1, side)
+    start = (torch.rand(len(lengths), generator=generator) * (side - lengths + 1)).floor()
+    axis = torch.arange(side)
+    return (axis >= start[:, None]) & (axis < (start + lengths)[:, None])

@@ -1,6 +1,5 @@
 """The LightningDataModule every data set shares: decode once, split, measure, serve batches."""
 
-import os
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +28,7 @@ from strided.data.splits import Splits, check_fractions, make_splits, split_hash
 from strided.data.store import default_cache_dir
 from strided.data.streaming import StreamingPipeline, listing_fingerprint
 from strided.errors import UserError
+from strided.machine import cores
 
 
 class ImageDataModule(LightningDataModule):
@@ -102,7 +102,7 @@ class ImageDataModule(LightningDataModule):
         self.test_fraction = test_fraction
         self.train_fraction = train_fraction
         self.split_seed = split_seed
-        self.num_workers = num_workers or os.cpu_count() or 1
+        self.num_workers = num_workers or cores()
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
         self.pipeline = pipeline
         self.pin_memory = pin_memory
@@ -279,7 +279,7 @@ class ImageDataModule(LightningDataModule):
         """Augment (when training only) and normalise where the model is."""
         images, labels, seed = batch
         if self._augment is not None and self.trainer is not None and self.trainer.training:
-            generator = torch.Generator(device=images.device).manual_seed(seed)
+            generator = torch.Generator().manual_seed(seed)
             images = self._augment(images, generator)
             images, labels = self._augment.mix(images, labels, len(self.classes), generator)
         return self.preprocessing.normalise(images), labels

@@ -81,17 +81,17 @@ def all_files(root: Path) -> Files:
             f"data.root={root} is no readable zip ({error}); expected a folder or a .zip of"
             " images. Try unzipping it, or copy it once more"
         ) from error
-    for name, member in members.items():
-        if member.method not in (STORED, DEFLATED):
+    for name, (*_, method) in members.items():
+        if method not in (STORED, DEFLATED):
             raise UserError(
-                f"data.root={root} packs {name} by zip's method {member.method};"
+                f"data.root={root} packs {name} by zip's method {method};"
                 " expected files that are stored or deflated. Try unzipping it, or zip it anew"
             )
 
     def reader(names: Sequence[str]) -> Reader:
         return ZipReader(root, np.array([members[name] for name in names], dtype=np.int64))
 
-    return Files({name: (member.size, member.crc) for name, member in members.items()}, reader)
+    return Files({name: (size, crc) for name, (_, _, size, crc, _) in members.items()}, reader)
 
 
 def listed_files(folder: Path, names: Iterable[str]) -> Files:
@@ -122,5 +122,4 @@ def _stamp(status: os.stat_result) -> Stamp:
 
 def is_hidden(parts: Sequence[str]) -> bool:
     """Tell whether a path is none of the user's own making: `.DS_Store`, `__MACOSX/._cat.jpg`."""
-    path = f"/{'/'.join(parts)}/"
-    return "/." in path or "/__MACOSX/" in path
+    return any(part.startswith(".") or part == "__MACOSX" for part in parts)

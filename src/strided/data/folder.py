@@ -2,6 +2,7 @@
 
 import logging
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -22,59 +23,67 @@ SPLIT_FOLDERS = {
 }
 
 Parts = tuple[str, ...]
-# of each (split, class) the path relative to the split's folder, and that relative to the root
-Placed = dict[tuple[str, str], list[tuple[str, str]]]
+# of each (split, class) the path of each image relative to the split's folder, then to the root
+Placed = dict[tuple[str, str], dict[str, str]]
 
 
 def folder_source(root: Path) -> Source:
     """List `<root>[/<one folder>][/train, val, test]/<class>/**/<image>`."""
     listed = all_files(root)
-    members = {name: _parts(name) for name in listed.stamps}
-    members = {name: parts for name, parts in members.items() if not is_hidden(parts)}
-    images = {m: p for m, p in members.items() if m[m.rfind(".") :].lower() in IMAGE_SUFFIXES}
+    visible = _visible(listed.stamps)
+    images = {
+        folder: [name for name in names if name[name.rfind(".") :].lower() in IMAGE_SUFFIXES]
+        for folder, names in visible.items()
+    }
     placed = _place(images, root)
     classes = _agreed_classes(placed, root)
     sizes = [len(files) for files in placed.values()]
-    if strays := len(images) - sum(sizes):
+    if strays := sum(map(len, images.values())) - sum(sizes):
         log.warning("%s: %d images lie outside the class folders: ignored", root.name, strays)
-    names = [member for files in placed.values() for _, member in files]
+    names = [member for files in placed.values() for member in files.values()]
     return Source(
         classes=classes,
-        paths=[path for files in placed.values() for path, _ in files],
+        paths=[path for files in placed.values() for path in files],
         labels=np.repeat([classes.index(label) for _, label in placed], sizes).astype(np.int64),
         split=np.repeat([split for split, _ in placed], sizes),
         read=listed.reader(names),
         listing=digest("folder", names, [listed.stamps[name] for name in names]),
-        ignored=len(members) - sum(sizes),
+        ignored=sum(map(len, visible.values())) - sum(sizes),
         sizes=[listed.stamps[name][0] for name in names],
     )
 
 
-def _parts(name: str) -> Parts:
-    odd = name.startswith(("/", "./")) or "//" in name or "/./" in name
-    return PurePosixPath(name).parts if odd else tuple(name.split("/"))
+def _visible(names: Iterable[str]) -> dict[str, list[str]]:
+    """The files of each folder, which ends in /, without hidden ones."""
+    folders: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        end = name.rfind("/") + 1
+        if name[end : end + 1] != ".":
+            folders[name[:end]].append(name[end:])
+    return {f: files for f, files in folders.items() if not is_hidden(PurePosixPath(f).parts)}
 
 
-def _place(images: dict[str, Parts], root: Path) -> Placed:
-    """Find split and class of each image by where it lies; sorted, without strays."""
-    inside = images
-    if len({parts[0] for parts in inside.values() if len(parts) > 1}) == 1:
-        inner = {member: parts[1:] for member, parts in inside.items() if len(parts) > 2}
+def _place(images: dict[str, list[str]], root: Path) -> Placed:
+    """Find split and class of each image by its folder; sorted, without strays."""
+    inside = {folder: PurePosixPath(folder).parts for folder, names in images.items() if names}
+    if len({parts[0] for parts in inside.values() if parts}) == 1:
+        inner = {folder: parts[1:] for folder, parts in inside.items() if len(parts) > 1}
         inside = inner or inside  # `<root>/<one folder>/*.jpg`: that folder is a class
     split_of = _split_folders(inside, root)
-    placed: Placed = defaultdict(list)
-    for member, parts in inside.items():
-        split = split_of.get(parts[0], "")
-        if split:
-            parts = parts[1:]
-        if len(parts) > 1 and bool(split) == bool(split_of):
-            placed[split, parts[0]].append(("/".join(parts), member))
-    return {key: sorted(placed[key]) for key in sorted(placed)}
+    placed: Placed = defaultdict(dict)
+    for folder, parts in inside.items():
+        split = split_of.get(parts[0], "") if parts else ""
+        within = parts[1:] if split else parts
+        if within and bool(split) == bool(split_of):
+            path = "/".join(within)
+            files = {f"{path}/{name}": folder + name for name in images[folder]}
+            placed[split, within[0]].update(files)
+    return {key: dict(sorted(placed[key].items())) for key in sorted(placed)}
 
 
 def _split_folders(inside: dict[str, Parts], root: Path) -> dict[str, str]:
     """The top folders that are splits, with the split each is: all or none."""
-    tops = sorted({parts[0] for parts in inside.values() if len(parts) > 2})
+    tops = sorted({parts[0] for parts in inside.values() if len(parts) > 1})
     found = {top: SPLIT_FOLDERS[top.lower()] for top in tops if top.lower() in SPLIT_FOLDERS}
     if not found:
         return {}

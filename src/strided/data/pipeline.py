@@ -29,7 +29,7 @@ Result = TypeVar("Result")
 
 _AHEAD = 2  # batches
 _WORTH_A_THREAD = 1_000_000  # bytes of a batch: a smaller one is read before a thread is awake
-_MEASURED_AT_ONCE = 256  # images
+_MEASURED_AT_ONCE = 16_000_000  # bytes of images
 
 
 class Pixels(Protocol):
@@ -115,8 +115,8 @@ class StorePipeline(ArrayPixels):
 
     def mean_and_std(self, train: np.ndarray, split_hash: str, seed: int) -> Statistics:
         """See Pipeline; over all of them, once."""
-        starts = range(0, len(train), _MEASURED_AT_ONCE)
-        chunks = (self.images[train[at : at + _MEASURED_AT_ONCE]] for at in starts)
+        step = max(1, _MEASURED_AT_ONCE // self.images[:1].nbytes)
+        chunks = (self.images[train[at : at + step]] for at in range(0, len(train), step))
         return mean_and_std(chunks, self.store.folder / f"statistics-{split_hash}.json")
 
 

@@ -58,7 +58,8 @@ class Preprocessing:
         assert self.mean is not None and self.std is not None, "mean and std are not known yet"
         mean = _per_channel(self.mean, images.device)
         std = _per_channel(self.std, images.device)
-        return (images - mean) / std
+        # in place: with new memory for each step it takes twice as long on a CPU
+        return images.to(torch.float32, copy=True).sub_(mean).div_(std)
 
     def asdict(self) -> dict[str, Any]:
         """Plain numbers, strings and lists: what a checkpoint may hold."""

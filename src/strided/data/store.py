@@ -1,5 +1,6 @@
 """Every image decoded once, kept as memory-mapped uint8 arrays in the cache folder."""
 
+import errno
 import hashlib
 import json
 import logging
@@ -8,28 +9,27 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL
-from PIL import Image
 
-from strided.data.decoding import ImageError
+from strided.data.filling import CHUNK, Job, Task, fill, open_arrays
 from strided.data.preprocessing import Preprocessing
 from strided.data.source import Source, digest
 from strided.errors import UserError
+from strided.machine import alone_in
 
 log = logging.getLogger(__name__)
 
 _FORMAT = 1  # raise it when the same source and preprocessing would give another store
-_CHUNK = 256  # images per task: large enough to keep the pool's overhead out of sight
-_WORTH_A_THREAD = 1e-3  # seconds to decode one image
-_ABANDONED = 24 * 3600  # seconds after which nobody still builds in a folder
+_ABANDONED = 24 * 3600  # seconds after which nobody still builds in a folder without a lock
 _LONG_BUILD = 5_000  # images from which a progress bar is worth its line
+_JOURNAL = "chunks.jsonl"  # of a build: a line for each chunk that is done
 
 
 @dataclass(frozen=True)
@@ -50,19 +50,40 @@ class Store:
 def open_store(
     source: Source, preprocessing: Preprocessing, cache_dir: Path, num_workers: int
 ) -> Store:
-    """Open the store of this source and input geometry, building it where it is not there yet."""
+    """Open the store of this source and input geometry, building it where it is not there yet.
+
+    One process builds, others that want the same store wait for it. What a stopped build has
+    decoded is kept, and the next one goes on there. UserError for a cache that cannot be used.
+    """
     geometry = {**preprocessing.asdict(), "mean": None, "std": None}
     key = digest(_FORMAT, PIL.__version__, source.listing, geometry)[:24]
     folder = cache_dir / key
     shape = (len(source), preprocessing.channels, *[preprocessing.image_size] * 2)
-    if (store := _load(folder, shape)) is None:
-        shutil.rmtree(folder, ignore_errors=True)  # there only when damaged
-        with _new_folder(folder, needed=int(np.prod(shape))) as unfinished:
-            _build(source, preprocessing, shape, unfinished, num_workers)
+    store = None
+    with suppress(OSError, ValueError):  # not there, or damaged: said when it is replaced
         store = _load(folder, shape)
-        if store is None:  # of another user, who does not share it
-            raise _cannot_write(cache_dir, f"{folder.name} there cannot be read or replaced")
-    return store
+    if store is not None:
+        _remove_leftovers(folder)
+        return store
+    with _place_to_build(folder) as unfinished:
+        try:
+            return _load(folder, shape)  # another run has built it meanwhile
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError) as error:
+            log.warning("cached images in %s are damaged (%s): decoding again", folder, error)
+        shutil.rmtree(folder, ignore_errors=True)
+        _remove_leftovers(folder, but=unfinished)
+        try:
+            unfinished.mkdir(exist_ok=True)
+            _build(source, Job(source.read, preprocessing, unfinished), shape, num_workers)
+            _publish(unfinished, folder)
+        except OSError as error:
+            raise _cannot_write(cache_dir, str(error)) from error
+        try:
+            return _load(folder, shape)
+        except (OSError, ValueError) as error:  # of another user, who does not share it
+            raise _cannot_write(cache_dir, str(error)) from error
 
 
 def default_cache_dir() -> Path:
@@ -70,52 +91,67 @@ def default_cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "strided"
 
 
-def _load(folder: Path, shape: tuple[int, ...]) -> Store | None:
-    """None where there is no store, or a damaged one."""
+def _load(folder: Path, shape: tuple[int, ...]) -> Store:
+    """FileNotFoundError where there is no store, another OSError or ValueError if damaged."""
+    if not folder.exists():
+        raise FileNotFoundError(folder)
     try:
+        images, digests = open_arrays(folder, "r")
         meta = json.loads((folder / "meta.json").read_text())
-        images = np.load(folder / "images.npy", mmap_mode="r")
-        digests = np.load(folder / "digests.npy", mmap_mode="r")
-        errors = {int(index): reason for index, reason in meta["errors"].items()}
+        errors = {int(index): str(reason) for index, reason in meta["errors"].items()}
         fingerprint = str(meta["fingerprint"])
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        log.warning("cached images in %s are damaged (%s): decoding again", folder, error)
-        return None
-    return Store(folder, images, digests, errors, fingerprint) if images.shape == shape else None
+    except (FileNotFoundError, KeyError, AttributeError, TypeError, EOFError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+    if images.shape != shape:
+        raise ValueError(f"images of shape {images.shape}, not {shape}")
+    return Store(folder, images, digests, errors, fingerprint)
 
 
 @contextmanager
-def _new_folder(folder: Path, needed: int) -> Iterator[Path]:
-    """Yield a temporary sibling that takes the folder's place once it is complete."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(folder)
-        unfinished = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
-    except OSError as error:
-        raise _cannot_write(folder.parent, str(error)) from error
-    try:
-        free = shutil.disk_usage(unfinished).free
-        if free < needed:  # writing a memory map on a full disk would kill the process
-            raise _cannot_write(folder.parent, f"{needed:,} bytes needed, {free:,} free")
-        yield unfinished
-        unfinished.chmod(folder.parent.stat().st_mode & 0o777)  # mkdtemp's is for one user alone
+def _place_to_build(folder: Path) -> Iterator[Path]:
+    """Yield the name of a sibling folder that no other process builds in, once none does.
+
+    Where there are no locks it is a new one, which is gone afterwards.
+    """
+    with ExitStack() as stack:
         try:
-            unfinished.rename(folder)
-        except OSError:  # another run was faster with the same images: its copy is as good
-            if not folder.is_dir():
-                raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            if _locked(folder, stack):
+                place = folder.with_name(f"{folder.name}.unfinished")
+            else:
+                place = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
+                stack.callback(shutil.rmtree, place, ignore_errors=True)
+        except OSError as error:
+            raise _cannot_write(folder.parent, str(error)) from error
+        yield place
 
 
-def _remove_leftovers(folder: Path) -> None:
+def _locked(folder: Path, stack: ExitStack) -> bool:
+    """Hold the lock of this store until the stack is closed; False where there are no locks."""
+    file = folder.with_name(f"{folder.name}.lock")
+    try:
+        try:
+            return stack.enter_context(alone_in(file)) is not None
+        except UserError:
+            log.info("waiting for another process that decodes the same images (%s)", file)
+            return stack.enter_context(alone_in(file, wait=True)) is not None
+    except PermissionError:  # of another user, who shares what is finished
+        return False
+
+
+def _remove_leftovers(folder: Path, but: Path | None = None) -> None:
     """Remove what killed builds of the same store left, unless a run may still be at it."""
     for leftover in folder.parent.glob(f"{folder.name}.*"):
-        with suppress(OSError):  # another run may have removed it just now
-            if time.time() - leftover.stat().st_mtime > _ABANDONED:
-                shutil.rmtree(leftover, ignore_errors=True)
+        if leftover == but or not leftover.is_dir():
+            continue
+        with suppress(OSError, UserError), ExitStack() as stack:  # a run has or had it just now
+            if leftover.suffix == ".unfinished":
+                stack.enter_context(alone_in(folder.with_name(f"{folder.name}.lock")))
+            else:
+                changed = max(f.stat().st_mtime for f in (leftover, *leftover.iterdir()))
+                if time.time() - changed < _ABANDONED:
+                    continue
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _cannot_write(cache_dir: Path, reason: str) -> UserError:
@@ -125,60 +161,121 @@ def _cannot_write(cache_dir: Path, reason: str) -> UserError:
     )
 
 
-def _build(
-    source: Source,
-    preprocessing: Preprocessing,
-    shape: tuple[int, ...],
-    folder: Path,
-    num_workers: int,
-) -> None:
-    started = time.perf_counter()
-    create = np.lib.format.open_memmap
-    images = create(folder / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
-    digests = create(folder / "digests.npy", mode="w+", dtype=np.uint8, shape=(len(source), 16))
-    errors: dict[int, str] = {}
-
-    def fill(first: int) -> int:
-        last = min(first + _CHUNK, len(source))
-        for index in range(first, last):
-            try:
-                image = source.read(index)
-                images[index] = preprocessing.pixels(image)
-                digests[index] = np.frombuffer(_pixel_digest(image), dtype=np.uint8)
-            except ImageError as error:
-                errors[index] = str(error)
-        return last - first
-
-    _fill_all(fill, len(source), num_workers)
-    images.flush()
-    digests.flush()
-    meta = {"errors": errors, "fingerprint": _fingerprint(source, digests)}
-    (folder / "meta.json").write_text(json.dumps(meta))
-    log.info("decoded %d images in %.1f s", len(source), time.perf_counter() - started)
-
-
-def _fill_all(fill: Callable[[int], int], total: int, num_workers: int) -> None:
+def _build(source: Source, job: Job, shape: tuple[int, ...], num_workers: int) -> None:
+    """Fill the job's folder with a whole store, from what an earlier build has left there on."""
     from tqdm import tqdm
 
+    done = _prepare(job.folder, shape)
+    errors: dict[int, str] = {}
+    for _, known in done.values():
+        errors.update(known)
+    chunks = range(-(-len(source) // CHUNK))
+    tasks = [Task(chunk, None) for chunk in chunks if chunk not in done]
+    tasks += [Task(chunk, checksum) for chunk, (checksum, _) in done.items()]
+    kept = 0
     started = time.perf_counter()
-    first = fill(0)
-    # Pillow frees the GIL while it decodes, but tiny images spend their time in Python: there,
-    # threads only wait for each other (CIFAR-10 takes twice as long with two as with one).
-    if (time.perf_counter() - started) / first < _WORTH_A_THREAD:
-        num_workers = 1
-    quiet = total < _LONG_BUILD or not sys.stderr.isatty()
+    if done:
+        there = min(len(done) * CHUNK, len(source))
+        log.info("going on with a stopped decoding: %d of %d images are there", there, len(source))
+    quiet = len(source) < _LONG_BUILD or not sys.stderr.isatty()
     with (
-        ThreadPoolExecutor(num_workers) as pool,
-        tqdm(total=total, desc="decoding", unit=" images", disable=quiet, leave=False) as bar,
+        tqdm(total=len(source), desc="decoding", unit=" images", disable=quiet, leave=False) as bar,
+        (job.folder / _JOURNAL).open("a", encoding="utf-8") as journal,
+        closing(fill(job, tasks, num_workers)) as results,
     ):
-        bar.update(first)
-        for count in pool.map(fill, range(first, total, _CHUNK)):
+        journal.write("\n")  # ends a line that was cut off
+        for chunk, count, checksum, found in results:
             bar.update(count)
+            if found is None:
+                kept += count
+                continue
+            if chunk in done:
+                log.warning(
+                    "%d images from %d on were damaged: decoded again", count, chunk * CHUNK
+                )
+                for index in done[chunk][1]:
+                    errors.pop(index, None)
+            errors.update(found)
+            journal.write(json.dumps([chunk, checksum, found]) + "\n")
+            journal.flush()
+    _, digests = open_arrays(job.folder, "r")
+    meta = {"errors": dict(sorted(errors.items())), "fingerprint": _fingerprint(source, digests)}
+    (job.folder / "meta.json").write_text(json.dumps(meta))
+    seconds = time.perf_counter() - started
+    log.info(
+        "decoded %d images in %.1f s (%.0f a second)%s",
+        len(source) - kept,
+        seconds,
+        (len(source) - kept) / seconds,
+        f"; {kept} of {len(source)} were there already" if kept else "",
+    )
 
 
-def _pixel_digest(image: Image.Image) -> bytes:
-    header = f"{image.mode} {image.size}".encode()
-    return hashlib.blake2b(header + image.tobytes(), digest_size=16).digest()
+def _prepare(folder: Path, shape: tuple[int, ...]) -> dict[int, tuple[str, dict[int, str]]]:
+    """Checksum and errors of the chunks that a stopped build has left; else make new arrays."""
+    try:
+        if open_arrays(folder, "r")[0].shape == shape:
+            return _read_journal(folder / _JOURNAL, len(range(0, shape[0], CHUNK)))
+    except (OSError, ValueError, EOFError):  # nothing, or not enough to go on with
+        pass
+    for file in folder.iterdir():
+        file.unlink()
+    _reserve(folder / "images.npy", shape)
+    _reserve(folder / "digests.npy", (shape[0], 16))
+    return {}
+
+
+def _reserve(file: Path, shape: tuple[int, ...]) -> None:
+    """Create an array of bytes with room on the disk: a map without kills the process when full."""
+    needed = int(np.prod(shape))
+    free = shutil.disk_usage(file.parent).free
+    if free < needed:
+        raise OSError(errno.ENOSPC, f"{needed:,} bytes needed, {free:,} free")
+    array = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
+    if hasattr(os, "posix_fallocate"):  # quotas count too
+        with file.open("r+b") as stream:
+            try:
+                os.posix_fallocate(stream.fileno(), 0, array.offset + array.nbytes)
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                    raise
+
+
+def _read_journal(file: Path, num_chunks: int) -> dict[int, tuple[str, dict[int, str]]]:
+    done = {}
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        with suppress(ValueError, TypeError, AttributeError):  # cut off, or not written by a build
+            chunk, checksum, errors = json.loads(line)
+            found: dict[int, Any] = {int(index): str(why) for index, why in errors.items()}
+            if chunk in range(num_chunks):
+                done[int(chunk)] = str(checksum), found
+    return done
+
+
+def _publish(unfinished: Path, folder: Path) -> None:
+    """Give the folder its name, once all of it is on the disk."""
+    for file in unfinished.iterdir():
+        _sync(file)
+    unfinished.chmod(folder.parent.stat().st_mode & 0o777)  # shared as the cache is
+    _sync(unfinished)
+    try:
+        unfinished.rename(folder)
+    except OSError:  # another run was faster with the same images: its copy is as good
+        if not folder.is_dir():
+            raise
+    _sync(folder.parent)
+    (folder / _JOURNAL).unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file or folder is on the disk, where the system can tell."""
+    if path.is_dir() and os.name == "nt":
+        return
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _fingerprint(source: Source, digests: np.ndarray) -> str:

@@ -22,6 +22,9 @@ _ENCRYPTED, _UTF8 = 0x1, 0x800
 _IN_EXTRA = 0xFFFFFFFF  # a number of four bytes that stands among the extra fields, in eight
 
 
+Numbers = tuple[int, int, int, int, int]  # of a Member, which takes longer to make
+
+
 class Member(NamedTuple):
     """A file in a zip: where it begins, its bytes packed and unpacked, checksum and method."""
 
@@ -32,8 +35,8 @@ class Member(NamedTuple):
     method: int
 
 
-def zip_members(file: Path) -> dict[str, Member]:
-    """Name and place of all files of a zip; ValueError or OSError for one that is damaged."""
+def zip_members(file: Path) -> dict[str, Numbers]:
+    """Name and `Member` of all files of a zip; ValueError or OSError for one that is damaged."""
     with file.open("rb") as stream:
         entries, start, content = _directory(stream)
     try:
@@ -42,8 +45,8 @@ def zip_members(file: Path) -> dict[str, Member]:
         raise ValueError("its list of files is cut off") from error
 
 
-def _listed(entries: int, start: int, content: bytes) -> dict[str, Member]:
-    members = {}
+def _listed(entries: int, start: int, content: bytes) -> dict[str, Numbers]:
+    members: dict[str, Numbers] = {}
     place = 0
     for _ in range(entries):
         (signature, flags, method, crc, packed, size, *lengths, offset) = _ENTRY.unpack_from(
@@ -57,7 +60,7 @@ def _listed(entries: int, start: int, content: bytes) -> dict[str, Member]:
             extra = content[name_end : name_end + lengths[1]]
             size, packed, offset = _large(extra, size, packed, offset)
         if not name.endswith("/"):
-            members[name] = Member(start + offset, packed, size, crc, method)
+            members[name] = start + offset, packed, size, crc, method
         place += _ENTRY.size + sum(lengths)
     return members
 

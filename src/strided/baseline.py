@@ -1,0 +1,152 @@
+"""Training as a course's script has it: what strided's speed is compared with."""
+
+import multiprocessing
+from collections.abc import Callable, Generator
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from strided.ceiling import training_loss
+from strided.config import build
+from strided.data import BatchAugment, ImageDataModule, Preprocessing
+from strided.interruption import leave_signals_to_parent
+from strided.losses import build_loss
+from strided.models import build_model
+from strided.task import ClassificationTask
+
+WORKERS = 2
+
+
+class TrainingImages(Dataset[tuple[Tensor, int]]):
+    """The training images of a data module, each read, decoded and transformed when asked for."""
+
+    def __init__(self, data: ImageDataModule, transform: Callable[[Image.Image], Tensor]) -> None:
+        self.source, self.indices = data.source, data.readable("train")
+        self.mode = "L" if data.preprocessing.channels == 1 else "RGB"
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, position: int) -> tuple[Tensor, int]:
+        index = self.indices[position]
+        image = self.source.read(index).convert(self.mode)
+        return self.transform(image), int(self.source.labels[index])
+
+
+def per_image_transform(
+    preprocessing: Preprocessing, augment: BatchAugment, native_size: int | None
+) -> Callable[[Image.Image], Tensor]:
+    """torchvision's transforms that do to one image what strided does to a batch."""
+    from torchvision import transforms as t
+
+    side = preprocessing.image_size
+    steps: list[Any] = []
+    if augment.crop_scale < 1:
+        steps.append(t.RandomResizedCrop(side, scale=(augment.crop_scale, 1.0)))
+    elif native_size != side or preprocessing.crop_fraction != 1:
+        steps += _resize(preprocessing)
+    if augment.crop_padding:
+        steps.append(t.RandomCrop(side, padding=round(augment.crop_padding * side)))
+    if augment.horizontal_flip:
+        steps.append(t.RandomHorizontalFlip())
+    if augment.rand_augment_ops:
+        steps.append(t.RandAugment(augment.rand_augment_ops, augment.rand_augment_magnitude))
+    if augment.rotation or augment.zoom:
+        scale = (1 - augment.zoom, 1 + augment.zoom)
+        steps.append(t.RandomAffine(augment.rotation, scale=scale))
+    if augment.brightness or augment.contrast:
+        steps.append(t.ColorJitter(augment.brightness, augment.contrast))
+    steps += [t.ToTensor(), t.Normalize(preprocessing.mean, preprocessing.std)]
+    if augment.erasing:
+        steps.append(t.RandomErasing(augment.erasing))
+    transform: Callable[[Image.Image], Tensor] = t.Compose(steps)
+    return transform
+
+
+def _resize(preprocessing: Preprocessing) -> list[Any]:
+    from torchvision import transforms as t
+
+    side = preprocessing.image_size
+    target = round(side / preprocessing.crop_fraction)
+    how = t.InterpolationMode(preprocessing.interpolation)
+    if preprocessing.resize == "squash":
+        return [t.Resize((target, target), how), t.CenterCrop(side)]
+    if preprocessing.resize == "crop":
+        return [t.Resize(target, how), t.CenterCrop(side)]
+    resample = Image.Resampling[preprocessing.interpolation.upper()]
+
+    def shrink(image: Image.Image) -> Image.Image:
+        image.thumbnail((side, side), resample)
+        return image
+
+    return [shrink, t.CenterCrop(side)]  # which pads what is smaller
+
+
+def plain_loader(data: ImageDataModule, augment: BatchAugment) -> DataLoader[Any]:
+    """The script's DataLoader over the training images: shuffled, two workers."""
+    transform = per_image_transform(data.preprocessing, augment, data.native_size)
+    images = TrainingImages(data, transform)
+    # other ways to start a worker would need sources that can be pickled
+    forks = "fork" in multiprocessing.get_all_start_methods()
+    return DataLoader(
+        images,
+        batch_size=data.batch_size,
+        shuffle=True,
+        num_workers=WORKERS if forks else 0,
+        multiprocessing_context="fork" if forks else None,
+        worker_init_fn=leave_signals_to_parent if forks else None,
+        # as ImageDataModule.train_dataloader: batch normalisation cannot train on one image
+        drop_last=data.drop_last or 1 == len(images) % data.batch_size < len(images),
+    )
+
+
+def plain_training(
+    task: ClassificationTask,
+    data: ImageDataModule,
+    augment: BatchAugment,
+    optimizer_node: dict[str, Any],
+    device: torch.device,
+) -> Generator[int, None, None]:
+    """Train a network of its own, from the task's weights, in float32, epoch after epoch.
+
+    `optimizer_node` is that of the config: strided's own has a fused step switched on.
+    """
+    options: Any = task.hparams
+    model = build_model(
+        options["model"],
+        num_classes=len(task.classes),
+        in_channels=task.preprocessing.channels,
+        image_size=task.preprocessing.image_size,
+    )
+    model.load_state_dict(task.model.state_dict())
+    model.to(device).train()
+    criterion = build_loss(options["loss"], task.classes).to(device)
+    node = {key: value for key, value in optimizer_node.items() if key != "layer_decay"}
+    optimizer = build(node, "optimizer", params=model.parameters())
+    mix = _mixing(augment, len(task.classes))
+    loader, total = plain_loader(data, augment), 0.0
+    while True:
+        for images, labels in loader:
+            images, labels = mix(images.to(device), labels.to(device))
+            loss = training_loss(model, criterion, images, labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.item()
+            yield len(labels)
+
+
+def _mixing(augment: BatchAugment, num_classes: int) -> Callable[..., Any]:
+    """torchvision's mixup, CutMix, either of them for each batch, or nothing."""
+    from torchvision.transforms import v2
+
+    choices: list[Any] = []
+    if augment.mixup:
+        choices.append(v2.MixUp(alpha=augment.mixup, num_classes=num_classes))
+    if augment.cutmix:
+        choices.append(v2.CutMix(alpha=augment.cutmix, num_classes=num_classes))
+    return v2.RandomChoice(choices) if choices else lambda images, labels: (images, labels)

@@ -1,0 +1,85 @@
+"""Where the time of training goes: Lightning's actions, summed up to a sentence."""
+
+import time
+from collections import defaultdict
+
+import torch
+from lightning.pytorch.profilers import Profiler
+
+from strided.throughput import synchronise
+
+# what Lightning calls each action, by the ends of its names
+ACTIONS = {
+    "waiting for data": (".train_dataloader_next",),
+    "transfer and augmentation": (
+        ".on_before_batch_transfer",
+        ".batch_to_device",
+        ".transfer_batch_to_device",
+        ".on_after_batch_transfer",
+    ),
+    "arithmetic": (".training_step", ".optimizer_zero_grad", ".backward", ".optimizer_step"),
+}
+REST = "everything else"  # Lightning, callbacks, progress
+
+
+class ActionTimes(Profiler):
+    """Seconds in the actions of training batches, without those of other actions inside them.
+
+    From the start of the second epoch to its last batch, epochs after that included, as
+    `EpochRecorder.images_per_second`. On a GPU each action waits for what it has started.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__()
+        self.device = device
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.total = 0.0
+        self._open: list[tuple[str | None, float, float]] = []  # kind, start, seconds inside it
+        self._training = False  # the batch under way is one of training
+        self._epochs = 0
+        self._mark = 0.0
+
+    def start(self, action_name: str) -> None:
+        """Lightning begins an action."""
+        kind = self._kind(action_name)
+        if kind is not None:
+            synchronise(self.device)
+        if action_name.endswith("EpochRecorder.on_train_epoch_start"):
+            self._epochs += 1
+            if self._epochs <= 2:
+                self.seconds.clear()
+                self.total = 0.0
+            self._mark = time.perf_counter()
+        self._open.append((kind, time.perf_counter(), 0.0))
+
+    def stop(self, action_name: str) -> None:
+        """Lightning has ended the action that began last."""
+        kind, start, inside = self._open.pop()
+        if kind is not None:
+            synchronise(self.device)
+        now = time.perf_counter()
+        if kind is not None and self._training:
+            self.seconds[kind] += now - start - inside
+        if self._open:
+            outer, began, known = self._open[-1]
+            self._open[-1] = (outer, began, known + now - start)
+        if action_name.endswith("EpochRecorder.on_train_batch_end"):
+            self.total += now - self._mark
+            self._mark = now
+
+    def _kind(self, action_name: str) -> str | None:
+        if action_name.endswith("_next"):
+            self._training = action_name.endswith(".train_dataloader_next")
+        return next((kind for kind, ends in ACTIONS.items() if action_name.endswith(ends)), None)
+
+    def shares(self) -> dict[str, float]:
+        """Each kind's share of the time, and that of everything else; they sum to 1."""
+        shares = {kind: self.seconds[kind] / self.total for kind in ACTIONS}
+        return {**shares, REST: 1 - sum(shares.values())}
+
+
+def bound(shares: dict[str, float], of_ceiling: float) -> str:
+    """Say in a sentence what training waits for most, and how far from its ceiling it is."""
+    most = max(shares, key=shares.__getitem__)
+    listed = ", ".join(f"{kind} {100 * share:.0f} %" for kind, share in shares.items())
+    return f"bound by {most}: {100 * of_ceiling:.0f} % of its ceiling (of the time: {listed})"

@@ -1,0 +1,63 @@
+"""The most a network can do here: it alone, on one batch that is there already."""
+
+from collections.abc import Generator
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins.precision import Precision
+from torch import Tensor, nn
+
+from strided.task import ClassificationTask
+
+
+def training_loss(model: nn.Module, criterion: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Loss of a batch as `ClassificationTask.training_step` has it, auxiliary heads included."""
+    loss: Tensor = criterion(model(images), labels)
+    for auxiliary in getattr(model, "auxiliary_logits", ()):
+        loss = loss + model.auxiliary_weight * criterion(auxiliary, labels)
+    return loss
+
+
+def resident_batch(
+    task: ClassificationTask, batch_size: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Noise of the network's input (B, C, S, S), float32 in its memory format, and labels (B,)."""
+    shape = (batch_size, task.preprocessing.channels, *[task.preprocessing.image_size] * 2)
+    images = torch.randn(shape, device=device).to(memory_format=task.memory_format)
+    return images, torch.arange(batch_size, device=device) % len(task.classes)
+
+
+def bare_training(
+    task: ClassificationTask, precision: Precision, batch_size: int, device: torch.device
+) -> Generator[int, None, None]:
+    """Forward, loss, backward, optimizer step of the task's network, and nothing else."""
+    task = task.to(device).train()
+    task = precision.convert_module(task)  # type: ignore[assignment]  # returns what it is given
+    optimizer = task.build_optimizer()
+    scaler: Any = getattr(precision, "scaler", None)  # of 16-mixed
+    images, labels = resident_batch(task, batch_size, device)
+    images = precision.convert_input(images)
+    while True:
+        with precision.train_step_context():
+            loss = training_loss(task.model, task.criterion, images, labels)
+        optimizer.zero_grad()
+        if scaler is None:
+            loss.backward()
+            optimizer.step()
+        else:
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
+        yield batch_size
+
+
+def bare_inference(
+    task: ClassificationTask, batch_size: int, device: torch.device
+) -> Generator[int, None, None]:
+    """Forward in evaluation mode, and nothing else."""
+    task = task.to(device).eval()
+    images, _ = resident_batch(task, batch_size, device)
+    while True:
+        with torch.inference_mode():
+            task.model(images)
+        yield batch_size

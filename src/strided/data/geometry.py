@@ -1,0 +1,93 @@
+"""Moving the pixels of whole batches, each image by moves of its own."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+_TRIES = 10  # of torchvision's RandomResizedCrop
+_WIDEST = 4 / 3  # width to height of a box, and height to width; also torchvision's
+
+
+@dataclass(frozen=True)
+class Moves:
+    """What happens to each of B images, in this order; all on the CPU.
+
+    box: float (B, 4), top, left, height and width in pixels of the part that is stretched over the
+    whole square. flipped: bool (B,), left and right exchanged. shift: int64 (B, 2), pixels down and
+    to the right. angle: float (B,), degrees counter-clockwise about the centre. scale: float (B,),
+    above 1 magnifies about the centre.
+    """
+
+    box: Tensor
+    flipped: Tensor
+    shift: Tensor
+    angle: Tensor
+    scale: Tensor
+
+    def matrix(self, side: int) -> Tensor:
+        """float (B, 2, 3): where output pixels come from, as F.affine_grid takes it (x, then y)."""
+        top, left, height, width = (self.box / side).unbind(1)
+        down, right = (2 * self.shift / side).unbind(1)
+        cos = self.angle.deg2rad().cos() / self.scale
+        sin = self.angle.deg2rad().sin() / self.scale
+        across = torch.where(self.flipped, -width, width)
+        x = [across * cos, -across * sin, 2 * left + width - 1 - across * right]
+        y = [height * sin, height * cos, 2 * top + height - 1 - height * down]
+        return torch.stack([torch.stack(x, 1), torch.stack(y, 1)], 1)
+
+
+def flip_and_shift(images: Tensor, flipped: Tensor, shift: Tensor) -> Tensor:
+    """Do these of Moves alone, exactly: (B, C, S, S) of any dtype to the same, 0 from outside."""
+    batch, channels, side, _ = images.shape
+    most = int(shift.abs().max())
+    # Image and mirror image side by side in black, of which each row of the result is one run:
+    # runs are copied whole, which is many times faster than indexing single pixels.
+    height, width = side + 2 * most, 2 * side + 3 * most
+    canvas = images.new_zeros(batch, channels, height, width)
+    inner = canvas[:, :, most : most + side]
+    inner[..., most : most + side] = images
+    inner[..., 2 * most + side : 2 * (most + side)] = images.flip(-1)
+    down, right = shift.view(batch, 2, 1, 1).unbind(1)
+    first_column = most - right + flipped.view(-1, 1, 1) * (most + side)
+    first_row = torch.arange(batch * channels).view(batch, channels, 1) * height + most - down
+    starts = (first_row + torch.arange(side)) * width + first_column
+    runs = canvas.as_strided((canvas.numel() - side + 1, side), (1, 1))
+    return runs.index_select(0, starts.flatten().to(images.device)).view_as(images)
+
+
+def warp(images: Tensor, moves: Moves, *, black_outside: bool) -> Tensor:
+    """Do all of moves in one bilinear sampling: (B, C, S, S) to float32 of the same shape.
+
+    Pixels from outside are 0, or those of the edge, which is what a box inside the image needs:
+    magnified, its outermost pixels reach half an input pixel beyond it.
+    """
+    batch, _, side, _ = images.shape
+    matrix = moves.matrix(side).to(images.device)
+    centres = (2 * torch.arange(side, device=images.device) + 1) / side - 1
+    grid = matrix.new_empty(batch, side, side, 2)
+    for axis in (0, 1):  # F.affine_grid's result in a quarter of its time
+        by_column, by_row, offset = matrix[:, axis].unsqueeze(-1).unbind(1)
+        rows = (by_row * centres + offset).unsqueeze(2)
+        torch.add((by_column * centres).unsqueeze(1), rows, out=grid[..., axis])
+    padding = "zeros" if black_outside else "border"
+    return F.grid_sample(images.float(), grid, padding_mode=padding, align_corners=False)
+
+
+def random_boxes(num: int, side: int, least: float, generator: torch.Generator) -> Tensor:
+    """Draw boxes for Moves as torchvision's RandomResizedCrop does for a square image.
+
+    least..1 of the area, 3/4 to 4/3 in shape, rounded to pixels: the first of ten draws that fits,
+    else the whole image.
+    """
+    area = side**2 * (1 - (1 - least) * torch.rand(num, _TRIES, generator=generator))
+    reach = 2 * torch.rand(num, _TRIES, generator=generator) - 1
+    shape = torch.exp(math.log(_WIDEST) * reach)
+    sizes = torch.stack([area / shape, area * shape]).sqrt().round()  # heights, widths
+    fits = ((sizes >= 1) & (sizes <= side)).all(0)
+    first = fits.int().argmax(1)
+    size = torch.where(fits.any(1), sizes[:, torch.arange(num), first], side)
+    corner = torch.rand(2, num, generator=generator).mul(side - size + 1).floor()
+    return torch.cat([corner, size]).T

@@ -1,0 +1,94 @@
+"""How the arithmetic of training is run: switches that change its speed, chosen and recorded."""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from inspect import signature
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.profilers import PassThroughProfiler
+
+from strided.config import locate
+from strided.task import ClassificationTask
+from strided.threads import SMALL_BATCH, worthwhile_threads
+
+log = logging.getLogger(__name__)
+
+# has Lightning's CPU runs ask the driver's library, at every optimizer step, whether there is a GPU
+_DRIVER_CHECK = "PYTORCH_NVML_BASED_CUDA_CHECK"
+
+
+class NoProfiler(PassThroughProfiler):
+    """Lightning opens some forty sections a step for a profiler: here they cost nothing."""
+
+    _section = nullcontext("")
+
+    def profile(self, action_name: str) -> Any:  # a context manager, as the base's
+        """Time nothing."""
+        return self._section
+
+
+def fused(optimizer: Mapping[str, Any], trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """The optimizer's config with torch's fused step switched on, where there is one.
+
+    One pass over the weights instead of five or more: a sixth of a step of LeNet-5. Left out where
+    `fused` or another implementation was typed, and where Lightning cannot clip: gradients that
+    16-mixed scales, it hands to a fused optimizer as they are.
+    """
+    known = signature(locate(optimizer["_target_"])).parameters
+    others = [key for key in ("foreach", "capturable", "differentiable") if optimizer.get(key)]
+    scaled = str(trainer.get("precision")) in ("16", "16-mixed")
+    if "fused" not in known or "fused" in optimizer or others:
+        return dict(optimizer)
+    if scaled and trainer.get("gradient_clip_val"):
+        return dict(optimizer)
+    return {**optimizer, "fused": True}
+
+
+@contextmanager
+def executed(
+    config: Mapping[str, Any], task: ClassificationTask, trainer: pl.Trainer, macs_of_batch: int
+) -> Iterator[dict[str, Any]]:
+    """Run what is inside with the switches of the config; yields which those are."""
+    device = trainer.strategy.root_device
+    precision = torch.get_float32_matmul_precision()
+    check = os.environ.get(_DRIVER_CHECK)
+    exact = str(trainer.precision) == "32-true" and macs_of_batch >= SMALL_BATCH
+    if exact and _multiplies_bf16(device):
+        log.info("this machine multiplies bfloat16: trainer.precision=bf16-mixed may be faster")
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision(config["matmul_precision"])
+    else:
+        os.environ.pop(_DRIVER_CHECK, None)
+    try:
+        with worthwhile_threads(task, macs_of_batch):
+            yield _switches(config, task, trainer)
+    finally:
+        torch.set_float32_matmul_precision(precision)
+        if check is not None:
+            os.environ[_DRIVER_CHECK] = check
+
+
+def _switches(
+    config: Mapping[str, Any], task: ClassificationTask, trainer: pl.Trainer
+) -> dict[str, Any]:
+    return {
+        "device": trainer.strategy.root_device.type,
+        "precision": str(trainer.precision),
+        "channels_last": task.hparams["channels_last"],
+        "compile": config["compile"],
+        "fused_optimizer": bool(task.hparams["optimizer"].get("fused")),
+        "matmul_precision": torch.get_float32_matmul_precision(),
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+    }
+
+
+def _multiplies_bf16(device: torch.device) -> bool:
+    """Tell whether the device has units for products of bfloat16."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # since 2.10
+    return device.type == "cpu" and bool(capabilities.get("amx_bf16"))

@@ -1,0 +1,201 @@
+"""What benchmark measures of a (model, data) pair: each part's images per second."""
+
+import logging
+import math
+import tempfile
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+
+from strided.baseline import plain_training
+from strided.bottleneck import ActionTimes
+from strided.ceiling import bare_inference, bare_training
+from strided.config import build
+from strided.data import BatchAugment, ImageDataModule
+from strided.execution import executed
+from strided.interruption import Interruption
+from strided.prediction import Classifier
+from strided.preparation import build_task, prepare_data
+from strided.task import ClassificationTask
+from strided.throughput import LEAST_BATCHES, PeakMemory, images_per_second
+from strided.training import build_trainer, fit, prepare_run
+
+# how long a run is, and how often it validates, is the benchmark's to say
+LENGTHS = (
+    "check_val_every_n_epoch",
+    "fast_dev_run",
+    "limit_val_batches",
+    "max_steps",
+    "max_time",
+    "min_epochs",
+    "min_steps",
+    "overfit_batches",
+    "profiler",
+    "val_check_interval",
+)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Images per second, torch's threads, and the most memory in bytes (None: not known)."""
+
+    rate: float
+    threads: int
+    memory: int | None
+
+
+@dataclass
+class Pair:
+    """A network and its data, each part starting from the same `weights`."""
+
+    config: dict[str, Any]
+    folder: Path
+    interruption: Interruption
+    data: ImageDataModule
+    task: ClassificationTask
+    macs: int
+    trainer: pl.Trainer  # which trains nothing: device, precision and switches are its own
+    weights: dict[str, Tensor] = field(init=False)
+    training_rate: float | None = None  # of strided, when last measured
+    execution: dict[str, Any] = field(default_factory=dict)  # its switches
+
+    def __post_init__(self) -> None:
+        self.weights = {key: value.clone() for key, value in self.task.state_dict().items()}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network runs."""
+        return self.trainer.strategy.root_device
+
+    @property
+    def batch_size(self) -> int:
+        """Images of a batch; fewer than data.batch_size where there are no more to train on."""
+        return min(self.data.batch_size, len(self.data.splits["train"]))
+
+    def measure(self, part: str) -> Measurement:
+        """Measure one of PARTS. Raises UserError for what training refuses."""
+        self.task.cpu().zero_grad()  # what the part before has left is none of this one's memory
+        self.task.load_state_dict(self.weights)
+        memory = PeakMemory(self.device)
+        rate, threads = PARTS[part](self)
+        return Measurement(rate, threads, memory.bytes())
+
+    def time(self, batches: Generator[int, None, None]) -> tuple[float, int]:
+        """Return the images per second of a loop, and the threads it has."""
+        rate = images_per_second(batches, self.config["seconds"], self.device)
+        return rate, torch.get_num_threads()
+
+    def evaluated(self) -> ClassificationTask:
+        """The network as eval loads it from a checkpoint: in float32, not compiled."""
+        options: Any = self.task.hparams
+        task = ClassificationTask(**options)
+        task.load_state_dict(self.weights)
+        return task
+
+
+def prepare_pair(
+    config: dict[str, Any], folder: Path, results: dict[str, Any], interruption: Interruption
+) -> Pair:
+    """Decode the images and build the network; what is known then goes into `results`."""
+    config = {**config, "logger": {}}
+    trainer = build_trainer(_trainer_node(config, 1, 1), [], folder)
+    data, decided = prepare_data(config, results)
+    task = build_task(config, decided, data, results, fresh=True)
+    pair = Pair(config, folder, interruption, data, task, results["macs"], trainer)
+    results.update(batch_size=pair.batch_size, device=str(pair.device))
+    return pair
+
+
+def _ceiling(pair: Pair) -> tuple[float, int]:
+    precision = pair.trainer.precision_plugin
+    batch = pair.macs * pair.batch_size
+    with _quietly(), executed(pair.config, pair.task, pair.trainer, batch):
+        return pair.time(bare_training(pair.task, precision, pair.batch_size, pair.device))
+
+
+def _plain(pair: Pair) -> tuple[float, int]:
+    augment: BatchAugment = build(pair.config["augment"], "augment")
+    optimizer = pair.config["optimizer"]
+    with torch.backends.cudnn.flags(enabled=True):  # as torch has them: Lightning sets benchmark
+        return pair.time(plain_training(pair.task, pair.data, augment, optimizer, pair.device))
+
+
+def _strided(pair: Pair) -> tuple[float, int]:
+    if pair.training_rate is None:
+        pair.training_rate, _ = train_for(pair, LEAST_BATCHES)
+    batches = pair.training_rate * pair.config["seconds"] / pair.batch_size
+    pair.training_rate, threads = train_for(pair, max(LEAST_BATCHES, round(batches)))
+    return pair.training_rate, threads
+
+
+def _inference(pair: Pair) -> tuple[float, int]:
+    classifier = Classifier(pair.evaluated(), str(pair.device))
+    split = "test" if "test" in pair.data.splits else "val"
+
+    def batches() -> Generator[int, None, None]:
+        while True:
+            for batch in pair.data.loader(split):
+                yield len(classifier.logits(batch.images))
+
+    return pair.time(batches())
+
+
+def _bare_inference(pair: Pair) -> tuple[float, int]:
+    return pair.time(bare_inference(pair.evaluated(), pair.batch_size, pair.device))
+
+
+PARTS = {
+    "ceiling": _ceiling,
+    "plain": _plain,
+    "strided": _strided,
+    "inference": _inference,
+    "bare_inference": _bare_inference,
+}
+
+
+def train_for(pair: Pair, batches: int, profiler: ActionTimes | None = None) -> tuple[float, int]:
+    """Train as the train verb does, an epoch to warm up and then about so many batches.
+
+    Returns the images per second that metrics and results of a run would have, and the threads.
+    """
+    pair.task.load_state_dict(pair.weights)
+    epoch = min(batches, len(pair.data.train_dataloader()))
+    node = _trainer_node(pair.config, epoch, 1 + math.ceil(batches / epoch))
+    found: dict[str, Any] = {"macs": pair.macs, "hardware": {}}
+    with tempfile.TemporaryDirectory(dir=pair.folder) as scratch, _quietly():
+        config = {**pair.config, "trainer": node}
+        run = prepare_run(config, Path(scratch), pair.interruption)
+        if run.checkpoint is not None:
+            run.checkpoint.folder = None  # writing is not in the recorder's figure
+        if profiler is not None:
+            run.trainer.profiler = profiler  # type: ignore[attr-defined]
+        # without a checkpoint to save first, a signal stops at once
+        fit(config, replace(run, checkpoint=None), pair.task, pair.data, found)
+    pair.execution = found["execution"]
+    return found["images_per_second"], found["hardware"]["torch_threads"]
+
+
+def _trainer_node(config: dict[str, Any], batches: int, epochs: int) -> dict[str, Any]:
+    kept = {key: value for key, value in config["trainer"].items() if key not in LENGTHS}
+    lengths = {"max_epochs": epochs, "limit_train_batches": batches, "limit_val_batches": 1}
+    return {**kept, **lengths}
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without a line for each epoch, and what each start of training advises."""
+    loggers = [logging.getLogger(f"strided.{name}") for name in ("recorder", "execution")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,84 @@
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from strided.cli import main
+from strided.execution import NoProfiler, fused
+
+Train = Callable[..., Path]
+SGD: dict[str, Any] = {"_target_": "torch.optim.SGD", "lr": 0.1}
+
+
+def results(folder: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((folder / "results.json").read_text())
+    return loaded
+
+
+def checkpoint(folder: Path) -> dict[str, Any]:
+    return dict(torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True))
+
+
+def test_the_fused_step_is_used_where_there_is_one() -> None:
+    assert fused(SGD, {})["fused"] is True
+    assert "fused" not in fused({"_target_": "torch.optim.RMSprop"}, {})
+
+
+@pytest.mark.parametrize("typed", [{"fused": False}, {"foreach": True}, {"differentiable": True}])
+def test_an_implementation_that_was_typed_stays(typed: dict[str, Any]) -> None:
+    assert fused({**SGD, **typed}, {}) == {**SGD, **typed}
+
+
+def test_scaled_gradients_that_are_clipped_have_no_fused_step() -> None:
+    assert "fused" not in fused(SGD, {"precision": "16-mixed", "gradient_clip_val": 1.0})
+    assert fused(SGD, {"precision": "16-mixed"})["fused"] is True
+    assert fused(SGD, {"precision": "bf16-mixed", "gradient_clip_val": 1.0})["fused"] is True
+
+
+def test_the_fused_step_learns_what_the_plain_one_does(run_train: Train) -> None:
+    one, two = run_train(), run_train("optimizer.fused=false")
+    assert results(one)["execution"]["fused_optimizer"] is True
+    assert results(two)["execution"]["fused_optimizer"] is False
+    assert results(one)["test/loss"] == pytest.approx(results(two)["test/loss"], rel=1e-4)
+
+
+def test_switches_are_recorded(run_train: Train) -> None:
+    folder = run_train("trainer.precision=bf16-mixed", "channels_last=false")
+    found = results(folder)["execution"]
+    assert found.items() >= {"precision": "bf16-mixed", "channels_last": False}.items()
+    assert found.items() >= {"device": "cpu", "compile": False}.items()
+    assert checkpoint(folder)["hyper_parameters"]["channels_last"] is False
+    assert main(["eval", f"checkpoint={folder}", f"log_dir={folder.parents[2]}"]) == 0
+
+
+def test_the_memory_format_changes_rounding_only(run_train: Train) -> None:
+    words = ("model=resnet_cifar", "data.train_fraction=0.2")
+    one, two = run_train(*words), run_train(*words, "channels_last=false")
+    assert results(one)["test/loss"] == pytest.approx(results(two)["test/loss"], rel=1e-2)
+
+
+def test_what_a_run_switches_is_switched_back(
+    run_train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    before = torch.get_float32_matmul_precision(), torch.get_num_threads()
+    run_train("matmul_precision=medium")
+    assert (torch.get_float32_matmul_precision(), torch.get_num_threads()) == before
+    assert os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] == "1"
+
+
+def test_a_profiler_that_was_asked_for_is_used(run_train: Train) -> None:
+    folder = run_train("debug=profiler")
+    assert "run_training_batch" in (folder / "run.log").read_text()
+
+
+def test_no_profiler_nests_and_lets_errors_through() -> None:
+    profiler = NoProfiler()
+    with pytest.raises(ValueError, match="inside"), profiler.profile("a"), profiler.profile("b"):
+        raise ValueError("inside")
+    with profiler.profile("c"):
+        pass
