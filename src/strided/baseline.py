@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from strided.ceiling import training_loss
 from strided.config import build
 from strided.data import BatchAugment, ImageDataModule, Preprocessing
-from strided.interruption import leave_signals_to_parent
+from strided.interruption import follow_parent
 from strided.losses import build_loss
 from strided.models import build_model
 from strided.task import ClassificationTask
@@ -98,7 +98,7 @@ def plain_loader(data: ImageDataModule, augment: BatchAugment) -> DataLoader[Any
         shuffle=True,
         num_workers=WORKERS if forks else 0,
         multiprocessing_context="fork" if forks else None,
-        worker_init_fn=leave_signals_to_parent if forks else None,
+        worker_init_fn=follow_parent if forks else None,
         # as ImageDataModule.train_dataloader: batch normalisation cannot train on one image
         drop_last=data.drop_last or 1 == len(images) % data.batch_size < len(images),
     )
