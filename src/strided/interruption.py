@@ -109,11 +109,11 @@ def follow_parent(_: int = 0) -> None:
             pass
         os._exit(0)
 
-    threading.Thread(target=end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     spawned = multiprocessing.get_start_method() == "spawn"  # would be disturbed in its exit
     if spawned or not hasattr(signal, "sigwaitinfo"):
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        return
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    threading.Thread(target=end_when_told, daemon=True).start()
+    else:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # first: threads inherit it
+        threading.Thread(target=end_when_told, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
