@@ -127,7 +127,8 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
     stopped = results(folder)
     assert stopped["state"] == "interrupted" and "error" not in stopped
     assert not any(key.startswith("test/") for key in stopped)
-    assert len(rows(folder)) == step // 8 if (folder / "metrics.csv").exists() else step < 8
+    # a signal in the last batch of an epoch is acted on in its validation, before the row
+    assert (len(rows(folder)) if (folder / "metrics.csv").exists() else 0) == (step - 1) // 8
     earlier = checkpoint(folder, "last.ckpt")["callbacks"]["EpochRecorder"]["fit_seconds"]
     resume(folder, TRUST)
     assert_same_outcome(folder, uninterrupted)
