@@ -148,6 +148,15 @@ def test_a_run_can_be_stopped_more_than_once(log_dir: Path, uninterrupted: Path)
     assert_same_outcome(folder, uninterrupted)
 
 
+def test_a_run_that_began_before_a_key_existed_goes_on(log_dir: Path, uninterrupted: Path) -> None:
+    folder = train(log_dir, "trainer.max_epochs=3", *stopping(5), code=143)
+    config = folder / "config.yaml"
+    kept = [line for line in config.read_text().splitlines() if "channels_last" not in line]
+    config.write_text("\n".join(kept))
+    resume(folder, TRUST)
+    assert_same_outcome(folder, uninterrupted)
+
+
 def test_an_epoch_stopped_inside_reports_the_whole_epoch(
     log_dir: Path, uninterrupted: Path
 ) -> None:
