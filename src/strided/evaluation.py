@@ -80,11 +80,15 @@ def _logits(
     batches = len(loader)
     if limit is not None:
         batches = limit if isinstance(limit, int) else max(1, int(batches * limit))
-    logits, labels = [], []
+    # into one tensor each: small ones, kept between large ones that are freed, would keep those too
+    logits = torch.empty(len(data.splits[split]), len(classifier.classes))
+    labels = torch.empty(len(logits), dtype=torch.int64)
+    count = 0
     for batch in itertools.islice(loader, batches):
-        logits.append(classifier.logits(batch.images))
-        labels.append(batch.labels)
-    return torch.cat(logits), torch.cat(labels)
+        place = slice(count, count + len(batch.labels))
+        logits[place], labels[place] = classifier.logits(batch.images), batch.labels
+        count = place.stop
+    return logits[:count], labels[:count]
 
 
 def require_split(data: ImageDataModule, split: str) -> None:
