@@ -64,7 +64,7 @@ def executed(
     else:
         os.environ.pop(_DRIVER_CHECK, None)
     try:
-        with worthwhile_threads(task, macs_of_batch):
+        with worthwhile_threads(device, macs_of_batch):
             yield _switches(config, task, trainer)
     finally:
         torch.set_float32_matmul_precision(precision)

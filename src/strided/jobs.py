@@ -159,9 +159,10 @@ def resume_run(folder: Path, changes: Sequence[str], config_dir: Path | None) ->
             f"resume={folder} is not a run of train; expected a folder of logs/train. "
             "Try resume=logs/train/<name>/<date_time>"
         )
-    if changes:
-        composed, _ = compose_hydra("train", normalise("train", changes, config_dir), config_dir)
-        changed = plain(composed)
+    composed, _ = compose_hydra("train", normalise("train", changes, config_dir), config_dir)
+    changed = plain(composed)
+    # a run that began before a key existed goes on with its default
+    config = {k: v for k, v in changed.items() if not isinstance(v, dict)} | config
     for key in sorted({word.partition("=")[0].lstrip("+") for word in changes}):
         group, *inner = key.split(".")
         if key == "logger":  # first: what is typed of one comes on top

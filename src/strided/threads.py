@@ -24,14 +24,14 @@ def multiply_adds(task: ClassificationTask) -> int:
 
 
 @contextmanager
-def worthwhile_threads(task: ClassificationTask, macs_of_batch: int) -> Iterator[None]:
+def worthwhile_threads(device: torch.device, macs_of_batch: int) -> Iterator[None]:
     """On a CPU, train a small network with one thread.
 
     Its layers take microseconds: more threads gain next to nothing, and wait for each other, many
     times a step, for as long as anything else runs on a core.
     """
     before = torch.get_num_threads()
-    if task.device.type == "cpu" and macs_of_batch < SMALL_BATCH:
+    if device.type == "cpu" and macs_of_batch < SMALL_BATCH:
         torch.set_num_threads(1)
     try:
         yield

@@ -189,7 +189,7 @@ def test_a_signal_while_decoding_ends_the_run_and_keeps_what_is_decoded(
     os.killpg(process.pid, number)  # as a terminal does: to the workers as well
     said = process.communicate(timeout=100)[0]
     assert process.returncode == code, said
-    assert "Traceback" not in said and "decoded" not in said
+    assert "Traceback" not in said and "decoded" not in said, said
     (journal,) = (tmp_path / "cache").glob("*.unfinished/chunks.jsonl")
     assert journal.read_text().count("{") >= 1
 

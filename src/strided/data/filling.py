@@ -6,6 +6,7 @@ Processes, not threads: tiny images spend their time in Python, where threads wa
 import hashlib
 import os
 import signal
+import threading
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -31,8 +32,6 @@ CHUNK = 128  # images in a task: what Ctrl-C waits for, and what a kill -9 loses
 # Seconds of work from which processes are worth their start; unless forked they import it all.
 _WORTH_A_FORK = 1.0
 _WORTH_A_START = 20.0
-
-_STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -160,23 +159,30 @@ def _start(job: Job, parent: int) -> None:
     # terminals and clusters signal all processes: the parent is the one to act, after this chunk
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, stop)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
     stop_with_parent(parent)
     _filler = Filler(job)
 
 
 @contextmanager
 def _signals_waiting() -> Iterator[None]:
-    """Hold back signals: a new process still has the handlers of its parent."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
+    """Hold back signals: what their handler raises would be lost within a fork, or come up twice.
+
+    A mask would not do: another thread would be given the signal, and this one the handler.
+    """
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    noted: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, lambda signum, _: noted.append(signum))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for signum in noted:
+            signal.raise_signal(signum)
 
 
 def _fill(task: Task) -> Filled:
