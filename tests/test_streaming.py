@@ -1,6 +1,7 @@
 """A run that decodes every epoch is, to the bit, the run that decodes once."""
 
 import csv
+import fcntl
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -95,13 +97,12 @@ def test_a_streaming_run_that_is_stopped_leaves_no_process_and_resumes_exactly(
     with (tmp_path / "said").open("w") as said:
         run = subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True)
     wait_until(lambda: any(stopped.glob("train/*/*/checkpoints/last.ckpt")) or run.poll())
-    workers = children(run.pid)
     if number == signal.SIGKILL:
         run.kill()
     else:
         os.killpg(run.pid, number)
     assert run.wait(60) == code
-    wait_until(lambda: not any(map(is_alive, workers)))
+    wait_until(lambda: not session(run.pid) and is_free(only_run(stopped) / "run.log"))
     if number == signal.SIGINT:
         assert "Traceback" not in (tmp_path / "said").read_text()
 
@@ -116,16 +117,25 @@ def wait_until(happened: Callable[[], Any], seconds: float = 120) -> None:
         time.sleep(0.02)
 
 
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+def session(leader: int) -> list[str]:
+    """The processes of a session that have not ended."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended just now
+            state, _, _, of, *_ = file.read_text().rpartition(")")[2].split()
+            if int(of) == leader and state != "Z":
+                found.append(file.parent.name)
+    return found
 
 
-def is_alive(pid: int) -> bool:
-    """Whether it is there, and not only waits for somebody to ask how it ended."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+def is_free(file: Path) -> bool:
+    """Whether no process, even one about to end, holds the lock."""
+    with file.open("a") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
 
 def test_broken_images_met_while_training_are_counted_and_have_rows(
