@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import current_process, get_start_method
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +25,7 @@ from strided.data.decoding import ImageError
 from strided.data.files import Reader
 from strided.data.preprocessing import Preprocessing
 from strided.errors import UserError
-from strided.interruption import stop_with_parent
+from strided.interruption import follow_parent
 
 CHUNK = 128  # images in a task: what Ctrl-C waits for, and what a kill -9 loses of each process
 
@@ -125,7 +126,7 @@ def fill(job: Job, tasks: Sequence[Task], num_workers: int) -> Generator[Filled,
 
 
 def _in_processes(job: Job, tasks: Iterable[Task], num_workers: int) -> Iterator[Filled]:
-    pool = ProcessPoolExecutor(num_workers, initializer=_start, initargs=(job, os.getpid()))
+    pool = ProcessPoolExecutor(num_workers, initializer=_start, initargs=(job,))
     remaining = iter(tasks)
     pending: set[Future[Filled]] = set()
     try:
@@ -150,33 +151,35 @@ def _in_processes(job: Job, tasks: Iterable[Task], num_workers: int) -> Iterator
 _filler: Filler  # of a process that decodes
 
 
-def _start(job: Job, parent: int) -> None:
+def _start(job: Job) -> None:
     global _filler
-
-    def stop(*_: object) -> None:
-        if os.getppid() != parent:
-            os._exit(128 + signal.SIGTERM)
-
-    # terminals and clusters signal all processes: the parent is the one to act, after this chunk
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, stop)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
-    stop_with_parent(parent)
+    follow_parent()
     _filler = Filler(job)
 
 
 @contextmanager
 def _signals_waiting() -> Iterator[None]:
-    """Hold back signals: a new process still has the handlers of its parent."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
+    """Hold back signals: a new process still has the handlers of its parent.
+
+    Blocked for what is started, and noted for this one, where another thread may receive them: what
+    a handler raises while Python forks is lost.
+    """
+    if not hasattr(signal, "pthread_sigmask") or current_thread() is not main_thread():
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    noted: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in _STOPS}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
     try:
+        for number in _STOPS:
+            signal.signal(number, lambda number, _: noted.append(number))
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # those that are blocked come now
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in noted[:1]:
+            signal.raise_signal(number)
 
 
 def _fill(task: Task) -> Filled:
