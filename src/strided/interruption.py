@@ -113,6 +113,8 @@ def follow_parent(_: int = 0) -> None:
     spawned = multiprocessing.get_start_method() == "spawn"  # would be disturbed in its exit
     if spawned or not hasattr(signal, "sigwaitinfo"):
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if hasattr(signal, "pthread_sigmask"):  # who started it may have held that back
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     else:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # first: threads inherit it
         threading.Thread(target=end_when_told, daemon=True).start()

@@ -129,7 +129,9 @@ def is_alive(pid: int) -> bool:
     return state != "Z"
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize(
+    "method", ["fork", "forkserver", pytest.param("spawn", marks=pytest.mark.slow)]
+)
 def test_several_processes_decode_what_one_would(
     decode: Callable[..., subprocess.Popen[str]], tmp_path: Path, fingerprint: str, method: str
 ) -> None:
@@ -155,6 +157,59 @@ def test_a_build_that_is_killed_goes_on(
     assert 2 * CHUNK <= there < NUM_IMAGES
     assert f"decoded {NUM_IMAGES + 1 - there} images" in said
     assert [path for path in (tmp_path / "cache").iterdir() if path.suffix == ".unfinished"] == []
+
+
+UNEQUAL = """
+import os, signal, sys, time
+from dataclasses import dataclass
+from multiprocessing import active_children
+from pathlib import Path
+import numpy as np
+from PIL import Image
+from strided.data import filling
+from strided.data.preprocessing import Preprocessing
+from strided.errors import UserError
+
+folder = Path(sys.argv[1])
+
+@dataclass(frozen=True)
+class Unequal:  # the last chunk takes for ever
+    def __call__(self, index):
+        if index == 3 * filling.CHUNK:
+            (folder / "busy").write_text(str(os.getpid()))
+            time.sleep(10_000)
+        return Image.new("L", (1, 1))
+
+filling._WORTH_A_FORK = 0.0
+shape = (4 * filling.CHUNK, 1, 1, 1)
+for name, shape in (("images", shape), ("digests", (shape[0], 16))):
+    np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.uint8, shape)
+job = filling.Job(Unequal(), Preprocessing(1, 1), folder)
+chunks = filling.fill(job, [filling.Task(chunk, None) for chunk in range(4)], 2)
+for _ in range(3):
+    next(chunks)
+while not (folder / "busy").exists():
+    time.sleep(0.01)
+time.sleep(0.5)  # the other one waits for work, and holds the lock of the queue meanwhile
+(idle,) = (p.pid for p in active_children() if p.pid != int((folder / "busy").read_text()))
+os.kill(idle, signal.SIGKILL)
+try:
+    next(chunks)
+except UserError as error:
+    print(error, active_children())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks")
+def test_a_process_that_is_killed_ends_the_others(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", UNEQUAL, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(SRC)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert "that decodes images was killed" in done.stdout and done.stdout.endswith("[]\n"), done
 
 
 def test_of_two_runs_at_once_one_decodes_and_the_other_waits(
@@ -192,6 +247,32 @@ def test_a_signal_while_decoding_ends_the_run_and_keeps_what_is_decoded(
     assert "Traceback" not in said and "decoded" not in said, said
     (journal,) = (tmp_path / "cache").glob("*.unfinished/chunks.jsonl")
     assert journal.read_text().count("{") >= 1
+
+
+def test_a_signal_while_processes_are_started_is_not_lost(tmp_path: Path) -> None:
+    script = """
+import os, signal, threading, time
+from strided.data.filling import _signals_waiting
+from strided.interruption import Interrupted, Interruption
+
+threading.Thread(target=time.sleep, args=(5,), daemon=True).start()  # this one may receive it
+parent = os.getpid()
+os.register_at_fork(after_in_parent=lambda: (os.kill(parent, signal.SIGINT), time.sleep(0.2)))
+try:
+    with Interruption().listening(), _signals_waiting():
+        if os.fork() == 0:
+            os._exit(0)
+except Interrupted as error:
+    print(error.exit_code)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": str(SRC)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert (done.stdout, done.stderr) == ("130\n", "")
 
 
 MEMORY = """

@@ -10,6 +10,7 @@ import pytest
 from strided.data.files import MOST_BYTES, all_files
 from strided.data.folder import folder_source
 from strided.data.zipped import Member, read_member, zip_members
+from strided.errors import UserError
 
 CONTENT = {
     f"{kind}/{index}.txt": bytes([index]) * 50 * index for kind in "ab" for index in range(9)
@@ -57,6 +58,38 @@ def test_a_zip_with_more_files_than_two_bytes_count_is_read(tmp_path: Path) -> N
         for index in range(66_000):  # zipfile ends it with zip64's record
             archive.writestr(f"{index}", b"")
     assert len(zip_members(file)) == 66_000
+
+
+def test_more_files_than_two_bytes_count_without_zip64_are_all_read(tmp_path: Path) -> None:
+    file = tmp_path / "macos.zip"  # its Archive Utility counts on from 0
+    with zipfile.ZipFile(file, "w") as archive:
+        for index in range(66_000):
+            archive.writestr(f"{index}", b"")
+    content = file.read_bytes()
+    end = content.rindex(b"PK\6\6")
+    size, place = struct.unpack_from("<QQ", content, end + 40)
+    for count in (66_000 - 65_536, 463):
+        tail = struct.pack("<4s4xHHLLH", b"PK\5\6", count, count, size, place, 0)
+        file.write_bytes(content[:end] + tail)
+        if count == 463:
+            with pytest.raises(ValueError, match="463 files and lists 66000"):
+                zip_members(file)
+        else:
+            assert len(zip_members(file)) == 66_000
+
+
+def test_a_size_no_file_can_have_is_a_mistake_of_the_zip(tmp_path: Path) -> None:
+    file = tmp_path / "forged.zip"
+    entry = zipfile.ZipInfo("a/1.png")
+    entry.extra = struct.pack("<HHQ", 1, 8, 2**64 - 1)
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(entry, b"")
+    content = bytearray(file.read_bytes())
+    place = content.index(b"PK\1\2") + 24
+    content[place : place + 4] = b"\xff" * 4
+    file.write_bytes(content)
+    with pytest.raises(UserError, match="is no readable zip"):
+        all_files(file)
 
 
 def test_sizes_and_places_of_eight_bytes_are_read(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ Processes, not threads: tiny images spend their time in Python, where threads wa
 import hashlib
 import os
 import signal
-import threading
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import current_process, get_start_method
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import NamedTuple
 
 import numpy as np
@@ -25,13 +25,15 @@ from strided.data.decoding import ImageError
 from strided.data.files import Reader
 from strided.data.preprocessing import Preprocessing
 from strided.errors import UserError
-from strided.interruption import stop_with_parent
+from strided.interruption import follow_parent
 
 CHUNK = 128  # images in a task: what Ctrl-C waits for, and what a kill -9 loses of each process
 
 # Seconds of work from which processes are worth their start; unless forked they import it all.
 _WORTH_A_FORK = 1.0
 _WORTH_A_START = 20.0
+
+_STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def fill(job: Job, tasks: Sequence[Task], num_workers: int) -> Generator[Filled,
 
 
 def _in_processes(job: Job, tasks: Iterable[Task], num_workers: int) -> Iterator[Filled]:
-    pool = ProcessPoolExecutor(num_workers, initializer=_start, initargs=(job, os.getpid()))
+    pool = ProcessPoolExecutor(num_workers, initializer=_start, initargs=(job,))
     remaining = iter(tasks)
     pending: set[Future[Filled]] = set()
     try:
@@ -149,40 +151,35 @@ def _in_processes(job: Job, tasks: Iterable[Task], num_workers: int) -> Iterator
 _filler: Filler  # of a process that decodes
 
 
-def _start(job: Job, parent: int) -> None:
+def _start(job: Job) -> None:
     global _filler
-
-    def stop(*_: object) -> None:
-        if os.getppid() != parent:
-            os._exit(128 + signal.SIGTERM)
-
-    # terminals and clusters signal all processes: the parent is the one to act, after this chunk
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, stop)
-    stop_with_parent(parent)
+    follow_parent()
     _filler = Filler(job)
 
 
 @contextmanager
 def _signals_waiting() -> Iterator[None]:
-    """Hold back signals: what their handler raises would be lost within a fork, or come up twice.
+    """Hold back signals: a new process still has the handlers of its parent.
 
-    A mask would not do: another thread would be given the signal, and this one the handler.
+    Blocked for what is started, and noted for this one, where another thread may receive them: what
+    a handler raises while Python forks is lost.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if not hasattr(signal, "pthread_sigmask") or current_thread() is not main_thread():
         yield
         return
     noted: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, lambda signum, _: noted.append(signum))
+    handlers = {number: signal.getsignal(number) for number in _STOPS}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
     try:
+        for number in _STOPS:
+            signal.signal(number, lambda number, _: noted.append(number))
         yield
     finally:
-        for number, handler in before.items():
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # those that are blocked come now
+        for number, handler in handlers.items():
             signal.signal(number, handler)
-        for signum in noted:
-            signal.raise_signal(signum)
+        for number in noted[:1]:
+            signal.raise_signal(number)
 
 
 def _fill(task: Task) -> Filled:

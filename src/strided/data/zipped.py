@@ -19,6 +19,7 @@ _END_64 = struct.Struct("<4s28xQQQ")  # entries, size, offset
 _ENTRY = struct.Struct("<4s4xHH4xLLLHHH8xL")
 _LOCAL = struct.Struct("<4s2xH18xHH")
 _ENCRYPTED, _UTF8 = 0x1, 0x800
+_MOST = 2**63 - 1  # that a place in a file can be
 _IN_EXTRA = 0xFFFFFFFF  # a number of four bytes that stands among the extra fields, in eight
 
 
@@ -47,8 +48,8 @@ def zip_members(file: Path) -> dict[str, Numbers]:
 
 def _listed(entries: int, start: int, content: bytes) -> dict[str, Numbers]:
     members: dict[str, Numbers] = {}
-    place = 0
-    for _ in range(entries):
+    place = found = 0
+    while place < len(content):
         (signature, flags, method, crc, packed, size, *lengths, offset) = _ENTRY.unpack_from(
             content, place
         )
@@ -59,9 +60,14 @@ def _listed(entries: int, start: int, content: bytes) -> dict[str, Numbers]:
         if _IN_EXTRA in (size, packed, offset):
             extra = content[name_end : name_end + lengths[1]]
             size, packed, offset = _large(extra, size, packed, offset)
+            if max(size, packed, start + offset) > _MOST:
+                raise ValueError("its list of files is damaged")
         if not name.endswith("/"):
             members[name] = start + offset, packed, size, crc, method
         place += _ENTRY.size + sum(lengths)
+        found += 1
+    if (found - entries) % 0x10000:  # macOS counts in two bytes, whatever there is
+        raise ValueError(f"it holds {entries} files and lists {found}")
     return members
 
 
@@ -104,8 +110,6 @@ def _directory(stream: BinaryIO) -> tuple[int, int, bytes]:
         raise ValueError("its end is damaged")
     stream.seek(start + offset)
     content = stream.read(size)
-    if entries * _ENTRY.size > len(content):
-        raise ValueError("its list of files is cut off")
     return entries, start, content
 
 
