@@ -174,6 +174,56 @@ def test_the_ceiling_trains_the_network(tmp_path: Path) -> None:
     assert moved and all(moved)
 
 
+def test_steps_are_as_many_as_trainings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = 0
+    whole = torch.optim.Adam.step
+
+    def counted(*given: Any, **named: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        return whole(*given, **named)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", counted)
+    pair = pair_of(tmp_path, "model=mlp", "data.batch_size=100")  # 12 batches
+    augment = BatchAugment()
+    for every, expected in ((1, [4, 12]), (3, [1, 4]), (5, [0, 3])):
+        bare = bare_training(pair.task, Precision(), 8, CPU, every)
+        plain = plain_training(pair.task, pair.data, augment, ADAM, CPU, every)
+        found = []
+        for batches, number in ((bare, 4), (plain, 12)):
+            steps = 0
+            for _ in range(number):
+                next(batches)
+            found.append(steps)
+        assert found == expected
+
+
+def test_no_part_asks_for_a_driver_at_each_step(tmp_path: Path, monkeypatch: Any) -> None:
+    asked: dict[str, str | None] = {}
+    whole = torch.optim.Adam.step
+
+    def noted(*given: Any, **named: Any) -> Any:
+        asked[part] = os.environ.get("PYTORCH_NVML_BASED_CUDA_CHECK")
+        return whole(*given, **named)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", noted)
+    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    pair = pair_of(tmp_path, "model=mlp")
+    for part in ("ceiling", "plain", "strided"):
+        pair.measure(part)
+    assert asked == {"ceiling": None, "plain": None, "strided": None}
+    assert os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] == "1"
+
+
+def test_the_ceiling_of_few_images_has_the_threads_of_training(tmp_path: Path) -> None:
+    torch.set_num_threads(2)
+    try:
+        pair = pair_of(tmp_path, "data.train_fraction=0.05", "data.batch_size=256")
+        assert [pair.measure(part).threads for part in ("ceiling", "strided")] == [2, 2]
+    finally:
+        torch.set_num_threads(1)
+
+
 def test_bare_inference_moves_nothing(tmp_path: Path) -> None:
     pair = pair_of(tmp_path, "model=resnet_cifar", "data=synthetic", "data.num_images=60")
     assert next(bare_inference(pair.task, 8, CPU)) == 8

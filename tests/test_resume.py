@@ -187,6 +187,15 @@ def test_resume_after_fit_completes_test_and_report(uninterrupted: Path, tmp_pat
     assert results(folder)["train_seconds"] == kept["train_seconds"]
 
 
+def test_a_finished_run_whose_checkpoints_are_deleted_is_trained_again(
+    uninterrupted: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(uninterrupted, tmp_path / "run"))
+    shutil.rmtree(folder / "checkpoints")
+    resume(folder)
+    assert_same_outcome(folder, uninterrupted)
+
+
 def test_resume_after_a_kill_between_fit_and_results_completes_the_run(
     uninterrupted: Path, tmp_path: Path
 ) -> None:

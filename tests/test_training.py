@@ -476,3 +476,18 @@ def test_a_grey_folder_trains_a_network_of_one_channel(
     assert results(folder)["preprocessing"]["channels"] == 1
     assert results(folder)["parameters"]["total"] < 61_706  # 3 classes rather than 10
     assert "the images are grey" in run_log(folder)
+
+
+def test_the_rate_of_an_epoch_waits_for_its_last_batch(
+    run_train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[torch.device] = []
+
+    def wait(device: torch.device) -> None:  # as for a GPU that is behind
+        waits.append(device)
+        time.sleep(0.5)
+
+    monkeypatch.setattr("strided.recorder.synchronise", wait)
+    folder = run_train(*FAST, "trainer.max_epochs=2", "trainer.limit_train_batches=3")
+    rates = [float(row["images_per_second"]) for row in rows(folder)]
+    assert len(waits) == 2 and max(rates) < 3 * 32 / 0.5

@@ -110,10 +110,12 @@ def plain_training(
     augment: BatchAugment,
     optimizer_node: dict[str, Any],
     device: torch.device,
+    every: int = 1,
 ) -> Generator[int, None, None]:
     """Train a network of its own, from the task's weights, in float32, epoch after epoch.
 
-    `optimizer_node` is that of the config: strided's own has a fused step switched on.
+    `optimizer_node` is that of the config: strided's own has a fused step switched on. A step
+    comes after `every` so many batches.
     """
     options: Any = task.hparams
     model = build_model(
@@ -130,12 +132,13 @@ def plain_training(
     mix = _mixing(augment, len(task.classes))
     loader, total = plain_loader(data, augment), 0.0
     while True:
-        for images, labels in loader:
+        for number, (images, labels) in enumerate(loader, 1):
             images, labels = mix(images.to(device), labels.to(device))
-            loss = training_loss(model, criterion, images, labels)
-            optimizer.zero_grad()
+            loss = training_loss(model, criterion, images, labels) / every
             loss.backward()
-            optimizer.step()
+            if number % every == 0 or number == len(loader):
+                optimizer.step()
+                optimizer.zero_grad()
             total += loss.item()
             yield len(labels)
 

@@ -1,6 +1,7 @@
 """The most a network can do here: it alone, on one batch that is there already."""
 
 from collections.abc import Generator
+from itertools import count
 from typing import Any
 
 import torch
@@ -28,24 +29,31 @@ def resident_batch(
 
 
 def bare_training(
-    task: ClassificationTask, precision: Precision, batch_size: int, device: torch.device
+    task: ClassificationTask,
+    precision: Precision,
+    batch_size: int,
+    device: torch.device,
+    every: int = 1,
 ) -> Generator[int, None, None]:
-    """Forward, loss, backward, optimizer step of the task's network, and nothing else."""
+    """Forward, loss, backward, optimizer step of the task's network, and nothing else.
+
+    A step comes after `every` so many batches, as with trainer.accumulate_grad_batches.
+    """
     task = task.to(device).train()
     task = precision.convert_module(task)  # type: ignore[assignment]  # returns what it is given
     optimizer = task.build_optimizer()
     scaler: Any = getattr(precision, "scaler", None)  # of 16-mixed
     images, labels = resident_batch(task, batch_size, device)
     images = precision.convert_input(images)
-    while True:
+    for number in count(1):
         with precision.train_step_context():
-            loss = training_loss(task.model, task.criterion, images, labels)
-        optimizer.zero_grad()
-        if scaler is None:
-            loss.backward()
+            loss = training_loss(task.model, task.criterion, images, labels) / every
+        if number % every == 1 % every:
+            optimizer.zero_grad()
+        (loss if scaler is None else scaler.scale(loss)).backward()
+        if number % every == 0 and scaler is None:
             optimizer.step()
-        else:
-            scaler.scale(loss).backward()
+        elif number % every == 0:
             scaler.step(optimizer)
             scaler.update()
         yield batch_size

@@ -55,19 +55,25 @@ def executed(
     """Run what is inside with the switches of the config; yields which those are."""
     device = trainer.strategy.root_device
     precision = torch.get_float32_matmul_precision()
-    check = os.environ.get(_DRIVER_CHECK)
     exact = str(trainer.precision) == "32-true" and macs_of_batch >= SMALL_BATCH
     if exact and _multiplies_bf16(device):
         log.info("this machine multiplies bfloat16: trainer.precision=bf16-mixed may be faster")
     if device.type == "cuda":
         torch.set_float32_matmul_precision(config["matmul_precision"])
-    else:
-        os.environ.pop(_DRIVER_CHECK, None)
     try:
-        with worthwhile_threads(device, macs_of_batch):
+        with without_driver_check(device), worthwhile_threads(device, macs_of_batch):
             yield _switches(config, task, trainer)
     finally:
         torch.set_float32_matmul_precision(precision)
+
+
+@contextmanager
+def without_driver_check(device: torch.device) -> Iterator[None]:
+    """On a CPU, with optimizer steps as they are in a process that has not imported Lightning."""
+    check = None if device.type == "cuda" else os.environ.pop(_DRIVER_CHECK, None)
+    try:
+        yield
+    finally:
         if check is not None:
             os.environ[_DRIVER_CHECK] = check
 

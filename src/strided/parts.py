@@ -18,7 +18,7 @@ from strided.bottleneck import ActionTimes
 from strided.ceiling import bare_inference, bare_training
 from strided.config import build
 from strided.data import BatchAugment, ImageDataModule
-from strided.execution import executed
+from strided.execution import executed, without_driver_check
 from strided.interruption import Interruption
 from strided.prediction import Classifier
 from strided.preparation import build_task, prepare_data
@@ -114,16 +114,20 @@ def prepare_pair(
 
 def _ceiling(pair: Pair) -> tuple[float, int]:
     precision = pair.trainer.precision_plugin
-    batch = pair.macs * pair.batch_size
+    batch = pair.macs * pair.data.batch_size  # as fit has it, for the same threads
+    every = pair.trainer.accumulate_grad_batches
     with _quietly(), executed(pair.config, pair.task, pair.trainer, batch):
-        return pair.time(bare_training(pair.task, precision, pair.batch_size, pair.device))
+        return pair.time(bare_training(pair.task, precision, pair.batch_size, pair.device, every))
 
 
 def _plain(pair: Pair) -> tuple[float, int]:
     augment: BatchAugment = build(pair.config["augment"], "augment")
     optimizer = pair.config["optimizer"]
-    with torch.backends.cudnn.flags(enabled=True):  # as torch has them: Lightning sets benchmark
-        return pair.time(plain_training(pair.task, pair.data, augment, optimizer, pair.device))
+    every = pair.trainer.accumulate_grad_batches
+    # as torch has them, both of which Lightning changes
+    with torch.backends.cudnn.flags(enabled=True), without_driver_check(pair.device):
+        batches = plain_training(pair.task, pair.data, augment, optimizer, pair.device, every)
+        return pair.time(batches)
 
 
 def _strided(pair: Pair) -> tuple[float, int]:

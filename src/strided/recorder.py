@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
 from strided.callbacks import Checkpoint
 from strided.errors import UserError
 from strided.run import write_text
+from strided.throughput import synchronise
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +92,8 @@ class EpochRecorder(LightningCheckpoint):
         self, trainer: pl.Trainer, task: pl.LightningModule, outputs: Any, batch: Any, index: int
     ) -> None:
         """Count the batch, and the time since the last one: waiting for data included."""
+        if trainer.is_last_batch:
+            synchronise(task.device)  # a GPU may be batches behind
         self._train_seconds += time.perf_counter() - self._mark - self._save_seconds()
         self._restart_clock()
         self._images += len(batch[1]) * trainer.world_size

@@ -131,7 +131,8 @@ def fit(
 ) -> None:
     """Fit to the end, unless an earlier sitting did; whatever happens, `results` keeps the rest."""
     trainer, checkpoint = run.trainer, run.checkpoint
-    if results.get("fit_finished") == trainer.max_epochs:
+    gone = checkpoint is not None and run.resume_from is None  # deleted, to train again
+    if results.get("fit_finished") == trainer.max_epochs and not gone:
         return
     if run.resume_from:
         log.info("going on from %s", run.resume_from)
