@@ -264,7 +264,7 @@ ATTACKS = [
     "strided.cli.main",
     "strided.run.write_text",
     "strided.config.build",
-    "strided.data.datamodule.os.system",
+    "strided.data.files.os.system",
     "strided.data.store.shutil.rmtree",
     "strided.models.weights_file.torch.load",
     "strided.loggers.wandb_logger.os.system",
@@ -313,7 +313,7 @@ def marker_attacks(marker: Path) -> dict[str, dict[str, Any]]:
         "pathlib.Path.touch": {"self": str(marker)},
         "torch.utils.collect_env.run": {"command": shell},
         "torch.nn.modules.module.torch.serialization.os.system": {"command": shell},
-        "strided.data.datamodule.os.system": {"command": shell},
+        "strided.data.files.os.system": {"command": shell},
         "strided.loggers.wandb_logger.os.system": {"command": shell},
         "strided.run.write_text": {"file": str(marker), "text": "x"},
         "strided.cli.main": {"argv": ["train", "trust=[os]", "model._target_=os.system"]},
@@ -356,7 +356,7 @@ def test_a_checkpoint_cannot_run_code(
     assert not marker.exists()
 
 
-@pytest.mark.parametrize("target", ["os.system", "strided.data.datamodule.os.system"])
+@pytest.mark.parametrize("target", ["os.system", "strided.data.files.os.system"])
 def test_the_data_of_a_checkpoint_cannot_run_code(
     target: str, checkpoint: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
