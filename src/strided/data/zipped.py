@@ -56,7 +56,8 @@ def _listed(entries: int, start: int, content: bytes) -> dict[str, Numbers]:
         if signature != b"PK\1\2":
             raise ValueError("its list of files is damaged")
         name_end = place + _ENTRY.size + lengths[0]
-        name = content[place + _ENTRY.size : name_end].decode("utf-8" if flags & _UTF8 else "cp437")
+        raw = content[place + _ENTRY.size : name_end]  # cp437 takes Python's time: ASCII is the same
+        name = raw.decode("utf-8" if flags & _UTF8 or raw.isascii() else "cp437")
         if _IN_EXTRA in (size, packed, offset):
             extra = content[name_end : name_end + lengths[1]]
             size, packed, offset = _large(extra, size, packed, offset)
