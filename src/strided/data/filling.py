@@ -178,8 +178,8 @@ def _signals_waiting() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # those that are blocked come now
         for number, handler in handlers.items():
             signal.signal(number, handler)
-        for number in noted[:1]:
-            signal.raise_signal(number)
+        for first in noted[:1]:
+            signal.raise_signal(first)
 
 
 def _fill(task: Task) -> Filled:

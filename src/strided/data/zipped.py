@@ -1,7 +1,7 @@
 """What a zip lists, and the bytes of one file in it, read without any shared handle.
 
-zipfile is made for a few files: for 60,000 it takes half a second to list them, a kilobyte of
-memory for each, and its handle has one place in the file that forked processes would share.
+zipfile is made for a few files: for 60,000 it takes half a second to list them, three times
+as long, and its handle has one place in the file that forked processes would share.
 Layout: PKWARE's APPNOTE.TXT 6.3.10, sections 4.3.7, 4.3.12 to 4.3.16 and 4.5.3.
 """
 
