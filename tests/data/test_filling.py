@@ -1,5 +1,6 @@
 """Decoding by several processes: real files, real signals, real processes."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -14,9 +15,11 @@ from PIL import Image
 
 from strided.config import CONF_DIR
 from strided.data import Preprocessing
-from strided.data.filling import CHUNK
+from strided.data.decoding import image_errors
+from strided.data.filling import CHUNK, Filler, Job, Task
 from strided.data.folder import folder_source
 from strided.data.store import open_store
+from strided.errors import UserError
 
 SRC = CONF_DIR.parent / "src"
 NUM_IMAGES = 7 * CHUNK + 1
@@ -150,7 +153,7 @@ def test_a_build_that_is_killed_goes_on(
     os.kill(first.pid, signal.SIGKILL)
     first.communicate(timeout=100)  # its workers hold the pipe open until they have ended, too
     workers = [int(file.name) for file in (tmp_path / "signed").iterdir()]
-    assert not any(map(is_alive, workers))
+    wait_for(lambda: not any(map(is_alive, workers)))  # the pipe is closed just before
     said, last = last_line(decode())
     assert last == fingerprint
     there = int(said.split("going on with a stopped decoding: ")[1].split()[0])
@@ -322,3 +325,31 @@ def test_a_set_takes_no_more_memory_than_some_batches(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.split()[-1]) < 150  # MB
+
+
+def failing_job(folder: Path, error: Exception) -> Job:
+    for name, shape in (("images", (3, 1, 4, 4)), ("digests", (3, 16))):
+        np.save(folder / f"{name}.npy", np.ones(shape, dtype=np.uint8))
+    return Job(lambda _: failing(error), Preprocessing(1, 4), folder)
+
+
+def failing(error: Exception) -> Image.Image:
+    with image_errors():
+        raise error
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EIO, "Input/output error"), MemoryError(), OSError(errno.EMFILE, "")]
+)
+def test_a_fault_that_may_pass_is_not_kept_as_a_broken_image(
+    tmp_path: Path, error: Exception
+) -> None:
+    job = failing_job(tmp_path, error)
+    with pytest.raises(UserError, match="for now"):
+        Filler(job)(Task(0, None))
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError(errno.ENOENT, "gone"), OSError("truncated")])
+def test_a_fault_of_the_file_is_kept(tmp_path: Path, error: Exception) -> None:
+    job = failing_job(tmp_path, error)
+    assert sorted(Filler(job)(Task(0, None)).errors or {}) == [0, 1, 2]

@@ -200,9 +200,10 @@ def test_a_table_that_is_missing_or_no_text_says_so(photos: Path) -> None:
 
 def test_an_image_that_cannot_be_read_is_listed_by_its_path(photos: Path) -> None:
     (photos / "cats" / "2.png").write_bytes(b"torn")
-    data = opened(table(photos, "path,label", *ROWS), on_error="skip")
+    rows = [f"{kind}/{k}.png,{kind}" for kind in ("cats", "dogs") for k in range(5)]
+    data = opened(table(photos, "path,label", *rows), on_error="skip")
     data.use(Preprocessing(1, 6))
-    data.prepare_data()
+    data.setup()
     assert data.unreadable("") == [("cats/2.png", 0, "empty, or not an image of a known format")]
 
 

@@ -77,6 +77,31 @@ def test_processes_may_be_started_in_any_way(
     assert_same(ready(folder).loader("val"), ready(folder, "store").loader("val"))
 
 
+def test_a_process_that_may_not_start_others_decodes_by_itself(folder: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+
+    def count() -> None:
+        results.put(len(list(ready(folder).loader("val"))))
+
+    process = context.Process(target=count, daemon=True)
+    process.start()
+    process.join()
+    assert process.exitcode == 0 and results.get(timeout=60) == 1
+
+
+def test_what_is_kept_of_a_sample_is_of_its_seed(folder: Path) -> None:
+    data = ready(folder)
+    train, hashed = data.splits["train"], data.split_hash
+    for seed in (0, 1):
+        data._open().mean_and_std(train, hashed, seed)
+    kept = list((folder.parent / "cache").glob("statistics-*.json"))
+    assert len(kept) == 2
+    for file in kept:
+        file.write_text("[]")
+    assert ready(folder).preprocessing.mean == data.preprocessing.mean
+
+
 def test_an_epoch_goes_on_at_any_batch(folder: Path) -> None:
     loader, resumed, whole = (ready(folder).train_dataloader() for _ in range(3))
     given = iter(loader)

@@ -3,6 +3,7 @@
 Processes, not threads: tiny images spend their time in Python, where threads wait for each other.
 """
 
+import errno
 import hashlib
 import os
 import signal
@@ -34,6 +35,9 @@ _WORTH_A_FORK = 1.0
 _WORTH_A_START = 20.0
 
 _STOPS = (signal.SIGINT, signal.SIGTERM)
+
+# What the system says of a file that is as it is; any other error may pass.
+_OF_THE_FILE = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP)
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,7 @@ class Filler:
                 self.images[index] = self.job.preprocessing.pixels(image)
                 self.digests[index] = np.frombuffer(_pixel_digest(image), dtype=np.uint8)
             except ImageError as error:
+                _refuse_passing_fault(error)
                 self.images[index], self.digests[index] = 0, 0
                 errors[index] = str(error)
         return Filled(task.chunk, count, self._checksum(chosen), errors)
@@ -91,6 +96,17 @@ class Filler:
         content = hashlib.blake2b(self.images[chosen].data, digest_size=8)
         content.update(self.digests[chosen].data)
         return content.hexdigest()
+
+
+def _refuse_passing_fault(error: ImageError) -> None:
+    """A fault of the disk or of memory is none of the image: kept, it would be so for ever."""
+    cause = error.__cause__
+    of_disk = isinstance(cause, OSError) and cause.errno not in (None, *_OF_THE_FILE)
+    if of_disk or isinstance(cause, MemoryError):
+        raise UserError(
+            f"an image could not be read for now: {error}; expected a disk and memory that work."
+            " What was decoded is kept. Try the same command once more"
+        ) from error
 
 
 def open_arrays(folder: Path, mode: str) -> tuple[np.ndarray, np.ndarray]:

@@ -20,7 +20,7 @@ def mean_and_std(chunks: Iterable[np.ndarray], cached: Path) -> Statistics:
 
     chunks are images uint8 (B, C, S, S), asked for only where `cached` is not there yet.
     """
-    with suppress(OSError, ValueError, KeyError):
+    with suppress(OSError, ValueError, KeyError, TypeError):
         kept = json.loads(cached.read_text())
         return tuple(kept["mean"]), tuple(kept["std"])
     mean, std = _measure(chunks)

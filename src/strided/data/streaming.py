@@ -80,11 +80,13 @@ class StreamingPipeline:
             yield images, np.setdiff1d(np.arange(len(indices)), list(errors))
 
     def _started(self, batches: Sequence[np.ndarray], pin_memory: bool) -> Iterator[Decoded]:
+        daemon = multiprocessing.current_process().daemon
         loader = DataLoader(
             self.decoding,
             batch_size=None,  # what is asked of the data set is a batch already
             sampler=batches,
-            num_workers=min(self.num_workers, len(batches)),
+            # a daemon, as some launchers of sweeps start, may not have processes of its own
+            num_workers=0 if daemon else min(self.num_workers, len(batches)),
             pin_memory=pin_memory,
             worker_init_fn=follow_parent,
             generator=torch.Generator(),  # torch's own is left to dropout
@@ -146,7 +148,8 @@ class StreamingPipeline:
         generator = np.random.default_rng([seed, 3])  # the splits draw from 0, 1 and 2
         sample = np.sort(generator.choice(train, count, replace=False))
         batches = [sample[at : at + _MEASURED_AT_ONCE] for at in range(0, count, _MEASURED_AT_ONCE)]
-        key = digest(self.source.listing, self.decoding.preprocessing.asdict(), split_hash)[:24]
+        geometry = self.decoding.preprocessing.asdict()
+        key = digest(self.source.listing, geometry, split_hash, seed)[:24]
         with suppress(OSError):
             self.cache_dir.mkdir(parents=True, exist_ok=True)
         chunks = (images.numpy() for images, _ in self.read(batches))
