@@ -21,6 +21,7 @@ import PIL
 from strided.data.filling import CHUNK, Job, Task, fill, open_arrays
 from strided.data.preprocessing import Preprocessing
 from strided.data.source import Source, digest
+from strided.durable import sync, sync_folder
 from strided.errors import UserError
 from strided.machine import alone_in
 
@@ -255,27 +256,16 @@ def _read_journal(file: Path, num_chunks: int) -> dict[int, tuple[str, dict[int,
 def _publish(unfinished: Path, folder: Path) -> None:
     """Give the folder its name, once all of it is on the disk."""
     for file in unfinished.iterdir():
-        _sync(file)
+        sync(file)
     unfinished.chmod(folder.parent.stat().st_mode & 0o777)  # shared as the cache is
-    _sync(unfinished)
+    sync_folder(unfinished)
     try:
         unfinished.rename(folder)
     except OSError:  # another run was faster with the same images: its copy is as good
         if not folder.is_dir():
             raise
-    _sync(folder.parent)
+    sync_folder(folder.parent)
     (folder / _JOURNAL).unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file or folder is on the disk, where the system can tell."""
-    if path.is_dir() and os.name == "nt":
-        return
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _fingerprint(source: Source, digests: np.ndarray) -> str:
