@@ -85,6 +85,7 @@ def test_a_run_folder_is_complete_and_nothing_is_written_elsewhere(
         "config.yaml",
         "overrides.yaml",
         "checkpoints/best.ckpt",
+        "checkpoints/previous.ckpt",
         "checkpoints/last.ckpt",
         "metrics.csv",
         "results.json",

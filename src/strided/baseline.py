@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from strided.ceiling import training_loss
 from strided.config import build
 from strided.data import BatchAugment, ImageDataModule, Preprocessing
-from strided.interruption import follow_parent
+from strided.interruption import follow_parent, held_back
 from strided.losses import build_loss
 from strided.models import build_model
 from strided.task import ClassificationTask
@@ -132,7 +132,9 @@ def plain_training(
     mix = _mixing(augment, len(task.classes))
     loader, total = plain_loader(data, augment), 0.0
     while True:
-        for number, (images, labels) in enumerate(loader, 1):
+        with held_back():
+            batches = iter(loader)
+        for number, (images, labels) in enumerate(batches, 1):
             images, labels = mix(images.to(device), labels.to(device))
             loss = training_loss(model, criterion, images, labels) / every
             loss.backward()

@@ -6,6 +6,7 @@ nothing.
 """
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -91,7 +92,7 @@ def _translate_slurm() -> None:
 @contextmanager
 def joined() -> Iterator[None]:
     """Within this the processes can talk to each other; alone, nothing happens."""
-    if not is_launched() or _is_joined():
+    if not is_launched() or is_joined():
         yield
         return
     import torch
@@ -116,19 +117,20 @@ def joined() -> Iterator[None]:
     try:
         yield
     finally:
-        if _is_joined():
+        if is_joined():
             distributed.destroy_process_group()
 
 
-def _is_joined() -> bool:
-    from torch import distributed
-
-    return distributed.is_available() and distributed.is_initialized()
+def is_joined() -> bool:
+    """Tell whether this process has met the others; may be asked from any thread."""
+    distributed = sys.modules.get("torch.distributed")
+    # not there yet while it is being imported
+    return bool(distributed) and getattr(distributed, "is_initialized", bool)()
 
 
 def total(values: "Tensor") -> "Tensor":
     """Return the sum over the processes of a CPU tensor of float64."""
-    if is_launched() and _is_joined():
+    if is_launched() and is_joined():
         from torch import distributed
 
         values = values.clone()
@@ -138,7 +140,7 @@ def total(values: "Tensor") -> "Tensor":
 
 def largest(value: int) -> int:
     """Return the largest of the processes' numbers."""
-    if not (is_launched() and _is_joined()):
+    if not (is_launched() and is_joined()):
         return value
     import torch
     from torch import distributed
@@ -150,7 +152,7 @@ def largest(value: int) -> int:
 
 def gathered(value: Any) -> list[Any]:
     """Return every process's value, in the order of their ranks."""
-    if not (is_launched() and _is_joined()):
+    if not (is_launched() and is_joined()):
         return [value]
     from torch import distributed
 
@@ -161,7 +163,7 @@ def gathered(value: Any) -> list[Any]:
 
 def from_first(value: Any) -> Any:
     """Return the value that the first process has."""
-    if not (is_launched() and _is_joined()):
+    if not (is_launched() and is_joined()):
         return value
     from torch import distributed
 
@@ -176,7 +178,7 @@ def first_on_each_machine() -> Iterator[None]:
 
     Where it fails, the others are stopped by their launcher while they wait.
     """
-    if not (is_launched() and _is_joined()):
+    if not (is_launched() and is_joined()):
         yield
         return
     from torch import distributed

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+_STOPS = (signal.SIGINT, signal.SIGTERM)
+
 
 class Interrupted(BaseException):
     """The user or the cluster asked to stop. BaseException, as KeyboardInterrupt is."""
@@ -88,6 +90,34 @@ def stop_with_parent(parent: int) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Hold back signals while processes start, which still have the handlers of their parent.
+
+    Blocked for what is started, and noted for this one, where another thread may receive them: what
+    a handler raises while Python forks is lost.
+    """
+    if (
+        not hasattr(signal, "pthread_sigmask")
+        or threading.current_thread() is not threading.main_thread()
+    ):
+        yield
+        return
+    noted: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in _STOPS}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    try:
+        for number in _STOPS:
+            signal.signal(number, lambda number, _: noted.append(number))
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # those that are blocked come now
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for signum in noted[:1]:
+            signal.raise_signal(signum)
 
 
 def follow_parent(_: int = 0) -> None:

@@ -18,7 +18,15 @@ from strided.distributed import (
 from strided.errors import UserError
 from strided.interruption import Interruption
 from strided.launching import launch, processes_to_start
-from strided.overrides import compose, compose_hydra, normalise, typed_trust, typed_value, without
+from strided.overrides import (
+    compose,
+    compose_hydra,
+    normalise,
+    plain_defaults,
+    typed_trust,
+    typed_value,
+    without,
+)
 from strided.run import (
     alone_in,
     create_run_folder,
@@ -159,10 +167,10 @@ def resume_run(folder: Path, changes: Sequence[str], config_dir: Path | None) ->
             f"resume={folder} is not a run of train; expected a folder of logs/train. "
             "Try resume=logs/train/<name>/<date_time>"
         )
-    composed, _ = compose_hydra("train", normalise("train", changes, config_dir), config_dir)
-    changed = plain(composed)
-    # a run that began before a key existed goes on with its default
-    config = {k: v for k, v in changed.items() if not isinstance(v, dict)} | config
+    config = plain_defaults("train") | config  # of a run that began before a key existed
+    if changes:
+        composed, _ = compose_hydra("train", normalise("train", changes, config_dir), config_dir)
+        changed = plain(composed)
     for key in sorted({word.partition("=")[0].lstrip("+") for word in changes}):
         group, *inner = key.split(".")
         if key == "logger":  # first: what is typed of one comes on top

@@ -66,7 +66,13 @@ def verb_keys(verb: str) -> tuple[dict[str, str | None], list[str]]:
         for group, option in entry.items()
         if "hydra/" not in group
     }
-    return groups, [key for key in declared if key not in ("defaults", "hydra")]
+    return groups, list(plain_defaults(verb))
+
+
+def plain_defaults(verb: str) -> dict[str, Any]:
+    """Return the keys of `conf/<verb>.yaml` that belong to no group, with their values."""
+    declared = yaml.safe_load((CONF_DIR / f"{verb}.yaml").read_text())
+    return {key: value for key, value in declared.items() if key not in ("defaults", "hydra")}
 
 
 def normalise(

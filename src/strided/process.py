@@ -3,10 +3,13 @@
 import json
 import os
 import sys
+import threading
+import time
 from pathlib import Path
+from signal import SIGTERM
 
 from strided.config import trusting
-from strided.distributed import LostProcessError, place
+from strided.distributed import LostProcessError, is_joined, place
 from strided.interruption import Interrupted, Interruption, stop_with_parent
 from strided.jobs import run_job
 from strided.run import describe_error, read_config
@@ -20,8 +23,7 @@ def main() -> int:
     try:
         with Interruption().listening(), trusting(job["trust"]):
             (exchange / f"{rank}.pid").write_text(str(os.getpid()))  # from here on signals come
-            if (exchange / "signal").exists():  # one came before
-                return 0
+            _leave_before_meeting(exchange / "signal")
             stop_with_parent(os.getppid())
             run_job("train", read_config(folder), folder, job["command"], job["resumed_with"])
     except Interrupted:
@@ -32,6 +34,24 @@ def main() -> int:
         (exchange / f"{rank}.error").write_text(describe_error(error), encoding="utf-8")
         return 1
     return 0
+
+
+def _leave_before_meeting(signal: Path) -> None:
+    """End this process when a signal came before all have met; nothing has begun by then.
+
+    Others may have ended for it already. Who waits for them does so inside torch, where no handler
+    of a signal is called.
+    """
+
+    def watch() -> None:
+        while not is_joined():
+            if signal.exists():
+                os._exit(0)
+            time.sleep(0.1)
+
+    if signal.exists():
+        raise Interrupted(SIGTERM)
+    threading.Thread(target=watch, daemon=True).start()
 
 
 if __name__ == "__main__":

@@ -255,14 +255,13 @@ def test_a_signal_while_decoding_ends_the_run_and_keeps_what_is_decoded(
 def test_a_signal_while_processes_are_started_is_not_lost(tmp_path: Path) -> None:
     script = """
 import os, signal, threading, time
-from strided.data.filling import _signals_waiting
-from strided.interruption import Interrupted, Interruption
+from strided.interruption import Interrupted, Interruption, held_back
 
 threading.Thread(target=time.sleep, args=(5,), daemon=True).start()  # this one may receive it
 parent = os.getpid()
 os.register_at_fork(after_in_parent=lambda: (os.kill(parent, signal.SIGINT), time.sleep(0.2)))
 try:
-    with Interruption().listening(), _signals_waiting():
+    with Interruption().listening(), held_back():
         if os.fork() == 0:
             os._exit(0)
 except Interrupted as error:

@@ -6,17 +6,14 @@ Processes, not threads: tiny images spend their time in Python, where threads wa
 import errno
 import hashlib
 import os
-import signal
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import current_process, get_start_method
 from pathlib import Path
-from threading import current_thread, main_thread
 from typing import NamedTuple
 
 import numpy as np
@@ -26,15 +23,13 @@ from strided.data.decoding import ImageError
 from strided.data.files import Reader
 from strided.data.preprocessing import Preprocessing
 from strided.errors import UserError
-from strided.interruption import follow_parent
+from strided.interruption import follow_parent, held_back
 
 CHUNK = 128  # images in a task: what Ctrl-C waits for, and what a kill -9 loses of each process
 
 # Seconds of work from which processes are worth their start; unless forked they import it all.
 _WORTH_A_FORK = 1.0
 _WORTH_A_START = 20.0
-
-_STOPS = (signal.SIGINT, signal.SIGTERM)
 
 # What the system says of a file that is as it is; any other error may pass.
 _OF_THE_FILE = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP)
@@ -148,7 +143,7 @@ def _in_processes(job: Job, tasks: Iterable[Task], num_workers: int) -> Iterator
     try:
         while True:
             for task in islice(remaining, 2 * num_workers - len(pending)):
-                with _signals_waiting():  # the first starts the processes
+                with held_back():  # the first starts the processes
                     pending.add(pool.submit(_fill, task))
             if not pending:
                 break
@@ -171,31 +166,6 @@ def _start(job: Job) -> None:
     global _filler
     follow_parent()
     _filler = Filler(job)
-
-
-@contextmanager
-def _signals_waiting() -> Iterator[None]:
-    """Hold back signals: a new process still has the handlers of its parent.
-
-    Blocked for what is started, and noted for this one, where another thread may receive them: what
-    a handler raises while Python forks is lost.
-    """
-    if not hasattr(signal, "pthread_sigmask") or current_thread() is not main_thread():
-        yield
-        return
-    noted: list[int] = []
-    handlers = {number: signal.getsignal(number) for number in _STOPS}
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
-    try:
-        for number in _STOPS:
-            signal.signal(number, lambda number, _: noted.append(number))
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # those that are blocked come now
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        for signum in noted[:1]:
-            signal.raise_signal(signum)
 
 
 def _fill(task: Task) -> Filled:

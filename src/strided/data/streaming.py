@@ -25,7 +25,7 @@ from strided.data.source import Source, digest
 from strided.data.splits import Splits
 from strided.data.statistics import Statistics, mean_and_std
 from strided.errors import UserError
-from strided.interruption import follow_parent
+from strided.interruption import follow_parent, held_back
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +97,8 @@ class StreamingPipeline:
         # step or while a checkpoint is saved. Without its handler `_next` finds out.
         before = signal.getsignal(signal.SIGCHLD)
         try:
-            return iter(loader)
+            with held_back():
+                return iter(loader)
         finally:
             signal.signal(signal.SIGCHLD, before)
 
