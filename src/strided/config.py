@@ -25,6 +25,8 @@ ALLOWED_TARGETS = (
     "strided.models",
     "strided.losses",
     "strided.schedules",
+    "strided.transfer.Transfer",
+    "strided.transfer.Stage",
     "strided.space.Search",
     "strided.pruning.Pruning",
     "strided.callbacks",

@@ -16,6 +16,7 @@ from strided.losses import CrossEntropy, FocalLoss, balanced, try_loss
 from strided.models import Plan, initialise, plan
 from strided.task import ClassificationTask
 from strided.threads import multiply_adds
+from strided.transfer import Transfer
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +126,7 @@ def build_task(
         "split_hashes": data.split_hashes,
     }
     report_class_weights(task, results)
-    if fresh:
+    if fresh and not Transfer.of(config).from_scratch:
         size = data.preprocessing.image_size
         for note in initialise(task.model, config["model"], len(data.classes), size):
             log.info("%s", note)

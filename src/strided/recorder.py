@@ -61,8 +61,8 @@ class EpochRecorder(LightningCheckpoint):
         rates = self._rates[1:] or self._rates
         return len(rates) / sum(1 / rate for rate in rates) if rates else None
 
-    def setup(self, trainer: pl.Trainer, task: pl.LightningModule, stage: str) -> None:
-        """Fit begins."""
+    def start(self) -> None:
+        """Fit begins, with all its stages."""
         self._fit_start = time.perf_counter()
 
     def on_train_start(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:

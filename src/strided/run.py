@@ -205,6 +205,8 @@ def _logging_to(handlers: Sequence[logging.Handler]) -> Iterator[None]:
             warnings.filterwarnings("ignore", message="It is recommended to use `self.log")
             # metrics go to the loggers once an epoch, whatever log_every_n_steps is
             warnings.filterwarnings("ignore", message="The number of training batches")
+            # frozen layers are so on purpose
+            warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
             yield
     finally:
         for logger in ours:

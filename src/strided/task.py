@@ -2,12 +2,12 @@
 
 import inspect
 import math
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from strided.config import build, locate
@@ -113,6 +113,10 @@ class ClassificationTask(pl.LightningModule):
         self.measured: dict[str, float] = {}  # in this epoch: "train/loss", "val/acc", ...
         self.learning_rate = 0.0  # of the last step taken
         self.trained_on: dict[str, Any] = {}  # which images: "fingerprint" and "split_hashes"
+        self.recipe = {"optimizer": optimizer, "scheduler": scheduler}  # of the stage
+        self.stage = {"number": 0, "epoch": 0, "step": 0}  # which one, and where it began
+        self.frozen: list[nn.Module] = []
+        self.features_to_logits: list[nn.Module] = []  # where a batch holds features, not images
         self._resumed: dict[str, Any] | None = None  # until training starts
 
     @property
@@ -127,11 +131,24 @@ class ClassificationTask(pl.LightningModule):
         else:
             super().__setattr__(name, value)
 
+    def train(self, mode: bool = True) -> Self:
+        """Frozen layers stay as they are: no dropout there, no new statistics of batches."""
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        if self.frozen and hasattr(self.model, "auxiliary_weight"):
+            self.model.training = False  # its own mode only: whether it runs auxiliary heads
+        return self
+
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (B, C, S, S) to logits (B, K)."""
-        # in the type of the weights, which trainer.precision=bf16-true changes
-        images = images.to(self.dtype, memory_format=self.memory_format)
-        return cast(Tensor, self.model(images))
+        if self.features_to_logits:
+            return cast(Tensor, self.features_to_logits[0](images.to(self.dtype)))
+        return cast(Tensor, self.model(self.as_input(images)))
+
+    def as_input(self, images: Tensor) -> Tensor:
+        """In the memory format of the network and, as trainer.precision=bf16-true has it, type."""
+        return images.to(self.dtype, memory_format=self.memory_format)
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
         """Loss of a batch, with that of auxiliary heads (Szegedy et al. 2015, section 5)."""
@@ -139,7 +156,7 @@ class ClassificationTask(pl.LightningModule):
         logits = self(images)
         loss = self.criterion(logits, labels)
         self.meters["train"].update(loss, logits, labels)
-        for auxiliary in getattr(self.model, "auxiliary_logits", ()):
+        for auxiliary in () if self.frozen else getattr(self.model, "auxiliary_logits", ()):
             loss = loss + self.model.auxiliary_weight * self.criterion(auxiliary, labels)
         self.learning_rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         return cast(Tensor, loss)
@@ -183,7 +200,7 @@ class ClassificationTask(pl.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build optimizer and schedule, with the number of steps of the run filled in."""
         optimizer = self.build_optimizer()
-        node = self.hparams["scheduler"]
+        node = self.recipe["scheduler"]
         if node.get("step_size", 1) < 1:  # torch divides by it, at the end of an epoch
             raise UserError(
                 f"scheduler.step_size={node['step_size']}; expected 1 or more epochs. "
@@ -206,15 +223,15 @@ class ClassificationTask(pl.LightningModule):
         total = self.trainer.estimated_stepping_batches
         if not math.isfinite(total):
             raise UserError(
-                f"{self.hparams['scheduler']['_target_']} needs the length of the run, which "
+                f"{self.recipe['scheduler']['_target_']} needs the length of the run, which "
                 "trainer.max_epochs=-1 leaves open; expected a number of epochs or steps. Try "
                 "trainer.max_epochs=10, or scheduler=constant"
             )
-        return int(total)
+        return int(total) - self.stage["step"]
 
     def build_optimizer(self) -> Optimizer:
         """Build the optimizer of the network as it is, without its schedule."""
-        node = dict(self.hparams["optimizer"])
+        node = dict(self.recipe["optimizer"])
         groups = parameter_groups(self.model, node.pop("layer_decay", None))
         optimizer: Optimizer = build(node, "optimizer", params=groups)
         scale_rates(optimizer)
@@ -227,6 +244,7 @@ class ClassificationTask(pl.LightningModule):
             random["cuda"] = torch.cuda.get_rng_state(self.device)
         checkpoint["strided"] = {
             "trained_on": self.trained_on,
+            "stage": self.stage,
             "random": gathered(random),
             "train_meters": gathered(self.meters["train"].state_dict()),
             "measured": self.measured,

@@ -11,14 +11,17 @@ SMALL_BATCH = 100_000_000  # multiply-adds of a batch, forward; LeNet-5's 64 ima
 
 
 @torch.no_grad()
-def multiply_adds(task: ClassificationTask) -> int:
-    """Count the multiply-adds of a forward pass of one image (convolutions, matrix products)."""
+def multiply_adds(task: ClassificationTask, features: tuple[int, ...] | None = None) -> int:
+    """Count the multiply-adds of a forward pass of one image (convolutions, matrix products).
+
+    Or of what comes after the frozen layers, whose output for an image has the shape `features`.
+    """
     from torch.utils.flop_counter import FlopCounterMode
 
-    shape = (1, task.preprocessing.channels, *[task.preprocessing.image_size] * 2)
+    shape = features or (task.preprocessing.channels, *[task.preprocessing.image_size] * 2)
     task.eval()
     with FlopCounterMode(display=False) as counter:
-        task(torch.zeros(shape))
+        task(torch.zeros(1, *shape, device=task.device))
     task.train()
     return int(counter.get_total_flops()) // 2
 

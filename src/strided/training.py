@@ -44,7 +44,19 @@ from strided.progress import ProgressBar
 from strided.recorder import EpochRecorder
 from strided.report import write_report
 from strided.schema import OFF_WHEN_NULL
+from strided.stages import (
+    Place,
+    Position,
+    begin,
+    describe_stage,
+    last_epoch,
+    load_weights,
+    on_features,
+    position_of,
+    start_at,
+)
 from strided.task import ClassificationTask
+from strided.transfer import Stage, Transfer
 
 log = logging.getLogger(__name__)
 
@@ -130,38 +142,114 @@ def fit(
     results: dict[str, Any],
 ) -> None:
     """Fit to the end, unless an earlier sitting did; whatever happens, `results` keeps the rest."""
-    trainer, checkpoint = run.trainer, run.checkpoint
+    max_epochs, checkpoint = run.trainer.max_epochs, run.checkpoint
     gone = checkpoint is not None and run.resume_from is None  # deleted, to train again
-    if results.get("fit_finished") == trainer.max_epochs and not gone:
+    if results.get("fit_finished") == max_epochs and not gone:
         return
     if run.resume_from:
         log.info("going on from %s", run.resume_from)
+    run.recorder.start()
     try:
-        with (
-            run.interruption.deferring() if checkpoint else nullcontext(),
-            executed(config, task, trainer, results["macs"] * data.batch_size) as switches,
-        ):
-            results["execution"] = switches
-            results["hardware"]["torch_threads"] = torch.get_num_threads()
-            trainer.fit(task, data, ckpt_path=run.resume_from, weights_only=True)
-        results["fit_finished"] = trainer.max_epochs
-        if checkpoint is not None and checkpoint.stopped_early:
-            late = any(isinstance(c, Timer) for c in trainer.callbacks)  # type: ignore[attr-defined]
-            why = "trainer.max_time may be over" if late else "more epochs change nothing"
-            log.info("stopped early, before epoch %d: %s", checkpoint.epochs, why)
+        fit_stages(config, run, task, data, results)
+        results["fit_finished"] = max_epochs
         if task.measured and "val/loss" not in task.measured:
             log.warning("the last epoch was not validated: its weights cannot be the best")
     except MisconfigurationException as error:  # found by Lightning once it knows the data
         raise UserError(f"{error} Expected other values. Try another trainer.<key>") from error
     finally:
-        if config["trainer"].get("profiler"):  # Lightning's own message is switched off
-            log.info("%s", trainer.profiler.summary())  # type: ignore[attr-defined]
         results["train_seconds"] = round(run.recorder.train_seconds, 3)
         results["images_per_second"] = run.recorder.images_per_second
         results["skipped"] = len(data.skipped)  # more than before, where they are met one by one
         if checkpoint is not None:
             results[f"best_{checkpoint.monitor}"] = checkpoint.best_score
             results["best_epoch"] = checkpoint.best_epoch
+
+
+def fit_stages(
+    config: dict[str, Any],
+    run: Run,
+    task: ClassificationTask,
+    data: ImageDataModule,
+    results: dict[str, Any],
+) -> None:
+    """Fit one stage after the other, from the one that the run's checkpoint is of."""
+    transfer = Transfer.of(config)
+    position = position_of(run.resume_from)
+    for number, (name, stage) in enumerate(transfer.named()):
+        resumed = run.resume_from if number == position.stage.number else None
+        place = position.stage if resumed else Place(number, position.epoch, position.step)
+        end = last_epoch(transfer, stage, place.epoch, run.trainer.max_epochs)
+        is_over = resumed and (position.stopped_early or position.epoch == end)
+        if number < position.stage.number or (is_over and number + 1 < len(transfer.stages)):
+            continue
+        if len(transfer.stages) > 1 and place.epoch == end:
+            log.info("trainer.max_epochs=%d ends the run before stage %s", end, name)
+            return
+        trainer = stage_trainer(config, run, stage, end) if transfer.stages else run.trainer
+        if resumed:
+            load_weights(task, resumed)  # before Lightning does: features may be made of them
+        else:
+            start_at(trainer, place)
+            begin_with_best(run, task)
+        begin(task, stage, place, config)
+        if transfer.stages:
+            describe_stage(name, stage, task, end, results)
+        with on_features(transfer, stage, task, data, trainer, config, results["macs"]) as cost:
+            if cost:
+                results["stages"][-1]["features"] = cost
+            macs = cost["macs"] if cost else results["macs"]
+            fit_stage(config, run, trainer, task, data, results, macs, resumed)
+        position = Position(Place(number), trainer.current_epoch, trainer.global_step, False)
+
+
+def stage_trainer(config: dict[str, Any], run: Run, stage: Stage, end: int | None) -> pl.Trainer:
+    """Build the Trainer of a stage, with callbacks of its own but for what spans the run."""
+    nodes = dict(config["callbacks"])
+    if stage.patience is not None and nodes.get("early_stopping"):
+        nodes["early_stopping"] = {**nodes["early_stopping"], "patience": stage.patience}
+    own = [run.checkpoint if isinstance(c, Checkpoint) else c for c in build_callbacks(nodes)]
+    node = {**config["trainer"], "max_epochs": end}
+    trainer = build_trainer(node, [run.recorder, *filter(None, own)], run.folder)
+    trainer.loggers = run.trainer.loggers
+    return trainer
+
+
+def begin_with_best(run: Run, task: ClassificationTask) -> None:
+    """Have a stage begin with the best weights of those before, and not end as the last one did."""
+    if run.checkpoint is None or run.quick:
+        return
+    run.checkpoint.stopped_early = False
+    if from_first(run.checkpoint.best_epoch) is not None:  # it is on the disk
+        load_weights(task, run.folder / "checkpoints" / "best.ckpt")
+
+
+def fit_stage(
+    config: dict[str, Any],
+    run: Run,
+    trainer: pl.Trainer,
+    task: ClassificationTask,
+    data: ImageDataModule,
+    results: dict[str, Any],
+    macs: int,
+    resume_from: Path | None,
+) -> None:
+    """Fit one stage, of so many multiply-adds an image, or what is left of it."""
+    checkpoint = run.checkpoint
+    try:
+        with (
+            run.interruption.deferring() if checkpoint else nullcontext(),
+            executed(config, task, trainer, macs * data.batch_size) as switches,
+        ):
+            results["execution"] = switches
+            results["hardware"]["torch_threads"] = torch.get_num_threads()
+            trainer.fit(task, data, ckpt_path=resume_from, weights_only=True)
+    finally:
+        if config["trainer"].get("profiler"):  # Lightning's own message is switched off
+            log.info("%s", trainer.profiler.summary())  # type: ignore[attr-defined]
+    if checkpoint is not None and checkpoint.stopped_early:
+        late = any(isinstance(c, Timer) for c in trainer.callbacks)  # type: ignore[attr-defined]
+        why = "trainer.max_time may be over" if late else "more epochs change nothing"
+        log.info("stopped early, before epoch %d: %s", checkpoint.epochs, why)
 
 
 def build_trainer(node: dict[str, Any], callbacks: list[pl.Callback], folder: Path) -> pl.Trainer:

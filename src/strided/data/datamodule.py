@@ -13,7 +13,7 @@ from torch import Tensor
 from strided.data.augment import BatchAugment
 from strided.data.checks import Duplicates, channels_of, named
 from strided.data.loader import Batch, BatchLoader
-from strided.data.pipeline import Pipeline, StorePipeline, pins_memory
+from strided.data.pipeline import ArrayPixels, Pipeline, Pixels, StorePipeline, pins_memory
 from strided.data.preprocessing import (
     Interpolation,
     Preprocessing,
@@ -117,6 +117,7 @@ class ImageDataModule(LightningDataModule):
         self._augment: BatchAugment | None = None
         self._seed = 0
         self._ready = False
+        self._features: dict[str, np.ndarray] | None = None
 
     def make_source(self) -> Source:
         """List the images without decoding any."""
@@ -148,6 +149,11 @@ class ImageDataModule(LightningDataModule):
         return self._preprocessing
 
     @property
+    def augmentation(self) -> BatchAugment:
+        """What `use` was given."""
+        return self._augment or BatchAugment()
+
+    @property
     def fingerprint(self) -> str:
         """Of classes, labels, names and pixels, or of the listing: the same on any machine."""
         return self._open().fingerprint
@@ -171,6 +177,13 @@ class ImageDataModule(LightningDataModule):
         """Decide the input for one model; seed gives the order and augmentation of training."""
         self._preprocessing, self._augment, self._seed = preprocessing, augment, seed
         self._pipeline, self._ready = None, False
+
+    def serve(self, features: dict[str, np.ndarray] | None) -> None:
+        """Have training and validation take these arrays in place of the images, or images again.
+
+        (V, N, ...) for V views of the N readable images of each split.
+        """
+        self._features = features
 
     def prepare_data(self) -> None:
         """Decode on one process of each machine, before the others open the result."""
@@ -278,6 +291,8 @@ class ImageDataModule(LightningDataModule):
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> tuple[Tensor, Tensor]:
         """Augment (when training only) and normalise where the model is."""
         images, labels, seed = batch
+        if self._features is not None:
+            return images, labels
         if self._augment is not None and self.trainer is not None and self.trainer.training:
             generator = torch.Generator().manual_seed(seed)
             images = self._augment(images, generator)
@@ -288,10 +303,17 @@ class ImageDataModule(LightningDataModule):
         self, split: str, seed: int | None, drop_last: bool, mark_repeated: bool = False
     ) -> BatchLoader:
         rank, world_size = self._world()
+        pixels: Pixels = self._open()
+        labels, indices, views = self.source.labels, self.splits[split], 1
+        if self._features is not None:
+            own = self._features[split]
+            views = len(own)
+            pixels = ArrayPixels(own.reshape(-1, *own.shape[2:]))
+            labels, indices = self.labels(split), np.arange(own.shape[1])
         return BatchLoader(
-            self._open(),
-            self.source.labels,
-            self.splits[split],
+            pixels,
+            labels,
+            indices,
             self.batch_size,
             seed=seed,
             drop_last=drop_last,
@@ -300,6 +322,7 @@ class ImageDataModule(LightningDataModule):
             world_size=world_size,
             mark_repeated=mark_repeated,
             pin_memory=pins_memory(self.pin_memory, self.trainer),
+            views=views,
         )
 
     def _world(self) -> tuple[int, int]:

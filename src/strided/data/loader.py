@@ -25,6 +25,8 @@ class BatchLoader:
     Of world_size processes each has as many batches: the order wraps round to fill them, with the
     label -1 for what it fills them with where `mark_repeated`.
     `class_balanced` needs a seed: as many images, but equally many of each class.
+    Of `views` of each image, view v of image i at v * len(labels) + i of the pixels, an epoch shows
+    one, another one in each of so many epochs.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class BatchLoader:
         world_size: int = 1,
         mark_repeated: bool = False,
         pin_memory: bool = False,
+        views: int = 1,
     ) -> None:
         self.pixels = pixels
         self.labels = labels
@@ -53,6 +56,7 @@ class BatchLoader:
         self.world_size = world_size
         self.mark_repeated = mark_repeated
         self.pin_memory = pin_memory
+        self.views = views
         self._epoch = 0
         self._batch = 0  # batches of this epoch handed out so far
         self._resumed = False
@@ -68,7 +72,8 @@ class BatchLoader:
         order = self._order()
         starts = range(first * self.batch_size, len(self) * self.batch_size, self.batch_size)
         chosen = [order[start : start + self.batch_size] for start in starts]
-        batches = self.pixels.read(chosen, pin_memory=self.pin_memory)  # maybe ahead of the place
+        shown = [self._of_this_epoch(indices) for indices in chosen]
+        batches = self.pixels.read(shown, pin_memory=self.pin_memory)  # maybe ahead of the place
         for number, (images, places) in enumerate(batches, first):
             entropy = [self.seed or 0, self._epoch, number, self.rank]
             seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
@@ -96,6 +101,12 @@ class BatchLoader:
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Begin the next iteration there, if it is of the same epoch."""
         self._epoch, self._batch, self._resumed = state["epoch"], state["batch"], True
+
+    def _of_this_epoch(self, indices: np.ndarray) -> np.ndarray:
+        if self.views == 1:
+            return indices
+        first = np.random.default_rng(self.seed).integers(self.views, size=len(self.labels))
+        return (first[indices] + self._epoch) % self.views * len(self.labels) + indices
 
     def _order(self) -> np.ndarray:
         order = self.indices

@@ -62,7 +62,7 @@ class Pipeline(Pixels, Protocol):
 
 
 class ArrayPixels:
-    """Pixels of an array uint8 (N, C, S, S), in memory or a memory map."""
+    """Pixels of an array uint8 (N, C, S, S), or features, in memory or a memory map."""
 
     def __init__(self, images: np.ndarray) -> None:
         self.images = np.asarray(images)  # a plain view: slicing a memmap object is slower

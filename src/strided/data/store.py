@@ -7,10 +7,8 @@ import logging
 import os
 import shutil
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,17 +16,14 @@ from typing import Any
 import numpy as np
 import PIL
 
+from strided.data.built_once import open_or_build
 from strided.data.filling import CHUNK, Job, Task, fill, open_arrays
 from strided.data.preprocessing import Preprocessing
 from strided.data.source import Source, digest
-from strided.durable import sync, sync_folder
-from strided.errors import UserError
-from strided.machine import alone_in
 
 log = logging.getLogger(__name__)
 
 _FORMAT = 1  # raise it when the same source and preprocessing would give another store
-_ABANDONED = 24 * 3600  # seconds after which nobody still builds in a folder without a lock
 _LONG_BUILD = 5_000  # images from which a progress bar is worth its line
 _JOURNAL = "chunks.jsonl"  # of a build: a line for each chunk that is done
 
@@ -58,33 +53,17 @@ def open_store(
     """
     geometry = {**preprocessing.asdict(), "mean": None, "std": None}
     key = digest(_FORMAT, PIL.__version__, source.listing, geometry)[:24]
-    folder = cache_dir / key
     shape = (len(source), preprocessing.channels, *[preprocessing.image_size] * 2)
-    store = None
-    with suppress(OSError, ValueError):  # not there, or damaged: said when it is replaced
-        store = _load(folder, shape)
-    if store is not None:
-        _remove_leftovers(folder)
-        return store
-    with _place_to_build(folder) as unfinished:
-        try:
-            return _load(folder, shape)  # another run has built it meanwhile
-        except FileNotFoundError:
-            pass
-        except (OSError, ValueError) as error:
-            log.warning("cached images in %s are damaged (%s): decoding again", folder, error)
-        shutil.rmtree(folder, ignore_errors=True)
-        _remove_leftovers(folder, but=unfinished)
-        try:
-            unfinished.mkdir(exist_ok=True)
-            _build(source, Job(source.read, preprocessing, unfinished), shape, num_workers)
-            _publish(unfinished, folder)
-        except OSError as error:
-            raise _cannot_write(cache_dir, str(error)) from error
-        try:
-            return _load(folder, shape)
-        except (OSError, ValueError) as error:  # of another user, who does not share it
-            raise _cannot_write(cache_dir, str(error)) from error
+
+    def build(unfinished: Path) -> None:
+        _build(source, Job(source.read, preprocessing, unfinished), shape, num_workers)
+
+    store = open_or_build(
+        cache_dir / key, lambda folder: _load(folder, shape), build, "decoded images"
+    )
+    with suppress(OSError):  # gone already, or of another user
+        (store.folder / _JOURNAL).unlink()
+    return store
 
 
 def default_cache_dir() -> Path:
@@ -106,60 +85,6 @@ def _load(folder: Path, shape: tuple[int, ...]) -> Store:
     if images.shape != shape:
         raise ValueError(f"images of shape {images.shape}, not {shape}")
     return Store(folder, images, digests, errors, fingerprint)
-
-
-@contextmanager
-def _place_to_build(folder: Path) -> Iterator[Path]:
-    """Yield the name of a sibling folder that no other process builds in, once none does.
-
-    Where there are no locks it is a new one, which is gone afterwards.
-    """
-    with ExitStack() as stack:
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            if _locked(folder, stack):
-                place = folder.with_name(f"{folder.name}.unfinished")
-            else:
-                place = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
-                stack.callback(shutil.rmtree, place, ignore_errors=True)
-        except OSError as error:
-            raise _cannot_write(folder.parent, str(error)) from error
-        yield place
-
-
-def _locked(folder: Path, stack: ExitStack) -> bool:
-    """Hold the lock of this store until the stack is closed; False where there are no locks."""
-    file = folder.with_name(f"{folder.name}.lock")
-    try:
-        try:
-            return stack.enter_context(alone_in(file)) is not None
-        except UserError:
-            log.info("waiting for another process that decodes the same images (%s)", file)
-            return stack.enter_context(alone_in(file, wait=True)) is not None
-    except PermissionError:  # of another user, who shares what is finished
-        return False
-
-
-def _remove_leftovers(folder: Path, but: Path | None = None) -> None:
-    """Remove what killed builds of the same store left, unless a run may still be at it."""
-    for leftover in folder.parent.glob(f"{folder.name}.*"):
-        if leftover == but or not leftover.is_dir():
-            continue
-        with suppress(OSError, UserError), ExitStack() as stack:  # a run has or had it just now
-            if leftover.suffix == ".unfinished":
-                stack.enter_context(alone_in(folder.with_name(f"{folder.name}.lock")))
-            else:
-                changed = max(f.stat().st_mtime for f in (leftover, *leftover.iterdir()))
-                if time.time() - changed < _ABANDONED:
-                    continue
-            shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _cannot_write(cache_dir: Path, reason: str) -> UserError:
-    return UserError(
-        f"data.cache_dir={cache_dir} cannot be used: {reason}; expected a folder to keep the"
-        " decoded images in. Try data.cache_dir=<a folder with room that you can write to>"
-    )
 
 
 def _build(source: Source, job: Job, shape: tuple[int, ...], num_workers: int) -> None:
@@ -251,21 +176,6 @@ def _read_journal(file: Path, num_chunks: int) -> dict[int, tuple[str, dict[int,
             if chunk in range(num_chunks):
                 done[int(chunk)] = str(checksum), found
     return done
-
-
-def _publish(unfinished: Path, folder: Path) -> None:
-    """Give the folder its name, once all of it is on the disk."""
-    for file in unfinished.iterdir():
-        sync(file)
-    unfinished.chmod(folder.parent.stat().st_mode & 0o777)  # shared as the cache is
-    sync_folder(unfinished)
-    try:
-        unfinished.rename(folder)
-    except OSError:  # another run was faster with the same images: its copy is as good
-        if not folder.is_dir():
-            raise
-    sync_folder(folder.parent)
-    (folder / _JOURNAL).unlink(missing_ok=True)
 
 
 def _fingerprint(source: Source, digests: np.ndarray) -> str:

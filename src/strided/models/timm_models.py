@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from strided.errors import UserError
+from strided.models.heads import Kind, set_head
 from strided.models.offline_weights import lite0_state
 from strided.models.stems import Stem, choose_stem, require_small_stem
 
@@ -22,10 +23,14 @@ def timm_model(
     in_channels: int = 3,
     image_size: int = 224,
     stem: Stem = "auto",
+    head: Kind = "original",
+    head_hidden: int = 256,
+    head_dropout: float | None = None,
     **options: Any,
 ) -> nn.Module:
     """Build timm's network `name`, untrained; `options` go to timm (`drop_rate=0.1`).
 
+    `head`, `head_hidden` and `head_dropout` are those of `heads.set_head`.
     Raises UserError if timm has no such network, it has no small stem, or for options that would
     read a file.
     """
@@ -47,6 +52,8 @@ def timm_model(
     )
     if choose_stem("timm", name, stem, image_size) == "small":
         require_small_stem("timm", name).apply(net)
+    shape = (in_channels, image_size, image_size)
+    set_head(net, head, num_classes, shape, head_hidden, head_dropout)
     return net
 
 

@@ -7,6 +7,7 @@ from typing import Any, Self
 from torch import Tensor, nn
 
 from strided.errors import UserError
+from strided.models.heads import Kind, set_head
 from strided.models.stems import Stem, choose_stem, require_small_stem, set_in_channels
 
 # What training adds of each auxiliary head's loss: Szegedy et al. 2015, section 5, for GoogLeNet;
@@ -43,9 +44,13 @@ def torchvision_model(
     image_size: int = 224,
     stem: Stem = "auto",
     dropout: float | None = None,
+    head: Kind = "original",
+    head_hidden: int = 256,
+    head_dropout: float | None = None,
 ) -> nn.Module:
     """Build torchvision's network `name`, untrained; null `dropout` keeps its own rate.
 
+    `head`, `head_hidden` and `head_dropout` are those of `heads.set_head`.
     GoogLeNet and Inception v3 return logits only and keep the outputs of their auxiliary heads in
     `auxiliary_logits` (empty in eval mode), to be weighted by `auxiliary_weight` in the loss.
     Raises UserError if torchvision has no such network, or it has no small stem or dropout.
@@ -65,6 +70,8 @@ def torchvision_model(
         net.auxiliary_weight = _AUXILIARY_WEIGHTS[name]  # type: ignore[assignment]
         net.auxiliary_logits = AuxiliaryLogits()  # type: ignore[assignment]
         net.register_forward_hook(_keep_auxiliary_logits)
+    shape = (in_channels, image_size, image_size)
+    set_head(net, head, num_classes, shape, head_hidden, head_dropout)
     return net
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from strided.errors import UserError
 from strided.models import timm_models, torchvision_models
 from strided.models.building import library
+from strided.models.heads import Head
 from strided.models.stems import first_convolution
 from strided.models.weights_file import State, read_weights
 
@@ -160,9 +161,18 @@ def _adapt_stem(model: nn.Module, state: State, own: State) -> list[str]:
 
 
 def _new_head(model: nn.Module, state: State, own: State, num_classes: int) -> list[str]:
-    """Tensors of output layers that the file lacks or has for another number of classes."""
-    head = []
+    """Tensors of output layers that the file lacks or has for another number of classes.
+
+    And those of every layer of a Head that the file has not.
+    """
+    head: list[str] = []
+    of_heads = {id(child) for m in model.modules() if isinstance(m, Head) for child in m}
     for layer, module in model.named_modules():
+        if id(module) in of_heads:
+            names = [name for name in own if name.startswith(f"{layer}.")]
+            if any(n not in state or state[n].shape != own[n].shape for n in names):
+                head += names
+            continue
         outputs = getattr(module, "out_features", getattr(module, "out_channels", None))
         names = [n for n in (f"{layer}.weight", f"{layer}.bias") if n in own]
         if outputs == num_classes and any(_for_other_classes(state, own, n) for n in names):

@@ -1,0 +1,124 @@
+"""A folder that is built once, by one process, and is either whole or not there."""
+
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+from strided.durable import sync, sync_folder
+from strided.errors import UserError
+from strided.machine import alone_in
+
+log = logging.getLogger(__name__)
+
+Built = TypeVar("Built")
+
+_ABANDONED = 24 * 3600  # seconds after which nobody still builds in a folder without a lock
+
+
+def open_or_build(
+    folder: Path, load: Callable[[Path], Built], build: Callable[[Path], None], what: str
+) -> Built:
+    """Load a folder of the cache; where it is not there or damaged, build it first.
+
+    `load` raises FileNotFoundError, another OSError or ValueError; `build` fills a folder, where
+    what a stopped build has left may still be. Others that want the same wait for the first.
+    `what` it holds, for messages. Raises UserError for a cache that cannot be used.
+    """
+    loaded = None
+    with suppress(OSError, ValueError):  # not there, or damaged: said when it is replaced
+        loaded = load(folder)
+    if loaded is not None:
+        _remove_leftovers(folder)
+        return loaded
+    with _place_to_build(folder, what) as unfinished:
+        try:
+            return load(folder)  # another run has built it meanwhile
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError) as error:
+            log.warning("%s in %s are damaged (%s): made again", what, folder, error)
+        shutil.rmtree(folder, ignore_errors=True)
+        _remove_leftovers(folder, but=unfinished)
+        try:
+            unfinished.mkdir(exist_ok=True)
+            build(unfinished)
+            _publish(unfinished, folder)
+        except OSError as error:
+            raise _cannot_write(folder.parent, what, str(error)) from error
+        try:
+            return load(folder)
+        except (OSError, ValueError) as error:  # of another user, who does not share it
+            raise _cannot_write(folder.parent, what, str(error)) from error
+
+
+@contextmanager
+def _place_to_build(folder: Path, what: str) -> Iterator[Path]:
+    """Yield the name of a sibling folder that no other process builds in, once none does.
+
+    Where there are no locks it is a new one, which is gone afterwards.
+    """
+    with ExitStack() as stack:
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            if _locked(folder, what, stack):
+                place = folder.with_name(f"{folder.name}.unfinished")
+            else:
+                place = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
+                stack.callback(shutil.rmtree, place, ignore_errors=True)
+        except OSError as error:
+            raise _cannot_write(folder.parent, what, str(error)) from error
+        yield place
+
+
+def _locked(folder: Path, what: str, stack: ExitStack) -> bool:
+    """Hold the lock of this folder until the stack is closed; False where there are no locks."""
+    file = folder.with_name(f"{folder.name}.lock")
+    try:
+        try:
+            return stack.enter_context(alone_in(file)) is not None
+        except UserError:
+            log.info("waiting for another process that makes the same %s (%s)", what, file)
+            return stack.enter_context(alone_in(file, wait=True)) is not None
+    except PermissionError:  # of another user, who shares what is finished
+        return False
+
+
+def _remove_leftovers(folder: Path, but: Path | None = None) -> None:
+    """Remove what killed builds of the same store left, unless a run may still be at it."""
+    for leftover in folder.parent.glob(f"{folder.name}.*"):
+        if leftover == but or not leftover.is_dir():
+            continue
+        with suppress(OSError, UserError), ExitStack() as stack:  # a run has or had it just now
+            if leftover.suffix == ".unfinished":
+                stack.enter_context(alone_in(folder.with_name(f"{folder.name}.lock")))
+            else:
+                changed = max(f.stat().st_mtime for f in (leftover, *leftover.iterdir()))
+                if time.time() - changed < _ABANDONED:
+                    continue
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _publish(unfinished: Path, folder: Path) -> None:
+    """Give the folder its name, once all of it is on the disk."""
+    for file in unfinished.iterdir():
+        sync(file)
+    unfinished.chmod(folder.parent.stat().st_mode & 0o777)  # shared as the cache is
+    sync_folder(unfinished)
+    try:
+        unfinished.rename(folder)
+    except OSError:  # another run was faster with the same: its copy is as good
+        if not folder.is_dir():
+            raise
+    sync_folder(folder.parent)
+
+
+def _cannot_write(cache_dir: Path, what: str, reason: str) -> UserError:
+    return UserError(
+        f"data.cache_dir={cache_dir} cannot be used: {reason}; expected a folder to keep the"
+        f" {what} in. Try data.cache_dir=<a folder with room that you can write to>"
+    )

@@ -1,0 +1,279 @@
+"""What frozen layers make of the images, computed once and kept: stages train on it.
+
+The network is cut at the first unit that is trained. Its input there is kept for each image, and
+what comes before it is passed by: every frozen unit hands on what it is given.
+"""
+
+import errno
+import hashlib
+import json
+import math
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from strided.data import BatchAugment, ImageDataModule
+from strided.data.built_once import open_or_build
+from strided.transfer import Parts
+
+_FORMAT = 1  # raise it when the same key would give other features
+_MACS_PER_BYTE = 4  # that are computed while a byte of features is read, on a slow disk
+
+
+@dataclass(frozen=True)
+class Features:
+    """float32 arrays mapped from `folder`: train (V, N, ...) for V views, val (1, M, ...)."""
+
+    folder: Path
+    train: np.ndarray
+    val: np.ndarray
+    seconds: float  # to compute them, when that was
+
+    @property
+    def bytes(self) -> int:
+        """On the disk."""
+        return int(self.train.nbytes + self.val.nbytes)
+
+
+class CutError(Exception):
+    """A network does not let itself be cut there; the message says why."""
+
+
+class _Reached(Exception):  # noqa: N818 - it carries a value and is no error
+    """Carries what a unit was given, up and out of the network."""
+
+    def __init__(self, features: Tensor) -> None:
+        super().__init__()
+        self.features = features
+
+
+class Cut:
+    """A network in two: `features` of images, and `network`, which makes logits of these."""
+
+    def __init__(self, net: nn.Module, parts: Parts) -> None:
+        self.net, self.parts = net, parts
+        self.entry = net.get_submodule(parts.entry)
+        self.network = net  # within `passing`; or the head alone
+
+    @torch.no_grad()
+    def features(self, images: Tensor) -> Tensor:
+        """What the first trained unit is given for normalised images (B, C, S, S)."""
+        modes = {module: module.training for module in self.net.modules()}
+        self.net.eval()  # no dropout on the way
+        hook = self.entry.register_forward_pre_hook(_reach)
+        try:
+            self.net.forward(images)  # not what torch.compile has made of it
+        except _Reached as reached:
+            return reached.features
+        finally:
+            hook.remove()
+            for module, mode in modes.items():
+                module.training = mode
+        raise CutError(f"{self.parts.entry} is not reached")
+
+    @contextmanager
+    def passing(self) -> Iterator[None]:
+        """Within this frozen units hand on what they are given, so that features may go in."""
+        for module in self.parts.frozen:
+            module.forward = _hand_on  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            for module in self.parts.frozen:
+                del module.forward
+
+    def check(self, images: Tensor) -> tuple[int, ...]:
+        """The shape of an image's features, if both parts together give what the network gives.
+
+        Compared as in training, with the same dropout. Raises CutError where neither the network
+        with its frozen units passed by nor the head alone can do it.
+        """
+        features = self.features(images)
+        whole = self._try(self.net, images)
+        with self.passing():
+            passed = self._same(whole, features)
+        if not passed and len(self.parts.trained) == 1:
+            self.network = self.entry
+            passed = self._same(whole, features)
+        if not passed:
+            raise CutError(f"something between the blocks before {self.parts.entry} would be lost")
+        return tuple(features.shape[1:])
+
+    def _same(self, whole: Tensor, features: Tensor) -> bool:
+        try:
+            rest = self._try(self.network, features)
+        except Exception:  # any layer between the blocks may refuse features
+            return False
+        return rest.shape == whole.shape and torch.allclose(rest, whole, rtol=1e-4, atol=1e-5)
+
+    @torch.no_grad()
+    def _try(self, network: nn.Module, given: Tensor) -> Tensor:
+        buffers = {name: buffer.clone() for name, buffer in self.net.named_buffers()}
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)
+            try:
+                logits: Tensor = network.forward(given)
+            finally:  # batch normalisation has counted the sample
+                for name, buffer in self.net.named_buffers():
+                    buffer.copy_(buffers[name])
+        return logits
+
+
+def _reach(module: nn.Module, given: tuple[Any, ...]) -> None:
+    if len(given) != 1 or not isinstance(given[0], Tensor):
+        raise CutError(f"{type(module).__name__} takes more than one input")
+    raise _Reached(given[0])
+
+
+def _hand_on(given: Any, *_: Any, **__: Any) -> Any:
+    return given
+
+
+@dataclass(frozen=True)
+class Views:
+    """How images are shown to the frozen layers: `number` times each, augmented if more than once.
+
+    `as_input` is what the network does to images first, `context` the `precision` it runs in.
+    """
+
+    data: ImageDataModule
+    augment: BatchAugment
+    number: int
+    seed: int
+    precision: str
+    as_input: Callable[[Tensor], Tensor]
+    context: Callable[[], AbstractContextManager[Any]]
+
+    def key(self) -> list[Any]:
+        """What the images and their features depend on, but for the network."""
+        data = self.data
+        own = [data.fingerprint, data.split_hashes, data.preprocessing.asdict(), self.precision]
+        return own if self.number == 1 else [*own, vars(self.augment), self.seed, data.batch_size]
+
+    def batches(self, split: str, view: int, device: torch.device) -> Iterator[Tensor]:
+        """Normalised images of a split in order, as the network takes them."""
+        from tqdm import tqdm
+
+        loader = self.data.loader(split)
+        title = f"features of {split}" + (f", view {view + 1}/{self.number}" if view else "")
+        quiet = not sys.stderr.isatty()
+        for number, batch in enumerate(tqdm(loader, desc=title, leave=False, disable=quiet)):
+            images = batch.images.to(device)
+            if split == "train" and self.number > 1:
+                entropy = np.random.SeedSequence([self.seed, view, number])
+                generator = torch.Generator().manual_seed(int(entropy.generate_state(1)[0]))
+                images = self.augment(images, generator)
+            yield self.as_input(self.data.preprocessing.normalise(images))
+
+
+def open_features(cut: Cut, shape: tuple[int, ...], views: Views) -> Features:
+    """Open the features, of `shape` an image, of training and validation images.
+
+    They are computed where they are not there yet. Raises UserError for a cache that cannot be
+    used.
+    """
+    data = views.data
+    shapes = {
+        "train": (views.number, len(data.readable("train")), *shape),
+        "val": (1, len(data.readable("val")), *shape),
+    }
+
+    def build(folder: Path) -> None:
+        started = time.perf_counter()
+        _require_room(folder, shapes)
+        for split, own in shapes.items():
+            file = folder / f"{split}.npy"
+            array = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=own)
+            for view in range(len(array)):
+                _compute(cut, views, split, view, array[view])
+            array.flush()
+        seconds = round(time.perf_counter() - started, 3)
+        (folder / "meta.json").write_text(json.dumps({"seconds": seconds}))
+
+    key = [_FORMAT, torch.__version__, cut.parts.entry, _digest(cut), shapes, views.key()]
+    name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
+    folder = data.cache_dir / f"features-{name}"
+    return open_or_build(folder, lambda built: _load(built, shapes), build, "features")
+
+
+def _compute(cut: Cut, views: Views, split: str, view: int, row: np.ndarray) -> None:
+    device = next(cut.net.parameters()).device
+    done = 0
+    with views.context():
+        for images in views.batches(split, view, device):
+            features = cut.features(images).float().cpu().numpy()
+            row[done : done + len(features)] = features
+            done += len(features)
+    if done != len(row):
+        raise OSError(f"{len(row) - done} images of {split} could not be read")
+
+
+def _digest(cut: Cut) -> str:
+    """Of the frozen layers: what they are and their weights."""
+    content = hashlib.sha256()
+    for module in cut.parts.frozen:
+        content.update(repr(module).encode())
+        for name, tensor in module.state_dict().items():
+            content.update(name.encode())
+            content.update(tensor.detach().float().cpu().contiguous().numpy().data)
+    return content.hexdigest()
+
+
+def num_bytes(shape: tuple[int, ...]) -> int:
+    """Of float32."""
+    return 4 * math.prod(shape)
+
+
+def _require_room(folder: Path, shapes: dict[str, tuple[int, ...]]) -> None:
+    needed = sum(map(num_bytes, shapes.values()))
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(errno.ENOSPC, f"{needed:,} bytes needed, {free:,} free")
+
+
+def _load(folder: Path, shapes: dict[str, tuple[int, ...]]) -> Features:
+    """FileNotFoundError where there are none, another OSError or ValueError if damaged."""
+    if not folder.exists():
+        raise FileNotFoundError(folder)
+    try:
+        arrays = {split: np.load(folder / f"{split}.npy", mmap_mode="r") for split in shapes}
+        seconds = float(json.loads((folder / "meta.json").read_text())["seconds"])
+    except (FileNotFoundError, KeyError, TypeError, EOFError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+    for split, shape in shapes.items():
+        if arrays[split].shape != shape:
+            raise ValueError(f"features of shape {arrays[split].shape}, not {shape}")
+    return Features(folder, arrays["train"], arrays["val"], seconds)
+
+
+def not_worthwhile(
+    shape: tuple[int, ...], views: Views, macs: int, epochs: float, batches: float
+) -> str | None:
+    """Why computing the frozen layers in each epoch is the better choice; None if it is not.
+
+    macs: multiply-adds of the frozen layers for an image; `epochs` that are to come at most, each
+    of `batches` of training.
+    """
+    data = views.data
+    train, val = (len(data.readable(split)) for split in ("train", "val"))
+    shown = views.number * train + val
+    seen = epochs * (min(train, batches * data.batch_size) + val)
+    if shown >= seen:
+        return f"{shown:,} passes would replace {seen:,.0f}"
+    if macs < _MACS_PER_BYTE * num_bytes(shape):
+        return "the frozen layers are faster than a disk"
+    needed = shown * num_bytes(shape)
+    data.cache_dir.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(data.cache_dir).free
+    if needed > free / 2:
+        return f"it would take {needed / 1e9:.1f} of {free / 1e9:.1f} GB free in {data.cache_dir}"
+    return None

@@ -1,0 +1,151 @@
+"""Transfer learning as configuration: stages, each with what it trains, for how long and how."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from torch import nn
+
+from strided.config import build
+from strided.errors import UserError
+from strided.models.blocks import Anatomy, Block, anatomy
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a run that trains one part of the network.
+
+    trainable: `head`, `all`, a number n (the last n blocks and the head), or the name of a block
+    (that one and all after it). epochs null: trainer.max_epochs, where there is one stage only. lr,
+    layer_decay, scheduler and patience null: those of optimizer.lr, optimizer.layer_decay, the
+    scheduler group and callbacks.early_stopping.patience.
+    """
+
+    trainable: str | int = "all"
+    epochs: int | None = None
+    lr: float | None = None
+    layer_decay: float | None = None
+    scheduler: dict[str, Any] | None = None
+    patience: int | None = None
+
+    def __post_init__(self) -> None:
+        for key, least in (("epochs", 1), ("patience", 0)):
+            value = getattr(self, key)
+            if value is not None and value < least:
+                raise UserError(
+                    f"a stage's {key}={value}; expected {least} or more. Try {key}={least}"
+                )
+        if self.lr is not None and not self.lr > 0:
+            raise UserError(f"a stage's lr={self.lr}; expected above 0. Try lr=1e-4")
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Stages by name, in the order in which they are trained; none: everything, at once.
+
+    A stage begins with the best weights of the ones before. What is frozen in it is computed once
+    for each image (cache true or auto, which weighs the cost), in cached_views augmented views;
+    with 1 the images are not augmented. from_scratch: random weights, whatever model.pretrained and
+    model.weights say, to compare with.
+    """
+
+    stages: Mapping[str, Stage] = field(default_factory=dict)
+    cache: Literal["auto"] | bool = "auto"
+    cached_views: int = 1
+    from_scratch: bool = False
+
+    def __post_init__(self) -> None:
+        if self.cached_views < 1:
+            raise UserError(
+                f"transfer.cached_views={self.cached_views}; expected 1 or more views of each "
+                "image. Try transfer.cached_views=5"
+            )
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> "Transfer":
+        """Build the transfer group of a run. Raises UserError for stages that cannot be."""
+        node = config.get("transfer")
+        if node is None:  # of a benchmark, or of a run that began before the group existed
+            return cls()
+        stages = {}
+        for name, stage in (node.get("stages") or {}).items():
+            if stage:  # null leaves one out
+                built: Stage = build({**stage, "scheduler": None}, f"transfer.stages.{name}")
+                stages[name] = replace(built, scheduler=stage.get("scheduler"))
+        transfer: Transfer = build({**node, "stages": {}}, "transfer")
+        transfer = replace(transfer, stages=stages)
+        transfer._check(config["model"])
+        return transfer
+
+    def _check(self, model: Mapping[str, Any]) -> None:
+        freezes = [name for name, stage in self.stages.items() if stage.trainable != "all"]
+        if freezes and not (self.from_scratch or model.get("pretrained") or model.get("weights")):
+            raise UserError(
+                f"transfer has a stage {freezes[0]} that freezes weights, and these are random; "
+                "expected trained ones. Try model.pretrained=true, or model.weights=<file>"
+            )
+        endless = [name for name, stage in self.stages.items() if stage.epochs is None]
+        if endless and len(self.stages) > 1:
+            name = endless[0]
+            raise UserError(
+                f"transfer.stages.{name}.epochs=null, and there are {len(self.stages)} stages; "
+                f"expected how long each is. Try transfer.stages.{name}.epochs=10"
+            )
+
+    def named(self) -> list[tuple[str, Stage]]:
+        """The stages to train, at least one."""
+        return list(self.stages.items()) or [("all", Stage())]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A network as a stage sees it: the units that stay as they are, in order, and the others.
+
+    `entry` is the name of the first unit that is trained; "" where all are.
+    """
+
+    frozen: list[nn.Module]
+    trained: list[nn.Module]
+    entry: str
+
+
+def parts(net: nn.Module, trainable: str | int) -> Parts:
+    """Cut a network in two at the first block that a stage trains.
+
+    Auxiliary heads are trained with everything only: they would be fed from frozen blocks, or pull
+    at blocks whose head is not the one that is wanted. Raises UserError for a block it has not.
+    """
+    if trainable == "all":
+        return Parts([], [net], "")
+    found = anatomy(net)
+    first = _first_trained(found, trainable)
+    rows = [*found.blocks, found.head]
+    units = [module for block in rows[:first] for module in block.modules]
+    trained = [module for block in rows[first:] for module in block.modules]
+    return Parts([*units, *found.auxiliary], trained, rows[first].units[0][0])
+
+
+def _first_trained(found: Anatomy, trainable: str | int) -> int:
+    names = [block.name for block in found.blocks]
+    if trainable == "head":
+        return len(names)
+    if isinstance(trainable, int) and 0 <= trainable <= len(names):
+        return len(names) - trainable
+    if trainable in names:
+        return names.index(str(trainable))
+    raise UserError(
+        f"a stage's trainable={trainable}; expected head, all, a number of blocks up to "
+        f"{len(names)}, or one of the blocks {_some(found.blocks)}. Try trainable=head"
+    )
+
+
+def _some(blocks: list[Block]) -> str:
+    names = [block.name for block in blocks]
+    return ", ".join(names if len(names) < 12 else [*names[:2], "...", *names[-4:]])
+
+
+def freeze(net: nn.Module, chosen: Parts) -> None:
+    """Let gradients reach only what is trained; everything where nothing is frozen."""
+    trained = {id(p) for module in chosen.trained for p in module.parameters()}
+    for parameter in net.parameters():
+        parameter.requires_grad_(id(parameter) in trained)
