@@ -5,12 +5,15 @@ import json
 import math
 import os
 import signal
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import pytest
 import torch
+from tests.test_resume import assert_same_outcome, resume
 from torch import nn
 
 from strided.cli import main
@@ -18,7 +21,6 @@ from strided.features import Cut, CutError
 from strided.models import build_model
 from strided.models.blocks import anatomy
 from strided.transfer import freeze, parts
-from tests.test_resume import assert_same_outcome, resume
 
 # 9 batches an epoch, batch normalisation, and dropout in the head
 NETWORK = ("model=resnet18", "model.stem=imagenet", "model.head=mlp", "model.head_hidden=16")
@@ -130,3 +132,170 @@ def test_a_run_goes_on_inside_any_stage(
     folder = train(log_dir, weights, *STAGES, *(f"+{word}" for word in stop), trust, code=143)
     resume(folder, trust)
     assert_same_outcome(folder, uninterrupted)
+
+
+TORCHVISION = {"_target_": "strided.models.torchvision_model"}
+TIMM = {"_target_": "strided.models.timm_model"}
+# network, size of the images, what is trained
+CUTS: list[tuple[dict[str, Any], int, str | int]] = [
+    ({**TORCHVISION, "name": "alexnet"}, 64, "head"),
+    ({**TORCHVISION, "name": "vgg11", "head": "flatten_mlp"}, 32, "block5"),
+    ({**TORCHVISION, "name": "googlenet", "stem": "imagenet"}, 64, 2),
+    ({**TORCHVISION, "name": "inception_v3"}, 80, "head"),
+    ({**TORCHVISION, "name": "densenet121", "stem": "imagenet"}, 32, "head"),
+    ({**TORCHVISION, "name": "densenet121", "stem": "imagenet"}, 32, "features.denseblock4"),
+    ({**TORCHVISION, "name": "mobilenet_v3_small", "stem": "imagenet"}, 32, 3),
+    ({**TORCHVISION, "name": "squeezenet1_1", "head": "linear"}, 32, "head"),
+    ({**TORCHVISION, "name": "shufflenet_v2_x0_5"}, 32, 2),
+    ({**TORCHVISION, "name": "convnext_tiny", "head": "mlp"}, 32, "head"),
+    ({**TIMM, "name": "tf_efficientnet_lite0", "stem": "imagenet", "drop_rate": 0.2}, 32, "head"),
+    ({**TIMM, "name": "tf_efficientnet_lite0", "stem": "imagenet"}, 32, "blocks.6"),
+    ({**TIMM, "name": "convnext_atto", "head": "mlp"}, 32, 1),
+    ({"_target_": "strided.models.CifarResNet", "depth": 8}, 16, 1),
+    ({"_target_": "strided.models.LeNet5"}, 32, "head"),
+]
+
+
+def network(config: dict[str, Any], image_size: int) -> nn.Module:
+    torch.manual_seed(0)
+    return build_model(config, num_classes=5, in_channels=3, image_size=image_size)
+
+
+@pytest.mark.parametrize(
+    ("config", "image_size", "trainable"), CUTS, ids=lambda value: str(value)[:60]
+)
+def test_two_parts_of_a_network_are_the_network(
+    config: dict[str, Any], image_size: int, trainable: str | int
+) -> None:
+    net = network(config, image_size).eval()
+    cut = Cut(net, parts(net, trainable))
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    images = torch.randn(4, 3, image_size, image_size)
+    shape = cut.check(images)
+    features = cut.features(images)
+    assert features.shape == (4, *shape)
+    with torch.no_grad():
+        expected = net(images)
+        with cut.passing() if cut.network is net else nullcontext():
+            assert torch.allclose(cut.network(features), expected, rtol=1e-4, atol=1e-5)
+        assert torch.equal(net(images), expected)
+    assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
+
+
+def test_a_network_that_cannot_be_cut_says_so() -> None:
+    net = network({**TIMM, "name": "vit_tiny_patch16_224"}, 224)
+    with pytest.raises(CutError, match="lost"):
+        Cut(net, parts(net, 1)).check(torch.randn(2, 3, 224, 224))
+    net = network({"_target_": "strided.models.LeNet5"}, 32)  # tanh between f6 and what is before
+    with pytest.raises(CutError, match="lost"):
+        Cut(net, parts(net, "f6")).check(torch.randn(2, 3, 32, 32))
+
+
+def test_blocks_have_the_names_of_the_architecture() -> None:
+    def blocks(name: str, image_size: int = 224) -> list[str]:
+        with torch.device("meta"):
+            net = network({**TORCHVISION, "name": name}, image_size)
+        return [block.name for block in anatomy(net).blocks]
+
+    assert blocks("vgg16") == ["block1", "block2", "block3", "block4", "block5"]
+    assert blocks("resnet50") == ["conv1", "layer1", "layer2", "layer3", "layer4"]
+    assert blocks("googlenet")[-2:] == ["inception5a", "inception5b"]
+    assert blocks("densenet121")[-1] == "features.denseblock4"
+    assert blocks("inception_v3", 299)[-1] == "Mixed_7c"
+
+
+# The two that the questions give: counts of trained and of all parameters.
+@pytest.mark.parametrize(
+    ("name", "head", "num_classes", "trained", "total"),
+    [
+        ("densenet121", "mlp", 3, 263_171, 7_217_027),
+        ("vgg16", "flatten_mlp", 2, 6_423_298, 21_137_986),
+    ],
+)
+def test_heads_have_the_parameters_of_the_questions(
+    name: str, head: str, num_classes: int, trained: int, total: int
+) -> None:
+    config = {**TORCHVISION, "name": name, "head": head, "head_hidden": 256}
+    with torch.device("meta"):
+        net = build_model(config, num_classes=num_classes, in_channels=3, image_size=224)
+    freeze(net, parts(net, "head"))
+    assert sum(p.numel() for p in net.parameters()) == total
+    assert sum(p.numel() for p in net.parameters() if p.requires_grad) == trained
+    assert any(isinstance(module, nn.Dropout) and module.p == 0.5 for module in net.modules())
+
+
+@pytest.mark.parametrize("head", ["linear", "mlp", "flatten_mlp"])
+def test_heads_begin_with_the_networks_pooling_or_none(head: str) -> None:
+    for name in ("vgg11", "resnet18", "efficientnet_b0", "mobilenet_v3_small", "convnext_tiny"):
+        net = network({**TORCHVISION, "name": name, "stem": "imagenet", "head": head}, 64)
+        assert net.eval()(torch.zeros(2, 3, 64, 64)).shape == (2, 5)
+    assert network({**TIMM, "name": "resnet18", "head": head}, 64).eval()(
+        torch.zeros(2, 3, 64, 64)
+    ).shape == (2, 5)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("transfer=frozen",), ["stage frozen", "random", "model.pretrained=true"]),
+        (("weights", "transfer=frozen", "transfer.stages.frozen.trainable=layer9"), ["layer4"]),
+        (("weights", "transfer=frozen", "transfer.stages.frozen.trainable=7"), ["up to 5"]),
+        (("weights", "transfer=two_stage", "transfer.stages.frozen.epochs=null"), ["epochs=10"]),
+        (("weights", "transfer=frozen", "transfer.cached_views=0"), ["cached_views=5"]),
+        (("weights", "transfer=frozen", "transfer.stages.frozen.epoch=3"), ["epochs"]),
+        (("weights", "transfer=frozen", "transfer.cache=true", "augment=mixup"), ["mixup"]),
+        (("model.head=flat",), ["flatten_mlp"]),
+        (("model.head_dropout=1.0",), ["head_dropout=0.5"]),
+    ],
+)
+def test_mistakes_say_what_to_try(
+    words: tuple[str, ...],
+    expected: list[str],
+    request: pytest.FixtureRequest,
+    log_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = [request.getfixturevalue("weights") if word == "weights" else word for word in words]
+    capsys.readouterr()
+    assert main(["train", *CASE, *given, f"log_dir={log_dir}"]) == 1
+    message = capsys.readouterr().err
+    assert len(message.splitlines()) <= 15
+    assert "Traceback" not in message
+    for part in expected:
+        assert part in message
+
+
+def test_views_are_augmented_and_take_turns(weights: str, log_dir: Path) -> None:
+    words = (weights, "transfer=frozen", "transfer.cached_views=2", "transfer.cache=true")
+    folder = train(log_dir, *words, "augment=standard")
+    (row,) = results(folder)["stages"]
+    assert row["features"]["views"] == 2
+    (cache,) = (
+        file.parent
+        for file in Path(os.environ["XDG_CACHE_HOME"]).glob("strided/features-*/train.npy")
+        if np.load(file, mmap_mode="r").shape[0] == 2
+    )
+    views = np.load(cache / "train.npy")
+    assert not np.allclose(views[0], views[1])
+    again = train(log_dir, *words, "augment=standard")  # opened, not computed
+    assert results(again)["stages"][0]["features"]["seconds"] == row["features"]["seconds"]
+    assert losses(again) == losses(folder)
+
+
+def test_auto_computes_features_only_where_that_costs_less(weights: str, log_dir: Path) -> None:
+    words = (weights, "transfer=frozen", "augment=standard", "trainer.max_epochs=1")
+    once = train(log_dir, *words)
+    assert "features" not in results(once)["stages"][0]
+    assert "features of the frozen layers are computed in each epoch" in (
+        once / "run.log"
+    ).read_text(encoding="utf-8")
+
+
+def test_from_scratch_has_the_input_of_the_weights_and_none_of_them(
+    weights: str, log_dir: Path
+) -> None:
+    scratch = train(log_dir, weights, "transfer=scratch", "trainer.max_epochs=1")
+    tuned = train(log_dir, weights, "trainer.max_epochs=1")
+    assert results(scratch)["preprocessing"] == results(tuned)["preprocessing"]
+    assert "tensors loaded" not in (scratch / "run.log").read_text(encoding="utf-8")
+    assert "tensors loaded" in (tuned / "run.log").read_text(encoding="utf-8")

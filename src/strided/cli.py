@@ -18,7 +18,7 @@ from strided.interruption import Interrupted
 from strided.jobs import compose_run, print_error, run
 from strided.overrides import typed_trust, typed_value, without
 from strided.search import resume_search, run_search
-from strided.sweep import resume_sweep, run_sweep
+from strided.sweep import resume_sweep, run_sweep, sweep_of
 
 VERBS = ("train", "eval", "predict", "benchmark")
 
@@ -91,11 +91,14 @@ def run_verb(typed: Typed) -> None:
         config, _ = compose_run(verb, words, config_dir)
         print(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
     elif typed.multirun:
-        run_sweep(verb, words, config_dir)
+        run_sweep(verb, words, config_dir, sweep_of(verb, words, config_dir))
     elif verb == "train" and stopped:
         resume(Path(stopped).expanduser(), typed)
     elif searching:
         run_search(words, config_dir)
+    elif trend := sweep_of(verb, words, config_dir):
+        require_single_process()
+        run_sweep(verb, words, config_dir, trend)
     else:
         run(verb, words, config_dir)
 

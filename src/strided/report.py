@@ -26,6 +26,8 @@ def write_report(
     figures = []
     if (folder / "metrics.csv").is_file():
         figures.append(draw_curves(read_metrics(folder / "metrics.csv"), folder / "figures"))
+    if "lr_finder" in results:
+        figures.append(draw_rates(results["lr_finder"], folder / "figures"))
     if "confusion" in results and len(results["classes"]) <= 30:
         figures.append(draw_confusion(results["confusion"], results["classes"], folder / "figures"))
     if misclassified:
@@ -61,6 +63,22 @@ def draw_curves(metrics: dict[str, list[float]], folder: Path) -> Path:
     return folder / "curves.png"
 
 
+def draw_rates(found: Mapping[str, Any], folder: Path) -> Path:
+    """Draw the loss at each learning rate that was tried, and the one suggested."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.5, 3.4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(found["rates"], found["losses"])
+    if found["suggestion"] is not None:
+        axes.axvline(found["suggestion"], ls="--", label=f"suggested: {found['suggestion']:.2g}")
+        axes.legend()
+    axes.set(xlabel="learning rate", ylabel="training loss, smoothed", xscale="log")
+    axes.grid(alpha=0.3)
+    figure.savefig(folder / "learning_rates.png", dpi=120)
+    return folder / "learning_rates.png"
+
+
 def draw_confusion(confusion: list[list[int]], classes: list[str], folder: Path) -> Path:
     """Draw the confusion matrix: rows true, columns predicted, colours by share of the row."""
     from matplotlib.figure import Figure
@@ -92,7 +110,9 @@ def render(config: dict[str, Any], results: dict[str, Any], figures: list[Path])
     """Return the page."""
     command = html.escape(" ".join(["python src/train.py", *results["command"]]))
     pictures = "".join(map(picture, figures))
-    facts = {k: v for k, v in results.items() if "/" not in k and k != "confusion"}
+    facts = {
+        k: v for k, v in results.items() if "/" not in k and k not in ("confusion", "lr_finder")
+    }
     body = f"""<p class="headline">{headline(results)}</p>
 <p><code>{command}</code></p>
 {pictures}

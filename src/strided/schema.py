@@ -28,7 +28,11 @@ FILLED_IN = {
     ("trainer", "enable_checkpointing"): "the callbacks group (none: callbacks.checkpoint=null)",
 }
 # Callbacks that null for this argument switches off, although the class itself takes no null.
-OFF_WHEN_NULL = {"callbacks.early_stopping": "patience", "callbacks.ema": "decay"}
+OFF_WHEN_NULL = {
+    "callbacks.early_stopping": "patience",
+    "callbacks.ema": "decay",
+    "callbacks.lr_finder": "steps",
+}
 # What can be watched while training, and which of its values are better.
 MONITORS = {"val/acc": "max", "val/loss": "min", "train/acc": "max", "train/loss": "min"}
 # Groups that hold several nodes by name.
@@ -44,6 +48,7 @@ PLAIN_KEYS: dict[str, Any] = {
     "matmul_precision": Literal["highest", "high", "medium"],
     "log_dir": str | None,
     "trust": list[str],
+    "sweep": dict[str, Any] | None,
     "traceback": bool,
     "checkpoint": str | None,
     "input": str,

@@ -84,7 +84,7 @@ def begin(task: ClassificationTask, stage: Stage, place: Place, config: dict[str
 
 def start_at(trainer: pl.Trainer, place: Place) -> None:
     """Let a Trainer count epochs and steps on from an earlier one's."""
-    epochs = trainer.fit_loop.epoch_progress.current
+    epochs: Any = trainer.fit_loop.epoch_progress.current
     epochs.ready = epochs.started = epochs.processed = epochs.completed = place.epoch
     loop = trainer.fit_loop.epoch_loop
     steps = loop.automatic_optimization.optim_progress.optimizer.step.total

@@ -139,8 +139,8 @@ def _mean_and_std(values: list[float]) -> list[float | str]:
     return [math.fsum(values) / len(values), std]
 
 
-def summarise(folder: Path, jobs: Sequence[Job]) -> None:
-    """Write the summary of a sweep into its folder."""
+def summarise(folder: Path, jobs: Sequence[Job], trend: str = "") -> None:
+    """Write the summary of a sweep into its folder; `trend` is HTML to begin with."""
     columns = [*measured(jobs), *TRAINED, "error"]
     table, repeats = table_of_jobs(jobs, columns), table_of_repeats(jobs)
     table.write(folder / "summary.csv")
@@ -149,6 +149,7 @@ def summarise(folder: Path, jobs: Sequence[Job]) -> None:
         f"<p>{len(jobs)} jobs, {sum(job.state == 'finished' for job in jobs)} finished. "
         f"In each: <code>{html.escape(' '.join(common))}</code></p>"
     )
+    body += trend
     if repeats is not None:
         repeats.write(folder / "summary_seeds.csv")
         body += f"<h2>Over {', '.join(REPEATS)}</h2>{repeats.html()}"

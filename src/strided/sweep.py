@@ -14,7 +14,14 @@ from strided.errors import UserError
 from strided.interruption import Interruption
 from strided.jobs import finish_job, run_name
 from strided.machine import alone_in
-from strided.overrides import as_typed, compose_hydra, normalise, quoted, typed_trust
+from strided.overrides import (
+    as_typed,
+    compose_hydra,
+    normalise,
+    quoted,
+    typed_trust,
+    typed_value,
+)
 from strided.run import (
     create_run_folder,
     log_folder,
@@ -25,25 +32,40 @@ from strided.run import (
 from strided.schema import check
 from strided.space import sweep_corners, sweep_jobs
 from strided.summary import Job, summarise
+from strided.trends import Sweep, section
 
 RESUMABLE = ("traceback", "trust")
 
 
+def sweep_of(verb: str, words: Sequence[str], config_dir: Path | None) -> Sweep | None:
+    """The sweep of the experiment that was typed, if that is one."""
+    name = typed_value(words, "experiment")
+    if verb != "train" or name is None or "," in name:
+        return None
+    overrides = normalise(verb, [f"experiment={name}"], config_dir)
+    node = compose_hydra(verb, overrides, config_dir)[0]["sweep"]
+    return Sweep.of(dict(OmegaConf.to_container(node))) if node else None  # type: ignore[arg-type]
+
+
 @Interruption().listening()  # between jobs too: each job listens for itself
-def run_sweep(verb: str, words: Sequence[str], config_dir: Path | None) -> None:
+def run_sweep(
+    verb: str, words: Sequence[str], config_dir: Path | None, trend: Sweep | None = None
+) -> None:
     """Run every combination of the swept values as a job; keys and options are checked first.
 
-    Raises UserError at the end if a job failed: the others have run.
+    `trend` is what the experiment varies by itself. Raises UserError at the end if a job failed:
+    the others have run.
     """
+    words = trend.words(words) if trend else words
     overrides = normalise(verb, words, config_dir, multirun=True)
     name, config = check_corners(verb, sweep_corners(verb, overrides, config_dir), config_dir)
     folder = create_run_folder(log_folder(config["log_dir"]) / "multirun" / name)
     jobs = sweep_jobs(overrides, config_dir)
     # trust= and Hydra's own keys, which may name any class, count only as typed
     kept = [word for word in words if not _is_hydra(word) and _key(word) != "trust"]
-    state = {"verb": verb, "words": kept, "jobs": jobs}
+    state = {"verb": verb, "words": kept, "jobs": jobs, "trend": trend and vars(trend)}
     write_text(folder / "sweep.yaml", yaml.safe_dump(state, sort_keys=False, allow_unicode=True))
-    _run_jobs(verb, overrides, config_dir, folder, jobs, typed_trust(words))
+    _run_jobs(verb, overrides, config_dir, folder, jobs, typed_trust(words), trend)
 
 
 @Interruption().listening()
@@ -66,7 +88,8 @@ def resume_sweep(folder: Path, changes: Sequence[str], config_dir: Path | None) 
             f"{len(sweep['jobs'])} jobs; expected the options in conf/ and --config-dir as they "
             "were. Try a new sweep"
         )
-    _run_jobs(sweep["verb"], overrides, config_dir, folder, jobs, typed_trust(changes))
+    trend = Sweep.of(sweep["trend"]) if sweep.get("trend") else None
+    _run_jobs(sweep["verb"], overrides, config_dir, folder, jobs, typed_trust(changes), trend)
 
 
 def _key(word: str) -> str:
@@ -102,6 +125,7 @@ def _run_jobs(
     folder: Path,
     commands: list[list[str]],
     trusted: list[str],
+    trend: Sweep | None,
 ) -> None:
     def job(composed: DictConfig) -> int:
         with trusting(trusted):
@@ -112,7 +136,7 @@ def _run_jobs(
             launch(verb, overrides, config_dir, folder, job)
         finally:
             jobs = [Job.read(folder / str(n), command) for n, command in enumerate(commands)]
-            summarise(folder, jobs)
+            summarise(folder, jobs, section(folder, trend, jobs) if trend else "")
     if failed := sum(job.state != "finished" for job in jobs):
         raise UserError(
             f"{failed} of the {len(jobs)} jobs failed; see {folder / 'summary.csv'}. "

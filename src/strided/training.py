@@ -41,6 +41,7 @@ from strided.preparation import (
     set_seeds,
 )
 from strided.progress import ProgressBar
+from strided.rates import LearningRateFinder
 from strided.recorder import EpochRecorder
 from strided.report import write_report
 from strided.schema import OFF_WHEN_NULL
@@ -244,6 +245,9 @@ def fit_stage(
             results["hardware"]["torch_threads"] = torch.get_num_threads()
             trainer.fit(task, data, ckpt_path=resume_from, weights_only=True)
     finally:
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, LearningRateFinder) and callback.found:
+                results["lr_finder"] = callback.found
         if config["trainer"].get("profiler"):  # Lightning's own message is switched off
             log.info("%s", trainer.profiler.summary())  # type: ignore[attr-defined]
     if checkpoint is not None and checkpoint.stopped_early:

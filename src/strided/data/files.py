@@ -75,23 +75,24 @@ def all_files(root: Path) -> Files:
             " Try data.root=<path of your images>"
         )
     try:
-        members = zip_members(root)
+        rows, members = zip_members(root)
     except (ValueError, OSError) as error:
         raise UserError(
             f"data.root={root} is no readable zip ({error}); expected a folder or a .zip of"
             " images. Try unzipping it, or copy it once more"
         ) from error
-    for name, (*_, method) in members.items():
-        if method not in (STORED, DEFLATED):
-            raise UserError(
-                f"data.root={root} packs {name} by zip's method {method};"
-                " expected files that are stored or deflated. Try unzipping it, or zip it anew"
-            )
+    packed = ~np.isin(members[:, 4], (STORED, DEFLATED))
+    for name in [name for name, row in rows.items() if packed[row]] if packed.any() else ():
+        raise UserError(
+            f"data.root={root} packs {name} by zip's method {members[rows[name], 4]};"
+            " expected files that are stored or deflated. Try unzipping it, or zip it anew"
+        )
 
     def reader(names: Sequence[str]) -> Reader:
-        return ZipReader(root, np.array([members[name] for name in names], dtype=np.int64))
+        return ZipReader(root, members[[rows[name] for name in names]])
 
-    return Files({name: (size, crc) for name, (_, _, size, crc, _) in members.items()}, reader)
+    sizes, sums = members[:, 2].tolist(), members[:, 3].tolist()
+    return Files({name: (sizes[row], sums[row]) for name, row in rows.items()}, reader)
 
 
 def listed_files(folder: Path, names: Iterable[str]) -> Files:

@@ -1,0 +1,133 @@
+"""What a sweep shows: a metric over the values of one key, a line for each value of another."""
+
+import html
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from strided.errors import UserError
+from strided.page import picture
+from strided.summary import Job, measured
+
+Cells = dict[tuple[str, str], list[float]]  # by line and x: a value for each finished repeat
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The `sweep` of an experiment: the values of each key, all of whose combinations are run.
+
+    `x` and `lines` are two of the keys, for the figure; all others are repeats.
+    """
+
+    over: dict[str, list[Any]]
+    x: str
+    lines: str
+
+    def __post_init__(self) -> None:
+        for role, key in (("x", self.x), ("lines", self.lines)):
+            if key not in self.over:
+                raise UserError(
+                    f"sweep.{role}={key} is not varied; expected one of the keys of sweep.over. "
+                    f"Try sweep.{role}={next(iter(self.over), 'seed')}"
+                )
+
+    @classmethod
+    def of(cls, node: Mapping[str, Any]) -> "Sweep":
+        """Read it from an experiment. Raises UserError."""
+        known = {"over", "x", "lines"}
+        if set(node) != known:
+            raise UserError(
+                f"sweep has the keys {', '.join(node)}; expected {', '.join(sorted(known))}. "
+                "Try sweep as experiment=transfer_vs_scratch has it"
+            )
+        return cls(**node)
+
+    def words(self, typed: Sequence[str]) -> list[str]:
+        """What was typed, and the values of the keys that were not."""
+        given = {word.partition("=")[0].lstrip("+") for word in typed}
+        added = [
+            f"{key}={','.join(map(str, values))}"
+            for key, values in self.over.items()
+            if key not in given
+        ]
+        return [*typed, *added]
+
+
+def section(folder: Path, sweep: Sweep, jobs: Sequence[Job]) -> str:
+    """Draw figures/trend.png of the finished jobs; return it with its reading, as HTML."""
+    done = [job for job in jobs if job.state == "finished"]
+    metric = measured(done)[0]
+    accuracy, seconds = cells(sweep, done, metric), cells(sweep, done, "train_seconds")
+    if not accuracy:
+        return ""
+    (folder / "figures").mkdir(exist_ok=True)
+    file = folder / "figures" / "trend.png"
+    _draw(file, sweep, [(metric, accuracy), ("train_seconds", seconds)])
+    items = "".join(f"<li>{html.escape(line)}</li>" for line in reading(sweep, accuracy, seconds))
+    return f"{picture(file)}<ul>{items}</ul>"
+
+
+def cells(sweep: Sweep, jobs: Sequence[Job], metric: str) -> Cells:
+    """The values of a metric, those of repeats together."""
+    found: Cells = {}
+    for job in jobs:
+        if job.results.get(metric) is not None:
+            key = job.overrides[sweep.lines], job.overrides[sweep.x]
+            found.setdefault(key, []).append(float(job.results[metric]))
+    return found
+
+
+def reading(sweep: Sweep, accuracy: Cells, seconds: Cells) -> list[str]:
+    """For each x a sentence: the lines from best to worst, and how sure the first one is."""
+    sentences = []
+    for x in dict.fromkeys(x for _, x in accuracy):
+        means = {line: _mean(values) for (line, at), values in accuracy.items() if at == x}
+        lines = sorted(means, key=lambda line: -means[line])
+        parts = [
+            f"{line} {means[line]:.1%}"
+            f" ({min(accuracy[line, x]):.1%} to {max(accuracy[line, x]):.1%},"
+            f" {_mean(seconds.get((line, x), [math.nan])):.0f} s)"
+            for line in lines
+        ]
+        sentence = f"{sweep.x}={x}: {', '.join(parts)}."
+        if len(lines) > 1:
+            first, second = accuracy[lines[0], x], accuracy[lines[1], x]
+            if min(len(first), len(second)) < 2:
+                sentence += " Without repeats (seed=0,1,2) there is no telling how sure that is."
+            elif min(first) > max(second):
+                sentence += f" Every repeat of {lines[0]} is above all of {lines[1]}."
+            else:
+                sentence += f" Those of {lines[0]} and {lines[1]} overlap: no difference is shown."
+        sentences.append(sentence)
+    return sentences
+
+
+def _mean(values: Sequence[float]) -> float:
+    return statistics.fmean(values)
+
+
+def _draw(file: Path, sweep: Sweep, panels: Sequence[tuple[str, Cells]]) -> None:
+    """A panel for each metric: the mean of the repeats, and bars from the lowest to the highest."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    ticks = list(dict.fromkeys(x for _, x in panels[0][1]))
+    for axes, (metric, values) in zip(figure.subplots(1, len(panels)), panels, strict=True):
+        for name in dict.fromkeys(line for line, _ in values):
+            xs = [x for x in ticks if values.get((name, x))]
+            own = [values[name, x] for x in xs]
+            means = [_mean(repeats) for repeats in own]
+            below = [mean - min(repeats) for mean, repeats in zip(means, own, strict=True)]
+            above = [max(repeats) - mean for mean, repeats in zip(means, own, strict=True)]
+            places = [ticks.index(x) for x in xs]
+            axes.errorbar(places, means, [below, above], marker="o", capsize=3, label=name)
+        axes.set_xticks(range(len(ticks)), ticks)
+        axes.set(xlabel=sweep.x, ylabel=metric)
+        axes.grid(alpha=0.3)
+        if metric == "train_seconds":
+            axes.set_yscale("log")
+    axes.legend(title=sweep.lines)
+    figure.savefig(file, dpi=120)

@@ -1,0 +1,78 @@
+"""An experiment that is a sweep: its jobs, its figure, and the reading of it."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from strided.cli import main
+from strided.errors import UserError
+from strided.trends import Sweep, reading
+
+EXPERIMENT = """# @package _global_
+defaults:
+  - override /data: digits
+trainer:
+  max_epochs: 1
+sweep:
+  over:
+    data.train_fraction: [0.2, 0.4]
+    model: [mlp, lenet5]
+    seed: [0, 1]
+  x: data.train_fraction
+  lines: model
+"""
+
+
+@pytest.fixture
+def config_dir(tmp_path: Path) -> Path:
+    folder = tmp_path / "conf"
+    (folder / "experiment").mkdir(parents=True)
+    (folder / "experiment" / "sizes.yaml").write_text(EXPERIMENT)
+    return folder
+
+
+def test_an_experiment_runs_its_sweep_and_draws_it(config_dir: Path, log_dir: Path) -> None:
+    words = ["experiment=sizes", "seed=3", "trainer=cpu", f"log_dir={log_dir}"]
+    assert main(["train", *words, "--config-dir", str(config_dir)]) == 0
+    (folder,) = log_dir.glob("multirun/sizes/*")
+    with (folder / "summary.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 4  # the seed that was typed takes the place of the sweep's
+    assert {row["seed"] for row in rows} == {"3"}
+    assert {(row["data.train_fraction"], row["model"]) for row in rows} == {
+        (fraction, model) for fraction in ("0.2", "0.4") for model in ("mlp", "lenet5")
+    }
+    assert (folder / "figures" / "trend.png").is_file()
+    page = (folder / "summary.html").read_text()
+    assert "data:image/png" in page
+    assert "data.train_fraction=0.2: " in page
+    (folder / "figures" / "trend.png").unlink()
+    assert main(["train", f"resume={folder}", "--config-dir", str(config_dir)]) == 0
+    assert (folder / "figures" / "trend.png").is_file()
+
+
+def test_a_reading_claims_no_difference_where_repeats_overlap() -> None:
+    sweep = Sweep({"size": [1, 2], "model": ["a", "b"], "seed": [0, 1]}, "size", "model")
+    accuracy = {
+        ("a", "1"): [0.5, 0.6],
+        ("b", "1"): [0.7, 0.8],
+        ("a", "2"): [0.8, 0.9],
+        ("b", "2"): [0.7, 0.85],
+    }
+    first, second = reading(sweep, accuracy, {key: [3.0] for key in accuracy})
+    assert first == (
+        "size=1: b 75.0% (70.0% to 80.0%, 3 s), a 55.0% (50.0% to 60.0%, 3 s). "
+        "Every repeat of b is above all of a."
+    )
+    assert "overlap: no difference is shown" in second
+    (alone,) = reading(sweep, {("a", "1"): [0.5], ("b", "1"): [0.7]}, {})
+    assert "Without repeats" in alone
+
+
+@pytest.mark.parametrize(
+    "node", [{"over": {"seed": [0, 1]}, "x": "sed", "lines": "seed"}, {"over": {}, "y": "seed"}]
+)
+def test_a_sweep_that_cannot_be_drawn_is_refused(node: dict[str, object]) -> None:
+    with pytest.raises(UserError, match="expected"):
+        Sweep.of(node)
