@@ -51,6 +51,10 @@ class StopAtStep(pl.Callback):
         if trainer.global_step == self.step:
             os.kill(os.getpid(), signal.SIGTERM)
 
+    def on_validation_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_step == -self.step:  # only the end of the epoch is left
+            os.kill(os.getpid(), signal.SIGTERM)
+
 
 def results(folder: Path) -> dict[str, Any]:
     loaded: dict[str, Any] = json.loads((folder / "results.json").read_text())
@@ -122,8 +126,8 @@ def uninterrupted(weights: str, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return train(tmp_path_factory.mktemp("uninterrupted"), weights, *STAGES)
 
 
-# 8 steps an epoch: inside a stage, between both, in the second one, after its first epoch
-@pytest.mark.parametrize("step", [3, 16, 20, 24])
+# 8 steps an epoch: inside a stage, in its last validation, between both, in the second one
+@pytest.mark.parametrize("step", [3, 16, -16, 20, -24])
 def test_a_run_goes_on_inside_any_stage(
     weights: str, uninterrupted: Path, log_dir: Path, step: int
 ) -> None:
