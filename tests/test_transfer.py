@@ -52,6 +52,18 @@ class StopAtStep(pl.Callback):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
+class FailOnce(pl.Callback):
+    """Raises an error in the first batch of an epoch, once."""
+
+    def __init__(self, epoch: int, mark: str) -> None:
+        self.epoch, self.mark = epoch, Path(mark)
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.current_epoch == self.epoch and not self.mark.exists():
+            self.mark.touch()
+            raise RuntimeError("as a kill would, nothing is saved")
+
+
 def results(folder: Path) -> dict[str, Any]:
     loaded: dict[str, Any] = json.loads((folder / "results.json").read_text())
     return loaded
@@ -132,6 +144,23 @@ def test_a_run_goes_on_inside_any_stage(
     folder = train(log_dir, weights, *STAGES, *(f"+{word}" for word in stop), trust, code=143)
     resume(folder, trust)
     assert_same_outcome(folder, uninterrupted)
+
+
+@pytest.mark.parametrize("ema", ["null", "0.9"])
+def test_a_run_goes_on_between_two_stages(
+    weights: str, uninterrupted: Path, log_dir: Path, tmp_path: Path, ema: str
+) -> None:
+    words = (weights, *STAGES, f"callbacks.ema.decay={ema}")
+    whole = uninterrupted if ema == "null" else train(log_dir, *words)
+    fail = (
+        f"+callbacks.fail._target_={__name__}.FailOnce",
+        "+callbacks.fail.epoch=2",
+        f"+callbacks.fail.mark={tmp_path / 'failed'}",
+    )
+    trust = f"trust=[{__name__.partition('.')[0]}]"
+    folder = train(log_dir, *words, *fail, trust, code=1)
+    resume(folder, trust)
+    assert_same_outcome(folder, whole)
 
 
 TORCHVISION = {"_target_": "strided.models.torchvision_model"}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 
 from strided.data import BatchAugment, ImageDataModule
@@ -71,6 +72,9 @@ def begin(task: ClassificationTask, stage: Stage, place: Place, config: dict[str
     task.frozen = chosen.frozen
     task.train()
     task.stage = vars(place)
+    if place.number:  # dropout that a resume between two stages draws again
+        entropy = np.random.SeedSequence([config["seed"], place.number])
+        torch.manual_seed(int(entropy.generate_state(1)[0]))
     optimizer = dict(task.hparams["optimizer"])
     scheduler = dict(stage.scheduler or config["scheduler"])
     if stage.lr is not None:

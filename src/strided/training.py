@@ -190,6 +190,8 @@ def fit_stages(
         if resumed:
             load_weights(task, resumed)  # before Lightning does: features may be made of them
         else:
+            if run.resume_from and number == position.stage.number + 1:
+                go_on_between_stages(run, task, run.resume_from)
             start_at(trainer, place)
             begin_with_best(run, task)
         begin(task, stage, place, config)
@@ -213,6 +215,14 @@ def stage_trainer(config: dict[str, Any], run: Run, stage: Stage, end: int | Non
     trainer = build_trainer(node, [run.recorder, *filter(None, own)], run.folder)
     trainer.loggers = run.trainer.loggers
     return trainer
+
+
+def go_on_between_stages(run: Run, task: ClassificationTask, checkpoint: Path) -> None:
+    """Take over weights and what spans the run: no Trainer loads a stage that is over."""
+    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    task.load_state_dict(saved["state_dict"])
+    for callback in filter(None, (run.checkpoint, run.recorder)):
+        callback.load_state_dict(saved["callbacks"][callback.state_key])
 
 
 def begin_with_best(run: Run, task: ClassificationTask) -> None:
