@@ -13,11 +13,15 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tests.test_resume import assert_same_outcome, resume
 from torch import nn
 
 from strided.cli import main
-from strided.features import Cut, CutError
+from strided.data import BatchAugment
+from strided.data.image_folder import ImageFolder
+from strided.data.preprocessing import Preprocessing
+from strided.features import Cut, CutError, Views, _digest
 from strided.models import build_model
 from strided.models.blocks import anatomy
 from strided.transfer import freeze, parts
@@ -309,6 +313,38 @@ def test_views_are_augmented_and_take_turns(weights: str, log_dir: Path) -> None
     again = train(log_dir, *words, "augment=standard")  # opened, not computed
     assert results(again)["stages"][0]["features"]["seconds"] == row["features"]["seconds"]
     assert losses(again) == losses(folder)
+
+
+def test_features_are_of_all_that_is_before_the_cut() -> None:
+    def digest(net: nn.Module) -> str:
+        return _digest(Cut(net, parts(net, "head")))
+
+    vit = {**TIMM, "name": "vit_tiny_patch16_224", "depth": 1, "fc_norm": False}
+    net = network(vit, 32)
+    before = digest(net)
+    with torch.no_grad():
+        net.get_submodule("head").get_parameter("weight").add_(1)  # trained
+    assert digest(net) == before
+    assert digest(network({**vit, "global_pool": "avg"}, 32)) != before  # the same weights
+    with torch.no_grad():
+        net.get_parameter("pos_embed").add_(1)  # of no unit
+    assert digest(net) != before
+
+
+def test_features_of_streamed_images_are_of_these_files(tmp_path: Path) -> None:
+    def write_and_ask(shift: int) -> list[Any]:
+        for number in range(8):
+            file = tmp_path / "images" / "ab"[number % 2] / f"{number}.bmp"  # all of one size
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (8, 8), 10 * number + shift).save(file)
+        data = ImageFolder(
+            root=str(tmp_path / "images"), pipeline="streaming", mean=[0.5], std=[0.5]
+        )
+        data.use(Preprocessing(channels=1, image_size=8, mean=(0.5,), std=(0.5,)))
+        data.setup()
+        return Views(data, BatchAugment(), 1, 0, "32", lambda x: x, nullcontext).key()
+
+    assert write_and_ask(0) != write_and_ask(1)
 
 
 def test_auto_computes_features_only_where_that_costs_less(weights: str, log_dir: Path) -> None:
