@@ -354,6 +354,10 @@ def test_auto_computes_features_only_where_that_costs_less(weights: str, log_dir
     assert "features of the frozen layers are computed in each epoch" in (
         once / "run.log"
     ).read_text(encoding="utf-8")
+    resume(once, "trainer.max_epochs=4")  # augmented images to the end
+    assert "features" not in results(once)["stages"][0]
+    saved = torch.load(once / "checkpoints" / "last.ckpt", weights_only=True)["strided"]
+    assert saved["on_features"] is False
 
 
 def test_from_scratch_has_the_input_of_the_weights_and_none_of_them(

@@ -42,6 +42,7 @@ class Position:
     epoch: int
     step: int
     stopped_early: bool
+    on_features: bool | None = None  # None: not known
 
 
 def position_of(checkpoint: Path | None) -> Position:
@@ -52,7 +53,11 @@ def position_of(checkpoint: Path | None) -> Position:
     stage = Place(**saved["strided"].get("stage", {}))  # older: there was only one
     own = saved["callbacks"].get("Checkpoint", {})
     return Position(
-        stage, own.get("epochs", 0), saved["global_step"], own.get("stopped_early", False)
+        stage,
+        own.get("epochs", 0),
+        saved["global_step"],
+        own.get("stopped_early", False),
+        saved["strided"].get("on_features"),
     )
 
 
@@ -139,14 +144,17 @@ def on_features(
     trainer: pl.Trainer,
     config: dict[str, Any],
     macs: int,
+    before: bool | None,
 ) -> Iterator[dict[str, Any] | None]:
     """Train inside on kept features of what is frozen, where that is possible and worth it.
 
-    macs: multiply-adds of an image. Yields what the features cost, for results.json; None where
-    each epoch computes everything. Raises UserError where transfer.cache=true cannot be done.
+    macs: multiply-adds of an image. `before`: whether a stage that goes on had begun so, which
+    stays, since what is kept is not augmented as images are. Yields what the features cost, for
+    results.json; None where each epoch computes everything. Raises UserError where
+    transfer.cache=true cannot be done.
     """
     chosen = parts(task.model, stage.trainable)
-    if not chosen.frozen or transfer.cache is False:
+    if not chosen.frozen or transfer.cache is False or before is False:
         yield None
         return
     task.to(trainer.strategy.root_device)
@@ -166,7 +174,7 @@ def on_features(
         with _taking_features(task, data, cut):
             rest = multiply_adds(task, shape)
         why_not = _impossible(views)
-        if transfer.cache == "auto" and not why_not:
+        if transfer.cache == "auto" and not why_not and before is None:
             why_not = not_worthwhile(shape, views, macs - rest, *_to_come(trainer, task))
     except CutError as error:
         why_not = f"the network cannot be cut there: {error}"

@@ -197,10 +197,11 @@ def fit_stages(
         begin(task, stage, place, config)
         if transfer.stages:
             describe_stage(name, stage, task, end, results)
-        with on_features(transfer, stage, task, data, trainer, config, results["macs"]) as cost:
+        before, macs = position.on_features if resumed else None, results["macs"]
+        with on_features(transfer, stage, task, data, trainer, config, macs, before) as cost:
             if cost:
                 results["stages"][-1]["features"] = cost
-            macs = cost["macs"] if cost else results["macs"]
+            macs = cost["macs"] if cost else macs
             fit_stage(config, run, trainer, task, data, results, macs, resumed)
         position = Position(Place(number), trainer.current_epoch, trainer.global_step, False)
 
