@@ -274,6 +274,9 @@ def test_heads_begin_with_the_networks_pooling_or_none(head: str) -> None:
         (("weights", "transfer=frozen", "transfer.stages.frozen.trainable=layer9"), ["layer4"]),
         (("weights", "transfer=frozen", "transfer.stages.frozen.trainable=7"), ["up to 5"]),
         (("weights", "transfer=two_stage", "transfer.stages.frozen.epochs=null"), ["epochs=10"]),
+        (("weights", "transfer=two_stage", "transfer.stages.fine_tuned.trainable=b9"), ["layer4"]),
+        (("transfer.stages.fine_tuned.layer_decay=2", "transfer=two_stage"), ["decay=0.75"]),
+        (("transfer.stages.fine_tuned.scheduler.gamma=2", "transfer=two_stage"), ["_target_="]),
         (("weights", "transfer=frozen", "transfer.cached_views=0"), ["cached_views=5"]),
         (("weights", "transfer=frozen", "transfer.stages.frozen.epoch=3"), ["epochs"]),
         (("weights", "transfer=frozen", "transfer.cache=true", "augment=mixup"), ["mixup"]),
@@ -296,6 +299,7 @@ def test_mistakes_say_what_to_try(
     assert "Traceback" not in message
     for part in expected:
         assert part in message
+    assert not list(log_dir.glob("train/*/*/metrics.csv"))  # nothing was trained
 
 
 def test_views_are_augmented_and_take_turns(weights: str, log_dir: Path) -> None:

@@ -70,6 +70,15 @@ def last_epoch(transfer: Transfer, stage: Stage, begun: int, max_epochs: int | N
     return end if max_epochs in (None, -1) else min(end, max_epochs)
 
 
+def limit_reached(trainer: pl.Trainer, place: Place, end: int | None) -> str | None:
+    """What of the whole run leaves nothing to a stage that begins there."""
+    if place.epoch == end:
+        return f"trainer.max_epochs={end}"
+    if 0 < trainer.max_steps <= place.step:
+        return f"trainer.max_steps={trainer.max_steps}"
+    return None
+
+
 def begin(task: ClassificationTask, stage: Stage, place: Place, config: dict[str, Any]) -> None:
     """Freeze what the stage does not train, and set its optimizer and schedule."""
     chosen = parts(task.model, stage.trainable)

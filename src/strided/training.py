@@ -51,13 +51,14 @@ from strided.stages import (
     begin,
     describe_stage,
     last_epoch,
+    limit_reached,
     load_weights,
     on_features,
     position_of,
     start_at,
 )
 from strided.task import ClassificationTask
-from strided.transfer import Stage, Transfer
+from strided.transfer import Stage, Transfer, parts
 
 log = logging.getLogger(__name__)
 
@@ -176,6 +177,8 @@ def fit_stages(
     """Fit one stage after the other, from the one that the run's checkpoint is of."""
     transfer = Transfer.of(config)
     position = position_of(run.resume_from)
+    for stage in transfer.stages.values():  # not after hours of the stages before
+        parts(task.model, stage.trainable)
     for number, (name, stage) in enumerate(transfer.named()):
         resumed = run.resume_from if number == position.stage.number else None
         place = position.stage if resumed else Place(number, position.epoch, position.step)
@@ -183,8 +186,8 @@ def fit_stages(
         is_over = resumed and (position.stopped_early or position.epoch == end)
         if number < position.stage.number or (is_over and number + 1 < len(transfer.stages)):
             continue
-        if len(transfer.stages) > 1 and place.epoch == end:
-            log.info("trainer.max_epochs=%d ends the run before stage %s", end, name)
+        if number and not resumed and (limit := limit_reached(run.trainer, place, end)):
+            log.info("%s ends the run before stage %s", limit, name)
             return
         trainer = stage_trainer(config, run, stage, end) if transfer.stages else run.trainer
         if resumed:
