@@ -150,6 +150,22 @@ def test_a_run_goes_on_inside_any_stage(
     assert_same_outcome(folder, uninterrupted)
 
 
+def test_a_run_of_coarse_weights_goes_on_with_the_same_features(
+    weights: str, log_dir: Path, tmp_path: Path
+) -> None:
+    words = (weights, "transfer=frozen", "transfer.cache=true", "trainer.precision=bf16-true")
+    whole = train(log_dir, *words)
+    fail = (
+        f"+callbacks.fail._target_={__name__}.FailOnce",
+        "+callbacks.fail.epoch=1",
+        f"+callbacks.fail.mark={tmp_path / 'failed'}",
+    )
+    trust = f"trust=[{__name__.partition('.')[0]}]"
+    folder = train(log_dir, *words, *fail, trust, code=1)
+    resume(folder, trust)
+    assert_same_outcome(folder, whole)
+
+
 @pytest.mark.parametrize("ema", ["null", "0.9"])
 def test_a_run_goes_on_between_two_stages(
     weights: str, uninterrupted: Path, log_dir: Path, tmp_path: Path, ema: str

@@ -166,6 +166,8 @@ def on_features(
     if not chosen.frozen or transfer.cache is False or before is False:
         yield None
         return
+    # as it is when it goes on from a checkpoint, whose weights bf16-true has rounded
+    trainer.precision_plugin.convert_module(task)
     task.to(trainer.strategy.root_device)
     cut = Cut(task.model, chosen)
     views = Views(
