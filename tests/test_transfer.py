@@ -13,11 +13,15 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tests.test_resume import assert_same_outcome, resume
 from torch import nn
 
 from strided.cli import main
-from strided.features import Cut, CutError
+from strided.data import BatchAugment
+from strided.data.image_folder import ImageFolder
+from strided.data.preprocessing import Preprocessing
+from strided.features import Cut, CutError, Views, _digest
 from strided.models import build_model
 from strided.models.blocks import anatomy
 from strided.transfer import freeze, parts
@@ -54,6 +58,18 @@ class StopAtStep(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, *_: Any) -> None:
         if trainer.global_step == -self.step:  # only the end of the epoch is left
             os.kill(os.getpid(), signal.SIGTERM)
+
+
+class FailOnce(pl.Callback):
+    """Raises an error in the first batch of an epoch, once."""
+
+    def __init__(self, epoch: int, mark: str) -> None:
+        self.epoch, self.mark = epoch, Path(mark)
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.current_epoch == self.epoch and not self.mark.exists():
+            self.mark.touch()
+            raise RuntimeError("as a kill would, nothing is saved")
 
 
 def results(folder: Path) -> dict[str, Any]:
@@ -136,6 +152,39 @@ def test_a_run_goes_on_inside_any_stage(
     folder = train(log_dir, weights, *STAGES, *(f"+{word}" for word in stop), trust, code=143)
     resume(folder, trust)
     assert_same_outcome(folder, uninterrupted)
+
+
+def test_a_run_of_coarse_weights_goes_on_with_the_same_features(
+    weights: str, log_dir: Path, tmp_path: Path
+) -> None:
+    words = (weights, "transfer=frozen", "transfer.cache=true", "trainer.precision=bf16-true")
+    whole = train(log_dir, *words)
+    fail = (
+        f"+callbacks.fail._target_={__name__}.FailOnce",
+        "+callbacks.fail.epoch=1",
+        f"+callbacks.fail.mark={tmp_path / 'failed'}",
+    )
+    trust = f"trust=[{__name__.partition('.')[0]}]"
+    folder = train(log_dir, *words, *fail, trust, code=1)
+    resume(folder, trust)
+    assert_same_outcome(folder, whole)
+
+
+@pytest.mark.parametrize("ema", ["null", "0.9"])
+def test_a_run_goes_on_between_two_stages(
+    weights: str, uninterrupted: Path, log_dir: Path, tmp_path: Path, ema: str
+) -> None:
+    words = (weights, *STAGES, f"callbacks.ema.decay={ema}")
+    whole = uninterrupted if ema == "null" else train(log_dir, *words)
+    fail = (
+        f"+callbacks.fail._target_={__name__}.FailOnce",
+        "+callbacks.fail.epoch=2",
+        f"+callbacks.fail.mark={tmp_path / 'failed'}",
+    )
+    trust = f"trust=[{__name__.partition('.')[0]}]"
+    folder = train(log_dir, *words, *fail, trust, code=1)
+    resume(folder, trust)
+    assert_same_outcome(folder, whole)
 
 
 TORCHVISION = {"_target_": "strided.models.torchvision_model"}
@@ -245,6 +294,9 @@ def test_heads_begin_with_the_networks_pooling_or_none(head: str) -> None:
         (("weights", "transfer=frozen", "transfer.stages.frozen.trainable=layer9"), ["layer4"]),
         (("weights", "transfer=frozen", "transfer.stages.frozen.trainable=7"), ["up to 5"]),
         (("weights", "transfer=two_stage", "transfer.stages.frozen.epochs=null"), ["epochs=10"]),
+        (("weights", "transfer=two_stage", "transfer.stages.fine_tuned.trainable=b9"), ["layer4"]),
+        (("transfer.stages.fine_tuned.layer_decay=2", "transfer=two_stage"), ["decay=0.75"]),
+        (("transfer.stages.fine_tuned.scheduler.gamma=2", "transfer=two_stage"), ["_target_="]),
         (("weights", "transfer=frozen", "transfer.cached_views=0"), ["cached_views=5"]),
         (("weights", "transfer=frozen", "transfer.stages.frozen.epoch=3"), ["epochs"]),
         (("weights", "transfer=frozen", "transfer.cache=true", "augment=mixup"), ["mixup"]),
@@ -267,6 +319,7 @@ def test_mistakes_say_what_to_try(
     assert "Traceback" not in message
     for part in expected:
         assert part in message
+    assert not list(log_dir.glob("train/*/*/metrics.csv"))  # nothing was trained
 
 
 def test_views_are_augmented_and_take_turns(weights: str, log_dir: Path) -> None:
@@ -286,6 +339,38 @@ def test_views_are_augmented_and_take_turns(weights: str, log_dir: Path) -> None
     assert losses(again) == losses(folder)
 
 
+def test_features_are_of_all_that_is_before_the_cut() -> None:
+    def digest(net: nn.Module) -> str:
+        return _digest(Cut(net, parts(net, "head")))
+
+    vit = {**TIMM, "name": "vit_tiny_patch16_224", "depth": 1, "fc_norm": False}
+    net = network(vit, 32)
+    before = digest(net)
+    with torch.no_grad():
+        net.get_submodule("head").get_parameter("weight").add_(1)  # trained
+    assert digest(net) == before
+    assert digest(network({**vit, "global_pool": "avg"}, 32)) != before  # the same weights
+    with torch.no_grad():
+        net.get_parameter("pos_embed").add_(1)  # of no unit
+    assert digest(net) != before
+
+
+def test_features_of_streamed_images_are_of_these_files(tmp_path: Path) -> None:
+    def write_and_ask(shift: int) -> list[Any]:
+        for number in range(8):
+            file = tmp_path / "images" / "ab"[number % 2] / f"{number}.bmp"  # all of one size
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (8, 8), 10 * number + shift).save(file)
+        data = ImageFolder(
+            root=str(tmp_path / "images"), pipeline="streaming", mean=[0.5], std=[0.5]
+        )
+        data.use(Preprocessing(channels=1, image_size=8, mean=(0.5,), std=(0.5,)))
+        data.setup()
+        return Views(data, BatchAugment(), 1, 0, "32", lambda x: x, nullcontext).key()
+
+    assert write_and_ask(0) != write_and_ask(1)
+
+
 def test_auto_computes_features_only_where_that_costs_less(weights: str, log_dir: Path) -> None:
     words = (weights, "transfer=frozen", "augment=standard", "trainer.max_epochs=1")
     once = train(log_dir, *words)
@@ -293,6 +378,10 @@ def test_auto_computes_features_only_where_that_costs_less(weights: str, log_dir
     assert "features of the frozen layers are computed in each epoch" in (
         once / "run.log"
     ).read_text(encoding="utf-8")
+    resume(once, "trainer.max_epochs=4")  # augmented images to the end
+    assert "features" not in results(once)["stages"][0]
+    saved = torch.load(once / "checkpoints" / "last.ckpt", weights_only=True)["strided"]
+    assert saved["on_features"] is False
 
 
 def test_from_scratch_has_the_input_of_the_weights_and_none_of_them(

@@ -7,6 +7,7 @@ import pytest
 
 from strided.cli import main
 from strided.errors import UserError
+from strided.sweep import sweep_of
 from strided.trends import Sweep, reading
 
 EXPERIMENT = """# @package _global_
@@ -71,8 +72,23 @@ def test_a_reading_claims_no_difference_where_repeats_overlap() -> None:
 
 
 @pytest.mark.parametrize(
-    "node", [{"over": {"seed": [0, 1]}, "x": "sed", "lines": "seed"}, {"over": {}, "y": "seed"}]
+    "node",
+    [
+        {"over": {"seed": [0, 1]}, "x": "sed", "lines": "seed"},
+        {"over": {}, "y": "seed"},
+        {"over": 5, "x": "seed", "lines": "seed"},
+        {"over": {"seed": 3}, "x": "seed", "lines": "seed"},
+        {"over": {"seed": []}, "x": "seed", "lines": "seed"},
+    ],
 )
 def test_a_sweep_that_cannot_be_drawn_is_refused(node: dict[str, object]) -> None:
     with pytest.raises(UserError, match="expected"):
         Sweep.of(node)
+
+
+def test_what_is_typed_of_a_sweep_counts(config_dir: Path) -> None:
+    words = ["experiment=sizes", "sweep.over.seed=[4,null]"]
+    sweep = sweep_of("train", words, config_dir)
+    assert sweep is not None
+    assert sweep.words([])[-1] == "seed=4,null"
+    assert sweep_of("train", ["experiment=sizes", "sweep=null"], config_dir) is None

@@ -25,7 +25,7 @@ from strided.data import BatchAugment, ImageDataModule
 from strided.data.built_once import open_or_build
 from strided.transfer import Parts
 
-_FORMAT = 1  # raise it when the same key would give other features
+_FORMAT = 2  # raise it when the same key would give other features
 _MACS_PER_BYTE = 4  # that are computed while a byte of features is read, on a slow disk
 
 
@@ -158,6 +158,8 @@ class Views:
         """What the images and their features depend on, but for the network."""
         data = self.data
         own = [data.fingerprint, data.split_hashes, data.preprocessing.asdict(), self.precision]
+        if data.pipeline == "streaming":  # its fingerprint is not of pixels
+            own.append(data.source.listing)
         return own if self.number == 1 else [*own, vars(self.augment), self.seed, data.batch_size]
 
     def batches(self, split: str, view: int, device: torch.device) -> Iterator[Tensor]:
@@ -219,12 +221,23 @@ def _compute(cut: Cut, views: Views, split: str, view: int, row: np.ndarray) -> 
 
 
 def _digest(cut: Cut) -> str:
-    """Of the frozen layers: what they are and their weights."""
+    """Of all that is not trained: what it is, its settings and its weights.
+
+    That a network has of its own, too, beside its units: position embeddings, how it pools.
+    """
+    trained = {id(module) for unit in cut.parts.trained for module in unit.modules()}
     content = hashlib.sha256()
-    for module in cut.parts.frozen:
-        content.update(repr(module).encode())
-        for name, tensor in module.state_dict().items():
-            content.update(name.encode())
+    for name, module in cut.net.named_modules():
+        if id(module) in trained:
+            continue
+        settings = [
+            (k, v) for k, v in vars(module).items() if isinstance(v, bool | str | int | float)
+        ]
+        known = sorted(item for item in settings if item[0] != "training")
+        content.update(repr((name, type(module), module.extra_repr(), known)).encode())
+        own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+        for part, tensor in own:
+            content.update(part.encode())
             content.update(tensor.detach().float().cpu().contiguous().numpy().data)
     return content.hexdigest()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 
 from strided.data import BatchAugment, ImageDataModule
@@ -41,6 +42,7 @@ class Position:
     epoch: int
     step: int
     stopped_early: bool
+    on_features: bool | None = None  # None: not known
 
 
 def position_of(checkpoint: Path | None) -> Position:
@@ -51,7 +53,11 @@ def position_of(checkpoint: Path | None) -> Position:
     stage = Place(**saved["strided"].get("stage", {}))  # older: there was only one
     own = saved["callbacks"].get("Checkpoint", {})
     return Position(
-        stage, own.get("epochs", 0), saved["global_step"], own.get("stopped_early", False)
+        stage,
+        own.get("epochs", 0),
+        saved["global_step"],
+        own.get("stopped_early", False),
+        saved["strided"].get("on_features"),
     )
 
 
@@ -64,6 +70,15 @@ def last_epoch(transfer: Transfer, stage: Stage, begun: int, max_epochs: int | N
     return end if max_epochs in (None, -1) else min(end, max_epochs)
 
 
+def limit_reached(trainer: pl.Trainer, place: Place, end: int | None) -> str | None:
+    """What of the whole run leaves nothing to a stage that begins there."""
+    if place.epoch == end:
+        return f"trainer.max_epochs={end}"
+    if 0 < trainer.max_steps <= place.step:
+        return f"trainer.max_steps={trainer.max_steps}"
+    return None
+
+
 def begin(task: ClassificationTask, stage: Stage, place: Place, config: dict[str, Any]) -> None:
     """Freeze what the stage does not train, and set its optimizer and schedule."""
     chosen = parts(task.model, stage.trainable)
@@ -71,6 +86,9 @@ def begin(task: ClassificationTask, stage: Stage, place: Place, config: dict[str
     task.frozen = chosen.frozen
     task.train()
     task.stage = vars(place)
+    if place.number:  # dropout that a resume between two stages draws again
+        entropy = np.random.SeedSequence([config["seed"], place.number])
+        torch.manual_seed(int(entropy.generate_state(1)[0]))
     optimizer = dict(task.hparams["optimizer"])
     scheduler = dict(stage.scheduler or config["scheduler"])
     if stage.lr is not None:
@@ -135,16 +153,21 @@ def on_features(
     trainer: pl.Trainer,
     config: dict[str, Any],
     macs: int,
+    before: bool | None,
 ) -> Iterator[dict[str, Any] | None]:
     """Train inside on kept features of what is frozen, where that is possible and worth it.
 
-    macs: multiply-adds of an image. Yields what the features cost, for results.json; None where
-    each epoch computes everything. Raises UserError where transfer.cache=true cannot be done.
+    macs: multiply-adds of an image. `before`: whether a stage that goes on had begun so, which
+    stays, since what is kept is not augmented as images are. Yields what the features cost, for
+    results.json; None where each epoch computes everything. Raises UserError where
+    transfer.cache=true cannot be done.
     """
     chosen = parts(task.model, stage.trainable)
-    if not chosen.frozen or transfer.cache is False:
+    if not chosen.frozen or transfer.cache is False or before is False:
         yield None
         return
+    # as it is when it goes on from a checkpoint, whose weights bf16-true has rounded
+    trainer.precision_plugin.convert_module(task)
     task.to(trainer.strategy.root_device)
     cut = Cut(task.model, chosen)
     views = Views(
@@ -162,7 +185,7 @@ def on_features(
         with _taking_features(task, data, cut):
             rest = multiply_adds(task, shape)
         why_not = _impossible(views)
-        if transfer.cache == "auto" and not why_not:
+        if transfer.cache == "auto" and not why_not and before is None:
             why_not = not_worthwhile(shape, views, macs - rest, *_to_come(trainer, task))
     except CutError as error:
         why_not = f"the network cannot be cut there: {error}"

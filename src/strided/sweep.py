@@ -42,7 +42,8 @@ def sweep_of(verb: str, words: Sequence[str], config_dir: Path | None) -> Sweep 
     name = typed_value(words, "experiment")
     if verb != "train" or name is None or "," in name:
         return None
-    overrides = normalise(verb, [f"experiment={name}"], config_dir)
+    own = [word for word in words if _key(word) == "sweep" or _key(word).startswith("sweep.")]
+    overrides = normalise(verb, [f"experiment={name}", *own], config_dir)
     node = compose_hydra(verb, overrides, config_dir)[0]["sweep"]
     return Sweep.of(dict(OmegaConf.to_container(node))) if node else None  # type: ignore[arg-type]
 

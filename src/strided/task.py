@@ -245,6 +245,7 @@ class ClassificationTask(pl.LightningModule):
         checkpoint["strided"] = {
             "trained_on": self.trained_on,
             "stage": self.stage,
+            "on_features": bool(self.features_to_logits),
             "random": gathered(random),
             "train_meters": gathered(self.meters["train"].state_dict()),
             "measured": self.measured,

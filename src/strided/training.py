@@ -51,13 +51,14 @@ from strided.stages import (
     begin,
     describe_stage,
     last_epoch,
+    limit_reached,
     load_weights,
     on_features,
     position_of,
     start_at,
 )
 from strided.task import ClassificationTask
-from strided.transfer import Stage, Transfer
+from strided.transfer import Stage, Transfer, parts
 
 log = logging.getLogger(__name__)
 
@@ -176,6 +177,8 @@ def fit_stages(
     """Fit one stage after the other, from the one that the run's checkpoint is of."""
     transfer = Transfer.of(config)
     position = position_of(run.resume_from)
+    for stage in transfer.stages.values():  # not after hours of the stages before
+        parts(task.model, stage.trainable)
     for number, (name, stage) in enumerate(transfer.named()):
         resumed = run.resume_from if number == position.stage.number else None
         place = position.stage if resumed else Place(number, position.epoch, position.step)
@@ -183,22 +186,25 @@ def fit_stages(
         is_over = resumed and (position.stopped_early or position.epoch == end)
         if number < position.stage.number or (is_over and number + 1 < len(transfer.stages)):
             continue
-        if len(transfer.stages) > 1 and place.epoch == end:
-            log.info("trainer.max_epochs=%d ends the run before stage %s", end, name)
+        if number and not resumed and (limit := limit_reached(run.trainer, place, end)):
+            log.info("%s ends the run before stage %s", limit, name)
             return
         trainer = stage_trainer(config, run, stage, end) if transfer.stages else run.trainer
         if resumed:
             load_weights(task, resumed)  # before Lightning does: features may be made of them
         else:
+            if run.resume_from and number == position.stage.number + 1:
+                go_on_between_stages(run, task, run.resume_from)
             start_at(trainer, place)
             begin_with_best(run, task)
         begin(task, stage, place, config)
         if transfer.stages:
             describe_stage(name, stage, task, end, results)
-        with on_features(transfer, stage, task, data, trainer, config, results["macs"]) as cost:
+        before, macs = position.on_features if resumed else None, results["macs"]
+        with on_features(transfer, stage, task, data, trainer, config, macs, before) as cost:
             if cost:
                 results["stages"][-1]["features"] = cost
-            macs = cost["macs"] if cost else results["macs"]
+            macs = cost["macs"] if cost else macs
             fit_stage(config, run, trainer, task, data, results, macs, resumed)
         position = Position(Place(number), trainer.current_epoch, trainer.global_step, False)
 
@@ -213,6 +219,14 @@ def stage_trainer(config: dict[str, Any], run: Run, stage: Stage, end: int | Non
     trainer = build_trainer(node, [run.recorder, *filter(None, own)], run.folder)
     trainer.loggers = run.trainer.loggers
     return trainer
+
+
+def go_on_between_stages(run: Run, task: ClassificationTask, checkpoint: Path) -> None:
+    """Take over weights and what spans the run: no Trainer loads a stage that is over."""
+    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    task.load_state_dict(saved["state_dict"])
+    for callback in filter(None, (run.checkpoint, run.recorder)):
+        callback.load_state_dict(saved["callbacks"][callback.state_key])
 
 
 def begin_with_best(run: Run, task: ClassificationTask) -> None:

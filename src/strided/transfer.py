@@ -37,6 +37,17 @@ class Stage:
                 )
         if self.lr is not None and not self.lr > 0:
             raise UserError(f"a stage's lr={self.lr}; expected above 0. Try lr=1e-4")
+        if self.layer_decay is not None and not 0 < self.layer_decay <= 1:
+            raise UserError(
+                f"a stage's layer_decay={self.layer_decay}; expected 0 < layer_decay <= 1. "
+                "Try layer_decay=0.75"
+            )
+        if self.scheduler and "_target_" not in self.scheduler:
+            raise UserError(
+                f"a stage's scheduler={self.scheduler} has no _target_; expected a schedule of its "
+                "own, with all of its keys. Try scheduler._target_="
+                "torch.optim.lr_scheduler.ExponentialLR, or scheduler.<key> for all stages"
+            )
 
 
 @dataclass(frozen=True)

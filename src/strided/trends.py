@@ -27,6 +27,12 @@ class Sweep:
     lines: str
 
     def __post_init__(self) -> None:
+        lists = self.over.values() if isinstance(self.over, Mapping) else [None]
+        if not all(isinstance(values, Sequence) and values for values in lists):
+            raise UserError(
+                f"sweep.over={self.over}; expected keys with a list of values each. "
+                "Try sweep.over.seed=[0,1,2]"
+            )
         for role, key in (("x", self.x), ("lines", self.lines)):
             if key not in self.over:
                 raise UserError(
@@ -49,7 +55,7 @@ class Sweep:
         """What was typed, and the values of the keys that were not."""
         given = {word.partition("=")[0].lstrip("+") for word in typed}
         added = [
-            f"{key}={','.join(map(str, values))}"
+            f"{key}={','.join('null' if value is None else str(value) for value in values)}"
             for key, values in self.over.items()
             if key not in given
         ]

@@ -32,6 +32,15 @@ def test_without_a_seed_images_come_in_order_with_their_labels() -> None:
         assert images[:, 0, 0, 0].tolist() == labels.tolist()
 
 
+def test_views_take_turns_from_the_same_one_without_a_seed_too() -> None:
+    def first_views() -> list[int]:
+        pixels = ArrayPixels(np.arange(23 * 9).reshape(-1, 1, 1, 1))
+        batches = BatchLoader(pixels, LABELS, np.arange(23), 23, views=9)
+        return [int(number) for batch in batches for number in batch.images.flatten()]
+
+    assert first_views() == first_views()
+
+
 def test_each_epoch_has_its_own_order_which_seed_and_epoch_decide() -> None:
     first, second = loader(), loader()
     orders = []

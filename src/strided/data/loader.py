@@ -105,7 +105,7 @@ class BatchLoader:
     def _of_this_epoch(self, indices: np.ndarray) -> np.ndarray:
         if self.views == 1:
             return indices
-        first = np.random.default_rng(self.seed).integers(self.views, size=len(self.labels))
+        first = np.random.default_rng(self.seed or 0).integers(self.views, size=len(self.labels))
         return (first[indices] + self._epoch) % self.views * len(self.labels) + indices
 
     def _order(self) -> np.ndarray:
