@@ -371,6 +371,11 @@ def test_features_of_streamed_images_are_of_these_files(tmp_path: Path) -> None:
     assert write_and_ask(0) != write_and_ask(1)
 
 
+def test_a_fast_dev_run_tries_each_stage(weights: str, log_dir: Path) -> None:
+    folder = train(log_dir, weights, *STAGES, "debug=fast_dev_run")
+    assert [row["name"] for row in results(folder)["stages"]] == ["frozen", "fine_tuned"]
+
+
 def test_auto_computes_features_only_where_that_costs_less(weights: str, log_dir: Path) -> None:
     words = (weights, "transfer=frozen", "augment=standard", "trainer.max_epochs=1")
     once = train(log_dir, *words)

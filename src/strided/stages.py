@@ -92,7 +92,7 @@ def begin(task: ClassificationTask, stage: Stage, place: Place, config: dict[str
     optimizer = dict(task.hparams["optimizer"])
     scheduler = dict(stage.scheduler or config["scheduler"])
     if stage.lr is not None:
-        if "max_lr" in scheduler and stage.scheduler is None:
+        if "max_lr" in scheduler and "lr" in optimizer and stage.scheduler is None:
             scheduler["max_lr"] *= stage.lr / optimizer["lr"]
         optimizer["lr"] = stage.lr
     if stage.layer_decay is not None:
@@ -129,14 +129,14 @@ def describe_stage(
     }
     begun = task.stage["epoch"]
     log.info(
-        "stage %s (%s): %s of %s parameters are trained, from epoch %d%s, lr %g",
+        "stage %s (%s): %s of %s parameters are trained, from epoch %d%s, lr %s",
         name,
         stage.trainable,
         f"{counts['trainable']:,}",
         f"{counts['total']:,}",
         begun,
         f" to {end - 1}" if end and end > 0 else " on",
-        task.recipe["optimizer"]["lr"],
+        task.recipe["optimizer"].get("lr", "of the optimizer"),
     )
     known = [entry for entry in results.get("stages", []) if entry["name"] != name]
     row = {"name": name, "trainable": stage.trainable, "first_epoch": begun, "parameters": counts}

@@ -200,6 +200,7 @@ class ClassificationTask(pl.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build optimizer and schedule, with the number of steps of the run filled in."""
         optimizer = self.build_optimizer()
+        self.plateau = None  # of a stage before
         node = self.recipe["scheduler"]
         if node.get("step_size", 1) < 1:  # torch divides by it, at the end of an epoch
             raise UserError(

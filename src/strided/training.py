@@ -182,6 +182,8 @@ def fit_stages(
     for number, (name, stage) in enumerate(transfer.named()):
         resumed = run.resume_from if number == position.stage.number else None
         place = position.stage if resumed else Place(number, position.epoch, position.step)
+        if run.quick:  # a batch of each stage
+            place = Place(number)
         end = last_epoch(transfer, stage, place.epoch, run.trainer.max_epochs)
         is_over = resumed and (position.stopped_early or position.epoch == end)
         if number < position.stage.number or (is_over and number + 1 < len(transfer.stages)):
