@@ -300,6 +300,7 @@ def test_heads_begin_with_the_networks_pooling_or_none(head: str) -> None:
         (("weights", "transfer=frozen", "transfer.cached_views=0"), ["cached_views=5"]),
         (("weights", "transfer=frozen", "transfer.stages.frozen.epoch=3"), ["epochs"]),
         (("weights", "transfer=frozen", "transfer.cache=true", "augment=mixup"), ["mixup"]),
+        (("weights", "transfer=frozen", "transfer.stages.tuned.lr=1"), ["~transfer.stages.tuned"]),
         (("model.head=flat",), ["flatten_mlp"]),
         (("model.head_dropout=1.0",), ["head_dropout=0.5"]),
     ],
