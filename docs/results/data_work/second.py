@@ -1,4 +1,4 @@
-"""Seconds of data work of a later start of CIFAR-10: python docs/results/data_work/second.py <data.root>."""
+"""Seconds of data work of a later start of CIFAR-10; its argument is data.root."""
 
 import sys
 import time
