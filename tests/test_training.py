@@ -16,9 +16,9 @@ from PIL import Image
 
 import strided
 from strided.cli import main
+from strided.fitting import build_trainer
 from strided.prediction import Prediction
 from strided.progress import ProgressBar
-from strided.training import build_trainer
 
 FAST = ("model=mlp", "data.train_fraction=0.2", "data.batch_size=32")  # 8 batches an epoch
 TIMING = ("epoch_seconds", "images_per_second")

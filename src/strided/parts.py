@@ -19,12 +19,12 @@ from strided.ceiling import bare_inference, bare_training
 from strided.config import build
 from strided.data import BatchAugment, ImageDataModule
 from strided.execution import executed, without_driver_check
+from strided.fitting import build_trainer, fit, prepare_run
 from strided.interruption import Interruption
 from strided.prediction import Classifier
 from strided.preparation import build_task, prepare_data
 from strided.task import ClassificationTask
 from strided.throughput import LEAST_BATCHES, PeakMemory, images_per_second
-from strided.training import build_trainer, fit, prepare_run
 
 # how long a run is, and how often it validates, is the benchmark's to say
 LENGTHS = (

@@ -1,38 +1,20 @@
 """Train: from a resolved config to a run folder with its best checkpoint tested once."""
 
 import logging
-from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
-import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import ProgressBar as LightningProgressBar
-from lightning.pytorch.callbacks import Timer
-
-from strided.callbacks import Checkpoint
-from strided.checkpoints import resumable
-from strided.config import build
 from strided.data import ImageDataModule
-from strided.distributed import first_on_each_machine, from_first, is_first, is_launched
+from strided.distributed import first_on_each_machine, is_first
 from strided.errors import UserError
 from strided.evaluation import Evaluation, evaluate
-from strided.execution import NoProfiler, executed
+from strided.fitting import Run, fit, prepare_run
 from strided.interruption import Interruption
-from strided.launching import among_others
 from strided.loggers import StartedRun
-from strided.loggers.running import build_loggers, running
+from strided.loggers.running import running
 from strided.losses import refuse_two_balances
 from strided.misclassified import most_confident_errors
-from strided.prediction import (
-    Classifier,
-    choose_device,
-    find_checkpoint,
-    load_task,
-    write_predictions,
-)
+from strided.prediction import Classifier, find_checkpoint, load_task, write_predictions
 from strided.preparation import (
     build_task,
     check_same_data,
@@ -40,25 +22,8 @@ from strided.preparation import (
     prepare_data,
     set_seeds,
 )
-from strided.progress import ProgressBar
-from strided.rates import LearningRateFinder
-from strided.recorder import EpochRecorder
 from strided.report import write_report
-from strided.schema import OFF_WHEN_NULL
-from strided.stages import (
-    Place,
-    Position,
-    begin,
-    describe_stage,
-    last_epoch,
-    limit_reached,
-    load_weights,
-    on_features,
-    position_of,
-    start_at,
-)
 from strided.task import ClassificationTask
-from strided.transfer import Stage, Transfer, parts
 
 log = logging.getLogger(__name__)
 
@@ -92,208 +57,6 @@ def train(
             for logger in loggers:
                 logger.finish(folder, results, misclassified)
     log.info("results in %s", folder)
-
-
-@dataclass(frozen=True)
-class Run:
-    """Lightning's Trainer with strided's own callbacks; `quick` (fast_dev_run) keeps no files."""
-
-    folder: Path
-    quick: bool
-    trainer: pl.Trainer
-    recorder: EpochRecorder
-    checkpoint: Checkpoint | None
-    interruption: Interruption
-    resume_from: Path | None  # the checkpoint of an earlier sitting
-
-
-def prepare_run(config: dict[str, Any], folder: Path, interruption: Interruption) -> Run:
-    """Build callbacks and Trainer of the config. Raises UserError for what they refuse."""
-    quick = bool(config["trainer"].get("fast_dev_run"))
-    callbacks = build_callbacks(config["callbacks"])
-    checkpoint = next((c for c in callbacks if isinstance(c, Checkpoint)), None)
-    recorder = EpochRecorder(None if quick else folder / "metrics.csv", checkpoint)
-    if checkpoint is not None and not quick:
-        (folder / "checkpoints").mkdir(exist_ok=True)
-        checkpoint.attach(folder / "checkpoints", interruption)
-    trainer = build_trainer(config["trainer"], [recorder, *callbacks], folder)
-    trainer.loggers = build_loggers(config["logger"], callbacks, quick=quick)
-    # the first process only: it may have to put files in order
-    resume_from = from_first(resumable(folder / "checkpoints") if is_first() else None)
-    return Run(folder, quick, trainer, recorder, checkpoint, interruption, resume_from)
-
-
-def build_callbacks(node: dict[str, Any]) -> list[pl.Callback]:
-    """Build the callbacks of the config, without those that a null switches off."""
-    return [
-        build(callback, f"callbacks.{name}")
-        for name, callback in node.items()
-        if callback and not _is_off(f"callbacks.{name}", callback)
-    ]
-
-
-def _is_off(path: str, callback: dict[str, Any]) -> bool:
-    return path in OFF_WHEN_NULL and callback.get(OFF_WHEN_NULL[path]) is None
-
-
-def fit(
-    config: dict[str, Any],
-    run: Run,
-    task: ClassificationTask,
-    data: ImageDataModule,
-    results: dict[str, Any],
-) -> None:
-    """Fit to the end, unless an earlier sitting did; whatever happens, `results` keeps the rest."""
-    max_epochs, checkpoint = run.trainer.max_epochs, run.checkpoint
-    gone = checkpoint is not None and run.resume_from is None  # deleted, to train again
-    if results.get("fit_finished") == max_epochs and not gone:
-        return
-    if run.resume_from:
-        log.info("going on from %s", run.resume_from)
-    run.recorder.start()
-    try:
-        fit_stages(config, run, task, data, results)
-        results["fit_finished"] = max_epochs
-        if task.measured and "val/loss" not in task.measured:
-            log.warning("the last epoch was not validated: its weights cannot be the best")
-    except MisconfigurationException as error:  # found by Lightning once it knows the data
-        raise UserError(f"{error} Expected other values. Try another trainer.<key>") from error
-    finally:
-        results["train_seconds"] = round(run.recorder.train_seconds, 3)
-        results["images_per_second"] = run.recorder.images_per_second
-        results["skipped"] = len(data.skipped)  # more than before, where they are met one by one
-        if checkpoint is not None:
-            results[f"best_{checkpoint.monitor}"] = checkpoint.best_score
-            results["best_epoch"] = checkpoint.best_epoch
-
-
-def fit_stages(
-    config: dict[str, Any],
-    run: Run,
-    task: ClassificationTask,
-    data: ImageDataModule,
-    results: dict[str, Any],
-) -> None:
-    """Fit one stage after the other, from the one that the run's checkpoint is of."""
-    transfer = Transfer.of(config)
-    position = position_of(run.resume_from)
-    for stage in transfer.stages.values():  # not after hours of the stages before
-        parts(task.model, stage.trainable)
-    for number, (name, stage) in enumerate(transfer.named()):
-        resumed = run.resume_from if number == position.stage.number else None
-        place = position.stage if resumed else Place(number, position.epoch, position.step)
-        if run.quick:  # a batch of each stage
-            place = Place(number)
-        end = last_epoch(transfer, stage, place.epoch, run.trainer.max_epochs)
-        is_over = resumed and (position.stopped_early or position.epoch == end)
-        if number < position.stage.number or (is_over and number + 1 < len(transfer.stages)):
-            continue
-        if number and not resumed and (limit := limit_reached(run.trainer, place, end)):
-            log.info("%s ends the run before stage %s", limit, name)
-            return
-        trainer = stage_trainer(config, run, stage, end) if transfer.stages else run.trainer
-        if resumed:
-            load_weights(task, resumed)  # before Lightning does: features may be made of them
-        else:
-            if run.resume_from and number == position.stage.number + 1:
-                go_on_between_stages(run, task, run.resume_from)
-            start_at(trainer, place)
-            begin_with_best(run, task)
-        begin(task, stage, place, config)
-        if transfer.stages:
-            describe_stage(name, stage, task, end, results)
-        before, macs = position.on_features if resumed else None, results["macs"]
-        with on_features(transfer, stage, task, data, trainer, config, macs, before) as cost:
-            if cost:
-                results["stages"][-1]["features"] = cost
-            macs = cost["macs"] if cost else macs
-            fit_stage(config, run, trainer, task, data, results, macs, resumed)
-        position = Position(Place(number), trainer.current_epoch, trainer.global_step, False)
-
-
-def stage_trainer(config: dict[str, Any], run: Run, stage: Stage, end: int | None) -> pl.Trainer:
-    """Build the Trainer of a stage, with callbacks of its own but for what spans the run."""
-    nodes = dict(config["callbacks"])
-    if stage.patience is not None and nodes.get("early_stopping"):
-        nodes["early_stopping"] = {**nodes["early_stopping"], "patience": stage.patience}
-    own = [run.checkpoint if isinstance(c, Checkpoint) else c for c in build_callbacks(nodes)]
-    node = {**config["trainer"], "max_epochs": end}
-    trainer = build_trainer(node, [run.recorder, *filter(None, own)], run.folder)
-    trainer.loggers = run.trainer.loggers
-    return trainer
-
-
-def go_on_between_stages(run: Run, task: ClassificationTask, checkpoint: Path) -> None:
-    """Take over weights and what spans the run: no Trainer loads a stage that is over."""
-    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    task.load_state_dict(saved["state_dict"])
-    for callback in filter(None, (run.checkpoint, run.recorder)):
-        callback.load_state_dict(saved["callbacks"][callback.state_key])
-
-
-def begin_with_best(run: Run, task: ClassificationTask) -> None:
-    """Have a stage begin with the best weights of those before, and not end as the last one did."""
-    if run.checkpoint is None or run.quick:
-        return
-    run.checkpoint.stopped_early = False
-    if from_first(run.checkpoint.best_epoch) is not None:  # it is on the disk
-        load_weights(task, run.folder / "checkpoints" / "best.ckpt")
-
-
-def fit_stage(
-    config: dict[str, Any],
-    run: Run,
-    trainer: pl.Trainer,
-    task: ClassificationTask,
-    data: ImageDataModule,
-    results: dict[str, Any],
-    macs: int,
-    resume_from: Path | None,
-) -> None:
-    """Fit one stage, of so many multiply-adds an image, or what is left of it."""
-    checkpoint = run.checkpoint
-    try:
-        with (
-            run.interruption.deferring() if checkpoint else nullcontext(),
-            executed(config, task, trainer, macs * data.batch_size) as switches,
-        ):
-            results["execution"] = switches
-            results["hardware"]["torch_threads"] = torch.get_num_threads()
-            trainer.fit(task, data, ckpt_path=resume_from, weights_only=True)
-    finally:
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, LearningRateFinder) and callback.found:
-                results["lr_finder"] = callback.found
-        if config["trainer"].get("profiler"):  # Lightning's own message is switched off
-            log.info("%s", trainer.profiler.summary())  # type: ignore[attr-defined]
-    if checkpoint is not None and checkpoint.stopped_early:
-        late = any(isinstance(c, Timer) for c in trainer.callbacks)  # type: ignore[attr-defined]
-        why = "trainer.max_time may be over" if late else "more epochs change nothing"
-        log.info("stopped early, before epoch %d: %s", checkpoint.epochs, why)
-
-
-def build_trainer(node: dict[str, Any], callbacks: list[pl.Callback], folder: Path) -> pl.Trainer:
-    """Build Lightning's Trainer. Raises UserError for what strided cannot do with it."""
-    if node.get("accelerator") == "gpu":
-        choose_device("gpu", "trainer.accelerator")
-    given: dict[str, Any] = {"logger": False, "default_root_dir": folder}
-    has_bar = any(isinstance(callback, LightningProgressBar) for callback in callbacks)
-    if node.get("enable_progress_bar") is not False and not has_bar:
-        callbacks = [*callbacks, ProgressBar()]
-    if is_launched():
-        node = among_others(node)
-    if not node.get("profiler"):
-        node = {key: value for key, value in node.items() if key != "profiler"}
-        given["profiler"] = NoProfiler()
-    # images are of one size: the time to try cuDNN's algorithms comes back
-    node = {"benchmark": not node.get("deterministic"), **node}
-    trainer: pl.Trainer = build(node, "trainer", callbacks=callbacks, **given)
-    if trainer.limit_val_batches == 0:
-        raise UserError(
-            "trainer.limit_val_batches=0 leaves nothing to choose the best checkpoint by; "
-            "expected above 0. Try trainer.limit_val_batches=1"
-        )
-    return trainer
 
 
 def test_best(
