@@ -91,9 +91,8 @@ def test_a_run_folder_is_complete_and_nothing_is_written_elsewhere(
         "results.json",
         "predictions.csv",
         "report.html",
-        "figures/curves.png",
-        "figures/misclassified.png",
-        "figures/confusion.png",
+        *(f"figures/{name}.png" for name in ("loss", "accuracy", "confusion", "reliability")),
+        *(f"figures/{name}.png" for name in ("misclassified", "least_certain", "samples")),
         "run.log",
     }
     assert folder.parent == log_dir / "train" / "mlp-digits"

@@ -1,6 +1,7 @@
 """Train: from a resolved config to a run folder with its best checkpoint tested once."""
 
 import logging
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ from strided.interruption import Interruption
 from strided.loggers import StartedRun
 from strided.loggers.running import running
 from strided.losses import refuse_two_balances
-from strided.misclassified import most_confident_errors
 from strided.prediction import Classifier, find_checkpoint, load_task, write_predictions
 from strided.preparation import (
     build_task,
@@ -22,7 +22,7 @@ from strided.preparation import (
     prepare_data,
     set_seeds,
 )
-from strided.report import write_report
+from strided.report import Seen, view, write_report
 from strided.task import ClassificationTask
 
 log = logging.getLogger(__name__)
@@ -50,45 +50,73 @@ def train(
         fit(config, run, task, data, results)
         if not is_first():
             return
-        evaluation = test_best(config, run, task, data, results)
+        best = best_classifier(run, task, results)
+        evaluation = test_best(config, run, best, data, results)
         if not run.quick:
-            misclassified = most_confident_errors(evaluation, data) if evaluation else []
-            write_report(folder, config, results, misclassified)
+            seen = look(best, evaluation, data, config, folder, results)
+            write_report(folder, config, results, seen)
             for logger in loggers:
-                logger.finish(folder, results, misclassified)
+                logger.finish(folder, results, seen.errors)
     log.info("results in %s", folder)
 
 
-def test_best(
-    config: dict[str, Any],
-    run: Run,
-    task: ClassificationTask,
-    data: ImageDataModule,
-    results: dict[str, Any],
-) -> Evaluation | None:
-    """Test the best checkpoint, once; never other weights, but for a fast_dev_run's one batch."""
+def best_classifier(
+    run: Run, task: ClassificationTask, results: dict[str, Any]
+) -> Classifier | None:
+    """The best checkpoint; a fast_dev_run's own weights; None where no checkpoint was kept."""
     log.info("training time %.1f s", results["train_seconds"])
-    if "test" not in data.splits:
-        log.info("%s has no test split: nothing was tested", data.name)
+    if run.quick:
+        return Classifier(task, str(task.device))
+    if run.checkpoint is None:
         return None
-    if run.checkpoint is None and not run.quick:
-        log.warning("callbacks.checkpoint=null kept no checkpoint: nothing was tested")
-        return None
-    if run.checkpoint is not None and not run.quick and results["best_epoch"] is None:
+    if results["best_epoch"] is None:
         raise UserError(
             f"{run.checkpoint.monitor} was never measured, or never a number, so that no "
             "checkpoint is the best; expected a validation. Try more trainer.max_epochs or "
             "trainer.max_steps, or a smaller trainer.val_check_interval"
         )
-    best = task if run.quick else load_task(find_checkpoint(run.folder))
+    return Classifier(load_task(find_checkpoint(run.folder)), str(task.device))
+
+
+def test_best(
+    config: dict[str, Any],
+    run: Run,
+    best: Classifier | None,
+    data: ImageDataModule,
+    results: dict[str, Any],
+) -> Evaluation | None:
+    """Test the best checkpoint, once; never other weights, but for a fast_dev_run's one batch."""
+    if "test" not in data.splits:
+        log.info("%s has no test split: nothing was tested", data.name)
+        return None
+    if best is None:
+        log.warning("callbacks.checkpoint=null kept no checkpoint: nothing was tested")
+        return None
     limit = 1 if run.quick else config["trainer"].get("limit_test_batches")
     if limit == 0:
         log.info("trainer.limit_test_batches=0: nothing was tested")
         return None
-    evaluation = evaluate(Classifier(best, str(task.device)), data, "test", limit)
+    evaluation = evaluate(best, data, "test", limit)
     results.update(evaluation.metrics, tested=evaluation.count, confusion=evaluation.confusion)
     results["skipped"] = len(data.skipped)
     if not run.quick:
         write_predictions(run.folder / "predictions.csv", evaluation.rows, data.classes)
     log.info("%s", evaluation.headline())
     return evaluation
+
+
+def look(
+    best: Classifier | None,
+    evaluation: Evaluation | None,
+    data: ImageDataModule,
+    config: dict[str, Any],
+    folder: Path,
+    results: dict[str, Any],
+) -> Seen:
+    """What the report shows; its diagnosis is told here, and kept in the results."""
+    seen = view(best, evaluation, data, folder / "metrics.csv", config, results)
+    if seen.diagnosis:
+        results["diagnosis"] = asdict(seen.diagnosis)
+        for sentence in seen.diagnosis.evidence:
+            log.info("%s", sentence)
+    return seen

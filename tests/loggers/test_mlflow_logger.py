@@ -50,7 +50,8 @@ def test_a_run_and_its_rest_are_one_run_of_the_store_that_all_runs_share(
     assert len(epochs) == 2 and epochs[0].step < epochs[1].step
 
     names = {file.path for file in mlflow.list_artifacts(run.info.run_id)}
-    figures = {"confusion.png", "curves.png", "misclassified.png"}
+    figures = {file.name for file in (folder / "figures").iterdir()}
+    assert {"confusion.png", "loss.png", "misclassified.png"} < figures
     assert names == {"config.yaml", "results.json", "report.html", *figures}
     kept = Path(run.info.artifact_uri.removeprefix("file://"))
     assert log_dir / "mlflow" in kept.parents

@@ -46,7 +46,7 @@ def test_scalars_config_figures_and_hyperparameters_are_in_the_event_files(
     config = yaml.safe_load(text.tensor_proto.string_val[0].decode().strip("`\n"))
     assert config.pop("git_commit") == results["git"]["commit"]
     assert config == yaml.safe_load((folder / "config.yaml").read_text())
-    for figure in ("confusion", "curves", "misclassified"):
+    for figure in ("confusion", "loss", "misclassified"):
         (image,) = events.Images(figure)
         shown = np.asarray(Image.open(io.BytesIO(image.encoded_image_string)))
         assert (

@@ -284,9 +284,17 @@ class ImageDataModule(LightningDataModule):
         """In order; each process has its share."""
         return self._loader("val", seed=None, drop_last=False, mark_repeated=True)
 
-    def loader(self, split: str) -> BatchLoader:
-        """All of a split's images in order, for evaluation."""
-        return BatchLoader(self._open(), self.source.labels, self.splits[split], self.batch_size)
+    def loader(self, split: str, indices: np.ndarray | None = None) -> BatchLoader:
+        """All of a split's images in order, or those at `indices` of the source, for evaluation."""
+        chosen = self.splits[split] if indices is None else indices
+        return BatchLoader(self._open(), self.source.labels, chosen, self.batch_size)
+
+    def spread(self, split: str, most: int) -> np.ndarray:
+        """Indices, for `loader`, of at most so many images of a split, from all over it."""
+        indices = self.splits[split]
+        places = np.linspace(0, len(indices) - 1, min(most, len(indices)))
+        chosen: np.ndarray = indices[places.round().astype(int)]
+        return chosen
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> tuple[Tensor, Tensor]:
         """Augment (when training only) and normalise where the model is."""

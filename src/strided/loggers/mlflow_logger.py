@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from strided.loggers.run_logger import RunLogger, StartedRun, flat, summary
-from strided.misclassified import Misclassified
+from strided.report import Example
 from strided.run import log_folder, write_text
 
 # MLflow is configured by environment variables; those that are set already win.
@@ -87,9 +87,7 @@ class MLflowLogger(RunLogger):
         rows = [Metric(name, value, now, step) for name, value in metrics.items()]
         self._client.log_batch(self._run_id, metrics=rows)
 
-    def _finish(
-        self, folder: Path, results: Mapping[str, Any], misclassified: Sequence[Misclassified]
-    ) -> None:
+    def _finish(self, folder: Path, results: Mapping[str, Any], errors: Sequence[Example]) -> None:
         self._log(summary(results), self._step)
         finished = {**results, "state": "finished"}
         self._client.log_dict(self._run_id, finished, "results.json")

@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import Logger
 from torch import nn
 
 from strided.errors import UserError
-from strided.misclassified import Misclassified
+from strided.report import Example
 
 log = logging.getLogger(__name__)
 
@@ -84,11 +84,9 @@ class RunLogger(Logger):
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Do nothing: `start` has given the whole config, once."""
 
-    def finish(
-        self, folder: Path, results: Mapping[str, Any], misclassified: Sequence[Misclassified]
-    ) -> None:
+    def finish(self, folder: Path, results: Mapping[str, Any], errors: Sequence[Example]) -> None:
         """Log what results.json, the report and the figures of a finished run say."""
-        self._safely(lambda: self._finish(folder, results, misclassified))
+        self._safely(lambda: self._finish(folder, results, errors))
 
     def close(self, *, failed: bool) -> None:
         """End the run there, so that the next job of a sweep has its own."""
@@ -112,9 +110,7 @@ class RunLogger(Logger):
     def _log(self, metrics: Mapping[str, float], step: int) -> None:
         raise NotImplementedError
 
-    def _finish(
-        self, folder: Path, results: Mapping[str, Any], misclassified: Sequence[Misclassified]
-    ) -> None:
+    def _finish(self, folder: Path, results: Mapping[str, Any], errors: Sequence[Example]) -> None:
         raise NotImplementedError
 
     def _close(self, failed: bool) -> None:

@@ -9,7 +9,7 @@ import yaml
 from PIL import Image
 
 from strided.loggers.run_logger import RunLogger, StartedRun, flat, summary
-from strided.misclassified import Misclassified
+from strided.report import Example
 
 
 class TensorBoardLogger(RunLogger):
@@ -34,9 +34,7 @@ class TensorBoardLogger(RunLogger):
         for name, value in metrics.items():
             self._writer.add_scalar(name, value, step)
 
-    def _finish(
-        self, folder: Path, results: Mapping[str, Any], misclassified: Sequence[Misclassified]
-    ) -> None:
+    def _finish(self, folder: Path, results: Mapping[str, Any], errors: Sequence[Example]) -> None:
         for figure in sorted((folder / "figures").glob("*.png")):
             pixels = np.asarray(Image.open(figure).convert("RGB"))
             self._writer.add_image(figure.stem, pixels, self._step, dataformats="HWC")

@@ -11,8 +11,7 @@ import torch
 from torch import nn
 
 from strided.loggers.run_logger import RunLogger, StartedRun, first_line
-from strided.misclassified import Misclassified
-from strided.report import class_table
+from strided.report import Example, class_table
 
 log = logging.getLogger(__name__)
 
@@ -120,9 +119,7 @@ class WandbLogger(RunLogger):
             if parameter.requires_grad:
                 parameter.register_post_accumulate_grad_hook(partial(keep, name=name))
 
-    def _finish(
-        self, folder: Path, results: Mapping[str, Any], misclassified: Sequence[Misclassified]
-    ) -> None:
+    def _finish(self, folder: Path, results: Mapping[str, Any], errors: Sequence[Example]) -> None:
         import wandb
 
         self._run.summary.update(
@@ -130,13 +127,15 @@ class WandbLogger(RunLogger):
         )
         # inject=False: W&B would put a style of its own into the page
         self._run.log({"report": wandb.Html(str(folder / "report.html"), inject=False)})
+        figures = sorted((folder / "figures").glob("*.png"))
+        self._run.log({f"figures/{file.stem}": wandb.Image(str(file)) for file in figures})
         if "confusion" in results:
-            self._log_test(results, misclassified)
+            self._log_test(results, errors)
         best = folder / "checkpoints" / "best.ckpt"
         if self.log_model and best.is_file():
             self._run.log_artifact(str(best), f"model-{self._run.id}", "model", ["best"])
 
-    def _log_test(self, results: Mapping[str, Any], misclassified: Sequence[Misclassified]) -> None:
+    def _log_test(self, results: Mapping[str, Any], errors: Sequence[Example]) -> None:
         import wandb
 
         columns, rows = class_table(results)
@@ -144,8 +143,7 @@ class WandbLogger(RunLogger):
         if len(results["classes"]) <= MOST_CLASSES:
             self._run.log({"test/confusion": _confusion(results["confusion"], results["classes"])})
         shown = [
-            [wandb.Image(m.picture), m.label, m.predicted, m.probability, m.path]
-            for m in misclassified
+            [wandb.Image(m.picture), m.label, m.predicted, m.probability, m.path] for m in errors
         ]
         columns = ["picture", "true", "predicted", "probability", "path"]
         self._run.log({"test/misclassified": _table(columns, shown)})

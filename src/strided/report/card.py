@@ -1,0 +1,68 @@
+"""The card of a data set: its classes, sizes, splits, and what is wrong with it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from strided.data import ImageDataModule
+from strided.data.decoding import ImageError
+from strided.report.outcome import as_text
+
+_MEASURED = 64  # images whose size is looked at
+_SHOWN_PAIRS = 5
+
+
+def data_card(data: ImageDataModule) -> dict[str, Any]:
+    """What there is to know about the images of a run.
+
+    `counts` has a row for each class, with its images in each split.
+    """
+    labels = data.source.labels
+    counts = {
+        split: np.bincount(labels[indices], minlength=len(data.classes)).tolist()
+        for split, indices in data.splits.items()
+    }
+    return {
+        "name": data.name,
+        "splits": list(counts),
+        "counts": [
+            (as_text(name), [counts[split][k] for split in counts])
+            for k, name in enumerate(data.classes)
+        ],
+        "sizes": image_sizes(data),
+        "groups": None if data.source.group is None else len(np.unique(data.source.group)),
+        "skipped": len(data.skipped),
+        "ignored": data.source.ignored,
+        "duplicates": None if data.duplicates is None else len(data.duplicates),
+        "pairs": [
+            f"{there}/{as_text(one)} = {here}/{as_text(other)}"
+            for one, there, other, here in (data.duplicates or [])[:_SHOWN_PAIRS]
+        ],
+    }
+
+
+def image_sizes(data: ImageDataModule) -> str:
+    """The sizes of the files in pixels: of all, or the range of some."""
+    if data.native_size:
+        return f"{data.native_size} x {data.native_size} pixels, all of them"
+    indices = np.concatenate([data.spread(split, _MEASURED // 2) for split in data.splits])
+    sizes = [size for index in indices.tolist() if (size := _size(data, index))]
+    if not sizes:
+        return "unknown"
+    widths, heights = (sorted(side) for side in zip(*sizes, strict=True))
+    return (
+        f"{_range(widths)} x {_range(heights)} pixels, median {widths[len(widths) // 2]} x "
+        f"{heights[len(heights) // 2]} ({len(sizes)} images looked at)"
+    )
+
+
+def _size(data: ImageDataModule, index: int) -> tuple[int, int] | None:
+    try:
+        return data.source.read(index).size
+    except ImageError:
+        return None
+
+
+def _range(sides: Sequence[int]) -> str:
+    return str(sides[0]) if sides[0] == sides[-1] else f"{sides[0]} to {sides[-1]}"

@@ -1,0 +1,237 @@
+"""report.html: a run in one file that opens without a network, and its figures as PNG."""
+
+import html
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from strided.page import bullets, page, photo, picture, table
+from strided.report.curves import draw_curves, draw_rates, read_metrics
+from strided.report.diagnosis import Diagnosis
+from strided.report.gallery import Example, draw_samples, draw_sheet
+from strided.report.outcome import MOST_CLASSES, draw_confusion, draw_reliability, most_confused
+from strided.run import write_text
+
+NOT_FACTS = ("confusion", "lr_finder", "diagnosis", "data_card")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a report shows beside the numbers, as far as there is any.
+
+    heats: a picture uint8 (S, S, 3) for an example, by its position in the split.
+    """
+
+    errors: Sequence[Example] = ()
+    hits: Sequence[Example] = ()
+    heats: Mapping[int, np.ndarray] = field(default_factory=dict)
+    samples: Sequence[tuple[str, np.ndarray, np.ndarray]] = ()
+    reliability: Sequence[Mapping[str, Any]] = ()
+    diagnosis: Diagnosis | None = None
+    card: Mapping[str, Any] | None = None
+
+
+def write_report(
+    folder: Path, config: dict[str, Any], results: dict[str, Any], seen: Seen | None = None
+) -> None:
+    """Write figures/*.png and report.html from metrics.csv, results and what was seen."""
+    seen = seen or Seen()
+    figures = folder / "figures"
+    figures.mkdir(exist_ok=True)
+    for old in figures.glob("*.png"):  # of an earlier sitting
+        old.unlink()
+    write_text(folder / "report.html", render(folder, config, results, seen))
+
+
+def render(folder: Path, config: dict[str, Any], results: dict[str, Any], seen: Seen) -> str:
+    """Draw the figures, and return the page."""
+    sections = [
+        f'<p class="headline">{headline(results)}</p>',
+        key_figures(results),
+        _diagnosis(seen.diagnosis),
+        _curves(folder, results),
+        _test(folder / "figures", results, seen),
+        _examples(folder / "figures", results, seen),
+        _data(folder / "figures", seen),
+        _repeat(config, results),
+    ]
+    return page(str(config["name"]), "\n".join(filter(None, sections)))
+
+
+def headline(results: dict[str, Any]) -> str:
+    """Return test accuracy with its interval, or that there is none."""
+    if "test/acc" not in results:
+        return "Nothing was tested."
+    low, high = results["test/acc_ci95"]
+    return f"Test accuracy {results['test/acc']:.2%} (95 % interval {low:.2%} to {high:.2%})."
+
+
+def key_figures(results: Mapping[str, Any]) -> str:
+    """Return time and size of the run as a table."""
+    parameters, hardware = results.get("parameters", {}), results.get("hardware", {})
+    rows: list[tuple[str, str]] = [("training", f"{results['train_seconds']:.1f} s")]
+    if "confusion" in results:
+        support = [sum(row) for row in results["confusion"]]
+        always = f"{max(support) / max(1, sum(support)):.1%} by naming the largest class always"
+        rows.insert(0, ("tested", f"{sum(support):,} images, once; {always}"))
+    if results.get("images_per_second"):
+        rows.append(("speed", f"{results['images_per_second']:,.0f} images a second in training"))
+    if parameters:
+        total, trained = parameters["total"], parameters["trainable"]
+        some = f", of which the last stage trained {trained:,}" if trained < total else ""
+        rows.append(("parameters", f"{total:,}{some}"))
+    if "macs" in results:
+        rows.append(("arithmetic", f"{results['macs'] / 1e6:,.1f} million multiply-adds an image"))
+    if results.get("best_epoch") is not None:
+        rows.append(("kept", f"the weights of epoch {results['best_epoch']}, by validation"))
+    if hardware:
+        rows.append(("on", f"{hardware.get('cpu')}, accelerator {hardware.get('accelerator')}"))
+    return table(["", ""], rows)
+
+
+def _diagnosis(found: Diagnosis | None) -> str:
+    if found is None:
+        return ""
+    advice = f"<p>What to try:</p>{bullets(found.advice)}" if found.advice else ""
+    return f"<h2>Over- or underfitting?</h2>{bullets(found.evidence)}{advice}"
+
+
+def _curves(folder: Path, results: Mapping[str, Any]) -> str:
+    figures = folder / "figures"
+    curves = read_metrics(folder / "metrics.csv") if (folder / "metrics.csv").is_file() else {}
+    drawn: list[Path] = []
+    if curves:
+        drawn = draw_curves(curves, results.get("stages", []), results.get("best_epoch"), figures)
+    if "lr_finder" in results:
+        drawn.append(draw_rates(results["lr_finder"], figures))
+    if not drawn:
+        return ""
+    note = (
+        "Those of training are means over an epoch, of augmented images and while the weights "
+        "moved; those of validation were measured at its end."
+    )
+    pictures = "".join(map(picture, drawn))
+    return f'<h2>Curves</h2><div class="figures">{pictures}</div><p class="note">{note}</p>'
+
+
+def _test(figures: Path, results: dict[str, Any], seen: Seen) -> str:
+    if "test/acc" not in results:
+        return ""
+    drawn = []
+    classes = results["classes"]
+    if "confusion" in results and len(classes) <= MOST_CLASSES:
+        drawn.append(draw_confusion(results["confusion"], classes, figures))
+    if seen.reliability:
+        drawn.append(draw_reliability(seen.reliability, results["test/ece"], figures))
+    parts = ["<h2>Test</h2>", f'<div class="figures">{"".join(map(picture, drawn))}</div>']
+    parts.append(table(["metric", ""], overall(results)))
+    columns, rows = class_table(results)
+    if rows:
+        parts += ["<h3>Each class</h3>", table(columns, rows)]
+    if confused := most_confused(results.get("confusion", []), classes):
+        heads = ["true", "taken for", "images", "of the class"]
+        cells = [(*row[:3], f"{row[3]:.1%}") for row in confused]
+        parts += ["<h3>Most frequent errors</h3>", table(heads, cells)]
+    return "\n".join(parts)
+
+
+def overall(results: Mapping[str, Any]) -> list[tuple[str, float | None]]:
+    """The test metrics that are not of single classes."""
+    return [
+        (key.removeprefix("test/"), value)
+        for key, value in results.items()
+        if key.startswith("test/") and key.count("/") == 1 and "ci95" not in key
+    ]
+
+
+def class_table(results: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:
+    """Return the columns class, precision, ..., images of the test, and a row per class."""
+    each = [key.split("/", 2)[1:] for key in results if key.startswith("test/")]
+    names = list(dict.fromkeys(key[0] for key in each if len(key) == 2))
+    labels = results["classes"] if names else []
+    support = [sum(row) for row in results.get("confusion", [])] or [None] * len(labels)
+    rows = [
+        [label, *(results.get(f"test/{name}/{label}") for name in names), images]
+        for label, images in zip(labels, support, strict=False)
+    ]
+    return ["class", *names, "images"], rows
+
+
+def _examples(figures: Path, results: Mapping[str, Any], seen: Seen) -> str:
+    parts = []
+    for title, name, examples in (
+        ("Wrong, and most sure of it", "misclassified", seen.errors),
+        ("Right, and least certain", "least_certain", seen.hits),
+    ):
+        if examples:
+            draw_sheet(examples, figures / f"{name}.png")
+            shown = "".join(_shown(example, seen.heats) for example in examples)
+            parts.append(f'<h2>{title}</h2><div class="gallery">{shown}</div>')
+    if seen.heats:
+        parts.append(
+            '<p class="note">Beneath some: what spoke for the predicted class, by Grad-CAM '
+            "(Selvaraju et al. 2017), red most. It shows where the network looked, not that it "
+            "was right to.</p>"
+        )
+    return "\n".join(parts)
+
+
+def _shown(example: Example, heats: Mapping[int, np.ndarray]) -> str:
+    words = f"{example.label} as {example.predicted} ({example.probability:.2f}) {example.path}"
+    heat = heats.get(example.position)
+    below = "" if heat is None else photo(heat, "Grad-CAM")
+    return f"<div>{photo(example.picture, words)}{below}</div>"
+
+
+def _data(figures: Path, seen: Seen) -> str:
+    parts = ["<h2>Data</h2>"] if seen.card or seen.samples else []
+    if seen.card:
+        parts.append(_card(seen.card))
+    if seen.samples:
+        drawn = picture(draw_samples(seen.samples, figures / "samples.png"))
+        parts.append(
+            f"{drawn}<p class='note'>Training images as they are, and beneath as the first epoch "
+            "augments them.</p>"
+        )
+    return "\n".join(parts)
+
+
+def _card(card: Mapping[str, Any]) -> str:
+    facts = [("name", card["name"]), ("size of the files", card["sizes"])]
+    if card["groups"] is not None:
+        facts.append(("groups", f"{card['groups']:,}, none of them in two splits"))
+    facts.append(("files ignored, images unreadable", f"{card['ignored']}, {card['skipped']}"))
+    if card["duplicates"] is None:
+        facts.append(("duplicates", "not looked for"))
+    else:
+        pairs = f": {'; '.join(card['pairs'])}" if card["pairs"] else ""
+        facts.append(("same pixels in two splits", f"{card['duplicates']} images{pairs}"))
+    totals = [sum(counts[i] for _, counts in card["counts"]) for i in range(len(card["splits"]))]
+    rows = [[name, *counts] for name, counts in card["counts"]] + [["all", *totals]]
+    counts = table(["class", *card["splits"]], rows)
+    if len(card["counts"]) > MOST_CLASSES:
+        counts = f"<details><summary>{len(card['counts'])} classes</summary>{counts}</details>"
+    return table(["", ""], facts) + counts
+
+
+def _repeat(config: dict[str, Any], results: dict[str, Any]) -> str:
+    command = html.escape(shlex.join(["python", "src/train.py", *results["command"]]))
+    commit = (results.get("git") or {}).get("commit")
+    words = f"On commit <code>{html.escape(commit)}</code>:" if commit else ""
+    facts = {k: v for k, v in results.items() if "/" not in k and k not in NOT_FACTS}
+    return f"""<h2>To repeat it</h2>
+<p>{words}</p><pre>{command}</pre>
+<details><summary>Facts: versions, hardware, fingerprints</summary>
+<pre>{_yaml(facts)}</pre></details>
+<details><summary>Config</summary>
+<pre>{_yaml(config)}</pre></details>
+"""
+
+
+def _yaml(values: Mapping[str, Any]) -> str:
+    return html.escape(yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True))

@@ -1,0 +1,140 @@
+"""Images of a test worth looking at, and images of training as the network is given them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from strided.data import ImageDataModule
+from strided.evaluation import Evaluation
+from strided.report.outcome import as_text
+
+TILE = 192  # pixels a side of a picture on the sheet
+LINE = 14  # pixels a line of text
+LONGEST = 32  # letters of a line, so that it ends before the next tile
+SAMPLES = 8  # of the training images
+
+
+@dataclass(frozen=True)
+class Example:
+    """A tested image; picture is uint8 (S, S, 3) as the network saw it.
+
+    position is its place in the split; probability is that of `predicted`.
+    """
+
+    picture: np.ndarray
+    position: int
+    path: str
+    label: str
+    predicted: str
+    probability: float
+
+
+def most_confident_errors(
+    evaluation: Evaluation, data: ImageDataModule, count: int = 16
+) -> list[Example]:
+    """Return the wrong predictions with the highest probability, the worst first."""
+    return _ranked(evaluation, data, count, wrong=True, order=lambda p: -p)
+
+
+def least_certain_hits(
+    evaluation: Evaluation, data: ImageDataModule, count: int = 8
+) -> list[Example]:
+    """Return the right predictions with the lowest probability, the least certain first."""
+    return _ranked(evaluation, data, count, wrong=False, order=lambda p: p)
+
+
+def _ranked(
+    evaluation: Evaluation,
+    data: ImageDataModule,
+    count: int,
+    *,
+    wrong: bool,
+    order: Callable[[float], float],
+) -> list[Example]:
+    found: list[tuple[float, int, str]] = []  # probability, place in the split, predicted
+    for position, row in enumerate(evaluation.rows):
+        if row.probabilities is None:
+            continue
+        probability = max(row.probabilities)
+        predicted = data.classes[row.probabilities.index(probability)]
+        if (predicted != row.label) == wrong:
+            found.append((probability, position, predicted))
+    found.sort(key=lambda one: order(one[0]))
+    return [
+        Example(
+            data.picture(evaluation.split, position),
+            position,
+            as_text(evaluation.rows[position].path),
+            as_text(evaluation.rows[position].label),
+            as_text(predicted),
+            probability,
+        )
+        for probability, position, predicted in found[:count]
+    ]
+
+
+def draw_sheet(examples: Sequence[Example], file: Path, columns: int = 4) -> Path:
+    """Draw the pictures on one sheet, each with its true and predicted class and probability."""
+    from PIL import Image, ImageDraw
+
+    width, height = TILE + 16, TILE + 2 * LINE + 12
+    rows = -(-len(examples) // columns)
+    sheet = Image.new("RGB", (width * min(columns, len(examples)), height * rows), "white")
+    draw = ImageDraw.Draw(sheet)
+    for index, example in enumerate(examples):
+        left, top = width * (index % columns), height * (index // columns)
+        picture = Image.fromarray(example.picture)
+        # small pictures keep their pixels, large ones are made smaller smoothly
+        small = picture.width < TILE
+        picture = picture.resize(
+            (TILE, TILE), Image.Resampling.NEAREST if small else Image.Resampling.LANCZOS
+        )
+        sheet.paste(picture, (left + 4, top + 4))
+        true = f"true {example.label}"
+        predicted = f"predicted {example.predicted} ({example.probability:.2f})"
+        for line, text in enumerate((true, predicted)):
+            place = (left + 4, top + TILE + 6 + line * LINE)
+            draw.text(place, text[:LONGEST], "black", font_size=12)
+    sheet.save(file)
+    return file
+
+
+def training_samples(data: ImageDataModule) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """(class, picture, the same as the first epoch augments it) of some training images.
+
+    uint8 (S, S, 3) each, spread over the split.
+    """
+    batch = next(iter(data.loader("train", data.spread("train", SAMPLES))))
+    generator = torch.Generator().manual_seed(batch.seed)
+    augmented = data.augmentation(batch.images, generator)
+    augmented, _ = data.augmentation.mix(augmented, batch.labels, len(data.classes), generator)
+    shown = augmented.round().clamp(0, 255).to(torch.uint8)
+    return [
+        (as_text(data.classes[label]), _colour(before), _colour(after))
+        for label, before, after in zip(
+            batch.labels.tolist(), batch.images.numpy(), shown.numpy(), strict=True
+        )
+    ]
+
+
+def draw_samples(samples: Sequence[tuple[str, np.ndarray, np.ndarray]], file: Path) -> Path:
+    """Draw training images above what augmentation makes of them."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(1.3 * len(samples), 2.9), layout="constrained")
+    grid = figure.subplots(2, len(samples), squeeze=False)
+    for column, (name, before, after) in enumerate(samples):
+        for axes, picture in zip(grid[:, column], (before, after), strict=True):
+            axes.imshow(picture)
+            axes.set_axis_off()
+        grid[0, column].set_title(name[:12], fontsize=9, parse_math=False)
+    figure.savefig(file, dpi=150)
+    return file
+
+
+def _colour(picture: np.ndarray) -> np.ndarray:
+    """(C, S, S) to (S, S, 3), grey thrice."""
+    return np.broadcast_to(picture, (3, *picture.shape[1:])).transpose(1, 2, 0)

@@ -1,0 +1,115 @@
+"""How a test came out: confusion of classes, and whether probabilities can be believed."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from strided.evaluation import Evaluation
+from strided.metrics import wilson_interval
+
+MOST_CLASSES = 30  # that a confusion matrix can show
+RELIABILITY_BINS = 10
+_FEW = 5  # images of a bin, below which its accuracy is drawn pale
+
+
+def draw_confusion(confusion: list[list[int]], classes: list[str], folder: Path) -> Path:
+    """Draw the confusion matrix: rows true, columns predicted, colours by share of the row."""
+    from matplotlib.figure import Figure
+
+    size = max(3.6, 0.55 * len(classes) + 1.5)
+    figure = Figure(figsize=(size, size), layout="constrained")
+    axes = figure.subplots()
+    shares = [[n / max(1, sum(row)) for n in row] for row in confusion]
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    ticks = range(len(classes))
+    # a class is called as its folder: with a $, or bytes that are no text
+    shown = [as_text(name) for name in classes]
+    axes.set_xticks(ticks, shown, parse_math=False)
+    axes.set_yticks(ticks, shown, parse_math=False)
+    if max(map(len, classes)) > 2:
+        axes.tick_params("x", rotation=60)
+    axes.set(xlabel="predicted", ylabel="true")
+    for y, row in enumerate(confusion):
+        for x, count in enumerate(row):
+            colour = "white" if shares[y][x] > 0.5 else "black"
+            axes.text(x, y, str(count), ha="center", va="center", color=colour, fontsize=8)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # in a script it has no font for
+        figure.savefig(folder / "confusion.png", dpi=150)
+    return folder / "confusion.png"
+
+
+def as_text(name: str) -> str:
+    """A file, and so a class, may be called by bytes that are no text."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def most_confused(
+    confusion: list[list[int]], classes: list[str], most: int = 10
+) -> list[tuple[str, str, int, float]]:
+    """(true, predicted, images, their share of the true class) of the most frequent errors."""
+    pairs = [
+        (classes[y], classes[x], count, count / sum(row))
+        for y, row in enumerate(confusion)
+        for x, count in enumerate(row)
+        if x != y and count
+    ]
+    return sorted(pairs, key=lambda pair: (-pair[2], -pair[3]))[:most]
+
+
+def draw_reliability(bins: Sequence[Mapping[str, Any]], ece: float, folder: Path) -> Path:
+    """Draw accuracy over confidence in bins of equal width, with 95 % intervals, and their sizes.
+
+    A calibrated network lies on the diagonal (Guo et al. 2017, "On calibration of modern neural
+    networks", section 2).
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
+
+    figure = Figure(figsize=(4.8, 4.2), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    upper.plot([0, 1], [0, 1], color="0.5", ls="--", lw=1, label="calibrated")
+    width = 1 / RELIABILITY_BINS
+    for row in bins:
+        low, high = wilson_interval(row["accuracy"], row["count"])
+        bar = ([max(0, row["accuracy"] - low)], [max(0, high - row["accuracy"])])  # rounding
+        upper.errorbar(
+            row["confidence"],
+            row["accuracy"],
+            bar,
+            marker="o",
+            capsize=3,
+            color="C0",
+            alpha=1 if row["count"] >= _FEW else 0.35,
+        )
+        lower.bar(row["left"] + width / 2, row["count"], width=0.9 * width, color="C0")
+    upper.set(ylabel="accuracy", ylim=(-0.02, 1.02), title=f"reliability, ECE {ece:.3f}")
+    lower.set(xlabel="confidence", ylabel="images", xlim=(0, 1))
+    for axis in (upper.yaxis, lower.xaxis):
+        axis.set_major_formatter(PercentFormatter(1))
+    upper.grid(alpha=0.3)
+    upper.legend()
+    figure.savefig(folder / "reliability.png", dpi=150)
+    return folder / "reliability.png"
+
+
+def reliability(evaluation: Evaluation, classes: Sequence[str]) -> list[Mapping[str, Any]]:
+    """Left edge, mean confidence, accuracy and count of each bin of confidence with images."""
+    rows = [row for row in evaluation.rows if row.probabilities is not None]
+    probabilities = torch.tensor([row.probabilities for row in rows], dtype=torch.float64)
+    confidence, predicted = probabilities.max(1)
+    labels = torch.tensor([classes.index(str(row.label)) for row in rows])
+    index = (confidence * RELIABILITY_BINS).long().clamp(max=RELIABILITY_BINS - 1)
+    correct = (predicted == labels).double()
+    return [
+        {
+            "left": number / RELIABILITY_BINS,
+            "confidence": confidence[index == number].mean().item(),
+            "accuracy": correct[index == number].mean().item(),
+            "count": int((index == number).sum()),
+        }
+        for number in index.unique().tolist()
+    ]

@@ -1,0 +1,110 @@
+"""What a run's report says of over- and underfitting, and what it leaves open."""
+
+from typing import Any
+
+import pytest
+
+from strided.report.diagnosis import Share, diagnose, gap_interval, judge, trend
+
+CONFIG: dict[str, Any] = {
+    "model": {"_target_": "strided.models.torchvision_model", "pretrained": False},
+    "augment": {"_target_": "strided.data.BatchAugment"},
+}
+RESULTS: dict[str, Any] = {"classes": ["a", "b"]}
+
+
+def test_the_interval_of_a_gap_is_newcombes() -> None:
+    # Newcombe 1998, table II, method 10: 56/70 - 48/80 and 9/10 - 3/10
+    assert gap_interval(Share(56, 70), Share(48, 80)) == pytest.approx((0.0524, 0.3339), abs=1e-4)
+    assert gap_interval(Share(9, 10), Share(3, 10)) == pytest.approx((0.1705, 0.8090), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "verdict"),
+    [
+        (Share(1000, 1000), Share(800, 1000), "overfitting"),
+        (Share(990, 1000), Share(980, 1000), "generalises"),
+        (Share(990, 1000), Share(1000, 1000), "generalises"),
+        (Share(9800, 10000), Share(9050, 10000), "between"),
+        (Share(620, 1000), Share(600, 1000), "underfitting"),
+        (Share(510, 1000), Share(490, 1000), "chance"),
+        (Share(1000, 1000), Share(520, 1000), "overfitting"),  # learned by heart: not chance
+    ],
+)
+def test_verdicts(train: Share, val: Share, verdict: str) -> None:
+    assert judge(train, val, chance=0.5) == verdict
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.04, 0.08, 0.12])
+def test_few_images_decide_nothing(gap: float) -> None:
+    train = Share(48, 50)
+    assert judge(train, Share(48 - round(50 * gap), 50), chance=0.5) == "undecided"
+
+
+def curves(accuracies: list[float], losses: list[float] | None = None) -> dict[str, list[float]]:
+    number = len(accuracies)
+    return {
+        "epoch": [float(epoch) for epoch in range(number)],
+        "val/acc": accuracies,
+        "train/loss": losses or [1 / (epoch + 1) for epoch in range(number)],
+    }
+
+
+RISING = [0.5, 0.6, 0.68, 0.75, 0.81, 0.86, 0.90]
+FLAT = [0.5, 0.7, 0.8, 0.85, 0.852, 0.849, 0.851, 0.85, 0.852]
+EARLY = [0.7, 0.9, 0.8, 0.79, 0.8, 0.79, 0.8, 0.8]
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "names"),
+    [
+        (RISING, {"improving"}),
+        (FLAT, {"plateau"}),
+        (EARLY, {"plateau", "early"}),
+        ([0.9, 0.9, 0.9, 0.8, 0.7, 0.6], {"falling", "early"}),
+        ([0.5, 0.6], {"short"}),
+    ],
+)
+def test_trends(accuracies: list[float], names: set[str]) -> None:
+    assert {name for name, _ in trend(curves(accuracies), 5000)} == names
+
+
+def test_a_rise_within_the_noise_of_few_images_is_no_rise() -> None:
+    assert {name for name, _ in trend(curves(RISING), 20)} == {"plateau"}
+
+
+@pytest.mark.parametrize("last", [3.0, float("nan")])
+def test_a_loss_that_grows_diverged(last: float) -> None:
+    found = trend(curves(RISING, [2.0, 1.0, 1.0, 2.0, 2.0, 2.5, last]), 5000)
+    assert "diverged" in {name for name, _ in found}
+
+
+def test_advice_names_only_what_the_run_does_not_do_yet() -> None:
+    train, val = Share(1000, 1000), Share(700, 1000)
+    plain = diagnose(train, val, curves(FLAT), CONFIG, RESULTS)
+    assert plain.verdict == "overfitting" and plain.gap == pytest.approx(0.3)
+    assert any("augment=standard" in line for line in plain.advice)
+    assert any("model.pretrained=true" in line for line in plain.advice)
+    config = {
+        "model": {**CONFIG["model"], "pretrained": True},
+        "augment": {**CONFIG["augment"], "horizontal_flip": True},
+    }
+    better = diagnose(train, val, curves(FLAT), config, RESULTS)
+    assert not any("augment=" in line or "pretrained" in line for line in better.advice)
+
+
+def test_stages_are_compared_with_what_chance_would_make_of_them() -> None:
+    stages = [{"name": "frozen", "first_epoch": 0}, {"name": "fine_tuned", "first_epoch": 3}]
+    accuracies = [0.80, 0.85, 0.84, 0.86, 0.88, 0.87]
+    train, val = Share(950, 1000), Share(220, 250)
+    few = diagnose(train, val, curves(accuracies), CONFIG, {**RESULTS, "stages": stages})
+    sentence = next(line for line in few.evidence if line.startswith("Stage frozen"))
+    assert "85.0% of validation at best, fine_tuned to 88.0%: +3.0 points, within" in sentence
+    val = Share(22000, 25000)
+    many = diagnose(train, val, curves(accuracies), CONFIG, {**RESULTS, "stages": stages})
+    assert any("+3.0 points, more than the uncertainty" in line for line in many.evidence)
+
+
+def test_a_run_without_curves_still_has_a_verdict() -> None:
+    found = diagnose(Share(990, 1000), Share(980, 1000), {}, CONFIG, RESULTS)
+    assert found.verdict == "generalises" and found.gap_ci95[0] < 0.01 < found.gap_ci95[1]
