@@ -18,7 +18,7 @@ from strided.errors import UserError
 from strided.features import Cut, CutError, Features, Views, not_worthwhile, open_features
 from strided.task import ClassificationTask
 from strided.threads import multiply_adds
-from strided.transfer import Stage, Transfer, freeze, parts
+from strided.transfer import Stage, Transfer, batch_norms, freeze, parts
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +84,7 @@ def begin(task: ClassificationTask, stage: Stage, place: Place, config: dict[str
     chosen = parts(task.model, stage.trainable)
     freeze(task.model, chosen)
     task.frozen = chosen.frozen
+    task.keeping_statistics = batch_norms(task.model) if stage.keep_statistics else []
     task.train()
     task.stage = vars(place)
     if place.number:  # dropout that a resume between two stages draws again

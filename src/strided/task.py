@@ -116,6 +116,7 @@ class ClassificationTask(pl.LightningModule):
         self.recipe = {"optimizer": optimizer, "scheduler": scheduler}  # of the stage
         self.stage = {"number": 0, "epoch": 0, "step": 0}  # which one, and where it began
         self.frozen: list[nn.Module] = []
+        self.keeping_statistics: list[nn.Module] = []  # batch normalisation that is trained
         self.features_to_logits: list[nn.Module] = []  # where a batch holds features, not images
         self._resumed: dict[str, Any] | None = None  # until training starts
 
@@ -134,7 +135,7 @@ class ClassificationTask(pl.LightningModule):
     def train(self, mode: bool = True) -> Self:
         """Frozen layers stay as they are: no dropout there, no new statistics of batches."""
         super().train(mode)
-        for module in self.frozen:
+        for module in (*self.frozen, *self.keeping_statistics):
             module.eval()
         if self.frozen and hasattr(self.model, "auxiliary_weight"):
             self.model.training = False  # its own mode only: whether it runs auxiliary heads

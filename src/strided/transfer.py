@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from strided.config import build
 from strided.errors import UserError
@@ -18,7 +19,9 @@ class Stage:
     trainable: `head`, `all`, a number n (the last n blocks and the head), or the name of a block
     (that one and all after it). epochs null: trainer.max_epochs, where there is one stage only. lr,
     layer_decay, scheduler and patience null: those of optimizer.lr, optimizer.layer_decay, the
-    scheduler group and callbacks.early_stopping.patience.
+    scheduler group and callbacks.early_stopping.patience. keep_statistics: batch normalisation
+    that is trained goes on with the mean and variance it has, not with those of each batch, which
+    a head made on the former does not know, and few images only estimate.
     """
 
     trainable: str | int = "all"
@@ -27,6 +30,7 @@ class Stage:
     layer_decay: float | None = None
     scheduler: dict[str, Any] | None = None
     patience: int | None = None
+    keep_statistics: bool = False
 
     def __post_init__(self) -> None:
         for key, least in (("epochs", 1), ("patience", 0)):
@@ -165,3 +169,8 @@ def freeze(net: nn.Module, chosen: Parts) -> None:
     trained = {id(p) for module in chosen.trained for p in module.parameters()}
     for parameter in net.parameters():
         parameter.requires_grad_(id(parameter) in trained)
+
+
+def batch_norms(net: nn.Module) -> list[nn.Module]:
+    """The layers that normalise by statistics of batches."""
+    return [module for module in net.modules() if isinstance(module, _BatchNorm)]
