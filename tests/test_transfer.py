@@ -107,6 +107,21 @@ def test_frozen_layers_stay_bit_for_bit(weights: str, log_dir: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_stage_may_keep_the_statistics_of_batch_normalisation(
+    weights: str, log_dir: Path, keep: bool
+) -> None:
+    words = ("transfer=frozen", "transfer.stages.frozen.trainable=all")
+    words += (f"transfer.stages.frozen.keep_statistics={str(keep).lower()}",)
+    folder = train(log_dir, weights, *words, "trainer.max_epochs=1")
+    before, after = state(Path(weights.partition("=")[2])), state(folder / "checkpoints/last.ckpt")
+    backbone = [name for name in after if ".fc." not in name]
+    same = {name for name in backbone if torch.equal(before[name], after[name])}
+    statistics = {name for name in backbone if "running" in name}
+    assert len(statistics) > 30 and (statistics <= same) == keep
+    assert "model.layer4.0.bn1.weight" not in same and "model.conv1.weight" not in same
+
+
 @pytest.mark.parametrize("stage", ["head", "1", "layer3"])
 def test_losses_on_kept_features_are_those_on_images(
     weights: str, log_dir: Path, stage: str
