@@ -1,11 +1,13 @@
 """Weights files: what matches is loaded and said, what does not is refused."""
 
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -199,6 +201,45 @@ def test_pretrained_weights_come_from_torchvisions_cache(
     assert _same(net.state_dict(), source.state_dict(), "layer4.1.bn2.weight")
     assert "the pretrained weights of resnet18" in note
     assert "conv1.weight" in note
+
+
+FILES = {  # as torchvision's addresses end
+    "alexnet": "alexnet-owt-7be5be79.pth",
+    "vgg16": "vgg16-397923af.pth",
+    "googlenet": "googlenet-1378be20.pth",
+    "resnet50": "resnet50-11ad3fa6.pth",
+    "densenet121": "densenet121-a639ec97.pth",
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_torchvisions_files_give_torchvisions_logits(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = {"init_weights": False} if name == "googlenet" else {}
+    theirs = torchvision.models.get_model(name, weights=None, **arguments).eval()
+    state = theirs.state_dict()
+    if name == "densenet121":  # whose file is older than its names
+        state = {
+            re.sub(r"(denselayer\d+\.(?:norm|conv))([12])\.", r"\1.\2.", key): tensor
+            for key, tensor in state.items()
+        }
+    file = tmp_path / "hub/checkpoints" / FILES[name]
+    file.parent.mkdir(parents=True)
+    torch.save(state, file)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    theirs.transform_input = False  # what strided does outside the network
+    images = torch.randn(1, 3, 96, 96)
+    config = {**RESNET, "name": name}
+    for given in ({**config, "pretrained": True}, {**config, "weights": str(file)}):
+        ours = torchvision_model(name, 1000, image_size=96, stem="imagenet").eval()
+        (note,) = initialise(ours, given, num_classes=1000)
+        assert "head left" not in note
+        with torch.no_grad():
+            assert torch.equal(ours(images), theirs(images))
+        few = torchvision_model(name, 5, image_size=96, stem="imagenet").eval()
+        (note,) = initialise(few, given, num_classes=5)
+        assert "head left at initialisation" in note and few(images).shape == (1, 5)
 
 
 def test_a_file_goes_before_pretrained_weights(tmp_path: Path) -> None:
