@@ -111,8 +111,8 @@ def test_frozen_layers_stay_bit_for_bit(weights: str, log_dir: Path) -> None:
 def test_a_stage_may_keep_the_statistics_of_batch_normalisation(
     weights: str, log_dir: Path, keep: bool
 ) -> None:
-    words = ("transfer=frozen", "transfer.stages.frozen.trainable=all")
-    words += (f"transfer.stages.frozen.keep_statistics={str(keep).lower()}",)
+    stage = "transfer.stages.frozen"
+    words = ("transfer=frozen", f"{stage}.trainable=all", f"{stage}.keep_statistics={keep}")
     folder = train(log_dir, weights, *words, "trainer.max_epochs=1")
     before, after = state(Path(weights.partition("=")[2])), state(folder / "checkpoints/last.ckpt")
     backbone = [name for name in after if ".fc." not in name]

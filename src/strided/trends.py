@@ -1,15 +1,16 @@
 """What a sweep shows: a metric over the values of one key, a line for each value of another."""
 
-import html
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from strided.errors import UserError
-from strided.page import picture
+from strided.page import bullets, picture
+from strided.studies import NAMES
 from strided.summary import Job, measured
 
 Cells = dict[tuple[str, str], list[float]]  # by line and x: a value for each finished repeat
@@ -19,12 +20,14 @@ Cells = dict[tuple[str, str], list[float]]  # by line and x: a value for each fi
 class Sweep:
     """The `sweep` of an experiment: the values of each key, all of whose combinations are run.
 
-    `x` and `lines` are two of the keys, for the figure; all others are repeats.
+    `x` and `lines` are two of the keys, for the figure; all others are repeats. `study`: the name
+    of what else is to be shown of the runs.
     """
 
     over: dict[str, list[Any]]
     x: str
     lines: str
+    study: str | None = None
 
     def __post_init__(self) -> None:
         lists = self.over.values() if isinstance(self.over, Mapping) else [None]
@@ -39,14 +42,20 @@ class Sweep:
                     f"sweep.{role}={key} is not varied; expected one of the keys of sweep.over. "
                     f"Try sweep.{role}={next(iter(self.over), 'seed')}"
                 )
+        if self.study is not None and self.study not in NAMES:
+            raise UserError(
+                f"sweep.study={self.study}; expected null or one of {', '.join(NAMES)}. "
+                "Try sweep.study=null"
+            )
 
     @classmethod
     def of(cls, node: Mapping[str, Any]) -> "Sweep":
         """Read it from an experiment. Raises UserError."""
-        known = {"over", "x", "lines"}
-        if set(node) != known:
+        needed = {"over", "x", "lines"}
+        if set(node) - {"study"} != needed:
             raise UserError(
-                f"sweep has the keys {', '.join(node)}; expected {', '.join(sorted(known))}. "
+                f"sweep has the keys {', '.join(node)}; expected {', '.join(sorted(needed))}, and "
+                "study where there is one. "
                 "Try sweep as experiment=transfer_vs_scratch has it"
             )
         return cls(**node)
@@ -72,8 +81,11 @@ def section(folder: Path, sweep: Sweep, jobs: Sequence[Job]) -> str:
     (folder / "figures").mkdir(exist_ok=True)
     file = folder / "figures" / "trend.png"
     _draw(file, sweep, [(metric, accuracy), ("train_seconds", seconds)])
-    items = "".join(f"<li>{html.escape(line)}</li>" for line in reading(sweep, accuracy, seconds))
-    return f"{picture(file)}<ul>{items}</ul>"
+    lines = bullets(reading(sweep, accuracy, seconds))
+    study = ""
+    if sweep.study:
+        study = import_module(f"strided.studies.{sweep.study}").section(folder, done)
+    return f"{picture(file)}{lines}{study}"
 
 
 def cells(sweep: Sweep, jobs: Sequence[Job], metric: str) -> Cells:

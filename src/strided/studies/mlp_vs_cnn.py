@@ -1,0 +1,154 @@
+"""How a convolutional network differs from a fully connected one: size, gap, and moved images."""
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from strided.data import ImageDataModule
+from strided.evaluation import data_of
+from strided.page import bullets, picture, table
+from strided.prediction import Classifier, find_checkpoint, load_task
+from strided.run import write_json
+from strided.summary import Job
+
+SHIFTS = (0, 1, 2, 3, 4)  # pixels
+FULL = "1.0"  # of the training images, as data.train_fraction has it
+MOST = 5000  # test images that are moved
+
+Found = dict[str, list[dict[str, Any]]]  # by model: a row for each seed
+
+
+def section(folder: Path, jobs: Sequence[Job]) -> str:
+    """Measure the finished jobs with all training images on moved test images, and show it."""
+    found: Found = {}
+    for job in jobs:
+        if job.state == "finished" and job.overrides.get("data.train_fraction", FULL) == FULL:
+            row = {**job.results, "moved": moved(folder / str(job.number))}
+            found.setdefault(job.overrides["model"], []).append(row)
+    if not found:
+        return ""
+    file = folder / "figures" / "moved.png"
+    _draw(file, found)
+    return "\n".join(
+        [
+            "<h2>Size, gap, and moved images</h2>",
+            table(
+                ["model", "parameters", "multiply-adds", "test accuracy", "gap to training"]
+                + [f"moved {pixels} px" for pixels in SHIFTS[1:]],
+                [_row(model, rows) for model, rows in found.items()],
+            ),
+            picture(file),
+            bullets(reading(found)),
+        ]
+    )
+
+
+def moved(run: Path) -> list[float]:
+    """Accuracy of a run's best checkpoint on test images moved by each of SHIFTS.
+
+    The mean of the four directions, of MOST images at most, with black where nothing comes in.
+    Kept in moved.json of the run.
+    """
+    file = run / "moved.json"
+    if not file.is_file():
+        classifier = Classifier(load_task(find_checkpoint(run)))
+        data = data_of(classifier, None)
+        data.use(classifier.preprocessing)
+        data.setup()
+        write_json(file, {"accuracy": [_accuracy(classifier, data, by) for by in SHIFTS]})
+    accuracy: list[float] = json.loads(file.read_text())["accuracy"]
+    return accuracy
+
+
+def _accuracy(classifier: Classifier, data: ImageDataModule, pixels: int) -> float:
+    right = count = 0
+    directions = [(0, 0)] if not pixels else [(pixels, 0), (-pixels, 0), (0, pixels), (0, -pixels)]
+    for batch in data.loader("test", data.spread("test", MOST)):
+        for down, across in directions:
+            logits = classifier.logits(shift(batch.images, down, across))
+            right += int((logits.argmax(1) == batch.labels).sum())
+            count += len(batch.labels)
+    return right / count
+
+
+def shift(images: Tensor, down: int, across: int) -> Tensor:
+    """Images (B, C, S, S) moved by whole pixels, with 0 where nothing comes in."""
+    return F.pad(images, (across, -across, down, -down))  # negative: cut off
+
+
+def _row(model: str, rows: Sequence[Mapping[str, Any]]) -> list[str | int]:
+    return [
+        model,
+        int(rows[0]["parameters"]["total"]),
+        int(rows[0]["macs"]),
+        _spread([row["test/acc"] for row in rows]),
+        f"{100 * _mean([row['diagnosis']['gap'] for row in rows]):.2f} points",
+        *(_spread([row["moved"][i] for row in rows]) for i in range(1, len(SHIFTS))),
+    ]
+
+
+def _spread(values: Sequence[float]) -> str:
+    if len(values) < 2:
+        return f"{values[0]:.2%}"
+    return f"{_mean(values):.2%} ({min(values):.2%} to {max(values):.2%})"
+
+
+def _mean(values: Sequence[float]) -> float:
+    return statistics.fmean(values)
+
+
+def reading(found: Found) -> list[str]:
+    """What the table says, in sentences; an order is claimed only where no seed contradicts it."""
+    accuracy = {model: [row["test/acc"] for row in rows] for model, rows in found.items()}
+    models = sorted(found, key=lambda model: -_mean(accuracy[model]))
+    best, second = models[0], models[1] if len(models) > 1 else models[0]
+    sentences = []
+    if best != second:
+        sure = min(accuracy[best]) > max(accuracy[second]) and len(accuracy[best]) > 1
+        verb = "is ahead of" if sure else "is not shown to be ahead of"
+        sentences.append(
+            f"With all training images {best} {verb} {second}: {_mean(accuracy[best]):.2%} against "
+            f"{_mean(accuracy[second]):.2%} of the test images, with "
+            f"{found[best][0]['parameters']['total']:,} parameters against "
+            f"{found[second][0]['parameters']['total']:,}, and "
+            f"{found[best][0]['macs'] / 1e6:.2f} million multiply-adds an image against "
+            f"{found[second][0]['macs'] / 1e6:.2f} million."
+        )
+    falls = {
+        model: _mean([row["moved"][0] - row["moved"][-1] for row in rows])
+        for model, rows in found.items()
+    }
+    order = sorted(falls, key=falls.__getitem__)
+    sentences.append(
+        f"Moved by {SHIFTS[-1]} pixels, "
+        + ", ".join(f"{model} loses {100 * falls[model]:.1f} points" for model in order)
+        + ". A fully connected network has a weight of its own for every pixel and learns each "
+        "place anew; a convolution has the same filter everywhere, and pooling forgets a little of "
+        "the place. The last layers of a convolutional network still know it: it is not invariant."
+    )
+    return sentences
+
+
+def _draw(file: Path, found: Found) -> None:
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
+
+    file.parent.mkdir(exist_ok=True)
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for model, rows in found.items():
+        columns = list(zip(*(row["moved"] for row in rows), strict=True))
+        means = [_mean(values) for values in columns]
+        below = [mean - min(values) for mean, values in zip(means, columns, strict=True)]
+        above = [max(values) - mean for mean, values in zip(means, columns, strict=True)]
+        axes.errorbar(SHIFTS, means, [below, above], marker="o", capsize=3, label=model)
+    axes.set(xlabel="test images moved by (pixels)", ylabel="accuracy", xticks=SHIFTS)
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(file, dpi=150)
