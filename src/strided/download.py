@@ -6,6 +6,7 @@ from io import BytesIO
 from urllib import request
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
+from urllib.response import addinfourl
 
 from strided.errors import UserError
 
@@ -56,7 +57,7 @@ def fetched(address: str) -> BytesIO:
         raise _failed(address, str(reason) or type(error).__name__) from error
 
 
-def _read(response: request.addinfourl, address: str) -> BytesIO:
+def _read(response: addinfourl, address: str) -> BytesIO:
     """Chunk by chunk: a server may be slow for ever, or say a wrong length, or none."""
     content, started = BytesIO(), time.monotonic()
     while chunk := response.read1(_CHUNK):

@@ -78,7 +78,8 @@ def _check_trained(config: Mapping[str, Any]) -> None:
     if not (config.get("pretrained") or config.get("weights")):
         raise UserError(
             f"{name} would answer with random weights. Expected trained ones. Try "
-            "model.pretrained=true, or model.weights=<file>, or checkpoint=<run> for a network that strided trained"
+            "model.pretrained=true, or model.weights=<file>, or checkpoint=<run> for a network "
+            "that strided trained"
         )
     if config.get("stem") == "small":
         raise UserError(

@@ -17,18 +17,20 @@ _GREY = np.array((0.299, 0.587, 0.114))  # ITU-R BT.601
 def overlay(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
     """Lay heat (S, S) in [-1, 1] over a picture, uint8 (S, S, 3); returns uint8 (S, S, 3).
 
-    The picture is grey, so that every colour is heat: yellow to red for positive values, pale to
+    The picture is grey, so that every colour is heat: orange to red for positive values, light to
     deep blue for negative ones, nothing at 0.
     """
     grey = (picture @ _GREY)[..., None]
-    opacity = OPACITY * np.sqrt(np.abs(heat))[..., None]  # weak heat is seen too
+    opacity = np.minimum(OPACITY, np.abs(heat) * 1.5)[..., None]
     return np.rint(grey * (1 - opacity) + colours(heat) * opacity).astype(np.uint8)
 
 
 def colours(heat: np.ndarray) -> np.ndarray:
     """Colours (..., 3) from 0 to 255 of values in [-1, 1]."""
     table = _table("RdYlBu_r", 511)  # safe for the colour-blind
-    return table[np.rint(255 * (heat + 1)).astype(int)]
+    # without its pale middle, which over a grey picture looks like none
+    place = heat + 0.3 * (np.sign(heat) - heat)
+    return table[np.rint(255 * (place + 1)).astype(int)]
 
 
 @cache

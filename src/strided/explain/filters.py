@@ -10,8 +10,8 @@ from torch import nn
 
 from strided.explain.drawing import (
     bar,
-    beside,
     below,
+    beside,
     bordered,
     grid,
     text_lines,
@@ -51,8 +51,8 @@ def draw_filters(filters: Filters, folder: Path) -> list[Path]:
     joint = f"all on one scale, ±{most:.3g}: strong filters are vivid, weak ones grey"
     each = f"each on its own scale, ±{sizes.min():.2g} to ±{most:.2g}: weak ones are seen too"
     pictures = {
-        "filters_joint.png": _drawn(filters, sizes.max(), joint, (f"+{most:.3g}", f"−{most:.3g}")),
-        "filters_each.png": _drawn(filters, sizes, each, ("largest", "−largest")),
+        "filters_joint.png": _drawn(filters, sizes.max(), joint, (f"+{most:.3g}", f"-{most:.3g}")),
+        "filters_each.png": _drawn(filters, sizes, each, ("largest", "-largest")),
     }
     for name, picture in pictures.items():
         picture.save(folder / name)

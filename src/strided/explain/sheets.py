@@ -9,8 +9,8 @@ from PIL import Image
 
 from strided.explain.drawing import (
     bar,
-    beside,
     below,
+    beside,
     bordered,
     fitted,
     legible,
@@ -58,7 +58,7 @@ def legend(heat: Heatmap, height: int) -> Image.Image:
     ramp = np.linspace(-1 if heat.is_signed else 0, 1, 256)[:, None]
     strip = overlay(np.full((256, 1, 3), 128, np.uint8), ramp)[:, 0]
     high = f"{heat.scale:.2g}"
-    return bar(strip, height, [f"+{high}", "0", f"−{high}"] if heat.is_signed else [high, "0"])
+    return bar(strip, height, [f"+{high}", "0", f"-{high}"] if heat.is_signed else [high, "0"])
 
 
 def draw_sheet(rows: Sequence[Explained], file: Path) -> Path:
