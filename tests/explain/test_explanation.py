@@ -96,7 +96,7 @@ def test_imagenet_weights_of_a_file_explain_images_of_a_folder(
         "methods=[grad_cam]",
         "sanity=false",
     )
-    first, second, broken = results["images"]
+    first, _, broken = results["images"]
     assert broken["error"] and "broken.png" in capsys.readouterr().out
     assert first["explanations"][0]["heatmaps"]["grad_cam"]["rank_correlation"] is None
     assert {path.name for path in (folder / "figures").iterdir() if path.is_dir()} == {

@@ -109,8 +109,8 @@ def sanity_part(results: dict[str, Any], methods: Sequence[str]) -> str:
     return f"""<h2>Sanity check</h2>
 <p>Rank correlation (Spearman) of each heatmap with the one that the same network gives after all
 its weights were drawn anew (Adebayo et al. 2018). Near 0 the heatmap depends on what was learnt;
-near 1 it would be there without any learning: it shows the image's own edges, or the method. One draw of
-weights is compared. A dash: one of the two is constant, and says nothing.</p>
+near 1 it would be there without any learning: it shows the image's own edges, or the method. One
+draw of weights is compared. A dash: one of the two is constant, and says nothing.</p>
 {warned if warnings else ""}
 <div class="scroll"><table><tr><th>image, class</th>{heads}</tr>{"".join(rows)}</table></div>"""
 
