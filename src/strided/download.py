@@ -32,13 +32,18 @@ def is_address(given: str) -> bool:
     return "://" in given
 
 
-def fetched(address: str) -> BytesIO:
-    """Return what is at an http(s) address. Raises UserError, also for more than 32 MiB."""
+def require_web(address: str) -> None:
+    """Raise UserError for any other scheme than http and https."""
     if urlsplit(address).scheme.lower() not in ("http", "https"):
         raise UserError(
             f"input={address}: expected an address that begins with http:// or https://, or a "
             "file. Try downloading it yourself, and input=<file>"
         )
+
+
+def fetched(address: str) -> BytesIO:
+    """Return what is at an http(s) address. Raises UserError, also for more than 32 MiB."""
+    require_web(address)
     opener = request.OpenerDirector()
     for handler in _HANDLERS:
         opener.add_handler(handler())

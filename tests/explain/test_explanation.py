@@ -130,7 +130,7 @@ def test_a_network_without_maps_has_the_other_methods(
         (["methods=[gradcam]"], "expected a list of grad_cam"),
         (["target=zebra"], "target=zebra is no class of this network"),
         (["target=10"], "a number from 0 to 9"),
-        (["layer=c9"], "Did you mean c1?"),
+        (["layer=c9"], "layer=c9: the network runs through no layer of that name"),
         (["cam_layer=f6"], "cam_layer=f6 gives 84, not maps"),
         (["input=nowhere.png"], "gives no image"),
         (["input=ftp://localhost/a.png"], "begins with http:// or https://"),

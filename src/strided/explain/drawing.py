@@ -20,7 +20,8 @@ def overlay(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
     The picture is grey, so that every colour is heat: orange to red for positive values, light to
     deep blue for negative ones, nothing at 0.
     """
-    grey = (picture @ _GREY)[..., None]
+    # lifted, since colours over black are no longer those of the bar
+    grey = 50 + 0.75 * (picture @ _GREY)[..., None]
     opacity = np.minimum(OPACITY, np.abs(heat) * 1.5)[..., None]
     return np.rint(grey * (1 - opacity) + colours(heat) * opacity).astype(np.uint8)
 

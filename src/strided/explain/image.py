@@ -48,7 +48,7 @@ def explain_image(
     except ImageError as error:
         log.warning("%s: %s", source.path, error)
         return {"path": source.path, "error": str(error)}, []
-    given = torch.from_numpy(pixels[None])
+    given = torch.from_numpy(np.stack([pixels]))  # a copy: PIL's pixels are read-only
     image = classifier.task.as_input(
         classifier.preprocessing.normalise(given.to(classifier.device))
     )

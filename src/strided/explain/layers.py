@@ -84,7 +84,7 @@ def require_maps(layers: Mapping[str, Layer], name: str, key: str = "layer") -> 
     if name not in layers:
         raise UserError(
             f"{key}={name}: the network runs through no layer of that name. "
-            f"{did_you_mean(name, layers)} Try layer=? for a list with the shape of each output"
+            f"Try layer=? for a list with the shape of each output. {did_you_mean(name, layers)}"
         )
     if not layers[name].is_maps:
         raise UserError(

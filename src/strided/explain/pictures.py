@@ -10,7 +10,7 @@ import numpy as np
 
 from strided.data.decoding import decode
 from strided.data.preprocessing import Preprocessing
-from strided.download import fetched, is_address
+from strided.download import fetched, is_address, require_web
 from strided.prediction import find_images
 
 _LONGEST = 48  # letters of a name, which is part of a path
@@ -31,6 +31,7 @@ def sources(given: str, most: int) -> tuple[list[Source], int]:
     Raises UserError when there is none.
     """
     if is_address(given):
+        require_web(given)
         stem = Path(unquote(urlsplit(given).path)).stem
         return [Source(given, *safe_names([stem]), None)], 1
     files, folder = find_images(given)
