@@ -59,7 +59,8 @@ def test_a_digit_is_explained_by_all_methods_for_two_classes(
             assert (heat["completeness_error"] is None) == (method != "integrated_gradients")
     assert len(set(figures)) == len(figures) == 4 + 8
     for file in figures:
-        assert min(Image.open(folder / file).size) > 100
+        with Image.open(folder / file) as figure:
+            assert min(figure.size) > 100
     assert {file.relative_to(folder).as_posix() for file in folder.rglob("*.png")} == set(figures)
     text = (folder / "explain.html").read_text()
     assert text.count("data:image/png") == len(figures) and 'src="http' not in text
