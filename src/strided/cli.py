@@ -20,7 +20,7 @@ from strided.overrides import typed_trust, typed_value, without
 from strided.search import resume_search, run_search
 from strided.sweep import resume_sweep, run_sweep, sweep_of
 
-VERBS = ("train", "eval", "predict", "benchmark")
+VERBS = ("train", "eval", "predict", "explain", "benchmark")
 
 
 @dataclass(frozen=True)

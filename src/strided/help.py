@@ -10,6 +10,7 @@ PURPOSE = {
     "train": "fit, test the best checkpoint once, write the report",
     "eval": "measure a checkpoint on a split of its own or of another data set",
     "predict": "classify files, a folder or a glob with a checkpoint or ImageNet weights",
+    "explain": "what a network looks at: filters, feature maps, heatmaps of classes",
     "benchmark": "images per second of training and inference, beside those of the bare network",
 }
 EXAMPLES = {
@@ -29,6 +30,12 @@ EXAMPLES = {
         "python src/predict.py checkpoint=best.ckpt input=photos/",
         "python src/predict.py checkpoint=best.ckpt input='photos/*.jpg'",
         "python src/predict.py model=efficientnet_lite0 model.pretrained=true input=photos/",
+    ),
+    "explain": (
+        "python src/explain.py checkpoint=logs/train/lenet5-digits/<date_time> input=digit.png",
+        "python src/explain.py checkpoint=best.ckpt input=digit.png layer=?",
+        "python src/explain.py model=efficientnet_lite0 model.pretrained=true input=photos/",
+        "python src/explain.py model=alexnet model.weights=alexnet.pth input=dog.jpg target=beagle",
     ),
     "benchmark": (
         "python src/benchmark.py model=googlenet data=cifar10 data.batch_size=128",

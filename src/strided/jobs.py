@@ -142,6 +142,10 @@ def run_in(
         from strided.evaluation import evaluate_checkpoint
 
         evaluate_checkpoint(config, folder, results)
+    elif verb == "explain":
+        from strided.explanation import explain
+
+        explain(config, folder, results)
     elif verb == "benchmark":
         from strided.benchmark import benchmark
 

@@ -33,6 +33,8 @@ FREE_TEXT = (
     "data.cache_dir",
     "model.weights",
     "input",
+    "layer",
+    "cam_layer",
     "checkpoint",
     "resume",
     "log_dir",

@@ -1,4 +1,4 @@
-"""A network with published ImageNet weights as a task, for predict without any training."""
+"""A network with published ImageNet weights as a task, for predict and explain, untrained."""
 
 import logging
 from collections.abc import Mapping
@@ -77,8 +77,9 @@ def _check_trained(config: Mapping[str, Any]) -> None:
     name = label(config)
     if not (config.get("pretrained") or config.get("weights")):
         raise UserError(
-            f"{name} would predict with random weights. Expected trained ones. Try "
-            "model.pretrained=true, or checkpoint=<run> for a network that strided trained"
+            f"{name} would answer with random weights. Expected trained ones. Try "
+            "model.pretrained=true, or model.weights=<file>, or checkpoint=<run> for a network "
+            "that strided trained"
         )
     if config.get("stem") == "small":
         raise UserError(

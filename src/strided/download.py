@@ -1,0 +1,82 @@
+"""One picture by its address: bounded in size and time, by http and https only."""
+
+import time
+from http.client import HTTPException
+from io import BytesIO
+from urllib import request
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.response import addinfourl
+
+from strided.errors import UserError
+
+MOST_BYTES = 32 * 2**20
+SECONDS = 15.0  # for the server to say anything
+MOST_SECONDS = 60.0  # for all of it
+_CHUNK = 64 * 2**10  # bytes
+
+# urllib's own opener reads file:, ftp: and data: too, and follows a redirect to ftp:
+_HANDLERS = (
+    request.ProxyHandler,
+    request.HTTPHandler,
+    request.HTTPSHandler,
+    request.HTTPDefaultErrorHandler,
+    request.HTTPRedirectHandler,
+    request.HTTPErrorProcessor,
+    request.UnknownHandler,
+)
+
+
+def is_address(given: str) -> bool:
+    """Whether the input is an address, of any scheme, rather than a file, folder or glob."""
+    return "://" in given
+
+
+def require_web(address: str) -> None:
+    """Raise UserError for any other scheme than http and https."""
+    if urlsplit(address).scheme.lower() not in ("http", "https"):
+        raise UserError(
+            f"input={address}: expected an address that begins with http:// or https://, or a "
+            "file. Try downloading it yourself, and input=<file>"
+        )
+
+
+def fetched(address: str) -> BytesIO:
+    """Return what is at an http(s) address. Raises UserError, also for more than 32 MiB."""
+    require_web(address)
+    opener = request.OpenerDirector()
+    for handler in _HANDLERS:
+        opener.add_handler(handler())
+    # some servers turn away a client without a name
+    asked = request.Request(address, headers={"User-Agent": "strided", "Accept": "image/*"})
+    try:
+        with opener.open(asked, timeout=SECONDS) as response:
+            return _read(response, address)
+    except HTTPError as error:
+        error.close()
+        raise _failed(address, f"the server says {error.code} {error.reason}") from error
+    except (OSError, HTTPException, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        reason = error.reason if isinstance(error, URLError) else error
+        raise _failed(address, str(reason) or type(error).__name__) from error
+
+
+def _read(response: addinfourl, address: str) -> BytesIO:
+    """Chunk by chunk: a server may be slow for ever, or say a wrong length, or none."""
+    content, started = BytesIO(), time.monotonic()
+    while chunk := response.read1(_CHUNK):
+        content.write(chunk)
+        if content.tell() > MOST_BYTES:
+            raise _failed(address, f"it is larger than {MOST_BYTES // 2**20} MiB")
+        if time.monotonic() - started > MOST_SECONDS:
+            raise _failed(address, f"it took longer than {MOST_SECONDS:.0f} seconds")
+    content.seek(0)
+    return content
+
+
+def _failed(address: str, reason: str) -> UserError:
+    return UserError(
+        f"input={address} could not be had: {reason}. Expected a picture of at most "
+        f"{MOST_BYTES // 2**20} MiB. Try downloading it yourself, and input=<file>"
+    )

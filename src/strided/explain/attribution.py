@@ -1,0 +1,66 @@
+"""What each pixel adds to a class: integrated gradients and occlusion, by captum.
+
+The baseline of both is 0 after normalisation: the mean colour of the training images.
+"""
+
+import math
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+STEPS = 64  # points of the integral
+PATCHES = 15  # an image's side in strides of occlusion: at most 14 x 14 positions
+
+
+def integrated_gradients(
+    net: nn.Module, images: Tensor, targets: Tensor, batch_size: int = 32
+) -> tuple[Tensor, Tensor]:
+    """Integrated gradients (Sundararajan et al., ICML 2017, arXiv:1703.01365) of target logits.
+
+    Normalised images (B, C, S, S) and class indices (B,) to float32 (B, S, S), in units of the
+    logit, summed over channels; and the error of completeness of each image, (B,): what the sum of
+    all pixels misses of the logit's rise over the baseline's, as a fraction of that rise.
+    """
+    from captum.attr import IntegratedGradients
+
+    method = IntegratedGradients(net)
+    found, delta = method.attribute(
+        images,
+        target=targets.to(images.device),
+        n_steps=STEPS,
+        internal_batch_size=max(batch_size, len(images)),
+        return_convergence_delta=True,
+    )
+    values = found.detach().sum(1).float().cpu()
+    rise = values.sum((1, 2)) - delta.cpu().float()
+    return values, delta.cpu().float().abs() / rise.abs()
+
+
+@torch.no_grad()
+def occlusion(net: nn.Module, images: Tensor, targets: Tensor, batch_size: int = 32) -> Tensor:
+    """Occlusion (Zeiler & Fergus, ECCV 2014, arXiv:1311.2901): how far the probability falls.
+
+    Normalised images (B, C, S, S) and class indices (B,) to float32 (B, S, S): the fall of the
+    target's probability where a square of mean colour covers the pixel, averaged over all such
+    squares; negative where covering raises it. Takes at most 197 passes of each image.
+    """
+    from captum.attr import Occlusion
+
+    channels, size = images.shape[1], images.shape[-1]
+    patch, stride = occlusion_window(size)
+    found = Occlusion(lambda batch: net(batch).softmax(1)).attribute(
+        images,
+        sliding_window_shapes=(channels, patch, patch),
+        strides=(channels, stride, stride),
+        target=targets.to(images.device),
+        perturbations_per_eval=max(1, batch_size // len(images)),
+    )
+    # every channel of a pixel has the value of the pixel
+    return cast(Tensor, found)[:, 0].float().cpu()
+
+
+def occlusion_window(size: int) -> tuple[int, int]:
+    """Side and stride in pixels of the square that covers images of `size` pixels."""
+    stride = math.ceil(size / PATCHES)
+    return min(2 * stride, size), stride

@@ -1,0 +1,168 @@
+"""Pictures from arrays: overlays, grids, bars of colours, lines of text. Pixel by pixel, by PIL."""
+
+import math
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+TEXT, QUIET = "#1a1a1a", "#606060"
+SIZE = 15  # of text, in pixels
+OPACITY = 0.85  # of the strongest colour over a picture
+_GREY = np.array((0.299, 0.587, 0.114))  # ITU-R BT.601
+
+
+def overlay(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Lay heat (S, S) in [-1, 1] over a picture, uint8 (S, S, 3); returns uint8 (S, S, 3).
+
+    The picture is grey, so that every colour is heat: orange to red for positive values, light to
+    deep blue for negative ones, nothing at 0.
+    """
+    # lifted, since colours over black are no longer those of the bar
+    grey = 50 + 0.75 * (picture @ _GREY)[..., None]
+    opacity = np.minimum(OPACITY, np.abs(heat) * 1.5)[..., None]
+    return np.rint(grey * (1 - opacity) + colours(heat) * opacity).astype(np.uint8)
+
+
+def colours(heat: np.ndarray) -> np.ndarray:
+    """Colours (..., 3) from 0 to 255 of values in [-1, 1]."""
+    table = _table("RdYlBu_r", 511)  # safe for the colour-blind
+    # without its pale middle, which over a grey picture looks like none
+    place = heat + 0.3 * (np.sign(heat) - heat)
+    return table[np.rint(255 * (place + 1)).astype(int)]
+
+
+@cache
+def _table(name: str, length: int) -> np.ndarray:
+    import matplotlib
+
+    table: np.ndarray = matplotlib.colormaps[name](np.linspace(0, 1, length))[:, :3] * 255
+    return table
+
+
+def map_colours(values: np.ndarray) -> np.ndarray:
+    """uint8 (..., 3) of values in [0, 1]: dark blue to yellow, by increasing lightness."""
+    return _table("viridis", 256)[np.rint(255 * values).astype(int)].astype(np.uint8)
+
+
+def fitted(pixels: np.ndarray, side: int) -> Image.Image:
+    """A picture, uint8 (S, S, 3), about `side` pixels wide: small ones keep their pixels."""
+    picture = Image.fromarray(pixels)
+    if picture.width <= side // 2:
+        factor = side // picture.width
+        return picture.resize(
+            (picture.width * factor, picture.height * factor), Image.Resampling.NEAREST
+        )
+    return picture.resize((side, side), Image.Resampling.LANCZOS)
+
+
+def columns_of(count: int) -> int:
+    """Columns of a near-square grid, without gaps where that is possible."""
+    least = math.isqrt(count - 1) + 1
+    return min(
+        range(least, max(least + 1, int(1.5 * math.sqrt(count)) + 1)), key=lambda c: -count % c
+    )
+
+
+def grid(tiles: np.ndarray, width: int = 960) -> Image.Image:
+    """Tiles, uint8 (N, H, W, 3), in a near-square grid, magnified to about `width` pixels.
+
+    By a whole number, without smoothing: a square is a value.
+    """
+    count, height, across, _ = tiles.shape
+    columns = columns_of(count)
+    factor = max(1, width // (columns * (across + 1)))
+    gap = max(1, min(4, factor * across // 12))
+    tiles = tiles.repeat(factor, 1).repeat(factor, 2)
+    high, wide = height * factor + gap, across * factor + gap
+    rows = -(-count // columns)
+    canvas = np.full((rows * high - gap, columns * wide - gap, 3), 255, np.uint8)
+    for index, tile in enumerate(tiles):
+        top, left = high * (index // columns), wide * (index % columns)
+        canvas[top : top + high - gap, left : left + wide - gap] = tile
+    return Image.fromarray(canvas)
+
+
+def bar(ramp: np.ndarray, height: int, labels: Sequence[str], width: int = 16) -> Image.Image:
+    """A bar of colours, uint8 (N, 3) from low to high, with labels from its top to its bottom."""
+    strip = Image.fromarray(ramp[::-1, None].repeat(width, 1)).resize(
+        (width, height), Image.Resampling.NEAREST
+    )
+    space = max(math.ceil(font().getlength(label)) for label in labels)
+    image = Image.new("RGB", (width + 8 + space, height), "white")
+    image.paste(strip, (0, 0))
+    draw = ImageDraw.Draw(image)
+    for index, label in enumerate(labels):
+        share = index / max(1, len(labels) - 1)
+        anchor = "lt" if share == 0 else "lb" if share == 1 else "lm"
+        draw.text((width + 8, share * (height - 1)), label, TEXT, font(), anchor)
+    return image
+
+
+def text_lines(
+    lines: Sequence[str], width: int, size: int = SIZE, bold_first: bool = True
+) -> Image.Image:
+    """Lines of text, each cut to `width` pixels; the first one is the title."""
+    step = round(size * 1.4)
+    image = Image.new("RGB", (width, step * len(lines)), "white")
+    draw = ImageDraw.Draw(image)
+    for index, line in enumerate(lines):
+        title = bold_first and index == 0
+        face = font(size, bold=title)
+        shown = cut(legible(line), width, face)
+        draw.text((0, step * index), shown, TEXT if title else QUIET, face)
+    return image
+
+
+def cut(text: str, width: int, face: ImageFont.FreeTypeFont) -> str:
+    """Text of at most `width` pixels, with an ellipsis in place of what does not fit."""
+    if face.getlength(text) <= width:
+        return text
+    while text and face.getlength(f"{text}…") > width:
+        text = text[:-1]
+    return f"{text.rstrip()}…"
+
+
+def legible(name: str) -> str:
+    """A name for people: a file may be called by bytes that are no text."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+@cache
+def font(size: int = SIZE, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, which matplotlib brings; it has the letters of most alphabets."""
+    import matplotlib
+
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name, size)
+
+
+def beside(images: Sequence[Image.Image], gap: int = 12) -> Image.Image:
+    """Images from left to right, on white, their upper edges in line."""
+    width = sum(image.width for image in images) + gap * (len(images) - 1)
+    canvas = Image.new("RGB", (width, max(image.height for image in images)), "white")
+    left = 0
+    for image in images:
+        canvas.paste(image, (left, 0))
+        left += image.width + gap
+    return canvas
+
+
+def below(images: Sequence[Image.Image], gap: int = 8) -> Image.Image:
+    """Images from top to bottom, on white, their left edges in line."""
+    height = sum(image.height for image in images) + gap * (len(images) - 1)
+    canvas = Image.new("RGB", (max(image.width for image in images), height), "white")
+    top = 0
+    for image in images:
+        canvas.paste(image, (0, top))
+        top += image.height + gap
+    return canvas
+
+
+def bordered(image: Image.Image, margin: int = 12) -> Image.Image:
+    """An image with a white margin."""
+    canvas = Image.new("RGB", (image.width + 2 * margin, image.height + 2 * margin), "white")
+    canvas.paste(image, (margin, margin))
+    return canvas

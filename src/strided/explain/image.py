@@ -1,0 +1,159 @@
+"""One image explained: prediction, feature maps, heatmaps, and what they owe to the weights."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from strided.data.decoding import ImageError
+from strided.explain.heatmaps import CAMS, METHODS, UNITS, Heatmap, heatmaps
+from strided.explain.maps import draw_maps, feature_maps
+from strided.explain.pictures import Source, pixels_of, safe_names
+from strided.explain.sanity import hardly_depends, rank_correlation
+from strided.explain.sheets import Explained, draw_heatmap
+from strided.explain.subject import Subject
+
+log = logging.getLogger(__name__)
+
+NUM_SHOWN = 5  # of the most probable classes
+
+
+@dataclass(frozen=True)
+class Work:
+    """Where an image's figures go, within the run folder, and how they are made."""
+
+    run_folder: Path
+    num_maps: int
+    batch_size: int
+
+    def relative(self, file: Path) -> str:
+        """The name of a figure in results.json."""
+        return file.relative_to(self.run_folder).as_posix()
+
+
+def explain_image(
+    subject: Subject, source: Source, work: Work
+) -> tuple[dict[str, Any], list[Explained]]:
+    """Draw all of one image; return its entry of results.json and its rows of the sheet.
+
+    One that cannot be read has an entry with the reason.
+    """
+    classifier = subject.classifier
+    try:
+        pixels = pixels_of(source, classifier.preprocessing)
+    except ImageError as error:
+        log.warning("%s: %s", source.path, error)
+        return {"path": source.path, "error": str(error)}, []
+    given = torch.from_numpy(np.stack([pixels]))  # a copy: PIL's pixels are read-only
+    image = classifier.task.as_input(
+        classifier.preprocessing.normalise(given.to(classifier.device))
+    )
+    probabilities = classifier.logits(given).softmax(1)[0].tolist()
+    folder = work.run_folder / "figures" / source.name
+    folder.mkdir()
+    entry = _prediction(source, probabilities, classifier.classes)
+    log.info("%s: %s (%.3f)", source.path, entry["predicted"], entry["probability"])
+    if subject.maps:
+        maps = feature_maps(subject.net, subject.maps, image)[0]
+        file = draw_maps(maps, work.num_maps, subject.maps, source.path, folder / "maps.png")
+        entry["maps"] = work.relative(file)
+    rows = explained(subject, source, pixels, image, probabilities, work.batch_size)
+    entry["explanations"] = _explanations(subject, rows, folder, work)
+    return entry, [row for row, _ in rows]
+
+
+def _prediction(source: Source, probabilities: list[float], classes: list[str]) -> dict[str, Any]:
+    ranked = sorted(zip(probabilities, classes, strict=True), key=lambda pair: -pair[0])
+    return {
+        "path": source.path,
+        "predicted": ranked[0][1],
+        "probability": ranked[0][0],
+        "top5": {name: probability for probability, name in ranked[:NUM_SHOWN]},
+        "maps": None,
+        "explanations": [],
+    }
+
+
+def explained(
+    subject: Subject,
+    source: Source,
+    pixels: np.ndarray,
+    image: Tensor,
+    probabilities: list[float],
+    batch_size: int,
+) -> list[tuple[Explained, dict[str, Heatmap]]]:
+    """The image's heatmaps for each class, and by method those of the random weights, if any.
+
+    pixels: uint8 (C, S, S) as the network saw them; image: the same, normalised, (1, C, S, S).
+    """
+    classes = subject.classifier.classes
+    best = max(range(len(classes)), key=probabilities.__getitem__)
+    targets = subject.targets or [best]
+    # once for all classes: they share the pass through the network
+    images, indices = image.expand(len(targets), -1, -1, -1), torch.tensor(targets)
+    arguments = (subject.methods, subject.cam, images, indices, batch_size)
+    found = heatmaps(subject.net, *arguments)
+    random = heatmaps(subject.random, *arguments) if subject.random else [{} for _ in targets]
+    picture = np.broadcast_to(pixels, (3, *pixels.shape[1:])).transpose(1, 2, 0)
+    return [
+        (
+            Explained(
+                source.path,
+                np.ascontiguousarray(picture),
+                classes[best],
+                probabilities[best],
+                classes[target],
+                probabilities[target],
+                own,
+            ),
+            other,
+        )
+        for target, own, other in zip(targets, found, random, strict=True)
+    ]
+
+
+def _explanations(
+    subject: Subject, rows: list[tuple[Explained, dict[str, Heatmap]]], folder: Path, work: Work
+) -> list[dict[str, Any]]:
+    """Draw the heatmaps of one image; return what results.json says of them, by class."""
+    found = []
+    for (row, random), name in zip(rows, safe_names(r.target for r, _ in rows), strict=True):
+        entries: dict[str, Any] = {}
+        for method, heat in row.heatmaps.items():
+            of = f" of {subject.cam}" if method in CAMS else ""
+            file = draw_heatmap(row, method, of, folder / f"{method}-{name}.png")
+            correlation = None
+            if method in random:
+                correlation = rank_correlation(heat.values, random[method].values)
+            entries[method] = {
+                "figure": work.relative(file),
+                "largest": float(heat.values.max()),
+                "smallest": float(heat.values.min()),
+                "unit": UNITS[method],
+                "completeness_error": heat.completeness_error,
+                "rank_correlation": correlation,
+                "hardly_depends": hardly_depends(correlation),
+            }
+        _warn(row, entries)
+        found.append({"target": row.target, "probability": row.probability, "heatmaps": entries})
+    return found
+
+
+def _warn(row: Explained, entries: dict[str, Any]) -> None:
+    """Say which heatmaps are no explanation of this network."""
+    hardly = [
+        f"{METHODS[method]} ({entry['rank_correlation']:.2f})"
+        for method, entry in entries.items()
+        if entry["hardly_depends"]
+    ]
+    if hardly:
+        log.warning(
+            "%s, %s: much the same with random weights, by rank correlation: %s",
+            row.path,
+            row.target,
+            ", ".join(hardly),
+        )

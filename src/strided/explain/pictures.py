@@ -1,0 +1,61 @@
+"""The pictures to explain: files or an address, as the network sees them, and names for them."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+
+from strided.data.decoding import decode
+from strided.data.preprocessing import Preprocessing
+from strided.download import fetched, is_address, require_web
+from strided.prediction import find_images
+
+_LONGEST = 48  # letters of a name, which is part of a path
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file or an address as shown to people, and `name`, which may be that of a folder."""
+
+    path: str
+    name: str
+    file: Path | None
+
+
+def sources(given: str, most: int) -> tuple[list[Source], int]:
+    """The first `most` pictures that the input names, and how many it names.
+
+    Raises UserError when there is none.
+    """
+    if is_address(given):
+        require_web(given)
+        stem = Path(unquote(urlsplit(given).path)).stem
+        return [Source(given, safe_names([stem])[0], None)], 1
+    files, folder = find_images(given)
+    paths = [file.relative_to(folder).as_posix() if folder else str(file) for file in files[:most]]
+    names = safe_names(file.stem for file in files[:most])
+    named = zip(paths, names, files[:most], strict=True)
+    return [Source(path, name, file) for path, name, file in named], len(files)
+
+
+def pixels_of(source: Source, preprocessing: Preprocessing) -> np.ndarray:
+    """uint8 (C, S, S), as for predict. Raises UserError for what cannot be had or read."""
+    return preprocessing.pixels(decode(source.file or fetched(source.path)))
+
+
+def safe_names(texts: Iterable[str]) -> list[str]:
+    """Names of files and folders on any system, all different: letters, digits, - and _."""
+    found: list[str] = []
+    taken: set[str] = set()
+    for text in texts:
+        name = base = re.sub(r"[^A-Za-z0-9_-]+", "_", text)[:_LONGEST].strip("_") or "image"
+        number = 1
+        while name.lower() in taken:  # Windows and macOS take A and a for the same
+            number += 1
+            name = f"{base}_{number}"
+        taken.add(name.lower())
+        found.append(name)
+    return found

@@ -1,0 +1,51 @@
+"""Does a heatmap depend on what was learnt? Adebayo et al., "Sanity checks for saliency maps"."""
+
+import copy
+import warnings
+
+import numpy as np
+import torch
+from torch import nn
+
+DEPENDS = 0.5  # absolute rank correlation above which a heatmap hardly depends on the weights
+
+
+def randomised(net: nn.Module, seed: int = 0) -> nn.Module:
+    """Return a copy of the network with all weights drawn anew; the same for the same seed.
+
+    The randomisation test of all layers at once of Adebayo et al., NeurIPS 2018, arXiv:1810.03292.
+    Weights are He et al.'s (2015), which keep the signal's scale at any depth; biases are 0, norms
+    as they begin, with fresh statistics. Other vectors have their own values in another order.
+    """
+    device = next(net.parameters()).device
+    other = copy.deepcopy(net).cpu()  # so that each device draws the same
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for module in other.modules():
+            reset = getattr(module, "reset_parameters", None)
+            known = callable(reset)
+            if callable(reset):
+                reset()
+            for name, weights in module.named_parameters(recurse=False):
+                if weights.ndim > 1:
+                    nn.init.kaiming_normal_(weights, nonlinearity="relu")
+                elif known and name == "bias":
+                    weights.zero_()
+                elif not known:
+                    weights.copy_(weights[torch.randperm(len(weights))])
+    return other.to(device).eval()
+
+
+def rank_correlation(one: np.ndarray, other: np.ndarray) -> float | None:
+    """Spearman's rank correlation of two heatmaps; None where one of them is constant."""
+    from scipy.stats import ConstantInputWarning, spearmanr  # scikit-learn brings scipy
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConstantInputWarning)
+        found = float(spearmanr(one.ravel(), other.ravel()).statistic)
+    return found if np.isfinite(found) else None
+
+
+def hardly_depends(correlation: float | None) -> bool:
+    """Whether a heatmap is much the same with other weights."""
+    return correlation is not None and abs(correlation) > DEPENDS

@@ -1,0 +1,106 @@
+"""The explain verb: what a network looks at, in figures and on a page."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from strided.errors import UserError
+from strided.explain.attribution import STEPS, occlusion_window
+from strided.explain.filters import draw_filters
+from strided.explain.image import Work, explain_image
+from strided.explain.pages import render
+from strided.explain.pictures import sources
+from strided.explain.sheets import Explained, draw_sheet
+from strided.explain.subject import Subject, choose, layers_of, list_layers
+from strided.prediction import Classifier
+from strided.pretrained import pretrained_task
+from strided.run import write_text
+
+log = logging.getLogger(__name__)
+
+
+def explain(config: dict[str, Any], folder: Path, results: dict[str, Any]) -> None:
+    """Explain the images of `input`: figures/, explain.html, results.json. Raises UserError."""
+    check_explain(config)
+    classifier = (
+        Classifier.load(config["checkpoint"], device=config["accelerator"])
+        if config["checkpoint"]
+        else Classifier(pretrained_task(config["model"]), config["accelerator"])
+    )
+    if config["layer"] == "?":
+        layers = layers_of(classifier)
+        list_layers(classifier.task.model, layers)
+        results["layers"] = {name: str(layer) for name, layer in layers.items()}
+        return
+    found, total = sources(config["input"], config["max_images"])
+    subject = choose(classifier, config)
+    results.update(_facts(subject, config), images=[], images_found=total)
+    if total > len(found):
+        log.warning("the first %d of %d images; max_images= for more", len(found), total)
+    work = Work(folder, config["maps"], config["batch_size"])
+    draw_network(subject, work, results)
+    rows: list[Explained] = []
+    for source in found:
+        entry, own = explain_image(subject, source, work)
+        results["images"].append(entry)
+        rows += own
+    _require_some(rows, results["images"], config["input"])
+    sheet = draw_sheet(rows, folder / "figures" / "sheet.png")
+    results["figures"]["sheet"] = work.relative(sheet)
+    write_text(folder / "explain.html", render(config, results, folder))
+    log.info("%d images: %s", len(results["images"]), folder / "explain.html")
+
+
+def check_explain(config: dict[str, Any]) -> None:
+    """Raise UserError for what cannot be drawn, before anything is loaded."""
+    for key in ("max_images", "maps", "batch_size"):
+        if config[key] < 1:
+            raise UserError(f"{key}={config[key]}; expected 1 or more. Try {key}=16")
+    methods = config["methods"]
+    if not methods or len(set(methods)) < len(methods):
+        raise UserError(
+            f"methods=[{','.join(methods)}]; expected one or more, each once. "
+            "Try methods=[grad_cam,occlusion]"
+        )
+
+
+def draw_network(subject: Subject, work: Work, results: dict[str, Any]) -> None:
+    """Draw the filters, which no image changes."""
+    folder = work.run_folder / "figures"
+    folder.mkdir()
+    drawn = draw_filters(subject.filters, folder) if subject.filters else []
+    results["figures"] = {"filters": [work.relative(file) for file in drawn]}
+
+
+def _facts(subject: Subject, config: dict[str, Any]) -> dict[str, Any]:
+    """What was decided, for results.json."""
+    size = subject.classifier.preprocessing.image_size
+    patch, stride = occlusion_window(size)
+    return {
+        "classes": subject.classifier.classes,
+        "layers": {
+            "filters": subject.filters.name if subject.filters else None,
+            "maps": subject.maps,
+            "cam": subject.cam,
+        },
+        "methods": subject.methods,
+        "refused": subject.refused,
+        "parameters_used": {
+            "image_size": size,
+            "baseline": "mean colour",
+            "integrated_gradients_steps": STEPS,
+            "occlusion_patch": patch,
+            "occlusion_stride": stride,
+            "sanity": config["sanity"],
+            "seed": config["seed"],
+        },
+    }
+
+
+def _require_some(rows: list[Explained], entries: list[dict[str, Any]], given: str) -> None:
+    if not rows:
+        raise UserError(
+            f"none of the {len(entries)} images of input={given} could be read (the first: "
+            f"{entries[0]['error']}); expected at least one. Try input=<a picture that opens "
+            "elsewhere>"
+        )
