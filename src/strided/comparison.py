@@ -6,7 +6,7 @@ from typing import Any
 from strided.errors import UserError
 from strided.model_table import compare_models
 from strided.prediction import choose_device
-from strided.run_table import compare_runs
+from strided.run_comparison import compare_runs
 
 
 def compare(config: dict[str, Any], folder: Path, results: dict[str, Any]) -> None:

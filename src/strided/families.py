@@ -57,8 +57,8 @@ _FAMILIES = {
     r"resnet_cifar": Family(
         "Made for 32x32 pixels: 0.27 million parameters at depth 20, with 8.75 % error on CIFAR-10 "
         "in the paper.",
-        "Shrinks the image by 4 only: the arithmetic grows with its area, and at 224x224 a unit sees "
-        "81 pixels of it (depth 20). 64 features are few for many classes.",
+        "Shrinks the image by 4 only: the arithmetic grows with its area, and at 224x224 a unit "
+        "sees 81 pixels of it (depth 20). 64 features are few for many classes.",
     ),
     r"densenet(121|161|169|201)": Family(
         "A layer reads the maps of all before it in its block: few parameters. In the paper "
@@ -79,8 +79,8 @@ _FAMILIES = {
         "wait for memory.",
     ),
     r"mobilenet_v3_(large|small)": Family(
-        "Found by a search for the latency on a phone's CPU: 75.2 % top-1 accuracy on ImageNet with "
-        "0.22 billion multiply-adds (large, in the paper).",
+        "Found by a search for the latency on a phone's CPU: 75.2 % top-1 accuracy on ImageNet "
+        "with 0.22 billion multiply-adds (large, in the paper).",
         "On GPUs, and untuned CPUs, depthwise convolutions save less time than arithmetic; few "
         "features for hard tasks.",
     ),

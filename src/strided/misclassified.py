@@ -41,43 +41,59 @@ def most_confident_errors(
     return [
         Misclassified(
             data.picture(evaluation.split, position),
-            _shown(evaluation.rows[position].path),
-            _shown(evaluation.rows[position].label),
-            _shown(predicted),
+            printable(evaluation.rows[position].path),
+            printable(evaluation.rows[position].label),
+            printable(predicted),
             probability,
         )
         for probability, position, predicted in found[:count]
     ]
 
 
-def _shown(name: str) -> str:
-    """A file may be called by bytes that are no text."""
+def printable(name: str) -> str:
+    """Return a name as text: a file may be called by bytes that are none."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def draw_misclassified(
-    misclassified: Sequence[Misclassified], folder: Path, columns: int = 4
-) -> Path:
+@dataclass(frozen=True)
+class Captioned:
+    """picture is uint8 (S, S, 3); `lines` stand below it, as many for each of a sheet."""
+
+    picture: np.ndarray
+    lines: list[str]
+
+
+def draw_misclassified(misclassified: Sequence[Misclassified], folder: Path) -> Path:
     """Draw the pictures on one sheet, each with its true and predicted class and probability."""
+    captioned = [
+        Captioned(
+            error.picture,
+            [f"true {error.label}", f"predicted {error.predicted} ({error.probability:.2f})"],
+        )
+        for error in misclassified
+    ]
+    return draw_sheet(captioned, folder / "misclassified.png")
+
+
+def draw_sheet(captioned: Sequence[Captioned], file: Path, columns: int = 4) -> Path:
+    """Draw pictures in rows, each with its lines below; at least one."""
     from PIL import Image, ImageDraw
 
-    width, height = TILE + 16, TILE + 2 * LINE + 12
-    rows = -(-len(misclassified) // columns)
-    sheet = Image.new("RGB", (width * min(columns, len(misclassified)), height * rows), "white")
+    width, height = TILE + 16, TILE + len(captioned[0].lines) * LINE + 12
+    rows = -(-len(captioned) // columns)
+    sheet = Image.new("RGB", (width * min(columns, len(captioned)), height * rows), "white")
     draw = ImageDraw.Draw(sheet)
-    for index, error in enumerate(misclassified):
+    for index, shown in enumerate(captioned):
         left, top = width * (index % columns), height * (index // columns)
-        picture = Image.fromarray(error.picture)
+        picture = Image.fromarray(shown.picture)
         # small pictures keep their pixels, large ones are made smaller smoothly
         small = picture.width < TILE
         picture = picture.resize(
             (TILE, TILE), Image.Resampling.NEAREST if small else Image.Resampling.LANCZOS
         )
         sheet.paste(picture, (left + 4, top + 4))
-        true = f"true {error.label}"
-        predicted = f"predicted {error.predicted} ({error.probability:.2f})"
-        for line, text in enumerate((true, predicted)):
+        for line, text in enumerate(shown.lines):
             place = (left + 4, top + TILE + 6 + line * LINE)
             draw.text(place, text[:LONGEST], "black", font_size=12)
-    sheet.save(folder / "misclassified.png")
-    return folder / "misclassified.png"
+    sheet.save(file)
+    return file

@@ -22,7 +22,7 @@ def compose_models(
             name: compose(verb, [*model_words(name, config_dir), *others], config_dir)["model"]
             for name in config["models"]
         }
-    return {chosen: config["model"]} if config["model"] else {}
+    return {chosen: config["model"]} if config.get("model") else {}
 
 
 def model_words(name: str, config_dir: Path | None = None) -> list[str]:

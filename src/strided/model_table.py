@@ -279,7 +279,7 @@ def _render(config: dict[str, Any], results: dict[str, Any]) -> str:
 def _conditions(config: dict[str, Any], results: dict[str, Any]) -> str:
     return (
         f'<p class="note">Medians (smallest to largest) of {config["repeats"]} repeats of '
-        f"{config['seconds']:g} s on {html.escape(results['device'])}, {results['threads']} threads "
-        "of the CPU, evaluation mode, float32, channels_last. Latency: one image at a time; images/s: "
-        f"batches of {config['batch_size']}.</p>"
+        f"{config['seconds']:g} s on {html.escape(results['device'])}, {results['threads']} "
+        "threads of the CPU, evaluation mode, float32, channels_last. Latency: one image at a "
+        f"time; images/s: batches of {config['batch_size']}.</p>"
     )
