@@ -5,6 +5,7 @@ from pathlib import Path
 
 from strided.errors import UserError
 from strided.evaluation import data_of
+from strided.finished_run import Predictions
 from strided.misclassified import Captioned, draw_sheet, printable
 from strided.paired_runs import Pair
 from strided.prediction import Classifier
@@ -37,8 +38,8 @@ def draw_disagreements(pair: Pair, folder: Path) -> Path | None:
                 data.picture(run.split, places[one.paths[at]]),
                 [
                     f"true {printable(one.labels[at])}",
-                    f"first: {printable(one.predicted[at])} ({one.probabilities[at].max():.2f})",
-                    f"second: {printable(other.predicted[at])} ({other.probabilities[at].max():.2f})",
+                    f"first: {_predicted(one, at)}",
+                    f"second: {_predicted(other, at)}",
                 ],
             )
             for at in pair.disagreements()[:MOST]
@@ -47,3 +48,8 @@ def draw_disagreements(pair: Pair, folder: Path) -> Path | None:
         log.warning("no pictures of the disagreements: %s", error)
         return None
     return draw_sheet(captioned, folder / "disagreements.png") if captioned else None
+
+
+def _predicted(predictions: Predictions, at: int) -> str:
+    name, probability = predictions.predicted[at], predictions.probabilities[at].max()
+    return f"{printable(name)} ({probability:.2f})"

@@ -15,8 +15,8 @@ class Family(NamedTuple):
 _FAMILIES = {
     r"mlp": Family(
         "Matrix products only: fast on small images, and the baseline that convolutions must beat.",
-        "Knows no neighbourhood, so that a shifted image is another input; its parameters grow with "
-        "the area of the image.",
+        "Knows no neighbourhood, so that a shifted image is another input; its parameters grow "
+        "with the area of the image.",
     ),
     r"lenet5|lenet5_original": Family(
         "Local filters, shared weights and subsampling in a network that trains in seconds; 0.95 % "

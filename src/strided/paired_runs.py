@@ -120,8 +120,10 @@ def reading(pair: Pair) -> str:
     interval = (
         f"{100 * found['acc_difference']:+.2f} percentage points (95 % interval "
         f"{100 * found['acc_difference_low']:+.2f} to {100 * found['acc_difference_high']:+.2f}; "
-        f"McNemar's exact p = {found['p']:.3g}, with Holm's correction {found['p_holm']:.3g})"
+        f"McNemar's exact p = {found['p']:.2g}"
     )
+    corrected = found["p_holm"] != found["p"]
+    interval += f", with Holm's correction {found['p_holm']:.2g})" if corrected else ")"
     apart = found["acc_difference_low"] > 0 or found["acc_difference_high"] < 0
     if not apart or found["p_holm"] >= SIGNIFICANT:
         return (
@@ -143,7 +145,8 @@ def pair_html(pair: Pair) -> str:
         return ""
     found = pair.found
     both = (
-        "<table><tr><th></th><th>second right</th><th>second wrong</th></tr>"
+        '<table><tr><th></th><th class="number">second right</th>'
+        '<th class="number">second wrong</th></tr>'
         f"<tr><td>first right</td>{_number(found['both_right'])}"
         f"{_number(found['only_first_right'])}</tr><tr><td>first wrong</td>"
         f"{_number(found['only_second_right'])}{_number(found['both_wrong'])}</tr></table>"

@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 SHOWN = ("acc", "loss", "nll", "ece", "f1", "best_val/acc", "train_seconds", "parameters")
 STYLE = """
+body { max-width: 70rem; }
 th { border-bottom: 1px solid; vertical-align: bottom; } th.number { text-align: right; }
 .scroll td, .scroll th { white-space: nowrap; padding-right: 1.2rem; } .note { font-size: .9rem; }
 code { overflow-wrap: anywhere; }
