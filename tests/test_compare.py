@@ -128,7 +128,7 @@ def test_a_table_has_a_row_for_every_network_and_why_one_failed(
     with (folder / "compare.csv").open(newline="") as stream:
         lenet, mlp, resnet, squeezenet = csv.DictReader(stream)
     assert list(mlp)[:5] == ["model", "parameters", "aux_parameters", "macs", "depth"]
-    assert "32" in lenet["error"] and lenet["macs"] == "" and mlp["depth"] == "3"
+    assert "40x40" in lenet["error"] and lenet["macs"] == "" and mlp["depth"] == "3"
     assert mlp["receptive_field"] == "" and resnet["depth"] == "12" and squeezenet["depth"] == "18"
     for row in (mlp, resnet, squeezenet):
         assert float(row["latency_ms_min"]) <= float(row["latency_ms"])
