@@ -18,9 +18,9 @@ PACKAGE = SRC / "strided"
 
 # The table of docs/architecture.md has the modules in order; a package stands for all its modules.
 TABLE = re.findall(
-    r"^\| (`[a-z]+[./].*?) \|", (SRC.parent / "docs/architecture.md").read_text(), re.MULTILINE
+    r"^\| (`[a-z_]+[./].*?) \|", (SRC.parent / "docs/architecture.md").read_text(), re.MULTILINE
 )
-ORDER = [name for row in TABLE for name in re.findall(r"`([a-z]+)(?:\.py|/)`", row)]
+ORDER = [name for row in TABLE for name in re.findall(r"`([a-z_]+)(?:\.py|/)`", row)]
 HEAVY = (
     "torch",
     "torchvision",
