@@ -53,7 +53,7 @@ def test_every_option_composes_to_plain_data(option: str) -> None:
     assert group in ("experiment", "debug") or isinstance(config[group], dict), name
 
 
-@pytest.mark.parametrize("verb", ["train", "eval", "predict", "benchmark"])
+@pytest.mark.parametrize("verb", ["train", "eval", "predict", "benchmark", "compare"])
 def test_every_verb_composes(verb: str) -> None:
     required = {"eval": ["checkpoint=x"], "predict": ["checkpoint=x", "input=y"]}
     assert strided.compose(verb, required.get(verb, []))["traceback"] is False

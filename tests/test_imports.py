@@ -69,7 +69,7 @@ def test_modules_import_only_from_what_stands_before(file: Path) -> None:
         assert ORDER.index(other) <= own, f"{file.name} imports {name}"
 
 
-@pytest.mark.parametrize("package", ["data", "explain", "loggers", "models"])
+@pytest.mark.parametrize("package", ["compare", "data", "explain", "loggers", "models", "report"])
 def test_the_modules_of_a_package_do_not_import_in_a_circle(package: str) -> None:
     graph = {
         f"strided.{package}.{file.stem}": set(imported(file))
@@ -118,7 +118,7 @@ def test_training_starts_without_what_only_some_runs_need() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["strided", "strided.data", "strided.explain", "strided.loggers", "strided.models"],
+    [f"strided{part}" for part in ("", ".data", ".explain", ".loggers", ".models", ".report")],
 )
 def test_all_lists_what_is_there_and_public(name: str) -> None:
     module = importlib.import_module(name)
@@ -128,7 +128,7 @@ def test_all_lists_what_is_there_and_public(name: str) -> None:
 
 
 def test_a_name_in_an_init_is_listed_in_its_all() -> None:
-    for package in ("data", "explain", "loggers", "models"):
+    for package in ("data", "explain", "loggers", "models", "report"):
         tree = ast.parse((PACKAGE / package / "__init__.py").read_text(encoding="utf-8"))
         found = {
             alias.asname or alias.name

@@ -20,7 +20,7 @@ from strided.overrides import typed_trust, typed_value, without
 from strided.search import resume_search, run_search
 from strided.sweep import resume_sweep, run_sweep, sweep_of
 
-VERBS = ("train", "eval", "predict", "explain", "benchmark")
+VERBS = ("train", "eval", "predict", "explain", "compare", "benchmark")
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,10 @@ def run_verb(typed: Typed) -> None:
     searching = verb == "train" and typed_value(words, "search")
     if sum(map(bool, (typed.cfg, typed.multirun, stopped))) > 1 or (typed.multirun and searching):
         raise UserError("--cfg, -m, resume= and search= exclude each other; expected one of them")
+    if typed.multirun and verb == "compare":
+        raise UserError(
+            "-m makes runs apart from each other; expected one table of all. Try models=[a,b]"
+        )
     if typed.multirun and typed_value(words, "models"):
         raise UserError("-m and models= exclude each other; expected one. Try -m model=a,b")
     if typed.multirun or searching or verb != "train":

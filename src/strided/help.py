@@ -12,6 +12,7 @@ PURPOSE = {
     "predict": "classify files, a folder or a glob with a checkpoint or ImageNet weights",
     "explain": "what a network looks at: filters, feature maps, heatmaps of classes",
     "benchmark": "images per second of training and inference, beside those of the bare network",
+    "compare": "a table of architectures, or finished runs side by side with paired tests",
 }
 EXAMPLES = {
     "train": (
@@ -41,6 +42,11 @@ EXAMPLES = {
         "python src/benchmark.py model=googlenet data=cifar10 data.batch_size=128",
         'python src/benchmark.py "models=[lenet5,resnet18,googlenet]" data=cifar10',
         "python src/benchmark.py model=resnet18 data=flowers augment=standard repeats=3",
+    ),
+    "compare": (
+        'python src/compare.py "models=[alexnet,vgg16,googlenet,resnet18,resnet50]"',
+        'python src/compare.py "models=[convnext_tiny,resnet10t]" measure=false',
+        'python src/compare.py "runs=[logs/train/a/<date_time>,logs/train/b/<date_time>]"',
     ),
 }
 

@@ -19,7 +19,6 @@ from strided.errors import UserError
 from strided.interruption import Interruption
 from strided.launching import launch, processes_to_start
 from strided.overrides import (
-    compose,
     compose_hydra,
     normalise,
     plain_defaults,
@@ -39,6 +38,7 @@ from strided.run import (
     write_json,
 )
 from strided.schema import check
+from strided.selection import compose_models
 
 MOST_LINES = 15  # of a message about a mistake
 RESUMABLE = ("trainer.max_epochs", "trainer.devices", "logger", "log_dir", "traceback", "trust")
@@ -69,19 +69,8 @@ def compose_run(
     check(config)
     name = run_name(config, choices)
     if "models" in config:
-        config["models"] = compose_models(config, choices["model"], words, config_dir)
+        config["models"] = compose_models(verb, config, choices["model"], words, config_dir)
     return config, name
-
-
-def compose_models(
-    config: dict[str, Any], chosen: str, words: Sequence[str], config_dir: Path | None
-) -> dict[str, dict[str, Any]]:
-    """Return the node of each of benchmark's `models`, or of the one that `model=` has chosen."""
-    others = without(without(words, "models"), "model")
-    return {
-        name: compose("benchmark", [*others, f"model={name}"], config_dir)["model"]
-        for name in config["models"]
-    } or {chosen: config["model"]}
 
 
 def run_name(config: dict[str, Any], choices: dict[str, str]) -> str:
@@ -94,6 +83,8 @@ def run_name(config: dict[str, Any], choices: dict[str, str]) -> str:
         return Path(str(known or path.stem)).name  # the folder may be a stranger's
     if "checkpoint" in config:
         return choices["model"]
+    if "runs" in config:  # compare
+        return "runs" if config["runs"] else "models"
     if choices["experiment"] not in ("null", "None"):
         return choices["experiment"]
     model = "models" if config.get("models") else choices["model"]
@@ -150,6 +141,10 @@ def run_in(
         from strided.benchmark import benchmark
 
         benchmark(config, folder, results, interruption)
+    elif verb == "compare":
+        from strided.comparison import compare
+
+        compare(config, folder, results)
     else:
         from strided.prediction import predict
 

@@ -40,6 +40,7 @@ FREE_TEXT = (
     "log_dir",
     "name",
 )
+PATHS = ("runs",)  # lists of such
 
 
 def config_folders(extra: Path | None = None) -> list[Path]:
@@ -124,6 +125,8 @@ def _normalise_one(
         )
     if bare in FREE_TEXT and not (multirun and "," in value):
         word = f"{key}={quoted(value)}"
+    if bare in PATHS:
+        word = f"{key}={_quoted_list(value)}"
     _check_grammar(word, multirun)
     # Hydra refuses keys that no YAML lists; config.check refuses those that no target takes
     return word if key.startswith("+") or "." not in bare else f"++{word}"
@@ -153,6 +156,14 @@ def quoted(value: str) -> str:
     escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)
     escaped = re.sub(r"(\\+)$", r"\1\1", escaped)
     return f"'{escaped}'"
+
+
+def _quoted_list(value: str) -> str:
+    """Quote each path of [a,b]; one that holds a comma is quoted by who types it."""
+    inner = re.fullmatch(r"\[(.*)\]", value, re.DOTALL)
+    if inner is None or not inner[1].strip() or "'" in value or '"' in value:
+        return value
+    return f"[{','.join(quoted(path.strip()) for path in inner[1].split(','))}]"
 
 
 def as_typed(word: str) -> str:

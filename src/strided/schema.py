@@ -65,6 +65,11 @@ PLAIN_KEYS: dict[str, Any] = {
     "models": list[str],
     "repeats": int,
     "seconds": float,
+    "runs": list[str],
+    "num_classes": int,
+    "image_size": int | None,
+    "channels": int,
+    "measure": bool,
 }
 
 

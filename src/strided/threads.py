@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor, nn
 
 from strided.task import ClassificationTask
 
@@ -11,19 +12,25 @@ SMALL_BATCH = 100_000_000  # multiply-adds of a batch, forward; LeNet-5's 64 ima
 
 
 @torch.no_grad()
+def count_macs(net: nn.Module, images: Tensor) -> int:
+    """Count the multiply-adds of a forward pass (convolutions, matrix products), on any device."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        net(images)
+    return int(counter.get_total_flops()) // 2
+
+
 def multiply_adds(task: ClassificationTask, features: tuple[int, ...] | None = None) -> int:
-    """Count the multiply-adds of a forward pass of one image (convolutions, matrix products).
+    """Count the multiply-adds of a forward pass of one image.
 
     Or of what comes after the frozen layers, whose output for an image has the shape `features`.
     """
-    from torch.utils.flop_counter import FlopCounterMode
-
     shape = features or (task.preprocessing.channels, *[task.preprocessing.image_size] * 2)
     task.eval()
-    with FlopCounterMode(display=False) as counter:
-        task(torch.zeros(1, *shape, device=task.device))
+    macs = count_macs(task, torch.zeros(1, *shape, device=task.device))
     task.train()
-    return int(counter.get_total_flops()) // 2
+    return macs
 
 
 @contextmanager

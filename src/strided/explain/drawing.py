@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from strided.page import as_text
+
 TEXT, QUIET = "#1a1a1a", "#606060"
 SIZE = 15  # of text, in pixels
 OPACITY = 0.85  # of the strongest colour over a picture
@@ -111,7 +113,7 @@ def text_lines(
     for index, line in enumerate(lines):
         title = bold_first and index == 0
         face = font(size, bold=title)
-        shown = cut(legible(line), width, face)
+        shown = cut(as_text(line), width, face)
         draw.text((0, step * index), shown, TEXT if title else QUIET, face)
     return image
 
@@ -123,11 +125,6 @@ def cut(text: str, width: int, face: ImageFont.FreeTypeFont) -> str:
     while text and face.getlength(f"{text}…") > width:
         text = text[:-1]
     return f"{text.rstrip()}…"
-
-
-def legible(name: str) -> str:
-    """A name for people: a file may be called by bytes that are no text."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 @cache

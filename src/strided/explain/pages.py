@@ -7,10 +7,9 @@ from typing import Any
 
 import yaml
 
-from strided.explain.drawing import legible
 from strided.explain.heatmaps import METHODS
 from strided.explain.sanity import DEPENDS
-from strided.page import page, picture
+from strided.page import as_text, page, picture
 
 STYLE = """
 body { max-width: 75rem; }
@@ -51,7 +50,7 @@ READING = {
 def render(config: dict[str, Any], results: dict[str, Any], folder: Path) -> str:
     """Return the page; figures are named in `results`, relative to the run folder."""
     figures = results["figures"]
-    command = html.escape(legible(" ".join(["python src/explain.py", *results["command"]])))
+    command = html.escape(as_text(" ".join(["python src/explain.py", *results["command"]])))
     used = results["methods"]
     body = f"""<p class="headline">{headline(results)}</p>
 <p><code>{command}</code></p>
@@ -94,7 +93,7 @@ def sanity_part(results: dict[str, Any], methods: Sequence[str]) -> str:
     rows, warnings = [], []
     for entry in results["images"]:
         for found in entry.get("explanations", ()):
-            name = html.escape(legible(f"{entry['path']}, {found['target']}"))
+            name = html.escape(as_text(f"{entry['path']}, {found['target']}"))
             values = [found["heatmaps"][method]["rank_correlation"] for method in methods]
             cells = "".join(
                 f'<td class="number">{"-" if v is None else f"{v:.2f}"}</td>' for v in values
@@ -117,17 +116,17 @@ draw of weights is compared. A dash: one of the two is constant, and says nothin
 
 def image_part(entry: dict[str, Any], folder: Path) -> str:
     """An image's predictions, heatmaps and feature maps."""
-    path = html.escape(legible(entry["path"]))
+    path = html.escape(as_text(entry["path"]))
     if "error" in entry:
         return f'<h3>{path}</h3><p class="warning">{html.escape(entry["error"])}</p>'
-    best = ", ".join(f"{html.escape(legible(n))} {p:.3f}" for n, p in entry["top5"].items())
+    best = ", ".join(f"{html.escape(as_text(n))} {p:.3f}" for n, p in entry["top5"].items())
     shown = [
         picture(folder / heat["figure"])
         for found in entry["explanations"]
         for heat in found["heatmaps"].values()
     ]
     errors = [
-        f"{html.escape(legible(found['target']))} {heat['completeness_error']:.1%}"
+        f"{html.escape(as_text(found['target']))} {heat['completeness_error']:.1%}"
         for found in entry["explanations"]
         for heat in found["heatmaps"].values()
         if heat["completeness_error"] is not None
@@ -154,4 +153,4 @@ def _facts(results: dict[str, Any]) -> dict[str, Any]:
 
 
 def _yaml(values: dict[str, Any]) -> str:
-    return html.escape(legible(yaml.safe_dump(values, sort_keys=False, allow_unicode=True)))
+    return html.escape(as_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True)))

@@ -13,11 +13,11 @@ from strided.explain.drawing import (
     beside,
     bordered,
     fitted,
-    legible,
     overlay,
     text_lines,
 )
 from strided.explain.heatmaps import METHODS, UNITS, Heatmap
+from strided.page import as_text
 
 LARGE, TILE = 448, 224  # pixels a side of a picture beside its heatmap, and on the sheet
 
@@ -37,10 +37,10 @@ class Explained:
     @property
     def claim(self) -> str:
         """Class and probability, and the predicted class where it is another one."""
-        own = f"{legible(self.target)}: {self.probability:.3f}"
+        own = f"{as_text(self.target)}: {self.probability:.3f}"
         if self.target == self.predicted:
             return f"{own} (predicted)"
-        return f"{own} (predicted {legible(self.predicted)}: {self.predicted_probability:.3f})"
+        return f"{own} (predicted {as_text(self.predicted)}: {self.predicted_probability:.3f})"
 
 
 def draw_heatmap(explained: Explained, method: str, of: str, file: Path) -> Path:

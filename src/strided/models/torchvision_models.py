@@ -107,6 +107,24 @@ def pretrained_preprocessing(name: str) -> dict[str, Any]:
     }
 
 
+def published(name: str) -> dict[str, Any]:
+    """What torchvision says of its ImageNet weights (DEFAULT): nothing is downloaded.
+
+    top1 and top5 are fractions of ImageNet's 50,000 validation images, parameters and gmacs those
+    of the network, image_size in pixels; `source` names the weights. Raises UserError for none.
+    """
+    weights = _default_weights(name)
+    accuracy = weights.meta["_metrics"]["ImageNet-1K"]
+    return {
+        "top1": round(accuracy["acc@1"] / 100, 5),
+        "top5": round(accuracy["acc@5"] / 100, 5),
+        "source": f"torchvision {weights}",
+        "parameters": weights.meta["num_params"],
+        "gmacs": weights.meta["_ops"],
+        "image_size": weights.transforms().crop_size[0],
+    }
+
+
 def pretrained_state(name: str) -> dict[str, Tensor]:
     """ImageNet weights (torchvision's DEFAULT) from TORCH_HOME, else downloaded there."""
     from torch import hub

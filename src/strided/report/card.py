@@ -7,7 +7,7 @@ import numpy as np
 
 from strided.data import ImageDataModule
 from strided.data.decoding import ImageError
-from strided.report.outcome import as_text
+from strided.page import as_text
 
 _MEASURED = 64  # images whose size is looked at
 _SHOWN_PAIRS = 5

@@ -13,7 +13,7 @@ import yaml
 from strided.page import bullets, page, photo, picture, table
 from strided.report.curves import draw_curves, draw_rates, read_metrics
 from strided.report.diagnosis import Diagnosis
-from strided.report.gallery import Example, draw_samples, draw_sheet
+from strided.report.gallery import Example, draw_examples, draw_samples
 from strided.report.outcome import MOST_CLASSES, draw_confusion, draw_reliability, most_confused
 from strided.run import write_text
 
@@ -169,7 +169,7 @@ def _examples(figures: Path, results: Mapping[str, Any], seen: Seen) -> str:
         ("Right, and least certain", "least_certain", seen.hits),
     ):
         if examples:
-            draw_sheet(examples, figures / f"{name}.png")
+            draw_examples(examples, figures / f"{name}.png")
             shown = "".join(_shown(example, seen.heats) for example in examples)
             parts.append(f'<h2>{title}</h2><div class="gallery">{shown}</div>')
     if seen.heats:

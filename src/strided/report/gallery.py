@@ -9,11 +9,9 @@ import torch
 
 from strided.data import ImageDataModule
 from strided.evaluation import Evaluation
-from strided.report.outcome import as_text
+from strided.page import as_text
+from strided.report.sheet import Captioned, draw_sheet
 
-TILE = 192  # pixels a side of a picture on the sheet
-LINE = 14  # pixels a line of text
-LONGEST = 32  # letters of a line, so that it ends before the next tile
 SAMPLES = 8  # of the training images
 
 
@@ -21,7 +19,7 @@ SAMPLES = 8  # of the training images
 class Example:
     """A tested image; picture is uint8 (S, S, 3) as the network saw it.
 
-    position is its place in the split; probability is that of `predicted`.
+    position is its place in the split; class_index and probability are those of `predicted`.
     """
 
     picture: np.ndarray
@@ -29,6 +27,7 @@ class Example:
     path: str
     label: str
     predicted: str
+    class_index: int
     probability: float
 
 
@@ -54,13 +53,13 @@ def _ranked(
     wrong: bool,
     order: Callable[[float], float],
 ) -> list[Example]:
-    found: list[tuple[float, int, str]] = []  # probability, place in the split, predicted
+    found: list[tuple[float, int, int]] = []  # probability, place in the split, predicted
     for position, row in enumerate(evaluation.rows):
         if row.probabilities is None:
             continue
         probability = max(row.probabilities)
-        predicted = data.classes[row.probabilities.index(probability)]
-        if (predicted != row.label) == wrong:
+        predicted = row.probabilities.index(probability)
+        if (data.classes[predicted] != row.label) == wrong:
             found.append((probability, position, predicted))
     found.sort(key=lambda one: order(one[0]))
     return [
@@ -69,37 +68,24 @@ def _ranked(
             position,
             as_text(evaluation.rows[position].path),
             as_text(evaluation.rows[position].label),
-            as_text(predicted),
+            as_text(data.classes[predicted]),
+            predicted,
             probability,
         )
         for probability, position, predicted in found[:count]
     ]
 
 
-def draw_sheet(examples: Sequence[Example], file: Path, columns: int = 4) -> Path:
+def draw_examples(examples: Sequence[Example], file: Path) -> Path:
     """Draw the pictures on one sheet, each with its true and predicted class and probability."""
-    from PIL import Image, ImageDraw
-
-    width, height = TILE + 16, TILE + 2 * LINE + 12
-    rows = -(-len(examples) // columns)
-    sheet = Image.new("RGB", (width * min(columns, len(examples)), height * rows), "white")
-    draw = ImageDraw.Draw(sheet)
-    for index, example in enumerate(examples):
-        left, top = width * (index % columns), height * (index // columns)
-        picture = Image.fromarray(example.picture)
-        # small pictures keep their pixels, large ones are made smaller smoothly
-        small = picture.width < TILE
-        picture = picture.resize(
-            (TILE, TILE), Image.Resampling.NEAREST if small else Image.Resampling.LANCZOS
+    captioned = [
+        Captioned(
+            example.picture,
+            [f"true {example.label}", f"predicted {example.predicted} ({example.probability:.2f})"],
         )
-        sheet.paste(picture, (left + 4, top + 4))
-        true = f"true {example.label}"
-        predicted = f"predicted {example.predicted} ({example.probability:.2f})"
-        for line, text in enumerate((true, predicted)):
-            place = (left + 4, top + TILE + 6 + line * LINE)
-            draw.text(place, text[:LONGEST], "black", font_size=12)
-    sheet.save(file)
-    return file
+        for example in examples
+    ]
+    return draw_sheet(captioned, file)
 
 
 def training_samples(data: ImageDataModule) -> list[tuple[str, np.ndarray, np.ndarray]]:

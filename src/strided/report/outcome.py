@@ -9,6 +9,7 @@ import torch
 
 from strided.evaluation import Evaluation
 from strided.metrics import wilson_interval
+from strided.page import as_text
 
 MOST_CLASSES = 30  # that a confusion matrix can show
 RELIABILITY_BINS = 10
@@ -40,11 +41,6 @@ def draw_confusion(confusion: list[list[int]], classes: list[str], folder: Path)
         warnings.filterwarnings("ignore", "Glyph .* missing")  # in a script it has no font for
         figure.savefig(folder / "confusion.png", dpi=150)
     return folder / "confusion.png"
-
-
-def as_text(name: str) -> str:
-    """A file, and so a class, may be called by bytes that are no text."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def most_confused(

@@ -1,20 +1,35 @@
 """Look at a finished run: what its report shows beside the numbers."""
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from strided.data import ImageDataModule
+from strided.errors import UserError
 from strided.evaluation import Evaluation, hits
+from strided.explain import cam_layer, grad_cam, overlay, traced
 from strided.prediction import Classifier
 from strided.report.card import data_card
 from strided.report.curves import read_metrics
 from strided.report.diagnosis import Share, diagnose
 from strided.report.document import Seen
-from strided.report.gallery import least_certain_hits, most_confident_errors, training_samples
+from strided.report.gallery import (
+    Example,
+    least_certain_hits,
+    most_confident_errors,
+    training_samples,
+)
 from strided.report.outcome import reliability
+
+log = logging.getLogger(__name__)
 
 MOST_IMAGES = 5000  # of training, and of validation, that the gap between them is measured on
 LEAST_TRAIN = 1000
+HEATED = 4  # of the errors, and of the hits, that get a heatmap
 
 
 def view(
@@ -39,11 +54,35 @@ def view(
         train = Share(*hits(classifier, data, "train", most))
         curves = read_metrics(metrics) if metrics.is_file() else {}
         diagnosis = diagnose(train, val, curves, config, results)
+    shown = [*errors[:HEATED], *certain[:HEATED]]
     return Seen(
         errors=errors,
         hits=certain,
+        heats=heats(classifier, shown) if classifier and shown else {},
         samples=training_samples(data),
         reliability=reliability(evaluation, data.classes) if evaluation else [],
         diagnosis=diagnosis,
         card=data_card(data),
     )
+
+
+def heats(classifier: Classifier, examples: Sequence[Example]) -> dict[int, np.ndarray]:
+    """What spoke for the predicted class, laid over each picture; by the example's position.
+
+    Empty for a network that Grad-CAM cannot look into.
+    """
+    net, device = classifier.task.model, classifier.device
+    pictures = np.stack([example.picture.transpose(2, 0, 1) for example in examples])
+    pixels = torch.from_numpy(pictures[:, : classifier.preprocessing.channels]).to(device)
+    images = classifier.task.as_input(classifier.preprocessing.normalise(pixels))
+    try:
+        layer = cam_layer(net, traced(net, images[:1]))
+    except UserError as error:
+        log.info("no heatmaps in the report: %s", str(error).partition(";")[0])
+        return {}
+    targets = torch.tensor([example.class_index for example in examples])
+    found = grad_cam(net, layer, images, targets)
+    return {
+        example.position: overlay(example.picture, heat.numpy())
+        for example, heat in zip(examples, found, strict=True)
+    }

@@ -1,0 +1,1 @@
+"""Networks before any training, and finished runs, side by side."""

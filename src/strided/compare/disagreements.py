@@ -1,0 +1,56 @@
+"""Pictures of the images that two runs predict differently."""
+
+import logging
+from pathlib import Path
+
+from strided.compare.finished_run import Predictions
+from strided.compare.paired_runs import Pair
+from strided.errors import UserError
+from strided.evaluation import data_of
+from strided.page import as_text
+from strided.prediction import Classifier
+from strided.report.sheet import Captioned, draw_sheet
+
+log = logging.getLogger(__name__)
+
+MOST = 16  # pictures
+
+
+def draw_disagreements(pair: Pair, folder: Path) -> Path | None:
+    """Draw up to 16 into disagreements.png, as the network of the larger input saw them.
+
+    None, with the reason in the log, where the images are not as they were.
+    """
+    try:
+        loaded = [
+            (Classifier.load(run.checkpoint, device="cpu"), run)
+            for run in (pair.first, pair.second)
+        ]
+        classifier, run = max(loaded, key=lambda entry: entry[0].preprocessing.image_size)
+        data = data_of(classifier, run.config.get("data") if "checkpoint" in run.config else None)
+        data.use(classifier.preprocessing)
+        data.setup()
+        if data.fingerprint != run.results["data_fingerprint"]:
+            raise UserError("the data have changed since")
+        places = {path: place for place, path in enumerate(data.paths(run.split))}
+        one, other = pair.predictions
+        captioned = [
+            Captioned(
+                data.picture(run.split, places[one.paths[at]]),
+                [
+                    f"true {as_text(one.labels[at])}",
+                    f"first: {_predicted(one, at)}",
+                    f"second: {_predicted(other, at)}",
+                ],
+            )
+            for at in pair.disagreements()[:MOST]
+        ]
+    except (UserError, OSError, KeyError) as error:
+        log.warning("no pictures of the disagreements: %s", error)
+        return None
+    return draw_sheet(captioned, folder / "disagreements.png") if captioned else None
+
+
+def _predicted(predictions: Predictions, at: int) -> str:
+    name, probability = predictions.predicted[at], predictions.probabilities[at].max()
+    return f"{as_text(name)} ({probability:.2f})"

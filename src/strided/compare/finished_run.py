@@ -1,0 +1,134 @@
+"""A finished run folder of train or eval as it is read again: results, curves, predictions."""
+
+import csv
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from strided.errors import UserError
+from strided.report.curves import read_metrics
+from strided.run import read_config, read_results
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Of N images that could be read: `probabilities` (N, K); paths, labels and predicted names."""
+
+    paths: list[str]
+    labels: np.ndarray
+    predicted: np.ndarray
+    probabilities: np.ndarray
+    classes: list[str]
+
+    @classmethod
+    def read(cls, file: Path) -> Self:
+        """Read predictions.csv in the order of its paths. Raises UserError if it is damaged."""
+        try:
+            with file.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
+                head, *rows = csv.reader(stream)
+            rows = sorted(row for row in rows if not row[3])
+            names = [name.removeprefix("prob/") for name in head[4:]]
+            numbers = np.array([[float(p) for p in row[4:]] for row in rows])
+        except (ValueError, IndexError) as error:
+            raise UserError(
+                f"{file} cannot be read: {error}; expected it as the run has written it. Try "
+                "python src/eval.py checkpoint=<the run>, and that folder instead"
+            ) from error
+        paths, labels, predicted = (np.array([row[i] for row in rows]) for i in range(3))
+        return cls(paths.tolist(), labels, predicted, numbers.reshape(len(rows), -1), names)
+
+    @property
+    def correct(self) -> np.ndarray:
+        """Whether each image has its label predicted."""
+        return self.predicted == self.labels
+
+    def negative_log_likelihoods(self) -> np.ndarray:
+        """Of each image (N,), as metrics.py has them; the file has six decimals."""
+        places = np.array([self.classes.index(label) for label in self.labels], dtype=int)
+        return -np.log(self.probabilities[np.arange(len(places)), places].clip(1e-12))
+
+
+@dataclass
+class FinishedRun:
+    """`split` is the one that was measured; `label` tells the run from those beside it."""
+
+    folder: Path
+    config: dict[str, Any]
+    results: dict[str, Any]
+    split: str
+    label: str = ""
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read a run folder. Raises UserError unless it is a finished run of train or eval."""
+        config, results = read_config(folder), read_results(folder)
+        if results.get("state") != "finished":
+            raise UserError(
+                f"{folder} is {results.get('state', 'not finished')}; expected finished runs. Try "
+                f"resume={folder} with src/train.py first"
+            )
+        split = str(config.get("split", "test"))
+        if "splits" not in results or "classes" not in results:
+            raise UserError(
+                f"{folder} is no run of train or eval; expected a folder of logs/train or "
+                "logs/eval. Try runs=[logs/train/<name>/<date_time>,...]"
+            )
+        return cls(folder, config, results, split)
+
+    @cached_property
+    def predictions(self) -> Predictions | None:
+        """predictions.csv; None where nothing was tested."""
+        file = self.folder / "predictions.csv"
+        return Predictions.read(file) if file.is_file() else None
+
+    @cached_property
+    def curves(self) -> dict[str, list[float]]:
+        """The columns of metrics.csv; empty for a run of eval."""
+        file = self.folder / "metrics.csv"
+        return read_metrics(file) if file.is_file() else {}
+
+    @property
+    def checkpoint(self) -> Path:
+        """What was measured."""
+        return Path(self.config.get("checkpoint") or self.folder).expanduser()
+
+    def row(self) -> dict[str, Any]:
+        """The row of compare.csv: None for what this run has not."""
+        results, split = self.results, self.split
+        low, high = results.get(f"{split}/acc_ci95", (None, None))
+        metrics = ("loss", "acc_top5", "f1", "auroc", "nll", "ece", "brier")
+        return {
+            "run": self.label,
+            "split": split,
+            "images": results["splits"].get(split) if f"{split}/acc" in results else None,
+            "acc": results.get(f"{split}/acc"),
+            "acc_low": low,
+            "acc_high": high,
+            **{name: results.get(f"{split}/{name}") for name in metrics},
+            "best_val/acc": results.get("best_val/acc"),
+            "best_epoch": results.get("best_epoch"),
+            "train_seconds": results.get("train_seconds"),
+            "parameters": results.get("parameters", {}).get("total"),
+            "seed": results.get("seed"),
+            "data_fingerprint": results.get("data_fingerprint"),
+            "folder": str(self.folder),
+        }
+
+
+def read_runs(folders: list[Path]) -> list[FinishedRun]:
+    """Read two or more runs, each with a label of its own. Raises UserError."""
+    if len({folder.resolve() for folder in folders}) < max(2, len(folders)):
+        raise UserError(
+            f"runs has {', '.join(map(str, folders))}; expected two or more different runs. Try "
+            "runs=[logs/train/<name>/<date_time>,logs/train/<other>/<date_time>]"
+        )
+    runs = [FinishedRun.read(folder) for folder in folders]
+    names = [str(run.config.get("name") or run.folder.parent.name) for run in runs]
+    short = ["/".join(run.folder.resolve().parts[-2:]) for run in runs]
+    for index, run in enumerate(runs):
+        ways = (names, short, [str(folder) for folder in folders])
+        run.label = next(labels[index] for labels in ways if len(set(labels)) == len(runs))
+    return runs

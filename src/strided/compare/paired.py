@@ -1,0 +1,62 @@
+"""Two classifiers on the same images: tests and intervals of their difference."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+RESAMPLES = 10_000
+_AT_ONCE = 2_000_000  # drawn numbers in memory
+
+
+def mcnemar_exact(only_first: int, only_second: int) -> float:
+    """Two-sided p-value of McNemar's test (1947) in its exact form, of the discordant pairs.
+
+    `only_first` and `only_second` count the images that one alone has right. Under the hypothesis
+    of equal error rates each is binomial with p = 1/2 (Dietterich 1998 has the test for comparing
+    classifiers). 1 where there are none.
+    """
+    count, fewer = only_first + only_second, min(only_first, only_second)
+    tail = sum(math.comb(count, k) for k in range(fewer + 1))
+    return float(min(1, 2 * tail / 2**count)) if count else 1.0
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjust the p-values of several tests, in their order, for their number (Holm 1979)."""
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, p_values[index] * (len(p_values) - rank)))
+        adjusted[index] = largest
+    return adjusted
+
+
+def bootstrap_interval(
+    differences: np.ndarray, resamples: int = RESAMPLES, seed: int = 0
+) -> list[float]:
+    """95 % percentile interval of the mean of paired differences (N,), one of each image.
+
+    Images are drawn with replacement, both classifiers' results together (Efron and Tibshirani
+    1993, chapters 8 and 13). The same seed and N draw the same images.
+    """
+    return bootstrap_of(lambda drawn: differences[drawn].mean(1), len(differences), resamples, seed)
+
+
+def bootstrap_of(
+    statistic: Callable[[np.ndarray], np.ndarray],
+    count: int,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> list[float]:
+    """The same of any statistic, which takes indices (R, count) of R samples and returns (R,).
+
+    Samples for which it is not a number have no part.
+    """
+    noise = np.random.default_rng(seed)
+    rows = max(1, _AT_ONCE // max(count, 1))
+    found = [
+        statistic(noise.integers(0, count, (min(rows, resamples - at), count)))
+        for at in range(0, resamples, rows)
+    ]
+    low, high = np.nanquantile(np.concatenate(found), (0.025, 0.975))
+    return [float(low), float(high)]

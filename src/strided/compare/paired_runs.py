@@ -1,0 +1,175 @@
+"""Two runs on the same images: who is right where, and whether the difference is more than luck."""
+
+import html
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from strided.compare.finished_run import FinishedRun, Predictions
+from strided.compare.paired import bootstrap_interval, holm, mcnemar_exact
+
+SIGNIFICANT = 0.05
+
+
+@dataclass
+class Pair:
+    """`reason` says why two runs cannot be paired; else `found` has the columns of pairs.csv.
+
+    Differences are those of the first run less those of the second.
+    """
+
+    first: FinishedRun
+    second: FinishedRun
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        self.found: dict[str, Any] = {}
+        self.classes: list[dict[str, Any]] = []  # a row for each class
+
+    @property
+    def predictions(self) -> tuple[Predictions, Predictions]:
+        """Of both, of the same images in the same order."""
+        assert self.first.predictions and self.second.predictions
+        return self.first.predictions, self.second.predictions
+
+    def disagreements(self) -> list[int]:
+        """Places of the images that are predicted differently: where the two are surest first."""
+        one, other = self.predictions
+        differ = np.flatnonzero(one.predicted != other.predicted)
+        surety = one.probabilities.max(1) + other.probabilities.max(1)
+        return [int(place) for place in sorted(differ, key=lambda place: -surety[place])]
+
+
+def pair_runs(runs: list[FinishedRun]) -> list[Pair]:
+    """Test each pair of runs; p-values are adjusted for the number of pairs."""
+    pairs = [Pair(a, b, _reason(a, b)) for a, b in combinations(runs, 2)]
+    paired = [pair for pair in pairs if not pair.reason]
+    for pair in paired:
+        _test(pair)
+    adjusted = holm([pair.found["p"] for pair in paired])
+    for pair, p in zip(paired, adjusted, strict=True):
+        pair.found["p_holm"] = p
+    return pairs
+
+
+def _reason(first: FinishedRun, second: FinishedRun) -> str:
+    """Why two runs were not measured on the same images; empty if they were."""
+    if first.predictions is None or second.predictions is None:
+        without = first if first.predictions is None else second
+        return f"{without.label} has no predictions.csv: it has tested nothing"
+    if first.results.get("data_fingerprint") != second.results.get("data_fingerprint"):
+        return "their data have different fingerprints: other images, labels or classes"
+    one, other = first.predictions, second.predictions
+    if one.classes != other.classes:
+        return "their classes differ"
+    if one.paths != other.paths:
+        shared = len(set(one.paths) & set(other.paths))
+        counts = f"{len(one.paths)} and {len(other.paths)} images, {shared} of them shared"
+        return f"they were measured on different images ({counts})"
+    if not np.array_equal(one.labels, other.labels):
+        return "the same images have other labels"
+    return "" if one.paths else "none of their images could be read"
+
+
+def _test(pair: Pair) -> None:
+    one, other = pair.predictions
+    difference = one.correct.astype(float) - other.correct
+    only = [int((difference == sign).sum()) for sign in (1, -1)]
+    low, high = bootstrap_interval(difference)
+    nll = one.negative_log_likelihoods() - other.negative_log_likelihoods()
+    nll_low, nll_high = bootstrap_interval(nll)
+    pair.found = {
+        "first": pair.first.label,
+        "second": pair.second.label,
+        "images": len(difference),
+        "both_right": int((one.correct & other.correct).sum()),
+        "only_first_right": only[0],
+        "only_second_right": only[1],
+        "both_wrong": int((~one.correct & ~other.correct).sum()),
+        "acc_difference": float(difference.mean()),
+        "acc_difference_low": low,
+        "acc_difference_high": high,
+        "p": mcnemar_exact(*only),
+        "p_holm": None,  # when all pairs are tested
+        "nll_difference": float(nll.mean()),
+        "nll_difference_low": nll_low,
+        "nll_difference_high": nll_high,
+    }
+    for name in one.classes:
+        own = difference[one.labels == name]
+        if len(own):
+            low, high = bootstrap_interval(own)
+            pair.classes.append(
+                {
+                    "class": name,
+                    "images": len(own),
+                    "difference": float(own.mean()),
+                    "low": low,
+                    "high": high,
+                }
+            )
+
+
+def reading(pair: Pair) -> str:
+    """What a pair shows, in words: a difference only where interval and test agree on one."""
+    if pair.reason:
+        return f"{pair.first.label} and {pair.second.label} are not paired: {pair.reason}."
+    found = pair.found
+    interval = (
+        f"{100 * found['acc_difference']:+.2f} percentage points (95 % interval "
+        f"{100 * found['acc_difference_low']:+.2f} to {100 * found['acc_difference_high']:+.2f}; "
+        f"McNemar's exact p = {found['p']:.2g}"
+    )
+    corrected = found["p_holm"] != found["p"]
+    interval += f", with Holm's correction {found['p_holm']:.2g})" if corrected else ")"
+    apart = found["acc_difference_low"] > 0 or found["acc_difference_high"] < 0
+    if not apart or found["p_holm"] >= SIGNIFICANT:
+        return (
+            f"No difference in accuracy is shown between {found['first']} and {found['second']} on "
+            f"these {found['images']} images: {interval}. That is no proof that they are equal."
+        )
+    better, worse = found["first"], found["second"]
+    if found["acc_difference"] < 0:
+        better, worse = worse, better
+    return (
+        f"{better} is more accurate than {worse} on these {found['images']} images; "
+        f"{found['first']} less {found['second']}: {interval}."
+    )
+
+
+def pair_html(pair: Pair) -> str:
+    """The table of both, and of the classes."""
+    if pair.reason:
+        return ""
+    found = pair.found
+    both = (
+        '<table><tr><th></th><th class="number">second right</th>'
+        '<th class="number">second wrong</th></tr>'
+        f"<tr><td>first right</td>{_number(found['both_right'])}"
+        f"{_number(found['only_first_right'])}</tr><tr><td>first wrong</td>"
+        f"{_number(found['only_second_right'])}{_number(found['both_wrong'])}</tr></table>"
+        f"<p>Negative log-likelihood, first less second: {found['nll_difference']:+.4f} "
+        f"(95 % interval {found['nll_difference_low']:+.4f} to "
+        f"{found['nll_difference_high']:+.4f}).</p>"
+    )
+    rows = "".join(
+        f"<tr><td>{html.escape(row['class'])}</td>{_number(row['images'])}"
+        + "".join(_number(f"{100 * row[key]:+.1f}") for key in ("difference", "low", "high"))
+        + "</tr>"
+        for row in pair.classes
+    )
+    heads = "".join(
+        f'<th class="number">{name}</th>' for name in ("images", "points", "from", "to")
+    )
+    return (
+        f'{both}<details><summary>Accuracy by class</summary><div class="scroll"><table><tr>'
+        f"<th>class</th>{heads}</tr>{rows}</table></div><p>Percentage points, first less second, "
+        "with 95 % intervals that are not corrected for the number of classes: expect one in "
+        "twenty to exclude 0 by luck.</p></details>"
+    )
+
+
+def _number(value: object) -> str:
+    return f'<td class="number">{value}</td>'

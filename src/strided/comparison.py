@@ -1,0 +1,39 @@
+"""The compare verb: networks before training, or finished runs."""
+
+from pathlib import Path
+from typing import Any
+
+from strided.compare.model_table import compare_models
+from strided.compare.run_comparison import compare_runs
+from strided.errors import UserError
+from strided.prediction import choose_device
+
+
+def compare(config: dict[str, Any], folder: Path, results: dict[str, Any]) -> None:
+    """Compare `models` or `runs`; write compare.csv and compare.html. Raises UserError."""
+    check_compare(config)
+    if config["runs"]:
+        compare_runs([Path(run).expanduser() for run in config["runs"]], folder, results)
+    else:
+        device = choose_device(config["accelerator"])
+        compare_models(config["models"], config, device, folder, results)
+
+
+def check_compare(config: dict[str, Any]) -> None:
+    """Raise UserError for what cannot be compared."""
+    if bool(config["runs"]) == bool(config["models"]):
+        both = "both were given" if config["runs"] else "neither was given"
+        raise UserError(
+            f"compare takes models= or runs=, and {both}; expected one of them. Try "
+            '"models=[vgg16,resnet18]" or "runs=[<a run folder>,<another>]"'
+        )
+    for key, least in (
+        ("repeats", 1),
+        ("seconds", 0.01),
+        ("batch_size", 1),
+        ("num_classes", 1),
+        ("channels", 1),
+        ("image_size", 1),
+    ):
+        if config[key] is not None and config[key] < least:
+            raise UserError(f"{key}={config[key]}; expected {least} or more. Try {key}=3")

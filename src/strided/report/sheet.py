@@ -1,0 +1,43 @@
+"""Captioned pictures on one sheet."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+TILE = 192  # pixels a side of a picture on the sheet
+LINE = 14  # pixels a line of text
+LONGEST = 32  # letters of a line, so that it ends before the next tile
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """picture is uint8 (S, S, 3); `lines` stand below it, as many for each of a sheet."""
+
+    picture: np.ndarray
+    lines: list[str]
+
+
+def draw_sheet(captioned: Sequence[Captioned], file: Path, columns: int = 4) -> Path:
+    """Draw pictures in rows, each with its lines below; at least one."""
+    from PIL import Image, ImageDraw
+
+    width, height = TILE + 16, TILE + len(captioned[0].lines) * LINE + 12
+    rows = -(-len(captioned) // columns)
+    sheet = Image.new("RGB", (width * min(columns, len(captioned)), height * rows), "white")
+    draw = ImageDraw.Draw(sheet)
+    for index, shown in enumerate(captioned):
+        left, top = width * (index % columns), height * (index // columns)
+        picture = Image.fromarray(shown.picture)
+        # small pictures keep their pixels, large ones are made smaller smoothly
+        small = picture.width < TILE
+        picture = picture.resize(
+            (TILE, TILE), Image.Resampling.NEAREST if small else Image.Resampling.LANCZOS
+        )
+        sheet.paste(picture, (left + 4, top + 4))
+        for line, text in enumerate(shown.lines):
+            place = (left + 4, top + TILE + 6 + line * LINE)
+            draw.text(place, text[:LONGEST], "black", font_size=12)
+    sheet.save(file)
+    return file

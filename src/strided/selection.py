@@ -1,0 +1,46 @@
+"""The networks that a list of names means: options of the model group, torchvision's, timm's."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from strided.config import did_you_mean
+from strided.errors import UserError
+from strided.overrides import compose, config_folders, group_options, without
+
+
+def compose_models(
+    verb: str, config: dict[str, Any], chosen: str, words: Sequence[str], config_dir: Path | None
+) -> dict[str, dict[str, Any]]:
+    """Return the node of each of `models`, or of the one that `model=` has chosen, if any.
+
+    What was typed of `model.` holds for each. Raises UserError for a name that nobody knows.
+    """
+    others = without(without(words, "models"), "model")
+    if config["models"]:
+        return {
+            name: compose(verb, [*model_words(name, config_dir), *others], config_dir)["model"]
+            for name in config["models"]
+        }
+    return {chosen: config["model"]} if config.get("model") else {}
+
+
+def model_words(name: str, config_dir: Path | None = None) -> list[str]:
+    """Return what to type for a network: an option's name comes first, then torchvision's, timm's.
+
+    Raises UserError.
+    """
+    options = group_options(config_folders(config_dir))["model"]
+    if name in options:
+        return [f"model={name}"]
+    import timm
+    from torchvision import models
+
+    if name in models.list_models(module=models):
+        return ["model=torchvision", f"model.name={name}"]
+    if timm.is_model(name):
+        return ["model=timm", f"model.name={name}"]
+    raise UserError(
+        f"models has {name}, which is no option of model and no network of torchvision or timm. "
+        f"{did_you_mean(name, options)}"
+    )
