@@ -145,7 +145,8 @@ def test_every_logger_builds_without_connecting(option: str) -> None:
 def test_every_callback_builds() -> None:
     from lightning.pytorch import Callback
 
-    off_by_default = ("early_stopping.patience=3", "ema.decay=0.9", "lr_finder.steps=50")
+    off_by_default = ["early_stopping.patience=3", "ema.decay=0.9", "lr_finder.steps=50"]
+    off_by_default.append("gradient_norms.steps=1")
     on = (f"callbacks.{word}" for word in off_by_default)
     node = composed("callbacks=default", *on)
     for name, callback in node.items():

@@ -30,6 +30,7 @@ ALLOWED_TARGETS = (
     "strided.space.Search",
     "strided.pruning.Pruning",
     "strided.callbacks",
+    "strided.gradients.GradientNorms",
     "strided.rates.LearningRateFinder",
     "strided.loggers",
     "torch.optim",

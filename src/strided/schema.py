@@ -32,6 +32,7 @@ OFF_WHEN_NULL = {
     "callbacks.early_stopping": "patience",
     "callbacks.ema": "decay",
     "callbacks.lr_finder": "steps",
+    "callbacks.gradient_norms": "steps",
 }
 # What can be watched while training, and which of its values are better.
 MONITORS = {"val/acc": "max", "val/loss": "min", "train/acc": "max", "train/loss": "min"}

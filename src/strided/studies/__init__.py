@@ -4,4 +4,7 @@ Each has `section(folder, jobs)`: figures into the folder of the sweep, and word
 HTML.
 """
 
-NAMES = ("mlp_vs_cnn",)  # modules, imported when they are needed: they need torch
+NAMES = (
+    "mlp_vs_cnn",
+    "plain_vs_residual",
+)  # modules, imported when they are needed: they need torch

@@ -1,0 +1,93 @@
+"""gradients.csv: how large the gradient of each layer is, at the first step and in each epoch."""
+
+import csv
+import io
+import math
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+
+from strided.errors import UserError
+from strided.run import write_text
+
+FILE = "gradients.csv"
+COLUMNS = ("epoch", "layer", "index", "norm")
+
+
+class GradientNorms(pl.Callback):
+    """Write the norm of each weight's gradient, of matrices and filters, into gradients.csv.
+
+    A row per epoch and layer, in the order of the network: the root mean square over the first
+    `steps` optimizer steps of the epoch. With 1 those of epoch 0 are of the initial weights.
+    Gradients are as the optimizer is given them, but for clipping.
+    """
+
+    def __init__(self, steps: int) -> None:
+        if steps < 1:
+            raise UserError(
+                f"callbacks.gradient_norms.steps={steps}; expected 1 or more. Try "
+                "callbacks.gradient_norms.steps=1, or null to switch it off"
+            )
+        self.steps = steps
+        self._squares: list[torch.Tensor] = []  # of this epoch: (L,) for each step
+
+    def on_train_start(self, trainer: pl.Trainer, task: Any) -> None:
+        """Drop rows of epochs that will be trained again."""
+        self._squares = []
+        if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            rows = read_gradients(_file(trainer))
+            _write(_file(trainer), [row for row in rows if row["epoch"] < trainer.current_epoch])
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, task: Any) -> None:
+        """Lightning does not call this when it goes on inside an epoch."""
+        self._squares = []
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, task: Any, optimizer: Any) -> None:
+        """Measure at the first steps of the epoch; keep it at the last of them."""
+        if len(self._squares) == self.steps or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        weights = dict(task.model.named_parameters())
+        names = [name for name, weight in weights.items() if weight.ndim > 1]
+        gradients = [weights[name].grad for name in names]
+        zero = torch.zeros((), device=task.device)
+        squares = [zero if g is None else g.detach().float().square().sum() for g in gradients]
+        self._squares.append(torch.stack(squares))
+        if len(self._squares) < self.steps or not trainer.is_global_zero:
+            return
+        norms = torch.stack(self._squares).mean(0).sqrt().tolist()
+        rows = read_gradients(_file(trainer))
+        rows += [
+            {"epoch": trainer.current_epoch, "layer": name, "index": index, "norm": norm}
+            for index, (name, norm) in enumerate(zip(names, norms, strict=True))
+        ]
+        _write(_file(trainer), rows)
+
+
+def read_gradients(file: Path) -> list[dict[str, Any]]:
+    """Rows of gradients.csv: epoch, layer, index (from the image on), norm; none without a file."""
+    if not file.is_file():
+        return []
+    with file.open(newline="") as stream:
+        return [
+            {
+                "epoch": int(row["epoch"]),
+                "layer": row["layer"],
+                "index": int(row["index"]),
+                "norm": float(row["norm"] or math.nan),
+            }
+            for row in csv.DictReader(stream)
+        ]
+
+
+def _file(trainer: pl.Trainer) -> Path:
+    return Path(trainer.default_root_dir) / FILE
+
+
+def _write(file: Path, rows: list[dict[str, Any]]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(file, text.getvalue())
