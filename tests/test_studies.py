@@ -9,7 +9,7 @@ import torch
 
 from strided.cli import main
 from strided.gradients import read_gradients
-from strided.studies import plain_vs_residual
+from strided.studies import alexnet_vs_vgg, plain_vs_residual
 from strided.studies.mlp_vs_cnn import reading, shift
 from strided.studies.plain_vs_residual import first_to_last
 
@@ -94,3 +94,9 @@ def test_gradients_of_a_resumed_run_are_those_of_one_that_was_not_stopped(log_di
 def test_gradients_of_first_and_last_layers_are_compared() -> None:
     assert first_to_last([4.0, *[1.0] * 8, 2.0]) == 2
     assert first_to_last([1.0, 0.0]) == float("inf")
+
+
+def test_alexnet_and_vgg_are_shown_as_published(tmp_path: Path) -> None:
+    page = alexnet_vs_vgg.section(tmp_path, [])
+    for fact in ("61,100,840", "138,357,544", "11x11", "20.9%", "9.6%", "22 times the multiply"):
+        assert fact in page, fact
