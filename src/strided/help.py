@@ -71,7 +71,7 @@ def verb_help(verb: str, config_dir: Path | None) -> str:
             "groups (group=option; any argument of what stands behind: group.argument=value)",
             *(_wrapped(f"  {group:<{width}}  ", options.get(group, [])) for group in groups),
             "",
-            f"keys: {', '.join(keys)}",
+            _wrapped("keys: ", keys),
             "flags: -m (every combination of a=1,2 b=x,y), --cfg job (show the config), "
             "--config-dir <your own YAML>",
             "",

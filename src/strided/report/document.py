@@ -90,7 +90,7 @@ def key_figures(results: Mapping[str, Any]) -> str:
     if results.get("best_epoch") is not None:
         rows.append(("kept", f"the weights of epoch {results['best_epoch']}, by validation"))
     if hardware:
-        rows.append(("on", f"{hardware.get('cpu')}, accelerator {hardware.get('accelerator')}"))
+        rows.append(("on", f"{hardware.get('accelerator') or hardware.get('cpu')}"))
     return table(["", ""], rows)
 
 
