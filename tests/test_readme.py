@@ -13,7 +13,11 @@ from strided.overrides import normalise, typed_value
 
 ROOT = CONF_DIR.parent
 README = ROOT / "README.md"
-DOCUMENTS = [README, *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [
+    README,
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs/questions").glob("*.md")),
+]
 COMMAND = re.compile(r"(?:python src/(\w+)\.py|\bstrided (train|eval|predict))\b([^\n`|#]*)")
 
 

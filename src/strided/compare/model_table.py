@@ -174,6 +174,11 @@ def _timed(key: str) -> Cell:
     return cell
 
 
+def _millions(row: dict[str, Any]) -> str:
+    macs = row["macs"] / 1e6
+    return f"{macs:,.0f}" if macs >= 1000 else f"{macs:.4g}"
+
+
 def _field(row: dict[str, Any]) -> str:
     size = row["receptive_field"]
     return f"{size}{' (all)' if row['sees_all'] else ''}" if size else "none"
@@ -182,7 +187,7 @@ def _field(row: dict[str, Any]) -> str:
 SIZE: dict[str, Cell] = {
     "parameters": _number("parameters"),
     "of auxiliary heads": _number("aux_parameters"),
-    "GMACs": _scaled("macs", 1e9, 3),
+    "million MACs": _millions,
     "activations, MB": _scaled("activation_bytes", 1e6),
     "checkpoint, MB": _scaled("checkpoint_bytes", 1e6),
 }
@@ -205,7 +210,14 @@ PUBLISHED: dict[str, Cell] = {
 def _lines(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Lines of the terminal's table, and why a network has no row."""
     columns = {**SIZE, **SHAPE, **PUBLISHED}
-    shown = ("parameters", "GMACs", "depth", "receptive field, px", "checkpoint, MB", "top-1, %")
+    shown = (
+        "parameters",
+        "million MACs",
+        "depth",
+        "receptive field, px",
+        "checkpoint, MB",
+        "top-1, %",
+    )
     whole = [row for row in rows if "error" not in row]
     table = [["model", *shown]] + [[r["model"], *(columns[c](r) for c in shown)] for r in whole]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
@@ -246,7 +258,7 @@ def _render(config: dict[str, Any], results: dict[str, Any]) -> str:
         ),
         "<h2>Size and cost</h2>",
         _html_table(rows, SIZE),
-        '<p class="note">GMACs: billion multiply-adds of a forward pass of one image. Activations: '
+        '<p class="note">MACs: multiply-adds of a forward pass of one image. Activations: '
         "the float32 outputs of all layers for one image; a checkpoint: float32 weights, auxiliary "
         "heads included.</p><h2>Shape</h2>",
         _html_table(rows, SHAPE),
