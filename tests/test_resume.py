@@ -97,7 +97,7 @@ def assert_same_outcome(resumed: Path, uninterrupted: Path) -> None:
     assert one["state"] == two["state"] == "finished"
     keys = {key for key in two if key.startswith(("test/", "best_", "split"))}
     assert {key: one.get(key) for key in keys} == {key: two[key] for key in keys}
-    names = ("predictions.csv", "report.html", "figures/curves.png", "run.log")
+    names = ("predictions.csv", "report.html", "figures/loss.png", "run.log")
     assert all((resumed / name).is_file() for name in names)
     predictions = [(folder / "predictions.csv").read_bytes() for folder in (resumed, uninterrupted)]
     assert predictions[0] == predictions[1]
@@ -180,7 +180,7 @@ def test_resume_after_fit_completes_test_and_report(uninterrupted: Path, tmp_pat
     folder = Path(shutil.copytree(uninterrupted, tmp_path / "run"))
     kept = {k: v for k, v in results(folder).items() if not k.startswith("test/")}
     (folder / "results.json").write_text(json.dumps({**kept, "state": "interrupted"}))
-    for name in ("predictions.csv", "report.html", "figures/curves.png"):
+    for name in ("predictions.csv", "report.html", "figures/loss.png"):
         (folder / name).unlink()
     resume(folder)
     assert_same_outcome(folder, uninterrupted)
