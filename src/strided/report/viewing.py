@@ -28,7 +28,7 @@ from strided.report.outcome import reliability
 log = logging.getLogger(__name__)
 
 MOST_IMAGES = 5000  # of training, and of validation, that the gap between them is measured on
-LEAST_TRAIN = 1000
+LEAST_TRAIN = 500
 HEATED = 4  # of the errors, and of the hits, that get a heatmap
 
 

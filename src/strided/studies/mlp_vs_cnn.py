@@ -17,17 +17,16 @@ from strided.run import write_json
 from strided.summary import Job
 
 SHIFTS = (0, 1, 2, 3, 4)  # pixels
-FULL = "1.0"  # of the training images, as data.train_fraction has it
 MOST = 5000  # test images that are moved
 
 Found = dict[str, list[dict[str, Any]]]  # by model: a row for each seed
 
 
 def section(folder: Path, jobs: Sequence[Job]) -> str:
-    """Measure the finished jobs with all training images on moved test images, and show it."""
+    """Measure the (finished) jobs with all training images on moved test images, and show it."""
     found: Found = {}
     for job in jobs:
-        if job.state == "finished" and job.overrides.get("data.train_fraction", FULL) == FULL:
+        if float(job.overrides.get("data.train_fraction", 1)) == 1:
             row = {**job.results, "moved": moved(folder / str(job.number))}
             found.setdefault(job.overrides["model"], []).append(row)
     if not found:
