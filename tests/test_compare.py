@@ -190,7 +190,7 @@ def test_runs_on_the_same_images_are_paired(
     assert pair["acc_difference_low"] <= difference <= pair["acc_difference_high"]
     assert pair["p_holm"] == pair["p"] and len(pair["classes"]) == 10
     named = {str(file.relative_to(folder)) for file in folder.rglob("*.*")}
-    assert named >= {"pairs.csv", "figures/loss.png", "figures/disagreements.png"}
+    assert named >= {"pairs.csv", "figures/curves.png", "figures/disagreements.png"}
     page = (folder / "compare.html").read_text()
     assert pair["reading"] in page.replace("&#x27;", "'") and page.count("data:image/png") == 2
 

@@ -78,7 +78,7 @@ def heats(classifier: Classifier, examples: Sequence[Example]) -> dict[int, np.n
     try:
         layer = cam_layer(net, traced(net, images[:1]))
     except UserError as error:
-        log.info("no heatmaps in the report: %s", str(error).partition(";")[0])
+        log.info("no heatmaps in the report: %s", str(error).partition(", so that")[0])
         return {}
     targets = torch.tensor([example.class_index for example in examples])
     found = grad_cam(net, layer, images, targets)
