@@ -12,7 +12,8 @@ STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; }
 body { font: 16px/1.55 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto;
   padding: 0 1rem; }
-h1 { margin-bottom: 0; overflow-wrap: anywhere; } h2 { margin: 2.2rem 0 .6rem; }
+h1 { margin-bottom: 0; overflow-wrap: anywhere; font-size: clamp(1.4rem, 6vw, 2rem); }
+h2 { margin: 2.2rem 0 .6rem; }
 .headline { font-size: 1.4rem; margin: .4rem 0 1rem; }
 .note { opacity: .75; font-size: .9rem; }
 figure { margin: 0; } figure img { max-width: 100%; background: white; border-radius: 4px; }
