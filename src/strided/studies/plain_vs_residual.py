@@ -139,9 +139,7 @@ def reading_of_start(start: Sequence[dict[str, Any]]) -> list[str]:
     return [
         f"Before training, with {deepest:,} layers, the gradient of the first tenth of the "
         f"convolutions is so many times that of the last tenth: {told}. Far from 1, no learning "
-        "rate suits all layers at once. Batch normalisation is in both kinds: without shortcuts it "
-        "keeps the signal from vanishing on its way forward, and the gradient grows on its way "
-        "back."
+        "rate suits all layers at once. Batch normalisation is in both kinds."
     ]
 
 
