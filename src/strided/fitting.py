@@ -47,9 +47,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Run:
-    """Lightning's Trainer with strided's own callbacks; `quick` (fast_dev_run) keeps no files."""
+    """Lightning's Trainer with strided's own callbacks; `quick` (fast_dev_run) keeps no files.
 
+    `results` becomes results.json: what is learnt on the way is added to it.
+    """
+
+    config: dict[str, Any]
     folder: Path
+    results: dict[str, Any]
     quick: bool
     trainer: pl.Trainer
     recorder: EpochRecorder
@@ -58,7 +63,9 @@ class Run:
     resume_from: Path | None  # the checkpoint of an earlier sitting
 
 
-def prepare_run(config: dict[str, Any], folder: Path, interruption: Interruption) -> Run:
+def prepare_run(
+    config: dict[str, Any], folder: Path, results: dict[str, Any], interruption: Interruption
+) -> Run:
     """Build callbacks and Trainer of the config. Raises UserError for what they refuse."""
     quick = bool(config["trainer"].get("fast_dev_run"))
     callbacks = build_callbacks(config["callbacks"])
@@ -71,7 +78,9 @@ def prepare_run(config: dict[str, Any], folder: Path, interruption: Interruption
     trainer.loggers = build_loggers(config["logger"], callbacks, quick=quick)
     # the first process only: it may have to put files in order
     resume_from = from_first(resumable(folder / "checkpoints") if is_first() else None)
-    return Run(folder, quick, trainer, recorder, checkpoint, interruption, resume_from)
+    return Run(
+        config, folder, results, quick, trainer, recorder, checkpoint, interruption, resume_from
+    )
 
 
 def build_callbacks(node: dict[str, Any]) -> list[pl.Callback]:
@@ -87,15 +96,9 @@ def _is_off(path: str, callback: dict[str, Any]) -> bool:
     return path in OFF_WHEN_NULL and callback.get(OFF_WHEN_NULL[path]) is None
 
 
-def fit(
-    config: dict[str, Any],
-    run: Run,
-    task: ClassificationTask,
-    data: ImageDataModule,
-    results: dict[str, Any],
-) -> None:
-    """Fit to the end, unless an earlier sitting did; whatever happens, `results` keeps the rest."""
-    max_epochs, checkpoint = run.trainer.max_epochs, run.checkpoint
+def fit(run: Run, task: ClassificationTask, data: ImageDataModule) -> None:
+    """Fit to the end, unless an earlier sitting did. The results keep what an error leaves."""
+    max_epochs, checkpoint, results = run.trainer.max_epochs, run.checkpoint, run.results
     gone = checkpoint is not None and run.resume_from is None  # deleted, to train again
     if results.get("fit_finished") == max_epochs and not gone:
         return
@@ -103,7 +106,7 @@ def fit(
         log.info("going on from %s", run.resume_from)
     run.recorder.start()
     try:
-        fit_stages(config, run, task, data, results)
+        fit_stages(run, task, data)
         results["fit_finished"] = max_epochs
         if task.measured and "val/loss" not in task.measured:
             log.warning("the last epoch was not validated: its weights cannot be the best")
@@ -118,15 +121,9 @@ def fit(
             results["best_epoch"] = checkpoint.best_epoch
 
 
-def fit_stages(
-    config: dict[str, Any],
-    run: Run,
-    task: ClassificationTask,
-    data: ImageDataModule,
-    results: dict[str, Any],
-) -> None:
+def fit_stages(run: Run, task: ClassificationTask, data: ImageDataModule) -> None:
     """Fit one stage after the other, from the one that the run's checkpoint is of."""
-    transfer = Transfer.of(config)
+    transfer = Transfer.of(run.config)
     position = position_of(run.resume_from)
     for stage in transfer.stages.values():  # not after hours of the stages before
         parts(task.model, stage.trainable)
@@ -142,7 +139,7 @@ def fit_stages(
         if number and not resumed and (limit := limit_reached(run.trainer, place, end)):
             log.info("%s ends the run before stage %s", limit, name)
             return
-        trainer = stage_trainer(config, run, stage, end) if transfer.stages else run.trainer
+        trainer = stage_trainer(run, stage, end) if transfer.stages else run.trainer
         if resumed:
             load_weights(task, resumed)  # before Lightning does: features may be made of them
         else:
@@ -150,25 +147,24 @@ def fit_stages(
                 go_on_between_stages(run, task, run.resume_from)
             start_at(trainer, place)
             begin_with_best(run, task)
-        begin(task, stage, place, config)
+        begin(task, stage, place, run.config)
         if transfer.stages:
-            describe_stage(name, stage, task, end, results)
-        before, macs = position.on_features if resumed else None, results["macs"]
-        with on_features(transfer, stage, task, data, trainer, config, macs, before) as cost:
+            describe_stage(name, stage, task, end, run.results)
+        before, macs = position.on_features if resumed else None, run.results["macs"]
+        with on_features(run.config, stage, task, data, trainer, macs, before) as cost:
             if cost:
-                results["stages"][-1]["features"] = cost
-            macs = cost["macs"] if cost else macs
-            fit_stage(config, run, trainer, task, data, results, macs, resumed)
+                run.results["stages"][-1]["features"] = cost
+            fit_stage(run, trainer, task, data, cost["macs"] if cost else macs, resumed)
         position = Position(Place(number), trainer.current_epoch, trainer.global_step, False)
 
 
-def stage_trainer(config: dict[str, Any], run: Run, stage: Stage, end: int | None) -> pl.Trainer:
+def stage_trainer(run: Run, stage: Stage, end: int | None) -> pl.Trainer:
     """Build the Trainer of a stage, with callbacks of its own but for what spans the run."""
-    nodes = dict(config["callbacks"])
+    nodes = dict(run.config["callbacks"])
     if stage.patience is not None and nodes.get("early_stopping"):
         nodes["early_stopping"] = {**nodes["early_stopping"], "patience": stage.patience}
     own = [run.checkpoint if isinstance(c, Checkpoint) else c for c in build_callbacks(nodes)]
-    node = {**config["trainer"], "max_epochs": end}
+    node = {**run.config["trainer"], "max_epochs": end}
     trainer = build_trainer(node, [run.recorder, *filter(None, own)], run.folder)
     trainer.loggers = run.trainer.loggers
     return trainer
@@ -192,21 +188,19 @@ def begin_with_best(run: Run, task: ClassificationTask) -> None:
 
 
 def fit_stage(
-    config: dict[str, Any],
     run: Run,
     trainer: pl.Trainer,
     task: ClassificationTask,
     data: ImageDataModule,
-    results: dict[str, Any],
     macs: int,
     resume_from: Path | None,
 ) -> None:
     """Fit one stage, of so many multiply-adds an image, or what is left of it."""
-    checkpoint = run.checkpoint
+    checkpoint, results = run.checkpoint, run.results
     try:
         with (
             run.interruption.deferring() if checkpoint else nullcontext(),
-            executed(config, task, trainer, macs * data.batch_size) as switches,
+            executed(run.config, task, trainer, macs * data.batch_size) as switches,
         ):
             results["execution"] = switches
             results["hardware"]["torch_threads"] = torch.get_num_threads()
@@ -215,7 +209,7 @@ def fit_stage(
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, LearningRateFinder) and callback.found:
                 results["lr_finder"] = callback.found
-        if config["trainer"].get("profiler"):  # Lightning's own message is switched off
+        if run.config["trainer"].get("profiler"):  # Lightning's own message is switched off
             log.info("%s", trainer.profiler.summary())  # type: ignore[attr-defined]
     if checkpoint is not None and checkpoint.stopped_early:
         late = any(isinstance(c, Timer) for c in trainer.callbacks)  # type: ignore[attr-defined]

@@ -174,13 +174,13 @@ def train_for(pair: Pair, batches: int, profiler: ActionTimes | None = None) -> 
     found: dict[str, Any] = {"macs": pair.macs, "hardware": {}}
     with tempfile.TemporaryDirectory(dir=pair.folder) as scratch, _quietly():
         config = {**pair.config, "trainer": node}
-        run = prepare_run(config, Path(scratch), pair.interruption)
+        run = prepare_run(config, Path(scratch), found, pair.interruption)
         if run.checkpoint is not None:
             run.checkpoint.folder = None  # writing is not in the recorder's figure
         if profiler is not None:
             run.trainer.profiler = profiler  # type: ignore[attr-defined]
         # without a checkpoint to save first, a signal stops at once
-        fit(config, replace(run, checkpoint=None), pair.task, pair.data, found)
+        fit(replace(run, checkpoint=None), pair.task, pair.data)
     pair.execution = found["execution"]
     return found["images_per_second"], found["hardware"]["torch_threads"]
 

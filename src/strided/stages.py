@@ -147,12 +147,11 @@ def describe_stage(
 
 @contextmanager
 def on_features(
-    transfer: Transfer,
+    config: dict[str, Any],
     stage: Stage,
     task: ClassificationTask,
     data: ImageDataModule,
     trainer: pl.Trainer,
-    config: dict[str, Any],
     macs: int,
     before: bool | None,
 ) -> Iterator[dict[str, Any] | None]:
@@ -163,7 +162,7 @@ def on_features(
     results.json; None where each epoch computes everything. Raises UserError where
     transfer.cache=true cannot be done.
     """
-    chosen = parts(task.model, stage.trainable)
+    transfer, chosen = Transfer.of(config), parts(task.model, stage.trainable)
     if not chosen.frozen or transfer.cache is False or before is False:
         yield None
         return

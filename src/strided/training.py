@@ -38,7 +38,7 @@ def train(
     set_seeds(config["seed"])
     results["seed"] = config["seed"]
     refuse_two_balances(config)
-    run = prepare_run(config, folder, interruption)  # first: its mistakes need no data
+    run = prepare_run(config, folder, results, interruption)  # first: its mistakes need no data
     with first_on_each_machine():
         data, decided = prepare_data(config, results)
         if run.resume_from:
@@ -47,29 +47,27 @@ def train(
     check_same_data(data)
     started = StartedRun(folder, config, results["git"]["commit"], task.model)
     with running(run.trainer.loggers, started) as loggers:
-        fit(config, run, task, data, results)
+        fit(run, task, data)
         if not is_first():
             return
-        best = best_classifier(run, task, results)
-        evaluation = test_best(config, run, best, data, results)
+        best = best_classifier(run, task)
+        evaluation = test_best(run, best, data)
         if not run.quick:
-            seen = look(best, evaluation, data, config, folder, results)
+            seen = look(run, best, evaluation, data)
             write_report(folder, config, results, seen)
             for logger in loggers:
                 logger.finish(folder, results, seen.errors)
     log.info("results in %s", folder)
 
 
-def best_classifier(
-    run: Run, task: ClassificationTask, results: dict[str, Any]
-) -> Classifier | None:
+def best_classifier(run: Run, task: ClassificationTask) -> Classifier | None:
     """The best checkpoint; a fast_dev_run's own weights; None where no checkpoint was kept."""
-    log.info("training time %.1f s", results["train_seconds"])
+    log.info("training time %.1f s", run.results["train_seconds"])
     if run.quick:
         return Classifier(task, str(task.device))
     if run.checkpoint is None:
         return None
-    if results["best_epoch"] is None:
+    if run.results["best_epoch"] is None:
         raise UserError(
             f"{run.checkpoint.monitor} was never measured, or never a number, so that no "
             "checkpoint is the best; expected a validation. Try more trainer.max_epochs or "
@@ -78,13 +76,7 @@ def best_classifier(
     return Classifier(load_task(find_checkpoint(run.folder)), str(task.device))
 
 
-def test_best(
-    config: dict[str, Any],
-    run: Run,
-    best: Classifier | None,
-    data: ImageDataModule,
-    results: dict[str, Any],
-) -> Evaluation | None:
+def test_best(run: Run, best: Classifier | None, data: ImageDataModule) -> Evaluation | None:
     """Test the best checkpoint, once; never other weights, but for a fast_dev_run's one batch."""
     if "test" not in data.splits:
         log.info("%s has no test split: nothing was tested", data.name)
@@ -92,13 +84,17 @@ def test_best(
     if best is None:
         log.warning("callbacks.checkpoint=null kept no checkpoint: nothing was tested")
         return None
-    limit = 1 if run.quick else config["trainer"].get("limit_test_batches")
+    limit = 1 if run.quick else run.config["trainer"].get("limit_test_batches")
     if limit == 0:
         log.info("trainer.limit_test_batches=0: nothing was tested")
         return None
     evaluation = evaluate(best, data, "test", limit)
-    results.update(evaluation.metrics, tested=evaluation.count, confusion=evaluation.confusion)
-    results["skipped"] = len(data.skipped)
+    run.results.update(
+        evaluation.metrics,
+        tested=evaluation.count,
+        confusion=evaluation.confusion,
+        skipped=len(data.skipped),
+    )
     if not run.quick:
         write_predictions(run.folder / "predictions.csv", evaluation.rows, data.classes)
     log.info("%s", evaluation.headline())
@@ -106,17 +102,12 @@ def test_best(
 
 
 def look(
-    best: Classifier | None,
-    evaluation: Evaluation | None,
-    data: ImageDataModule,
-    config: dict[str, Any],
-    folder: Path,
-    results: dict[str, Any],
+    run: Run, best: Classifier | None, evaluation: Evaluation | None, data: ImageDataModule
 ) -> Seen:
     """What the report shows; its diagnosis is told here, and kept in the results."""
-    seen = view(best, evaluation, data, folder / "metrics.csv", config, results)
+    seen = view(best, evaluation, data, run.folder / "metrics.csv", run.config, run.results)
     if seen.diagnosis:
-        results["diagnosis"] = asdict(seen.diagnosis)
+        run.results["diagnosis"] = asdict(seen.diagnosis)
         for sentence in seen.diagnosis.evidence:
             log.info("%s", sentence)
     return seen
