@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from torch import Tensor, nn
 
 from strided.cli import main
@@ -112,6 +113,21 @@ def test_a_pooling_sees_further_than_the_convolution_before_it() -> None:
     assert max(sight.size for _, sight in tracer.known.values()) == 212
 
 
+def test_a_convolution_over_mixed_tokens_sees_all() -> None:
+    class Mixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 1)
+
+        def forward(self, images: Tensor) -> Tensor:
+            maps = self.first(images)
+            tokens = maps.flatten(2) @ maps.flatten(2).transpose(1, 2)  # every place, with every
+            return self.last(tokens.reshape(1, 4, 2, 2))
+
+    largest = trace(Mixed(), torch.zeros(1, 3, 8, 8)).largest
+    assert largest.sees_all and largest.windows is None
+
+
 def test_activations_are_the_outputs_of_layers_but_for_those_that_do_nothing() -> None:
     net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(inplace=True), nn.Dropout(), nn.Flatten())
     assert activation_bytes(net.eval(), torch.zeros(1, 1, 5, 5)) == 4 * (18 + 18 + 18)
@@ -152,6 +168,7 @@ def test_unmeasured_networks_need_no_time(log_dir: Path) -> None:
     ("words", "message"),
     [
         ([], "neither was given"),
+        (["models=[resnet18]", "model.name=vgg16"], "model.name was typed beside models="),
         (["models=[mlp]", "runs=[a,b]"], "both were given"),
         (["models=[lenet]"], "Did you mean lenet5"),
         (["models=[mlp]", "repeats=0"], "repeats=0; expected 1 or more"),
@@ -215,6 +232,25 @@ def test_other_images_are_not_paired_and_the_rest_is_shown(
     )
     assert len(results["runs"]) == 2 and (folder / "compare.csv").is_file()
     assert not (folder / "pairs.csv").exists()
+
+
+def test_other_splits_are_not_the_same_images(
+    trained_run: Path, copied_run: Path, log_dir: Path
+) -> None:
+    config = yaml.safe_load((copied_run / "config.yaml").read_text())
+    (copied_run / "config.yaml").write_text(yaml.safe_dump({**config, "split": "<b>val</b>"}))
+    folder, results = compared(log_dir, trained_run, copied_run)
+    assert results["pairs"][0]["reason"] == "one measured test, the other <b>val</b>"
+    assert "<b>val" not in (folder / "compare.html").read_text()
+
+
+def test_predictions_of_no_image_are_not_paired(
+    trained_run: Path, copied_run: Path, log_dir: Path
+) -> None:
+    head = (copied_run / "predictions.csv").read_text().splitlines(keepends=True)[0]
+    (copied_run / "predictions.csv").write_text(head)
+    _, results = compared(log_dir, trained_run, copied_run)
+    assert "359 and 0 images" in results["pairs"][0]["reason"]
 
 
 def test_paths_are_listed_where_the_pictures_are_gone(

@@ -4,13 +4,20 @@ from typing import Any
 
 import pytest
 
-from strided.report.diagnosis import Share, diagnose, gap_interval, judge, trend
+from strided.report.diagnosis import (
+    Share,
+    advise,
+    diagnose,
+    gap_interval,
+    is_augmented,
+    judge,
+    trend,
+)
 
 CONFIG: dict[str, Any] = {
     "model": {"_target_": "strided.models.torchvision_model", "pretrained": False},
     "augment": {"_target_": "strided.data.BatchAugment"},
 }
-RESULTS: dict[str, Any] = {"classes": ["a", "b"]}
 
 
 def test_the_interval_of_a_gap_is_newcombes() -> None:
@@ -22,6 +29,9 @@ def test_the_interval_of_a_gap_is_newcombes() -> None:
 @pytest.mark.parametrize(
     ("train", "val", "verdict"),
     [
+        # few images whose intervals reach from guessing to certainty
+        (Share(6, 8), Share(2, 2), "undecided"),
+        (Share(13, 20), Share(4, 5), "undecided"),
         (Share(1000, 1000), Share(800, 1000), "overfitting"),
         (Share(990, 1000), Share(980, 1000), "generalises"),
         (Share(990, 1000), Share(1000, 1000), "generalises"),
@@ -32,13 +42,23 @@ def test_the_interval_of_a_gap_is_newcombes() -> None:
     ],
 )
 def test_verdicts(train: Share, val: Share, verdict: str) -> None:
-    assert judge(train, val, chance=0.5) == verdict
+    assert judge(train, val, guessing=0.5) == verdict
+
+
+@pytest.mark.parametrize(("right", "verdict"), [(950, "chance"), (980, "generalises")])
+def test_guessing_is_naming_the_largest_class(right: int, verdict: str) -> None:
+    assert judge(Share(right, 1000), Share(right, 1000), guessing=0.95) == verdict
+
+
+def test_a_network_that_names_one_class_is_not_said_to_generalise() -> None:
+    # beside guessing in validation, a little above it in training
+    assert judge(Share(9900, 10000), Share(9500, 10000), guessing=0.95) == "undecided"
 
 
 @pytest.mark.parametrize("gap", [0.0, 0.04, 0.08, 0.12])
 def test_few_images_decide_nothing(gap: float) -> None:
     train = Share(48, 50)
-    assert judge(train, Share(48 - round(50 * gap), 50), chance=0.5) == "undecided"
+    assert judge(train, Share(48 - round(50 * gap), 50), guessing=0.5) == "undecided"
 
 
 def curves(accuracies: list[float], losses: list[float] | None = None) -> dict[str, list[float]]:
@@ -79,9 +99,34 @@ def test_a_loss_that_grows_diverged(last: float) -> None:
     assert "diverged" in {name for name, _ in found}
 
 
+def test_a_loss_that_wavers_near_zero_did_not_diverge() -> None:
+    found = trend(curves(FLAT[-3:], [1.0e-4, 0.9e-4, 1.3e-4]), 5000)
+    assert "diverged" not in {name for name, _ in found}
+
+
+def test_epochs_without_validation_do_not_hide_the_trend() -> None:
+    accuracies = [value for rise in RISING for value in (float("nan"), rise)]
+    ((name, sentence),) = trend(curves(accuracies), 5000)
+    assert name == "improving" and "from epoch 9 to 13" in sentence
+
+
+def test_kept_features_of_one_view_are_of_no_augmented_images() -> None:
+    config = {**CONFIG, "augment": {**CONFIG["augment"], "horizontal_flip": True}}
+    views = [{"name": "frozen", "features": {"views": number}} for number in (1, 5)]
+    assert is_augmented(config, []) and is_augmented(config, views[1:])
+    assert not is_augmented(config, views[:1])
+    assert any("transfer.cached_views=5" in line for line in advise({"early"}, config, views[:1]))
+
+
+def test_stages_are_made_longer_by_a_new_run() -> None:
+    stages = [{"name": "frozen"}, {"name": "fine_tuned"}]
+    (advice,) = advise({"improving"}, CONFIG, stages)
+    assert "transfer.stages.fine_tuned.epochs" in advice and "resume" not in advice
+
+
 def test_advice_names_only_what_the_run_does_not_do_yet() -> None:
     train, val = Share(1000, 1000), Share(700, 1000)
-    plain = diagnose(train, val, curves(FLAT), CONFIG, RESULTS)
+    plain = diagnose(train, val, 0.5, curves(FLAT), CONFIG, [])
     assert plain.verdict == "overfitting" and plain.gap == pytest.approx(0.3)
     assert any("augment=standard" in line for line in plain.advice)
     assert any("model.pretrained=true" in line for line in plain.advice)
@@ -89,7 +134,7 @@ def test_advice_names_only_what_the_run_does_not_do_yet() -> None:
         "model": {**CONFIG["model"], "pretrained": True},
         "augment": {**CONFIG["augment"], "horizontal_flip": True},
     }
-    better = diagnose(train, val, curves(FLAT), config, RESULTS)
+    better = diagnose(train, val, 0.5, curves(FLAT), config, [])
     assert not any("augment=" in line or "pretrained" in line for line in better.advice)
 
 
@@ -97,14 +142,14 @@ def test_stages_are_compared_with_what_chance_would_make_of_them() -> None:
     stages = [{"name": "frozen", "first_epoch": 0}, {"name": "fine_tuned", "first_epoch": 3}]
     accuracies = [0.80, 0.85, 0.84, 0.86, 0.88, 0.87]
     train, val = Share(950, 1000), Share(220, 250)
-    few = diagnose(train, val, curves(accuracies), CONFIG, {**RESULTS, "stages": stages})
+    few = diagnose(train, val, 0.5, curves(accuracies), CONFIG, stages)
     sentence = next(line for line in few.evidence if line.startswith("Stage frozen"))
     assert "85.0% of validation at best, fine_tuned to 88.0%: +3.0 points, within" in sentence
     val = Share(22000, 25000)
-    many = diagnose(train, val, curves(accuracies), CONFIG, {**RESULTS, "stages": stages})
+    many = diagnose(train, val, 0.5, curves(accuracies), CONFIG, stages)
     assert any("+3.0 points, more than the uncertainty" in line for line in many.evidence)
 
 
 def test_a_run_without_curves_still_has_a_verdict() -> None:
-    found = diagnose(Share(990, 1000), Share(980, 1000), {}, CONFIG, RESULTS)
+    found = diagnose(Share(990, 1000), Share(980, 1000), 0.5, {}, CONFIG, [])
     assert found.verdict == "generalises" and found.gap_ci95[0] < 0.01 < found.gap_ci95[1]

@@ -2,10 +2,13 @@
 
 import csv
 import json
+import signal
 from pathlib import Path
 
 import pytest
 import torch
+from tests.test_resume import CASE as RESUMABLE
+from tests.test_resume import TRUST, stopping
 
 from strided.cli import main
 from strided.gradients import read_gradients
@@ -36,6 +39,12 @@ def test_mlp_vs_cnn_moves_the_test_images(log_dir: Path) -> None:
         assert accuracy[4] < accuracy[0]
     assert (folder / "figures" / "moved.png").is_file()
     assert "Moved by 4 pixels" in page and "61,706" in page
+
+
+def test_jobs_without_a_checkpoint_have_a_summary_all_the_same(log_dir: Path) -> None:
+    words = ("data.train_fraction=1.0", "seed=0", "data.resize=null", "debug=fast_dev_run")
+    folder, page = run("mlp_vs_cnn", log_dir, *words)
+    assert (folder / "summary.csv").is_file() and "3 finished" in page
 
 
 def test_images_move_by_whole_pixels_and_black_comes_in() -> None:
@@ -89,6 +98,17 @@ def test_gradients_of_a_resumed_run_are_those_of_one_that_was_not_stopped(log_di
     assert main(["train", f"resume={twice}", "trainer.max_epochs=3"]) == 0
     assert (whole / "gradients.csv").read_text() == (twice / "gradients.csv").read_text()
     assert len(read_gradients(whole / "gradients.csv")) == 9
+
+
+@pytest.mark.parametrize("batch", [1, 3, 4])  # of 8: while the first two steps are measured, later
+def test_gradients_of_a_run_that_goes_on_inside_an_epoch(log_dir: Path, batch: int) -> None:
+    words = ["train", *RESUMABLE, "callbacks.gradient_norms.steps=2", "trainer.max_epochs=2"]
+    assert main([*words, "name=whole", f"log_dir={log_dir}"]) == 0
+    stopped = [*words, "name=twice", f"log_dir={log_dir}", *stopping(batch)]
+    assert main(stopped) == 128 + signal.SIGTERM
+    (whole,), (twice,) = log_dir.glob("train/whole/*"), log_dir.glob("train/twice/*")
+    assert main(["train", f"resume={twice}", TRUST]) == 0
+    assert (whole / "gradients.csv").read_text() == (twice / "gradients.csv").read_text()
 
 
 def test_gradients_of_first_and_last_layers_are_compared() -> None:

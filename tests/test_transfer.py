@@ -7,6 +7,7 @@ import os
 import signal
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -17,11 +18,12 @@ from PIL import Image
 from tests.test_resume import assert_same_outcome, resume
 from torch import nn
 
+from strided import features, fitting
 from strided.cli import main
 from strided.data import BatchAugment
 from strided.data.image_folder import ImageFolder
 from strided.data.preprocessing import Preprocessing
-from strided.features import Cut, CutError, Views, _digest
+from strided.features import Cut, CutError, Views, _digest, not_worthwhile
 from strided.models import build_model
 from strided.models.blocks import anatomy
 from strided.transfer import freeze, parts
@@ -160,12 +162,21 @@ def uninterrupted(weights: str, tmp_path_factory: pytest.TempPathFactory) -> Pat
 # 8 steps an epoch: inside a stage, in its last validation, between both, in the second one
 @pytest.mark.parametrize("step", [3, 16, -16, 20, -24])
 def test_a_run_goes_on_inside_any_stage(
-    weights: str, uninterrupted: Path, log_dir: Path, step: int
+    weights: str, uninterrupted: Path, log_dir: Path, step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop = (f"callbacks.stop._target_={__name__}.StopAtStep", f"callbacks.stop.step={step}")
     trust = f"trust=[{__name__.partition('.')[0]}]"
     folder = train(log_dir, weights, *STAGES, *(f"+{word}" for word in stop), trust, code=143)
+    taken_over: list[Path] = []
+    between = fitting.go_on_between_stages
+
+    def spy(run: Any, task: Any, checkpoint: Path) -> None:
+        taken_over.append(checkpoint)
+        between(run, task, checkpoint)
+
+    monkeypatch.setattr(fitting, "go_on_between_stages", spy)
     resume(folder, trust)
+    assert not taken_over  # times would count twice: the sitting came from a stage to the next
     assert_same_outcome(folder, uninterrupted)
 
 
@@ -318,6 +329,7 @@ def test_heads_begin_with_the_networks_pooling_or_none(head: str) -> None:
         (("weights", "transfer=frozen", "transfer.stages.tuned.lr=1"), ["~transfer.stages.tuned"]),
         (("model.head=flat",), ["flatten_mlp"]),
         (("model.head_dropout=1.0",), ["head_dropout=0.5"]),
+        (("model.head=original", "model.head_dropout=0.5"), ["head=linear"]),
     ],
 )
 def test_mistakes_say_what_to_try(
@@ -353,6 +365,45 @@ def test_views_are_augmented_and_take_turns(weights: str, log_dir: Path) -> None
     again = train(log_dir, *words, "augment=standard")  # opened, not computed
     assert results(again)["stages"][0]["features"]["seconds"] == row["features"]["seconds"]
     assert losses(again) == losses(folder)
+
+
+def test_the_disk_is_asked_for_room_only_where_nothing_is_kept_yet(tmp_path: Path) -> None:
+    class FullDisk:
+        cache_dir = tmp_path
+        batch_size = 8
+
+        def readable(self, split: str) -> list[int]:
+            return [0] * (10**12 if split == "train" else 1)
+
+    views: Any = SimpleNamespace(data=FullDisk(), number=1)
+
+    def why(folder: Path) -> str | None:
+        return not_worthwhile(folder, (1,), views, macs=10**9, epochs=9, batches=math.inf)
+
+    assert "GB free" in str(why(tmp_path / "features-1"))
+    (tmp_path / "features-1").mkdir()
+    assert why(tmp_path / "features-1") is None
+
+
+def test_what_a_stopped_build_has_left_is_not_in_the_way(
+    weights: str, log_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = (weights, "transfer=frozen", "transfer.cache=true", f"data.cache_dir={tmp_path}")
+    compute = features._compute
+    with monkeypatch.context() as patch:
+        patch.setattr(features, "_compute", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        train(log_dir, *words, code=130)
+    (left,) = tmp_path.glob("features-*.unfinished")
+    assert (left / "train.npy").stat().st_blocks * 512 > 2 * (left / "val.npy").stat().st_size / 3
+    seen: list[bool] = []
+
+    def spy(*given: Any) -> None:
+        seen.append(left.is_dir())
+        compute(*given)
+
+    monkeypatch.setattr(features, "_compute", spy)
+    assert "features" in results(train(log_dir, *words))["stages"][0]
+    assert seen and not left.is_dir()
 
 
 def test_features_are_of_all_that_is_before_the_cut() -> None:

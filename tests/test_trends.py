@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from strided.cli import main
+from strided.config import CONF_DIR
 from strided.errors import UserError
 from strided.sweep import sweep_of
 from strided.trends import Sweep, reading
@@ -68,7 +69,10 @@ def test_a_reading_claims_no_difference_where_repeats_overlap() -> None:
     )
     assert "overlap: no difference is shown" in second
     (alone,) = reading(sweep, {("a", "1"): [0.5], ("b", "1"): [0.7]}, {})
-    assert "Without repeats" in alone
+    assert "Without repeats" in alone and "b 70.0% (nan s)" in alone
+    switch = Sweep({"size": [1], "shortcut": [True, False]}, "size", "shortcut")
+    (told,) = reading(switch, {("True", "1"): [0.7], ("False", "1"): [0.5]}, {})
+    assert "shortcut=True 70.0%" in told
 
 
 @pytest.mark.parametrize(
@@ -84,6 +88,12 @@ def test_a_reading_claims_no_difference_where_repeats_overlap() -> None:
 def test_a_sweep_that_cannot_be_drawn_is_refused(node: dict[str, object]) -> None:
     with pytest.raises(UserError, match="expected"):
         Sweep.of(node)
+
+
+@pytest.mark.parametrize("file", sorted((CONF_DIR / "experiment").glob("*.yaml")), ids=str)
+def test_sweeps_of_the_experiments_that_come_along_can_be_drawn(file: Path) -> None:
+    sweep = sweep_of("train", [f"experiment={file.stem}"], None)
+    assert (sweep is not None) == ("sweep:" in file.read_text())
 
 
 def test_what_is_typed_of_a_sweep_counts(config_dir: Path) -> None:

@@ -27,13 +27,13 @@ def check_compare(config: dict[str, Any]) -> None:
             f"compare takes models= or runs=, and {both}; expected one of them. Try "
             '"models=[vgg16,resnet18]" or "runs=[<a run folder>,<another>]"'
         )
-    for key, least in (
-        ("repeats", 1),
-        ("seconds", 0.01),
-        ("batch_size", 1),
-        ("num_classes", 1),
-        ("channels", 1),
-        ("image_size", 1),
+    for key, least, example in (
+        ("repeats", 1, "3"),
+        ("seconds", 0.01, "1"),
+        ("batch_size", 1, "32"),
+        ("num_classes", 1, "1000"),
+        ("channels", 1, "3"),
+        ("image_size", 1, "null"),
     ):
         if config[key] is not None and config[key] < least:
-            raise UserError(f"{key}={config[key]}; expected {least} or more. Try {key}=3")
+            raise UserError(f"{key}={config[key]}; expected {least} or more. Try {key}={example}")

@@ -3,6 +3,7 @@
 import time
 from http.client import HTTPException
 from io import BytesIO
+from threading import Thread
 from urllib import request
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
@@ -34,7 +35,11 @@ def is_address(given: str) -> bool:
 
 def require_web(address: str) -> None:
     """Raise UserError for any other scheme than http and https."""
-    if urlsplit(address).scheme.lower() not in ("http", "https"):
+    try:
+        scheme = urlsplit(address).scheme.lower()
+    except ValueError:  # half an IPv6 address
+        scheme = ""
+    if scheme not in ("http", "https"):
         raise UserError(
             f"input={address}: expected an address that begins with http:// or https://, or a "
             "file. Try downloading it yourself, and input=<file>"
@@ -42,8 +47,31 @@ def require_web(address: str) -> None:
 
 
 def fetched(address: str) -> BytesIO:
-    """Return what is at an http(s) address. Raises UserError, also for more than 32 MiB."""
+    """Return what is at an http(s) address.
+
+    Raises UserError, also for more than 32 MiB or 60 seconds: redirects and headers count too.
+    """
     require_web(address)
+    outcome: list[BytesIO | BaseException] = []
+
+    def fetch() -> None:
+        try:
+            outcome.append(_fetched(address))
+        except BaseException as error:
+            outcome.append(error)
+
+    # each receive has a limit of its own, so that a header a second may take for ever
+    thread = Thread(target=fetch, daemon=True)
+    thread.start()
+    thread.join(MOST_SECONDS)
+    if not outcome:
+        raise _failed(address, f"it took longer than {MOST_SECONDS:.0f} seconds")
+    if isinstance(outcome[0], BaseException):
+        raise outcome[0]
+    return outcome[0]
+
+
+def _fetched(address: str) -> BytesIO:
     opener = request.OpenerDirector()
     for handler in _HANDLERS:
         opener.add_handler(handler())

@@ -56,6 +56,11 @@ def check_explain(config: dict[str, Any]) -> None:
     for key in ("max_images", "maps", "batch_size"):
         if config[key] < 1:
             raise UserError(f"{key}={config[key]}; expected 1 or more. Try {key}=16")
+    if config["input"] is None and config["layer"] != "?":
+        raise UserError(
+            "input has no value; expected a file, a folder, a glob or an http(s) address. "
+            "Try input=photo.jpg"
+        )
     methods = config["methods"]
     if not methods or len(set(methods)) < len(methods):
         raise UserError(

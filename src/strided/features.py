@@ -4,7 +4,6 @@ The network is cut at the first unit that is trained. Its input there is kept fo
 what comes before it is passed by: every frozen unit hands on what it is given.
 """
 
-import errno
 import hashlib
 import json
 import math
@@ -22,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from strided.data import BatchAugment, ImageDataModule
-from strided.data.built_once import open_or_build
+from strided.data.built_once import open_or_build, reserve
 from strided.transfer import Parts
 
 _FORMAT = 2  # raise it when the same key would give other features
@@ -119,8 +118,9 @@ class Cut:
     @torch.no_grad()
     def _try(self, network: nn.Module, given: Tensor) -> Tensor:
         buffers = {name: buffer.clone() for name, buffer in self.net.named_buffers()}
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(0)
+        devices = [given.device] if given.is_cuda else []
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(0)
             try:
                 logits: Tensor = network.forward(given)
             finally:  # batch normalisation has counted the sample
@@ -178,33 +178,41 @@ class Views:
             yield self.as_input(self.data.preprocessing.normalise(images))
 
 
-def open_features(cut: Cut, shape: tuple[int, ...], views: Views) -> Features:
+def features_folder(cut: Cut, shape: tuple[int, ...], views: Views) -> Path:
+    """Where the features are kept that exactly this network makes of these views."""
+    own = [cut.parts.entry, _digest(cut), _shapes(shape, views), views.key()]
+    key = json.dumps([_FORMAT, torch.__version__, *own], sort_keys=True)
+    return views.data.cache_dir / f"features-{hashlib.sha256(key.encode()).hexdigest()[:24]}"
+
+
+def _shapes(shape: tuple[int, ...], views: Views) -> dict[str, tuple[int, ...]]:
+    train, val = (len(views.data.readable(split)) for split in ("train", "val"))
+    return {"train": (views.number, train, *shape), "val": (1, val, *shape)}
+
+
+def open_features(folder: Path, cut: Cut, shape: tuple[int, ...], views: Views) -> Features:
     """Open the features, of `shape` an image, of training and validation images.
 
     They are computed where they are not there yet. Raises UserError for a cache that cannot be
     used.
     """
-    data = views.data
-    shapes = {
-        "train": (views.number, len(data.readable("train")), *shape),
-        "val": (1, len(data.readable("val")), *shape),
-    }
+    shapes = _shapes(shape, views)
 
     def build(folder: Path) -> None:
         started = time.perf_counter()
-        _require_room(folder, shapes)
-        for split, own in shapes.items():
-            file = folder / f"{split}.npy"
-            array = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=own)
+        for file in folder.iterdir():  # of a stopped build
+            file.unlink()
+        arrays = {
+            split: reserve(folder / f"{split}.npy", own, np.float32)
+            for split, own in shapes.items()
+        }
+        for split, array in arrays.items():
             for view in range(len(array)):
                 _compute(cut, views, split, view, array[view])
             array.flush()
         seconds = round(time.perf_counter() - started, 3)
         (folder / "meta.json").write_text(json.dumps({"seconds": seconds}))
 
-    key = [_FORMAT, torch.__version__, cut.parts.entry, _digest(cut), shapes, views.key()]
-    name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
-    folder = data.cache_dir / f"features-{name}"
     return open_or_build(folder, lambda built: _load(built, shapes), build, "features")
 
 
@@ -247,13 +255,6 @@ def num_bytes(shape: tuple[int, ...]) -> int:
     return 4 * math.prod(shape)
 
 
-def _require_room(folder: Path, shapes: dict[str, tuple[int, ...]]) -> None:
-    needed = sum(map(num_bytes, shapes.values()))
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise OSError(errno.ENOSPC, f"{needed:,} bytes needed, {free:,} free")
-
-
 def _load(folder: Path, shapes: dict[str, tuple[int, ...]]) -> Features:
     """FileNotFoundError where there are none, another OSError or ValueError if damaged."""
     if not folder.exists():
@@ -270,12 +271,13 @@ def _load(folder: Path, shapes: dict[str, tuple[int, ...]]) -> Features:
 
 
 def not_worthwhile(
-    shape: tuple[int, ...], views: Views, macs: int, epochs: float, batches: float
+    folder: Path, shape: tuple[int, ...], views: Views, macs: int, epochs: float, batches: float
 ) -> str | None:
     """Why computing the frozen layers in each epoch is the better choice; None if it is not.
 
     macs: multiply-adds of the frozen layers for an image; `epochs` that are to come at most, each
-    of `batches` of training.
+    of `batches` of training. Room is asked for only where the folder is not there yet: the same
+    command trains on the same images again.
     """
     data = views.data
     train, val = (len(data.readable(split)) for split in ("train", "val"))
@@ -288,6 +290,6 @@ def not_worthwhile(
     needed = shown * num_bytes(shape)
     data.cache_dir.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(data.cache_dir).free
-    if needed > free / 2:
+    if needed > free / 2 and not folder.exists():
         return f"it would take {needed / 1e9:.1f} of {free / 1e9:.1f} GB free in {data.cache_dir}"
     return None

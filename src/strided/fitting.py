@@ -127,6 +127,7 @@ def fit_stages(run: Run, task: ClassificationTask, data: ImageDataModule) -> Non
     position = position_of(run.resume_from)
     for stage in transfer.stages.values():  # not after hours of the stages before
         parts(task.model, stage.trainable)
+    begun = False  # in this sitting
     for number, (name, stage) in enumerate(transfer.named()):
         resumed = run.resume_from if number == position.stage.number else None
         place = position.stage if resumed else Place(number, position.epoch, position.step)
@@ -143,10 +144,11 @@ def fit_stages(run: Run, task: ClassificationTask, data: ImageDataModule) -> Non
         if resumed:
             load_weights(task, resumed)  # before Lightning does: features may be made of them
         else:
-            if run.resume_from and number == position.stage.number + 1:
+            if run.resume_from and not begun:
                 go_on_between_stages(run, task, run.resume_from)
             start_at(trainer, place)
             begin_with_best(run, task)
+        begun = True
         begin(task, stage, place, run.config)
         if transfer.stages:
             describe_stage(name, stage, task, end, run.results)
@@ -156,6 +158,12 @@ def fit_stages(run: Run, task: ClassificationTask, data: ImageDataModule) -> Non
                 run.results["stages"][-1]["features"] = cost
             fit_stage(run, trainer, task, data, cost["macs"] if cost else macs, resumed)
         position = Position(Place(number), trainer.current_epoch, trainer.global_step, False)
+    if not begun and run.results.get("fit_finished") not in (None, run.trainer.max_epochs):
+        log.warning(
+            "trainer.max_epochs=%s adds nothing: the stages of this run are over, and only a new "
+            "run can have longer ones (transfer.stages.<name>.epochs)",
+            run.trainer.max_epochs,
+        )
 
 
 def stage_trainer(run: Run, stage: Stage, end: int | None) -> pl.Trainer:

@@ -31,18 +31,20 @@ class GradientNorms(pl.Callback):
                 "callbacks.gradient_norms.steps=1, or null to switch it off"
             )
         self.steps = steps
+        self._epoch = 0
         self._squares: list[torch.Tensor] = []  # of this epoch: (L,) for each step
 
     def on_train_start(self, trainer: pl.Trainer, task: Any) -> None:
         """Drop rows of epochs that will be trained again."""
-        self._squares = []
+        inside = self._epoch == trainer.current_epoch  # its first steps are in the checkpoint
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            kept = trainer.current_epoch + (inside and len(self._squares) == self.steps)
             rows = read_gradients(_file(trainer))
-            _write(_file(trainer), [row for row in rows if row["epoch"] < trainer.current_epoch])
+            _write(_file(trainer), [row for row in rows if row["epoch"] < kept])
 
     def on_train_epoch_start(self, trainer: pl.Trainer, task: Any) -> None:
         """Lightning does not call this when it goes on inside an epoch."""
-        self._squares = []
+        self._epoch, self._squares = trainer.current_epoch, []
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, task: Any, optimizer: Any) -> None:
         """Measure at the first steps of the epoch; keep it at the last of them."""
@@ -56,13 +58,22 @@ class GradientNorms(pl.Callback):
         self._squares.append(torch.stack(squares))
         if len(self._squares) < self.steps or not trainer.is_global_zero:
             return
-        norms = torch.stack(self._squares).mean(0).sqrt().tolist()
+        squares = [one.to(task.device) for one in self._squares]
+        norms = torch.stack(squares).mean(0).sqrt().tolist()
         rows = read_gradients(_file(trainer))
         rows += [
             {"epoch": trainer.current_epoch, "layer": name, "index": index, "norm": norm}
             for index, (name, norm) in enumerate(zip(names, norms, strict=True))
         ]
         _write(_file(trainer), rows)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What has been measured of the epoch that the checkpoint is in."""
+        return {"epoch": self._epoch, "squares": [one.cpu() for one in self._squares]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with that epoch."""
+        self._epoch, self._squares = state_dict["epoch"], list(state_dict["squares"])
 
 
 def read_gradients(file: Path) -> list[dict[str, Any]]:

@@ -80,7 +80,8 @@ def run_name(config: dict[str, Any], choices: dict[str, str]) -> str:
     if config.get("checkpoint"):  # eval and predict: that of the run
         path = Path(config["checkpoint"])
         known = read_config(path).get("name") if (path / "config.yaml").is_file() else None
-        return Path(str(known or path.stem)).name  # the folder may be a stranger's
+        name = Path(str(known or path.stem)).name  # the folder may be a stranger's
+        return name if name not in ("", "..") else "run"
     if "checkpoint" in config:
         return choices["model"]
     if "runs" in config:  # compare

@@ -123,7 +123,7 @@ def _normalise_one(
             f"{bare}={value}: there is no key {bare.split('.')[0]}. "
             f"{did_you_mean(bare.split('.')[0], [*groups, *keys])}"
         )
-    if bare in FREE_TEXT and not (multirun and "," in value):
+    if (bare in FREE_TEXT and not (multirun and "," in value)) or _is_name(bare, value):
         word = f"{key}={quoted(value)}"
     if bare in PATHS:
         word = f"{key}={_quoted_list(value)}"
@@ -158,6 +158,11 @@ def quoted(value: str) -> str:
     return f"'{escaped}'"
 
 
+def _is_name(key: str, value: str) -> bool:
+    """Whether it is one class by its name, which may hold anything, and is no number."""
+    return key == "target" and not re.fullmatch(r"\[.*\]|\d+|null", value, re.DOTALL)
+
+
 def _quoted_list(value: str) -> str:
     """Quote each path of [a,b]; one that holds a comma is quoted by who types it."""
     inner = re.fullmatch(r"\[(.*)\]", value, re.DOTALL)
@@ -169,7 +174,7 @@ def _quoted_list(value: str) -> str:
 def as_typed(word: str) -> str:
     """Return an override of `normalise` without what it added for Hydra."""
     key, separator, value = word.lstrip("+").partition("=")
-    if key in FREE_TEXT and value[:1] == value[-1:] == "'":
+    if key in (*FREE_TEXT, "target") and value[:1] == value[-1:] == "'":
         value = re.sub(r"\\(['\\])", r"\1", value[1:-1])
     return f"{key}{separator}{value}"
 

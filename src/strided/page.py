@@ -100,7 +100,8 @@ def _cell(value: Cell, number: bool) -> str:
     text = "-" if value is None else f"{value:.4f}" if isinstance(value, float) else f"{value}"
     if isinstance(value, int):
         text = f"{value:,}"
-    return f'<td class="number">{text}</td>' if number else f"<td>{html.escape(text)}</td>"
+    kind = ' class="number"' if number else ""
+    return f"<td{kind}>{html.escape(text)}</td>"
 
 
 def bullets(sentences: Iterable[str]) -> str:

@@ -88,7 +88,7 @@ def check_same_data(data: ImageDataModule) -> None:
 def check_same_split(data: ImageDataModule, checkpoint: Path) -> None:
     """Raise UserError if the images of the run that a checkpoint is of were split otherwise."""
     saved = torch.load(checkpoint, weights_only=True, mmap=True)["strided"]
-    known = saved.get("trained_on", {}).get("split_hashes", data.split_hashes)  # older: not there
+    known = saved["trained_on"]["split_hashes"]
     changed = [s for s, own in data.split_hashes.items() if own != known.get(s)]
     if changed:
         raise UserError(

@@ -121,9 +121,11 @@ class EpochRecorder(LightningCheckpoint):
         if self.file is not None and trainer.is_global_zero:
             rows = _read(self.file) if self.file.exists() else []
             _write(self.file, [*rows, row])
-        if not math.isfinite(row["train/loss"]):
+        for split, name in (("train", "training"), ("val", "validation")):
+            if math.isfinite(row.get(f"{split}/loss", 0)):
+                continue
             raise UserError(
-                f"the training loss became {row['train/loss']} in epoch {row['epoch']}; expected "
+                f"the {name} loss became {row[f'{split}/loss']} in epoch {row['epoch']}; expected "
                 f"a number. Try a lower optimizer.lr (it was {row['lr']:.3g}) or "
                 "trainer.gradient_clip_val=1.0"
             )

@@ -107,7 +107,7 @@ def read_results(folder: Path) -> dict[str, Any]:
         return {}
     try:
         return dict(json.loads(file.read_text(encoding="utf-8")))
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise UserError(
             f"{file} is damaged: {error}; expected the JSON of a run. Try deleting it: "
             f"resume={folder} of src/train.py writes it again"

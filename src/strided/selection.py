@@ -18,6 +18,11 @@ def compose_models(
     """
     others = without(without(words, "models"), "model")
     if config["models"]:
+        if any(word.lstrip("+").startswith("model.name=") for word in others):
+            raise UserError(
+                "model.name was typed beside models=, whose networks have names of their own; "
+                "expected one of the two. Try the name in models=[...]"
+            )
         return {
             name: compose(verb, [*model_words(name, config_dir), *others], config_dir)["model"]
             for name in config["models"]

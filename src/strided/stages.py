@@ -15,7 +15,15 @@ import torch
 from strided.data import BatchAugment, ImageDataModule
 from strided.distributed import first_on_each_machine, from_first
 from strided.errors import UserError
-from strided.features import Cut, CutError, Features, Views, not_worthwhile, open_features
+from strided.features import (
+    Cut,
+    CutError,
+    Features,
+    Views,
+    features_folder,
+    not_worthwhile,
+    open_features,
+)
 from strided.task import ClassificationTask
 from strided.threads import multiply_adds
 from strided.transfer import Stage, Transfer, batch_norms, freeze, parts
@@ -50,7 +58,7 @@ def position_of(checkpoint: Path | None) -> Position:
     if checkpoint is None:
         return Position(Place(), 0, 0, False)
     saved = torch.load(checkpoint, weights_only=True, mmap=True)
-    stage = Place(**saved["strided"].get("stage", {}))  # older: there was only one
+    stage = Place(**saved["strided"]["stage"])
     own = saved["callbacks"].get("Checkpoint", {})
     return Position(
         stage,
@@ -184,9 +192,11 @@ def on_features(
         shape = cut.check(task.as_input(data.preprocessing.normalise(sample)))
         with _taking_features(task, data, cut):
             rest = multiply_adds(task, shape)
+        folder = features_folder(cut, shape, views)
         why_not = _impossible(views)
         if transfer.cache == "auto" and not why_not and before is None:
-            why_not = not_worthwhile(shape, views, macs - rest, *_to_come(trainer, task))
+            to_come = _to_come(trainer, task)
+            why_not = not_worthwhile(folder, shape, views, macs - rest, *to_come)
     except CutError as error:
         why_not = f"the network cannot be cut there: {error}"
     if why_not := from_first(why_not):
@@ -199,7 +209,7 @@ def on_features(
         yield None
         return
     with first_on_each_machine():
-        features = open_features(cut, shape, views)
+        features = open_features(folder, cut, shape, views)
     _describe(features, shape, views)
     with _taking_features(task, data, cut):
         data.serve({"train": features.train, "val": features.val})

@@ -32,7 +32,7 @@ from strided.run import (
 from strided.schema import check
 from strided.space import sweep_corners, sweep_jobs
 from strided.summary import Job, summarise
-from strided.trends import Sweep, section
+from strided.trends import Sweep, section, study
 
 RESUMABLE = ("traceback", "trust")
 
@@ -137,7 +137,10 @@ def _run_jobs(
             launch(verb, overrides, config_dir, folder, job)
         finally:
             jobs = [Job.read(folder / str(n), command) for n, command in enumerate(commands)]
-            summarise(folder, jobs, section(folder, trend, jobs) if trend else "")
+            shown = section(folder, trend, jobs) if trend else ""
+            summarise(folder, jobs, shown)
+        if trend and (more := study(folder, trend, jobs)):
+            summarise(folder, jobs, shown + more)
     if failed := sum(job.state != "finished" for job in jobs):
         raise UserError(
             f"{failed} of the {len(jobs)} jobs failed; see {folder / 'summary.csv'}. "

@@ -258,11 +258,10 @@ class ClassificationTask(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take over what `on_save_checkpoint` added."""
         self._resumed = checkpoint["strided"]
-        # older: the sums over all processes, under another name
-        meters = self._resumed.get("train_meters") or [self._resumed["train_meter"]]
+        meters = self._resumed["train_meters"]
         self.meters["train"].load_state_dict(meters[place().rank % len(meters)])
         self.measured = dict(self._resumed["measured"])
-        self.learning_rate = self._resumed.get("learning_rate", 0.0)  # older: not there
+        self.learning_rate = self._resumed["learning_rate"]
 
     def on_train_start(self) -> None:
         """Restore what was not there when the checkpoint was loaded, or was drawn from since."""

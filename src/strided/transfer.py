@@ -80,7 +80,7 @@ class Transfer:
     def of(cls, config: Mapping[str, Any]) -> "Transfer":
         """Build the transfer group of a run. Raises UserError for stages that cannot be."""
         node = config.get("transfer")
-        if node is None:  # of a benchmark, or of a run that began before the group existed
+        if node is None:  # of a benchmark
             return cls()
         stages = {}
         for name, stage in (node.get("stages") or {}).items():

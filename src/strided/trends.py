@@ -1,16 +1,16 @@
 """What a sweep shows: a metric over the values of one key, a line for each value of another."""
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from strided.errors import UserError
 from strided.page import bullets, picture
-from strided.studies import NAMES
 from strided.summary import Job, measured
 
 Cells = dict[tuple[str, str], list[float]]  # by line and x: a value for each finished repeat
@@ -42,10 +42,11 @@ class Sweep:
                     f"sweep.{role}={key} is not varied; expected one of the keys of sweep.over. "
                     f"Try sweep.{role}={next(iter(self.over), 'seed')}"
                 )
-        if self.study is not None and self.study not in NAMES:
+        known = str(self.study).isidentifier() and find_spec(f"strided.studies.{self.study}")
+        if self.study is not None and not known:
             raise UserError(
-                f"sweep.study={self.study}; expected null or one of {', '.join(NAMES)}. "
-                "Try sweep.study=null"
+                f"sweep.study={self.study}; expected null or the name of an experiment with a page "
+                "of its own. Try sweep.study=null"
             )
 
     @classmethod
@@ -81,11 +82,20 @@ def section(folder: Path, sweep: Sweep, jobs: Sequence[Job]) -> str:
     (folder / "figures").mkdir(exist_ok=True)
     file = folder / "figures" / "trend.png"
     _draw(file, sweep, [(metric, accuracy), ("train_seconds", seconds)])
-    lines = bullets(reading(sweep, accuracy, seconds))
-    study = ""
-    if sweep.study:
-        study = import_module(f"strided.studies.{sweep.study}").section(folder, done)
-    return f"{picture(file)}{lines}{study}"
+    return f"{picture(file)}{bullets(reading(sweep, accuracy, seconds))}"
+
+
+def study(folder: Path, sweep: Sweep, jobs: Sequence[Job]) -> str:
+    """What else the experiment has to show, as HTML: measured now, or read where it was before."""
+    done = [
+        job
+        for job in jobs
+        if job.state == "finished" and (folder / f"{job.number}/checkpoints/best.ckpt").is_file()
+    ]
+    if not done or not sweep.study:
+        return ""
+    shown: str = import_module(f"strided.studies.{sweep.study}").section(folder, done)
+    return shown
 
 
 def cells(sweep: Sweep, jobs: Sequence[Job], metric: str) -> Cells:
@@ -102,29 +112,35 @@ def reading(sweep: Sweep, accuracy: Cells, seconds: Cells) -> list[str]:
     """For each x a sentence: the lines from best to worst, and how sure the first one is."""
     sentences = []
     for x in dict.fromkeys(x for _, x in accuracy):
-        means = {line: _mean(values) for (line, at), values in accuracy.items() if at == x}
+        means = {line: fmean(values) for (line, at), values in accuracy.items() if at == x}
         lines = sorted(means, key=lambda line: -means[line])
         parts = [
-            f"{line} {means[line]:.1%}"
-            f" ({min(accuracy[line, x]):.1%} to {max(accuracy[line, x]):.1%},"
-            f" {_mean(seconds.get((line, x), [math.nan])):.0f} s)"
+            f"{_named(sweep, line)} {means[line]:.1%} ({_range(accuracy[line, x])}"
+            f"{fmean(seconds.get((line, x), [math.nan])):.0f} s)"
             for line in lines
         ]
         sentence = f"{sweep.x}={x}: {', '.join(parts)}."
         if len(lines) > 1:
             first, second = accuracy[lines[0], x], accuracy[lines[1], x]
+            best, next_best = (_named(sweep, line) for line in lines[:2])
             if min(len(first), len(second)) < 2:
                 sentence += " Without repeats (seed=0,1,2) there is no telling how sure that is."
             elif min(first) > max(second):
-                sentence += f" Every repeat of {lines[0]} is above all of {lines[1]}."
+                sentence += f" Every repeat of {best} is above all of {next_best}."
             else:
-                sentence += f" Those of {lines[0]} and {lines[1]} overlap: no difference is shown."
+                sentence += f" Those of {best} and {next_best} overlap: no difference is shown."
         sentences.append(sentence)
     return sentences
 
 
-def _mean(values: Sequence[float]) -> float:
-    return statistics.fmean(values)
+def _named(sweep: Sweep, line: str) -> str:
+    """A value that does not speak for itself, with its key."""
+    speaks = line[:1].isalpha() and line.lower() not in ("true", "false", "null")
+    return line if speaks else f"{sweep.lines.rpartition('.')[2]}={line}"
+
+
+def _range(repeats: Sequence[float]) -> str:
+    return f"{min(repeats):.1%} to {max(repeats):.1%}, " if len(repeats) > 1 else ""
 
 
 def _draw(file: Path, sweep: Sweep, panels: Sequence[tuple[str, Cells]]) -> None:
@@ -137,7 +153,7 @@ def _draw(file: Path, sweep: Sweep, panels: Sequence[tuple[str, Cells]]) -> None
         for name in dict.fromkeys(line for line, _ in values):
             xs = [x for x in ticks if values.get((name, x))]
             own = [values[name, x] for x in xs]
-            means = [_mean(repeats) for repeats in own]
+            means = [fmean(repeats) for repeats in own]
             below = [mean - min(repeats) for mean, repeats in zip(means, own, strict=True)]
             above = [max(repeats) - mean for mean, repeats in zip(means, own, strict=True)]
             places = [ticks.index(x) for x in xs]

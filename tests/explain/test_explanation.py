@@ -1,9 +1,13 @@
 """The explain verb: what it writes, what it refuses, and what it fetches."""
 
 import json
+import math
+import shutil
 import threading
+import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +130,9 @@ def test_a_network_without_maps_has_the_other_methods(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["input=null"], "input has no value"),
+        (["input=http://[::1/a.png"], "begins with http:// or https://"),
+        (["target=jack-o'-lantern"], "target=jack-o'-lantern is no class of this network"),
         (["maps=0"], "maps=0; expected 1 or more"),
         (["methods=[]"], "expected one or more"),
         (["methods=[gradcam]"], "expected a list of grad_cam"),
@@ -150,6 +157,26 @@ def test_mistakes_are_named(
     assert main(["explain", *given]) == 1
     shown = capsys.readouterr().err
     assert message in shown and "Traceback" not in shown
+
+
+def test_names_of_files_and_classes_may_hold_anything(
+    trained_run: Path, digit: Path, log_dir: Path, tmp_path: Path
+) -> None:
+    shutil.copy(digit, tmp_path / "a\nb <b>.png")
+    words = (f"checkpoint={trained_run}", "target=7", "methods=[grad_cam]", "sanity=false")
+    folder, results = explained(log_dir, *words, f"input={tmp_path}")
+    assert results["images"][0]["path"].endswith("a\nb <b>.png")
+    assert "b <b>.png" not in (folder / "explain.html").read_text()
+
+
+def test_weights_without_numbers_are_refused(
+    copied_run: Path, digit: Path, log_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved = torch.load(copied_run / "checkpoints/best.ckpt", weights_only=True)
+    saved["state_dict"]["model.f6.weight"].fill_(math.nan)
+    torch.save(saved, copied_run / "checkpoints/best.ckpt")
+    explained(log_dir, f"checkpoint={copied_run}", f"input={digit}", code=1)
+    assert "are no numbers" in capsys.readouterr().err
 
 
 def test_random_weights_are_refused(log_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -185,6 +212,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response(302)
             self.send_header("Location", "file:///etc/hostname")
             self.end_headers()
+        elif self.path == "/slow":  # a byte now and then: each one is in time
+            with suppress(OSError):
+                while True:
+                    self.wfile.write(b"H")
+                    time.sleep(0.05)
         else:
             self.send_error(404)
 
@@ -195,7 +227,8 @@ class _Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server(digit: Path) -> Iterator[str]:
     _Handler.picture = digit.read_bytes()
-    with HTTPServer(("127.0.0.1", 0), _Handler) as served:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as served:
+        served.daemon_threads = True
         threading.Thread(target=served.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{served.server_port}"
         served.shutdown()
@@ -220,6 +253,10 @@ def test_an_address_is_bounded_and_stays_on_the_web(
         fetched(f"{server}/away")
     with pytest.raises(UserError, match="could not be had"):
         fetched("http://127.0.0.1:1/a.png")
+    monkeypatch.setattr(download, "MOST_SECONDS", 0.5)
+    with pytest.raises(UserError, match="took longer than"):
+        fetched(f"{server}/slow")
+    monkeypatch.setattr(download, "MOST_SECONDS", 60.0)
     monkeypatch.setattr(download, "MOST_BYTES", 10)
     with pytest.raises(UserError, match="larger than"):
         fetched(f"{server}/digit.png")

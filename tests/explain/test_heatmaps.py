@@ -190,15 +190,44 @@ def test_randomised_weights_are_others_and_the_same_for_the_same_seed() -> None:
     net = torchvision_model("resnet18", 4, image_size=32).eval()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     state = torch.get_rng_state()
-    one, same, other = randomised(net, 0), randomised(net, 0), randomised(net, 1)
+    shape = (3, 32, 32)
+    one, same, other = (randomised(net, shape, seed) for seed in (0, 0, 1))
     assert torch.equal(torch.get_rng_state(), state)
     for name, tensor in net.state_dict().items():
         assert torch.equal(tensor, before[name])
         assert torch.equal(one.state_dict()[name], same.state_dict()[name])
     assert not torch.equal(one.conv1.weight, net.conv1.weight)  # type: ignore[arg-type, union-attr]
     assert not torch.equal(one.conv1.weight, other.conv1.weight)  # type: ignore[arg-type, union-attr]
-    logits = one(torch.randn(2, 3, 32, 32)).detach()
-    assert torch.isfinite(logits).all() and float(logits.std()) > 1e-3
+
+
+@pytest.mark.parametrize("name", ["resnet50", "mobilenet_v3_large", "efficientnet_b0"])
+def test_randomised_networks_are_not_sure_of_everything_or_nothing(name: str) -> None:
+    net = torchvision_model(name, 10, image_size=64, stem="imagenet").eval()
+    with torch.inference_mode():
+        logits = randomised(net, (3, 64, 64))(torch.randn(8, 3, 64, 64))
+    assert 0.1 < float(logits.std()) < 10
+
+
+def test_weights_of_any_shape_are_randomised() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.tensor(2.0))
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.scale * images.mean((2, 3))
+
+    assert randomised(Scaled(), (3, 8, 8))(torch.ones(1, 3, 8, 8)).shape == (1, 3)
+
+
+def test_a_logit_that_does_not_rise_has_no_completeness_error() -> None:
+    last = nn.Linear(64, 2)
+    nn.init.zeros_(last.weight)
+    net = nn.Sequential(nn.Flatten(), last).eval()
+    (found,) = heatmaps(
+        net, ["integrated_gradients"], None, torch.ones(1, 1, 8, 8), torch.tensor([0])
+    )
+    assert found["integrated_gradients"].completeness_error is None
 
 
 def test_rank_correlation_is_of_ranks_and_of_nothing_undefined() -> None:

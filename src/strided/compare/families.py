@@ -13,7 +13,7 @@ class Family(NamedTuple):
 
 # By the whole name. Errors are those that the papers give, with what they were measured on.
 _FAMILIES = {
-    r"mlp": Family(
+    r"mlp(_small)?": Family(
         "Matrix products only: fast on small images, and the baseline that convolutions must beat.",
         "Knows no neighbourhood, so that a shifted image is another input; its parameters grow "
         "with the area of the image.",

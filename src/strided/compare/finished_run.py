@@ -38,7 +38,7 @@ class Predictions:
                 "python src/eval.py checkpoint=<the run>, and that folder instead"
             ) from error
         paths, labels, predicted = (np.array([row[i] for row in rows]) for i in range(3))
-        return cls(paths.tolist(), labels, predicted, numbers.reshape(len(rows), -1), names)
+        return cls(paths.tolist(), labels, predicted, numbers.reshape(len(rows), len(names)), names)
 
     @property
     def correct(self) -> np.ndarray:
@@ -68,7 +68,7 @@ class FinishedRun:
         if results.get("state") != "finished":
             raise UserError(
                 f"{folder} is {results.get('state', 'not finished')}; expected finished runs. Try "
-                f"resume={folder} with src/train.py first"
+                f"src/train.py resume={folder} first, or a new run of src/eval.py"
             )
         split = str(config.get("split", "test"))
         if "splits" not in results or "classes" not in results:

@@ -1,7 +1,6 @@
 """Two classifiers on the same images: tests and intervals of their difference."""
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -16,9 +15,10 @@ def mcnemar_exact(only_first: int, only_second: int) -> float:
     of equal error rates each is binomial with p = 1/2 (Dietterich 1998 has the test for comparing
     classifiers). 1 where there are none.
     """
-    count, fewer = only_first + only_second, min(only_first, only_second)
-    tail = sum(math.comb(count, k) for k in range(fewer + 1))
-    return float(min(1, 2 * tail / 2**count)) if count else 1.0
+    from scipy.stats import binomtest
+
+    count = only_first + only_second
+    return float(binomtest(only_first, count).pvalue) if count else 1.0
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -39,24 +39,12 @@ def bootstrap_interval(
     Images are drawn with replacement, both classifiers' results together (Efron and Tibshirani
     1993, chapters 8 and 13). The same seed and N draw the same images.
     """
-    return bootstrap_of(lambda drawn: differences[drawn].mean(1), len(differences), resamples, seed)
-
-
-def bootstrap_of(
-    statistic: Callable[[np.ndarray], np.ndarray],
-    count: int,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> list[float]:
-    """The same of any statistic, which takes indices (R, count) of R samples and returns (R,).
-
-    Samples for which it is not a number have no part.
-    """
     noise = np.random.default_rng(seed)
+    count = len(differences)
     rows = max(1, _AT_ONCE // max(count, 1))
-    found = [
-        statistic(noise.integers(0, count, (min(rows, resamples - at), count)))
+    means = [
+        differences[noise.integers(0, count, (min(rows, resamples - at), count))].mean(1)
         for at in range(0, resamples, rows)
     ]
-    low, high = np.nanquantile(np.concatenate(found), (0.025, 0.975))
+    low, high = np.quantile(np.concatenate(means), (0.025, 0.975))
     return [float(low), float(high)]

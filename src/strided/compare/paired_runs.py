@@ -1,7 +1,7 @@
 """Two runs on the same images: who is right where, and whether the difference is more than luck."""
 
 import html
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
@@ -11,6 +11,7 @@ from strided.compare.finished_run import FinishedRun, Predictions
 from strided.compare.paired import bootstrap_interval, holm, mcnemar_exact
 
 SIGNIFICANT = 0.05
+FEWEST = 10  # images of a class with an interval: fewer are too alike to draw from
 
 
 @dataclass
@@ -23,10 +24,8 @@ class Pair:
     first: FinishedRun
     second: FinishedRun
     reason: str = ""
-
-    def __post_init__(self) -> None:
-        self.found: dict[str, Any] = {}
-        self.classes: list[dict[str, Any]] = []  # a row for each class
+    found: dict[str, Any] = field(default_factory=dict)
+    classes: list[dict[str, Any]] = field(default_factory=list)  # a row for each class
 
     @property
     def predictions(self) -> tuple[Predictions, Predictions]:
@@ -59,8 +58,13 @@ def _reason(first: FinishedRun, second: FinishedRun) -> str:
     if first.predictions is None or second.predictions is None:
         without = first if first.predictions is None else second
         return f"{without.label} has no predictions.csv: it has tested nothing"
+    if first.split != second.split:
+        return f"one measured {first.split}, the other {second.split}"
     if first.results.get("data_fingerprint") != second.results.get("data_fingerprint"):
-        return "their data have different fingerprints: other images, labels or classes"
+        return (
+            "their data have different fingerprints: other images, labels or classes, or one of "
+            "them has data.pipeline=streaming, which knows files and not pixels"
+        )
     one, other = first.predictions, second.predictions
     if one.classes != other.classes:
         return "their classes differ"
@@ -100,14 +104,14 @@ def _test(pair: Pair) -> None:
     for name in one.classes:
         own = difference[one.labels == name]
         if len(own):
-            low, high = bootstrap_interval(own)
+            interval = bootstrap_interval(own) if len(own) >= FEWEST else [None, None]
             pair.classes.append(
                 {
                     "class": name,
                     "images": len(own),
                     "difference": float(own.mean()),
-                    "low": low,
-                    "high": high,
+                    "low": interval[0],
+                    "high": interval[1],
                 }
             )
 
@@ -156,7 +160,7 @@ def pair_html(pair: Pair) -> str:
     )
     rows = "".join(
         f"<tr><td>{html.escape(row['class'])}</td>{_number(row['images'])}"
-        + "".join(_number(f"{100 * row[key]:+.1f}") for key in ("difference", "low", "high"))
+        + "".join(map(_points, (row["difference"], row["low"], row["high"])))
         + "</tr>"
         for row in pair.classes
     )
@@ -167,8 +171,12 @@ def pair_html(pair: Pair) -> str:
         f'{both}<details><summary>Accuracy by class</summary><div class="scroll"><table><tr>'
         f"<th>class</th>{heads}</tr>{rows}</table></div><p>Percentage points, first less second, "
         "with 95 % intervals that are not corrected for the number of classes: expect one in "
-        "twenty to exclude 0 by luck.</p></details>"
+        f"twenty to exclude 0 by luck. Fewer than {FEWEST} images have none.</p></details>"
     )
+
+
+def _points(share: float | None) -> str:
+    return _number("" if share is None else f"{100 * share:+.1f}")
 
 
 def _number(value: object) -> str:

@@ -92,12 +92,14 @@ class SightTracer(TorchDispatchMode):
                     seen = replace(seen, depth=seen.depth + 1) if layer else seen
                     self.known[id(tensor)] = (tensor, seen)
                     if name in CONVOLUTIONS:
-                        self._note_convolution(seen, given["weight"])
+                        self._note_convolution(seen, given["weight"], tensor)
         return result
 
-    def _note_convolution(self, seen: Sight, weight: Tensor) -> None:
+    def _note_convolution(self, seen: Sight, weight: Tensor, maps: Tensor) -> None:
         self.filters.add(tuple(weight.shape[2:]))
-        if seen.windows and seen.size >= self.largest.size:
+        if seen.windows is None and maps.shape[2:].numel() > 1:  # of tokens that attention mixed
+            self.largest = replace(seen, sees_all=True)
+        elif seen.windows and seen.size >= self.largest.size:
             self.largest = seen
 
     def sight(self, tensor: Tensor) -> Sight:

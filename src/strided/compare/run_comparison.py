@@ -144,7 +144,7 @@ def _table(runs: Sequence[FinishedRun]) -> str:
         known = row["acc_low"] is not None
         interval = f"{row['acc_low']:.4f} to {row['acc_high']:.4f}" if known else ""
         body += (
-            f"<tr><td>{html.escape(as_text(run.label))}</td><td>{row['split']}</td>"
+            f"<tr><td>{html.escape(as_text(run.label))}</td><td>{html.escape(row['split'])}</td>"
             f'{_cell(row["acc"])}<td class="number">{interval}</td>'
             f"{''.join(_cell(row[name]) for name in SHOWN[1:])}</tr>"
         )

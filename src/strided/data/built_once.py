@@ -1,6 +1,9 @@
 """A folder that is built once, by one process, and is either whole or not there."""
 
+import errno
 import logging
+import math
+import os
 import shutil
 import tempfile
 import time
@@ -8,6 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
+
+import numpy as np
+from numpy.typing import DTypeLike
 
 from strided.durable import sync, sync_folder
 from strided.errors import UserError
@@ -54,6 +60,23 @@ def open_or_build(
             return load(folder)
         except (OSError, ValueError) as error:  # of another user, who does not share it
             raise _cannot_write(folder.parent, what, str(error)) from error
+
+
+def reserve(file: Path, shape: tuple[int, ...], dtype: DTypeLike) -> np.memmap:
+    """Create an array with room on the disk: a map without kills the process when full."""
+    needed = math.prod(shape) * np.dtype(dtype).itemsize
+    free = shutil.disk_usage(file.parent).free
+    if free < needed:
+        raise OSError(errno.ENOSPC, f"{needed:,} bytes needed, {free:,} free")
+    array = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
+    if hasattr(os, "posix_fallocate"):  # quotas count too
+        with file.open("r+b") as stream:
+            try:
+                os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                    raise
+    return array
 
 
 @contextmanager

@@ -1,11 +1,9 @@
 """Every image decoded once, kept as memory-mapped uint8 arrays in the cache folder."""
 
-import errno
 import hashlib
 import json
 import logging
 import os
-import shutil
 import sys
 import time
 from contextlib import closing, suppress
@@ -16,7 +14,7 @@ from typing import Any
 import numpy as np
 import PIL
 
-from strided.data.built_once import open_or_build
+from strided.data.built_once import open_or_build, reserve
 from strided.data.filling import CHUNK, Job, Task, fill, open_arrays
 from strided.data.preprocessing import Preprocessing
 from strided.data.source import Source, digest
@@ -146,25 +144,9 @@ def _prepare(folder: Path, shape: tuple[int, ...]) -> dict[int, tuple[str, dict[
         pass
     for file in folder.iterdir():
         file.unlink()
-    _reserve(folder / "images.npy", shape)
-    _reserve(folder / "digests.npy", (shape[0], 16))
+    reserve(folder / "images.npy", shape, np.uint8)
+    reserve(folder / "digests.npy", (shape[0], 16), np.uint8)
     return {}
-
-
-def _reserve(file: Path, shape: tuple[int, ...]) -> None:
-    """Create an array of bytes with room on the disk: a map without kills the process when full."""
-    needed = int(np.prod(shape))
-    free = shutil.disk_usage(file.parent).free
-    if free < needed:
-        raise OSError(errno.ENOSPC, f"{needed:,} bytes needed, {free:,} free")
-    array = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
-    if hasattr(os, "posix_fallocate"):  # quotas count too
-        with file.open("r+b") as stream:
-            try:
-                os.posix_fallocate(stream.fileno(), 0, array.offset + array.nbytes)
-            except OSError as error:
-                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
-                    raise
 
 
 def _read_journal(file: Path, num_chunks: int) -> dict[int, tuple[str, dict[int, str]]]:

@@ -1,6 +1,7 @@
 """What each pixel adds to a class: integrated gradients and occlusion, by captum.
 
-The baseline of both is 0 after normalisation: the mean colour of the training images.
+The baseline of both is 0 after normalisation: the mean colour that the preprocessing has, which
+is mid-grey for some pretrained weights.
 """
 
 import math

@@ -103,17 +103,16 @@ def bar(ramp: np.ndarray, height: int, labels: Sequence[str], width: int = 16) -
     return image
 
 
-def text_lines(
-    lines: Sequence[str], width: int, size: int = SIZE, bold_first: bool = True
-) -> Image.Image:
+def text_lines(lines: Sequence[str], width: int, size: int = SIZE) -> Image.Image:
     """Lines of text, each cut to `width` pixels; the first one is the title."""
     step = round(size * 1.4)
     image = Image.new("RGB", (width, step * len(lines)), "white")
     draw = ImageDraw.Draw(image)
     for index, line in enumerate(lines):
-        title = bold_first and index == 0
+        title = index == 0
         face = font(size, bold=title)
-        shown = cut(as_text(line), width, face)
+        # a file's name may have a line break, which a line of text cannot
+        shown = cut(as_text(" ".join(line.splitlines())), width, face)
         draw.text((0, step * index), shown, TEXT if title else QUIET, face)
     return image
 

@@ -1,7 +1,8 @@
 """Every method's heatmap of one image for one class, with what its values mean."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -36,7 +37,7 @@ class Heatmap:
     method: str
     values: np.ndarray
     scale: float
-    completeness_error: float | None = field(default=None)
+    completeness_error: float | None = None
 
     @property
     def shades(self) -> np.ndarray:
@@ -69,7 +70,8 @@ def heatmaps(
             values = draw(net, cam, images, targets)
         elif method == "integrated_gradients":
             values, relative = integrated_gradients(net, images, targets, batch_size)
-            errors = list(relative.tolist())
+            # of no rise there is no fraction
+            errors = [error if math.isfinite(error) else None for error in relative.tolist()]
         else:
             values = occlusion(net, images, targets, batch_size)
         for of_image, heat, error in zip(found, values, errors, strict=True):

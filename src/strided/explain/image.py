@@ -1,15 +1,17 @@
 """One image explained: prediction, feature maps, heatmaps, and what they owe to the weights."""
 
 import logging
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from strided.data.decoding import ImageError
+from strided.errors import UserError
 from strided.explain.heatmaps import CAMS, METHODS, UNITS, Heatmap, heatmaps
 from strided.explain.maps import draw_maps, feature_maps
 from strided.explain.pictures import Source, pixels_of, safe_names
@@ -53,6 +55,11 @@ def explain_image(
         classifier.preprocessing.normalise(given.to(classifier.device))
     )
     probabilities = classifier.logits(given).softmax(1)[0].tolist()
+    if not all(map(math.isfinite, probabilities)):
+        raise UserError(
+            f"the network's logits of {source.path} are no numbers; expected trained weights "
+            "without NaN. Try another checkpoint"
+        )
     folder = work.run_folder / "figures" / source.name
     folder.mkdir()
     entry = _prediction(source, probabilities, classifier.classes)
@@ -93,11 +100,17 @@ def explained(
     classes = subject.classifier.classes
     best = max(range(len(classes)), key=probabilities.__getitem__)
     targets = subject.targets or [best]
-    # once for all classes: they share the pass through the network
-    images, indices = image.expand(len(targets), -1, -1, -1), torch.tensor(targets)
-    arguments = (subject.methods, subject.cam, images, indices, batch_size)
-    found = heatmaps(subject.net, *arguments)
-    random = heatmaps(subject.random, *arguments) if subject.random else [{} for _ in targets]
+
+    def of(net: nn.Module) -> list[dict[str, Heatmap]]:
+        found = []
+        for at in range(0, len(targets), batch_size):
+            indices = torch.tensor(targets[at : at + batch_size])
+            images = image.expand(len(indices), -1, -1, -1)
+            found += heatmaps(net, subject.methods, subject.cam, images, indices, batch_size)
+        return found
+
+    found = of(subject.net)
+    random = of(subject.random) if subject.random else [{} for _ in targets]
     picture = np.broadcast_to(pixels, (3, *pixels.shape[1:])).transpose(1, 2, 0)
     return [
         (

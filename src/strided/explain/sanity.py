@@ -2,20 +2,26 @@
 
 import copy
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import nn
 
+from strided.transfer import batch_norms
+
+NOISE = 8  # images
 DEPENDS = 0.5  # absolute rank correlation above which a heatmap hardly depends on the weights
 
 
-def randomised(net: nn.Module, seed: int = 0) -> nn.Module:
+def randomised(net: nn.Module, shape: Sequence[int], seed: int = 0) -> nn.Module:
     """Return a copy of the network with all weights drawn anew; the same for the same seed.
 
     The randomisation test of all layers at once of Adebayo et al., NeurIPS 2018, arXiv:1810.03292.
-    Weights are He et al.'s (2015), which keep the signal's scale at any depth; biases are 0, norms
-    as they begin, with fresh statistics. Other vectors have their own values in another order.
+    Weights are He et al.'s (2015); biases are 0, norms as they begin. Statistics of batch
+    normalisation are those of noise of `shape` (C, H, W): without, signals explode with depth, and
+    with them the softmax, so that no square that covers anything would change it. Other vectors
+    have their own values in another order.
     """
     device = next(net.parameters()).device
     other = copy.deepcopy(net).cpu()  # so that each device draws the same
@@ -31,8 +37,13 @@ def randomised(net: nn.Module, seed: int = 0) -> nn.Module:
                     nn.init.kaiming_normal_(weights, nonlinearity="relu")
                 elif known and name == "bias":
                     weights.zero_()
-                elif not known:
+                elif not known and weights.ndim:
                     weights.copy_(weights[torch.randperm(len(weights))])
+        norms = batch_norms(other)
+        for norm in norms:
+            vars(norm).update(momentum=None)  # the mean over batches, of which there is one
+        if norms:
+            other.train()(torch.randn(NOISE, *shape))
     return other.to(device).eval()
 
 

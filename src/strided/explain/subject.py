@@ -54,11 +54,15 @@ def choose(classifier: Classifier, config: Mapping[str, Any]) -> Subject:
     """Decide layers, methods and classes. Raises UserError."""
     net, layers = classifier.task.model, layers_of(classifier)
     filters = first_filters(net)
-    maps = config["layer"] or (filters.name if filters else None)
-    if maps is None:
-        log.warning("no feature maps: the network has no convolution")
-    else:
+    maps = config["layer"]
+    if maps:
         require_maps(layers, maps)
+    elif filters and filters.name in layers and layers[filters.name].is_maps:
+        maps = filters.name
+    else:
+        log.warning("no feature maps: no convolution comes first. Try layer=? for others")
+    preprocessing = classifier.preprocessing
+    shape = (preprocessing.channels, preprocessing.image_size, preprocessing.image_size)
     cam, refused = _choose_cam(net, layers, config)
     return Subject(
         classifier,
@@ -68,7 +72,7 @@ def choose(classifier: Classifier, config: Mapping[str, Any]) -> Subject:
         [method for method in config["methods"] if method not in refused],
         refused,
         target_indices(config["target"], classifier.classes),
-        randomised(net, config["seed"]) if config["sanity"] else None,
+        randomised(net, shape, config["seed"]) if config["sanity"] else None,
     )
 
 

@@ -54,6 +54,11 @@ def _check(kind: str, hidden: int, dropout: float | None) -> None:
         raise UserError(
             f"model.head={kind}; expected {', '.join(get_args(Kind))}. Try model.head=linear"
         )
+    if kind == "original" and dropout is not None:
+        raise UserError(
+            f"model.head_dropout={dropout} has no effect with model.head=original; expected a head "
+            "of strided's own, or null. Try model.head=linear"
+        )
     if hidden < 1:
         raise UserError(
             f"model.head_hidden={hidden}; expected 1 or more. Try model.head_hidden=256"

@@ -1,6 +1,7 @@
 """The curves of a run as figures, with its stages."""
 
 import csv
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,11 +46,13 @@ def _draw(
             axes.set_yscale("log")
     for split, style in (("train", "--"), ("val", "-")):
         if f"{split}/{name}" in curves:
-            values = curves[f"{split}/{name}"]
-            axes.plot(epochs, values, style, marker="." if len(epochs) < 60 else None, label=split)
-            if split == "val" and best is not None and best in epochs:
-                at = epochs.index(best)
-                axes.plot(best, values[at], "o", mfc="none", ms=10, color="C1", label="kept")
+            values = dict(zip(epochs, curves[f"{split}/{name}"], strict=True))
+            # validation may leave epochs out
+            points = [(epoch, value) for epoch, value in values.items() if math.isfinite(value)]
+            marker = "." if len(points) < 60 else None
+            axes.plot(*zip(*points, strict=True), ls=style, marker=marker, label=split)
+            if split == "val" and best in values:
+                axes.plot(best, values[best], "o", mfc="none", ms=10, color="C1", label="kept")
     axes.set(xlabel="epoch", title=FIGURES[name].replace("_", " "))
     axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -20,6 +20,7 @@ from strided.metrics import wilson_interval
 OVERFITTING_GAP = 0.10
 GENERALISING_GAP = 0.05
 SURE = 2.0  # standard errors
+_RISE = 0.1  # of a loss, below which it is noise around 0
 
 Curves = Mapping[str, Sequence[float]]  # columns of metrics.csv
 
@@ -60,19 +61,26 @@ class Diagnosis:
 
 
 def diagnose(
-    train: Share, val: Share, curves: Curves, config: Mapping[str, Any], results: Mapping[str, Any]
+    train: Share,
+    val: Share,
+    guessing: float,
+    curves: Curves,
+    config: Mapping[str, Any],
+    stages: Sequence[Mapping[str, Any]],
 ) -> Diagnosis:
-    """Read a finished run. `results` needs classes and stages as results.json has them."""
+    """Read a finished run; `stages` as results.json has them.
+
+    guessing: the share of validation that naming its largest class always would be right on.
+    """
     gap, interval = train.value - val.value, gap_interval(train, val)
-    verdict = judge(train, val, 1 / len(results["classes"]))
+    verdict = judge(train, val, guessing)
     evidence = [
         f"The best checkpoint is right on {_percent(train)} training images and "
         f"{_percent(val)} of validation: a gap of "
         f"{100 * gap:.1f} points (95 % interval {100 * interval[0]:.1f} to "
         f"{100 * interval[1]:.1f}).",
-        CONCLUSIONS[verdict],
+        CONCLUSIONS[verdict].format(guessing=guessing),
     ]
-    stages = results.get("stages", [])
     found = trend(last_stage(curves, stages), val.count)
     evidence += of_stages(curves, stages, val.count) + [sentence for _, sentence in found]
     signs = {verdict, *(name for name, _ in found)}
@@ -83,12 +91,13 @@ def diagnose(
         asdict(train),
         asdict(val),
         evidence,
-        advise(signs, config),
+        advise(signs, config, stages),
     )
 
 
 CONCLUSIONS = {
-    "chance": "Validation is not above guessing: nothing that carries over was learned.",
+    "chance": "Neither is surely above the {guessing:.1%} of naming the largest class always: "
+    "nothing is shown to have been learned.",
     "underfitting": "Both are low: underfitting. The network has not learned its own training "
     "images, so that more of them would not help.",
     "overfitting": "The gap is surely above 10 points: overfitting. What was learned of the "
@@ -96,8 +105,9 @@ CONCLUSIONS = {
     "generalises": "The gap is surely below 5 points: what was learned generalises to images "
     "that were not trained on.",
     "between": "The gap lies between 5 and 10 points: some overfitting, as is usual.",
-    "undecided": "So few images do not tell whether that is below 5, or above 10 points: more "
-    "validation images would (data.val_fraction).",
+    "undecided": "That does not tell: the gap may be below 5 or above 10 points, or validation no "
+    "better than the {guessing:.1%} of naming the largest class always. More validation images "
+    "would (data.val_fraction).",
 }
 
 
@@ -111,15 +121,20 @@ def gap_interval(train: Share, val: Share) -> tuple[float, float]:
     )
 
 
-def judge(train: Share, val: Share, chance: float) -> str:
+def judge(train: Share, val: Share, guessing: float) -> str:
     """The verdict: the first of these that the intervals leave no doubt about."""
     low, high = gap_interval(train, val)
-    if val.interval[0] <= chance and train.interval[0] <= chance:
+    above = val.interval[0] > guessing
+    # not half of the way from guessing to certainty
+    poor = train.interval[1] < (1 + guessing) / 2
+    if poor and not above and train.interval[0] <= guessing:
         return "chance"
     if low > OVERFITTING_GAP:
         return "overfitting"
-    if train.interval[1] < (1 + chance) / 2:  # not half of the way from guessing to certainty
+    if poor:
         return "underfitting"
+    if not above:
+        return "undecided"
     if high < GENERALISING_GAP:
         return "generalises"
     if low > GENERALISING_GAP and high < OVERFITTING_GAP:
@@ -167,7 +182,7 @@ def trend(curves: Curves, images: int) -> list[tuple[str, str]]:
     acc = np.asarray(curves.get("val/acc", []), dtype=float)
     loss = np.asarray(curves.get("train/loss", []), dtype=float)
     found = []
-    if len(loss) > 2 and not loss[-1] < 1.2 * loss[0]:
+    if len(loss) > 2 and not loss[-1] < max(1.2 * loss[0], loss[0] + _RISE):
         found.append(
             (
                 "diverged",
@@ -175,11 +190,14 @@ def trend(curves: Curves, images: int) -> list[tuple[str, str]]:
                 "epoch: it diverged.",
             )
         )
-    if len(acc) < 3 or not np.isfinite(acc).all():
-        return [*found, ("short", "Fewer than three epochs show no trend.")]
+    validated = np.isfinite(acc)
+    acc = acc[validated]
+    if len(acc) < 3:
+        return [*found, ("short", "Fewer than three validated epochs show no trend.")]
+    epochs = np.asarray(curves["epoch"], dtype=int)[validated]
     window = max(3, len(acc) // 3)
     slope, error = _slope(acc[-window:], images)
-    rise = f"{100 * slope * (window - 1):+.1f} points over the last {window} epochs"
+    rise = f"{100 * slope * (window - 1):+.1f} points from epoch {epochs[-window]} to {epochs[-1]}"
     best = int(acc.argmax())
     if slope > SURE * error:
         found.append(("improving", f"Validation accuracy was still rising: {rise}."))
@@ -190,11 +208,10 @@ def trend(curves: Curves, images: int) -> list[tuple[str, str]]:
     fallen = acc[best] - acc[-window:].mean()
     noise = 1.5 * SURE * _standard_error(acc[best], images)  # the best of many is lucky, too
     if len(acc) >= 6 and best < len(acc) / 2 and fallen > noise:
-        epoch = int(curves["epoch"][best])
         found.append(
             (
                 "early",
-                f"The best epoch was an early one, {epoch}; later ones were "
+                f"The best epoch was an early one, {epochs[best]}; later ones were "
                 f"{100 * fallen:.1f} points worse.",
             )
         )
@@ -215,16 +232,28 @@ def _standard_error(share: float, images: int) -> float:
     return math.sqrt(max(share * (1 - share), 1 / images) / images)
 
 
-def advise(found: set[str], config: Mapping[str, Any]) -> list[str]:
-    """What to try for what was found, of what the run does not do yet."""
+def is_augmented(config: Mapping[str, Any], stages: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the last stage saw augmented images: kept features of one view are of none."""
+    kept = stages[-1].get("features") if stages else None
+    chosen: bool = build(config["augment"], "augment") != BatchAugment()
+    return chosen and (kept is None or kept["views"] > 1)
+
+
+def advise(
+    found: set[str], config: Mapping[str, Any], stages: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """What to try for what was found, leaving out augmentation and weights that the run has."""
     model = config["model"]
-    augmented = build(config["augment"], "augment") != BatchAugment()
+    augmented = is_augmented(config, stages)
     pretrained = bool(model.get("pretrained") or model.get("weights"))
     has_weights = "pretrained" in model
     advice = []
     if "overfitting" in found or "early" in found:
         if not augmented:
-            advice.append("Augment the training images: augment=standard, then augment=strong.")
+            views = " transfer.cached_views=5" if stages and "features" in stages[-1] else ""
+            advice.append(
+                f"Augment the training images: augment=standard{views}, then augment=strong."
+            )
         if not pretrained and has_weights:
             advice.append(
                 "Begin with pretrained weights: model.pretrained=true transfer=two_stage."
@@ -236,7 +265,12 @@ def advise(found: set[str], config: Mapping[str, Any]) -> list[str]:
         advice.append("Train for longer (trainer.max_epochs), or a larger network (model=).")
         if augmented:
             advice.append("Augment less: augment=none.")
-    if "improving" in found:
+    if "improving" in found and len(stages) > 1:
+        advice.append(
+            "Train for longer: a new run with more of "
+            f"transfer.stages.{stages[-1]['name']}.epochs, and of trainer.max_epochs with it."
+        )
+    elif "improving" in found:
         advice.append(
             "Train for longer: resume=<this folder> trainer.max_epochs=<more>; where a schedule "
             "has let the learning rate fall, a new run that is longer from the start."

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import yaml
 
-from strided.page import bullets, page, photo, picture, table
+from strided.page import as_text, bullets, page, photo, picture, table
 from strided.report.curves import draw_curves, draw_rates, read_metrics
-from strided.report.diagnosis import Diagnosis
-from strided.report.gallery import Example, draw_examples, draw_samples
+from strided.report.diagnosis import Diagnosis, is_augmented
+from strided.report.gallery import Example, Sample, draw_examples, draw_samples
 from strided.report.outcome import MOST_CLASSES, draw_confusion, draw_reliability, most_confused
 from strided.run import write_text
 
@@ -30,7 +30,7 @@ class Seen:
     errors: Sequence[Example] = ()
     hits: Sequence[Example] = ()
     heats: Mapping[int, np.ndarray] = field(default_factory=dict)
-    samples: Sequence[tuple[str, np.ndarray, np.ndarray]] = ()
+    samples: Sequence[Sample] = ()
     reliability: Sequence[Mapping[str, Any]] = ()
     diagnosis: Diagnosis | None = None
     card: Mapping[str, Any] | None = None
@@ -54,7 +54,7 @@ def render(folder: Path, config: dict[str, Any], results: dict[str, Any], seen: 
         f'<p class="headline">{headline(results)}</p>',
         key_figures(results),
         _diagnosis(seen.diagnosis),
-        _curves(folder, results),
+        _curves(folder, config, results),
         _test(folder / "figures", results, seen),
         _examples(folder / "figures", results, seen),
         _data(folder / "figures", seen),
@@ -101,7 +101,7 @@ def _diagnosis(found: Diagnosis | None) -> str:
     return f"<h2>Over- or underfitting?</h2>{bullets(found.evidence)}{advice}"
 
 
-def _curves(folder: Path, results: Mapping[str, Any]) -> str:
+def _curves(folder: Path, config: Mapping[str, Any], results: Mapping[str, Any]) -> str:
     figures = folder / "figures"
     curves = read_metrics(folder / "metrics.csv") if (folder / "metrics.csv").is_file() else {}
     drawn: list[Path] = []
@@ -111,9 +111,10 @@ def _curves(folder: Path, results: Mapping[str, Any]) -> str:
         drawn.append(draw_rates(results["lr_finder"], figures))
     if not drawn:
         return ""
+    images = "of augmented images and " if is_augmented(config, results.get("stages", [])) else ""
     note = (
-        "Those of training are means over an epoch, of augmented images and while the weights "
-        "moved; those of validation were measured at its end."
+        f"Those of training are means over an epoch, {images}while the weights moved; those of "
+        "validation were measured at its end."
     )
     pictures = "".join(map(picture, drawn))
     return f'<h2>Curves</h2><div class="figures">{pictures}</div><p class="note">{note}</p>'
@@ -156,7 +157,7 @@ def class_table(results: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]
     labels = results["classes"] if names else []
     support = [sum(row) for row in results.get("confusion", [])] or [None] * len(labels)
     rows = [
-        [label, *(results.get(f"test/{name}/{label}") for name in names), images]
+        [as_text(label), *(results.get(f"test/{name}/{label}") for name in names), images]
         for label, images in zip(labels, support, strict=False)
     ]
     return ["class", *names, "images"], rows
@@ -194,10 +195,10 @@ def _data(figures: Path, seen: Seen) -> str:
         parts.append(_card(seen.card))
     if seen.samples:
         drawn = picture(draw_samples(seen.samples, figures / "samples.png"))
-        parts.append(
-            f"{drawn}<p class='note'>Training images as they are, and beneath as the first epoch "
-            "augments them.</p>"
-        )
+        words = "Training images as they are, and beneath as the augmentation may change them."
+        if not any(sample.augmented is not None for sample in seen.samples):
+            words = "Training images as the network is given them: they are not augmented."
+        parts.append(f'{drawn}<p class="note">{words}</p>')
     return "\n".join(parts)
 
 
@@ -221,8 +222,11 @@ def _card(card: Mapping[str, Any]) -> str:
 
 def _repeat(config: dict[str, Any], results: dict[str, Any]) -> str:
     command = html.escape(shlex.join(["python", "src/train.py", *results["command"]]))
-    commit = (results.get("git") or {}).get("commit")
-    words = f"On commit <code>{html.escape(commit)}</code>:" if commit else ""
+    git = results.get("git") or {}
+    words = f"On commit <code>{html.escape(git['commit'])}</code>" if git.get("commit") else ""
+    words += " with changes that are not committed" if git.get("dirty") else ""
+    if resumed := [word for changes in results.get("resumed_with", []) for word in changes]:
+        words += f", gone on with <code>{html.escape(shlex.join(resumed))}</code>"
     facts = {k: v for k, v in results.items() if "/" not in k and k not in NOT_FACTS}
     return f"""<h2>To repeat it</h2>
 <p>{words}</p><pre>{command}</pre>

@@ -88,35 +88,43 @@ def draw_examples(examples: Sequence[Example], file: Path) -> Path:
     return draw_sheet(captioned, file)
 
 
-def training_samples(data: ImageDataModule) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """(class, picture, the same as the first epoch augments it) of some training images.
+@dataclass(frozen=True)
+class Sample:
+    """A training image, uint8 (S, S, 3), and what augmentation may make of it, if there is any."""
 
-    uint8 (S, S, 3) each, spread over the split.
-    """
+    label: str
+    picture: np.ndarray
+    augmented: np.ndarray | None
+
+
+def training_samples(data: ImageDataModule, augmented: bool) -> list[Sample]:
+    """Some training images from all over the split."""
     batch = next(iter(data.loader("train", data.spread("train", SAMPLES))))
     generator = torch.Generator().manual_seed(batch.seed)
-    augmented = data.augmentation(batch.images, generator)
-    augmented, _ = data.augmentation.mix(augmented, batch.labels, len(data.classes), generator)
-    shown = augmented.round().clamp(0, 255).to(torch.uint8)
+    images = data.augmentation(batch.images, generator)
+    images, _ = data.augmentation.mix(images, batch.labels, len(data.classes), generator)
+    shown = images.round().clamp(0, 255).to(torch.uint8)
     return [
-        (as_text(data.classes[label]), _colour(before), _colour(after))
+        Sample(as_text(data.classes[label]), _colour(before), _colour(after) if augmented else None)
         for label, before, after in zip(
             batch.labels.tolist(), batch.images.numpy(), shown.numpy(), strict=True
         )
     ]
 
 
-def draw_samples(samples: Sequence[tuple[str, np.ndarray, np.ndarray]], file: Path) -> Path:
-    """Draw training images above what augmentation makes of them."""
+def draw_samples(samples: Sequence[Sample], file: Path) -> Path:
+    """Draw training images, above what augmentation makes of them."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(1.3 * len(samples), 2.9), layout="constrained")
-    grid = figure.subplots(2, len(samples), squeeze=False)
-    for column, (name, before, after) in enumerate(samples):
-        for axes, picture in zip(grid[:, column], (before, after), strict=True):
+    rows = 1 if any(sample.augmented is None for sample in samples) else 2
+    figure = Figure(figsize=(1.3 * len(samples), 0.3 + 1.3 * rows), layout="constrained")
+    grid = figure.subplots(rows, len(samples), squeeze=False)
+    for column, sample in enumerate(samples):
+        pictures = (sample.picture, sample.augmented)
+        for axes, picture in zip(grid[:, column], pictures[:rows], strict=True):
             axes.imshow(picture)
             axes.set_axis_off()
-        grid[0, column].set_title(name[:12], fontsize=9, parse_math=False)
+        grid[0, column].set_title(sample.label[:12], fontsize=9, parse_math=False)
     figure.savefig(file, dpi=150)
     return file
 

@@ -12,7 +12,8 @@ from strided.metrics import wilson_interval
 from strided.page import as_text
 
 MOST_CLASSES = 30  # that a confusion matrix can show
-RELIABILITY_BINS = 10
+RELIABILITY_BINS = 15  # as the ECE has
+_LONGEST = 30  # letters of a class beside the matrix
 _FEW = 5  # images of a bin, below which its accuracy is drawn pale
 
 
@@ -27,7 +28,7 @@ def draw_confusion(confusion: list[list[int]], classes: list[str], folder: Path)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     ticks = range(len(classes))
     # a class is called as its folder: with a $, or bytes that are no text
-    shown = [as_text(name) for name in classes]
+    shown = [_short(as_text(name)) for name in classes]
     axes.set_xticks(ticks, shown, parse_math=False)
     axes.set_yticks(ticks, shown, parse_math=False)
     if max(map(len, classes)) > 2:
@@ -43,12 +44,16 @@ def draw_confusion(confusion: list[list[int]], classes: list[str], folder: Path)
     return folder / "confusion.png"
 
 
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 3]}..."
+
+
 def most_confused(
     confusion: list[list[int]], classes: list[str], most: int = 10
 ) -> list[tuple[str, str, int, float]]:
     """(true, predicted, images, their share of the true class) of the most frequent errors."""
     pairs = [
-        (classes[y], classes[x], count, count / sum(row))
+        (as_text(classes[y]), as_text(classes[x]), count, count / sum(row))
         for y, row in enumerate(confusion)
         for x, count in enumerate(row)
         if x != y and count

@@ -15,7 +15,7 @@ from strided.explain import cam_layer, grad_cam, overlay, traced
 from strided.prediction import Classifier
 from strided.report.card import data_card
 from strided.report.curves import read_metrics
-from strided.report.diagnosis import Share, diagnose
+from strided.report.diagnosis import Share, diagnose, is_augmented
 from strided.report.document import Seen
 from strided.report.gallery import (
     Example,
@@ -47,19 +47,23 @@ def view(
     """
     errors = most_confident_errors(evaluation, data) if evaluation else []
     certain = least_certain_hits(evaluation, data) if evaluation else []
-    diagnosis = None
+    diagnosis, stages = None, results.get("stages", [])
     if classifier is not None:
-        val = Share(*hits(classifier, data, "val", MOST_IMAGES))
-        most = min(MOST_IMAGES, max(LEAST_TRAIN, val.count))
-        train = Share(*hits(classifier, data, "train", most))
+        # a run that is to be quick has limited its validation
+        limit = config["trainer"].get("limit_val_batches")
+        most = min(MOST_IMAGES, limit * data.batch_size if isinstance(limit, int) else MOST_IMAGES)
+        val = Share(*hits(classifier, data, "val", most))
+        train = Share(*hits(classifier, data, "train", min(most, max(LEAST_TRAIN, val.count))))
         curves = read_metrics(metrics) if metrics.is_file() else {}
-        diagnosis = diagnose(train, val, curves, config, results)
+        labels = data.labels("val")
+        guessing = np.bincount(labels).max() / len(labels)
+        diagnosis = diagnose(train, val, guessing, curves, config, stages)
     shown = [*errors[:HEATED], *certain[:HEATED]]
     return Seen(
         errors=errors,
         hits=certain,
         heats=heats(classifier, shown) if classifier and shown else {},
-        samples=training_samples(data),
+        samples=training_samples(data, is_augmented(config, stages)),
         reliability=reliability(evaluation, data.classes) if evaluation else [],
         diagnosis=diagnosis,
         card=data_card(data),

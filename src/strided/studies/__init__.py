@@ -1,10 +1,5 @@
 """What experiments of several runs show beside accuracy: a module for each question.
 
 Each has `section(folder, jobs)`: figures into the folder of the sweep, and words and tables as
-HTML.
+HTML, of jobs that have finished and kept their best checkpoint.
 """
-
-NAMES = (
-    "mlp_vs_cnn",
-    "plain_vs_residual",
-)  # modules, imported when they are needed: they need torch

@@ -1,9 +1,9 @@
 """How a convolutional network differs from a fully connected one: size, gap, and moved images."""
 
 import json
-import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from torch import Tensor
@@ -37,7 +37,7 @@ def section(folder: Path, jobs: Sequence[Job]) -> str:
         [
             "<h2>Size, gap, and moved images</h2>",
             table(
-                ["model", "parameters", "multiply-adds", "test accuracy", "gap to training"]
+                ["model", "parameters", "multiply-adds", "test accuracy", "training - validation"]
                 + [f"moved {pixels} px" for pixels in SHIFTS[1:]],
                 [_row(model, rows) for model, rows in found.items()],
             ),
@@ -86,7 +86,7 @@ def _row(model: str, rows: Sequence[Mapping[str, Any]]) -> list[str | int]:
         int(rows[0]["parameters"]["total"]),
         int(rows[0]["macs"]),
         _spread([row["test/acc"] for row in rows]),
-        f"{100 * _mean([row['diagnosis']['gap'] for row in rows]):.2f} points",
+        f"{100 * fmean([row['diagnosis']['gap'] for row in rows]):.2f} points",
         *(_spread([row["moved"][i] for row in rows]) for i in range(1, len(SHIFTS))),
     ]
 
@@ -94,32 +94,29 @@ def _row(model: str, rows: Sequence[Mapping[str, Any]]) -> list[str | int]:
 def _spread(values: Sequence[float]) -> str:
     if len(values) < 2:
         return f"{values[0]:.2%}"
-    return f"{_mean(values):.2%} ({min(values):.2%} to {max(values):.2%})"
-
-
-def _mean(values: Sequence[float]) -> float:
-    return statistics.fmean(values)
+    return f"{fmean(values):.2%} ({min(values):.2%} to {max(values):.2%})"
 
 
 def reading(found: Found) -> list[str]:
     """What the table says, in sentences; an order is claimed only where no seed contradicts it."""
     accuracy = {model: [row["test/acc"] for row in rows] for model, rows in found.items()}
-    models = sorted(found, key=lambda model: -_mean(accuracy[model]))
+    models = sorted(found, key=lambda model: -fmean(accuracy[model]))
     best, second = models[0], models[1] if len(models) > 1 else models[0]
     sentences = []
     if best != second:
-        sure = min(accuracy[best]) > max(accuracy[second]) and len(accuracy[best]) > 1
+        repeated = min(len(accuracy[best]), len(accuracy[second])) > 1
+        sure = repeated and min(accuracy[best]) > max(accuracy[second])
         verb = "is ahead of" if sure else "is not shown to be ahead of"
         sentences.append(
-            f"With all training images {best} {verb} {second}: {_mean(accuracy[best]):.2%} against "
-            f"{_mean(accuracy[second]):.2%} of the test images, with "
+            f"With all training images {best} {verb} {second}: {fmean(accuracy[best]):.2%} against "
+            f"{fmean(accuracy[second]):.2%} of the test images, with "
             f"{found[best][0]['parameters']['total']:,} parameters against "
             f"{found[second][0]['parameters']['total']:,}, and "
             f"{found[best][0]['macs'] / 1e6:.2f} million multiply-adds an image against "
             f"{found[second][0]['macs'] / 1e6:.2f} million."
         )
     falls = {
-        model: _mean([row["moved"][0] - row["moved"][-1] for row in rows])
+        model: fmean([row["moved"][0] - row["moved"][-1] for row in rows])
         for model, rows in found.items()
     }
     order = sorted(falls, key=falls.__getitem__)
@@ -142,7 +139,7 @@ def _draw(file: Path, found: Found) -> None:
     axes = figure.subplots()
     for model, rows in found.items():
         columns = list(zip(*(row["moved"] for row in rows), strict=True))
-        means = [_mean(values) for values in columns]
+        means = [fmean(values) for values in columns]
         below = [mean - min(values) for mean, values in zip(means, columns, strict=True)]
         above = [max(values) - mean for mean, values in zip(means, columns, strict=True)]
         axes.errorbar(SHIFTS, means, [below, above], marker="o", capsize=3, label=model)
