@@ -212,6 +212,15 @@ def test_runs_on_the_same_images_are_paired(
     assert pair["reading"] in page.replace("&#x27;", "'") and page.count("data:image/png") == 2
 
 
+def test_jobs_of_a_sweep_are_told_apart_by_what_was_typed(log_dir: Path) -> None:
+    words = ["-m", "name=grid", "model=mlp_small", "data=digits", "optimizer.lr=1e-3,1e-2"]
+    words += ["trainer=cpu", "trainer.max_epochs=1", f"log_dir={log_dir}"]
+    assert main(["train", *words]) == 0
+    runs = [log_dir / next(log_dir.glob("multirun/grid/*")) / number for number in "01"]
+    _, results = compared(log_dir, *runs)
+    assert [row["run"] for row in results["runs"]] == ["optimizer.lr=0.001", "optimizer.lr=0.01"]
+
+
 def test_equal_predictions_claim_nothing(
     trained_run: Path, copied_run: Path, log_dir: Path
 ) -> None:

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import yaml
 
 from strided.errors import UserError
 from strided.report.curves import read_metrics
 from strided.run import read_config, read_results
+
+_LONGEST = 60  # letters of a label
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,15 @@ def read_runs(folders: list[Path]) -> list[FinishedRun]:
     names = [str(run.config.get("name") or run.folder.parent.name) for run in runs]
     short = ["/".join(run.folder.resolve().parts[-2:]) for run in runs]
     for index, run in enumerate(runs):
-        ways = (names, short, [str(folder) for folder in folders])
+        ways = (names, _differing_words(runs), short, [str(folder) for folder in folders])
         run.label = next(labels[index] for labels in ways if len(set(labels)) == len(runs))
     return runs
+
+
+def _differing_words(runs: list[FinishedRun]) -> list[str]:
+    """What was typed for each run and not for all: how jobs of a sweep differ."""
+    files = [run.folder / "overrides.yaml" for run in runs]
+    typed = [yaml.safe_load(file.read_text()) if file.is_file() else [] for file in files]
+    common = set.intersection(*(set(map(str, words or [])) for words in typed))
+    found = [" ".join(str(w) for w in words or [] if str(w) not in common) for words in typed]
+    return found if max(map(len, found)) <= _LONGEST and all(found) else [""] * len(runs)
