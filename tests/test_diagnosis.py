@@ -30,8 +30,8 @@ def test_the_interval_of_a_gap_is_newcombes() -> None:
     ("train", "val", "verdict"),
     [
         # few images whose intervals reach from guessing to certainty
-        (Share(6, 8), Share(2, 2), "undecided"),
-        (Share(13, 20), Share(4, 5), "undecided"),
+        (Share(6, 8), Share(2, 2), "unlearned"),
+        (Share(13, 20), Share(4, 5), "unlearned"),
         (Share(1000, 1000), Share(800, 1000), "overfitting"),
         (Share(990, 1000), Share(980, 1000), "generalises"),
         (Share(990, 1000), Share(1000, 1000), "generalises"),
@@ -52,7 +52,7 @@ def test_guessing_is_naming_the_largest_class(right: int, verdict: str) -> None:
 
 def test_a_network_that_names_one_class_is_not_said_to_generalise() -> None:
     # beside guessing in validation, a little above it in training
-    assert judge(Share(9900, 10000), Share(9500, 10000), guessing=0.95) == "undecided"
+    assert judge(Share(9900, 10000), Share(9500, 10000), guessing=0.95) == "unlearned"
 
 
 @pytest.mark.parametrize("gap", [0.0, 0.04, 0.08, 0.12])

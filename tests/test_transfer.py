@@ -176,7 +176,8 @@ def test_a_run_goes_on_inside_any_stage(
 
     monkeypatch.setattr(fitting, "go_on_between_stages", spy)
     resume(folder, trust)
-    assert not taken_over  # times would count twice: the sitting came from a stage to the next
+    # only where the first stage was over: else times would count twice, as this sitting fitted it
+    assert len(taken_over) == (step == -16)
     assert_same_outcome(folder, uninterrupted)
 
 
@@ -372,8 +373,8 @@ def test_the_disk_is_asked_for_room_only_where_nothing_is_kept_yet(tmp_path: Pat
         cache_dir = tmp_path
         batch_size = 8
 
-        def readable(self, split: str) -> list[int]:
-            return [0] * (10**12 if split == "train" else 1)
+        def readable(self, split: str) -> range:
+            return range(10**15 if split == "train" else 1)
 
     views: Any = SimpleNamespace(data=FullDisk(), number=1)
 
@@ -394,7 +395,8 @@ def test_what_a_stopped_build_has_left_is_not_in_the_way(
         patch.setattr(features, "_compute", lambda *_: os.kill(os.getpid(), signal.SIGINT))
         train(log_dir, *words, code=130)
     (left,) = tmp_path.glob("features-*.unfinished")
-    assert (left / "train.npy").stat().st_blocks * 512 > 2 * (left / "val.npy").stat().st_size / 3
+    for file in left.glob("*.npy"):  # has room on the disk already
+        assert file.stat().st_blocks * 512 >= file.stat().st_size
     seen: list[bool] = []
 
     def spy(*given: Any) -> None:

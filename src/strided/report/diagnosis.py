@@ -45,7 +45,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """verdict: overfitting, generalises, underfitting, chance, between, or undecided.
+    """verdict: overfitting, generalises, underfitting, chance, unlearned, between, or undecided.
 
     gap is training minus validation accuracy with its 95 % interval; evidence and advice are
     sentences.
@@ -105,9 +105,10 @@ CONCLUSIONS = {
     "generalises": "The gap is surely below 5 points: what was learned generalises to images "
     "that were not trained on.",
     "between": "The gap lies between 5 and 10 points: some overfitting, as is usual.",
-    "undecided": "That does not tell: the gap may be below 5 or above 10 points, or validation no "
-    "better than the {guessing:.1%} of naming the largest class always. More validation images "
-    "would (data.val_fraction).",
+    "undecided": "So few images do not tell whether that is below 5, or above 10 points: more "
+    "validation images would (data.val_fraction).",
+    "unlearned": "Validation is not surely above the {guessing:.1%} of naming the largest class "
+    "always: a small gap says nothing there.",
 }
 
 
@@ -134,7 +135,7 @@ def judge(train: Share, val: Share, guessing: float) -> str:
     if poor:
         return "underfitting"
     if not above:
-        return "undecided"
+        return "unlearned"
     if high < GENERALISING_GAP:
         return "generalises"
     if low > GENERALISING_GAP and high < OVERFITTING_GAP:
@@ -260,7 +261,7 @@ def advise(
             )
         advice.append("More weight decay (optimizer=adamw optimizer.weight_decay=0.05), dropout.")
         advice.append("More training images help more than anything else.")
-    if "underfitting" in found or "chance" in found:
+    if found & {"underfitting", "chance", "unlearned"}:
         advice.append("Look for a better learning rate: callbacks.lr_finder.steps=100.")
         advice.append("Train for longer (trainer.max_epochs), or a larger network (model=).")
         if augmented:
