@@ -35,7 +35,12 @@ RESULTS: dict[str, Any] = {
 
 def reported(folder: Path, results: dict[str, Any]) -> str:
     (folder / "metrics.csv").write_text(METRICS)
-    write_report(folder, {"name": "a <i>name</i>", "seed": 0}, results)
+    config = {
+        "name": "a <i>name</i>",
+        "seed": 0,
+        "augment": {"_target_": "strided.data.BatchAugment"},
+    }
+    write_report(folder, config, results)
     return (folder / "report.html").read_text()
 
 

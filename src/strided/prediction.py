@@ -269,6 +269,8 @@ def predict(config: dict[str, Any], folder: Path, results: dict[str, Any]) -> No
         if config["checkpoint"]
         else Classifier(pretrained_task(config["model"]), config["accelerator"])
     )
+    if config["input"] is None:
+        raise UserError("input=null; expected a file, a folder or a glob. Try input=photos/")
     rows = predict_files(classifier, config["input"], config["batch_size"])
     write_predictions(folder / "predictions.csv", rows, classifier.classes)
     failed = sum(row.probabilities is None for row in rows)

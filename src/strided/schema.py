@@ -52,7 +52,7 @@ PLAIN_KEYS: dict[str, Any] = {
     "sweep": dict[str, Any] | None,
     "traceback": bool,
     "checkpoint": str | None,
-    "input": str,
+    "input": str | None,  # null for explain's layer=? only
     "max_images": int,
     "target": str | int | list[str | int] | None,
     "methods": list[Literal["grad_cam", "grad_cam_pp", "integrated_gradients", "occlusion"]],

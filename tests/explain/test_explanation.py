@@ -75,7 +75,7 @@ def test_a_digit_is_explained_by_all_methods_for_two_classes(
 def test_layers_are_listed_with_their_shapes(
     trained_run: Path, log_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder, results = explained(log_dir, f"checkpoint={trained_run}", "input=none.png", "layer=?")
+    folder, results = explained(log_dir, f"checkpoint={trained_run}", "layer=?")
     shown = capsys.readouterr().out
     assert results["layers"]["c1"] == "6x28x28" and results["layers"]["f6"] == "84"
     assert "6x28x28" in shown and "CAMs are of c3" in shown
