@@ -63,7 +63,7 @@ def compare_models(
             rows.append({"model": name})
             try:
                 rows[-1].update(_row(name, node, config, device))
-            except (UserError, RuntimeError, NotImplementedError) as error:
+            except (UserError, RuntimeError) as error:
                 rows[-1]["error"] = describe_error(error)
     finally:
         _write_csv(folder / "compare.csv", rows)
