@@ -24,9 +24,9 @@ from strided.ceiling import bare_inference, bare_training
 from strided.cli import main
 from strided.config import CONF_DIR
 from strided.data import BatchAugment, Preprocessing
-from strided.interruption import Interruption
 from strided.overrides import compose
 from strided.parts import PARTS, Pair, prepare_pair, train_for
+from strided.system.signals import Interruption
 from strided.throughput import PeakMemory, images_per_second
 
 # from Python 3.12 on; the loader's workers fork, as in any script on Linux

@@ -12,8 +12,8 @@ from torch import nn
 
 import strided
 from strided.cli import main
-from strided.config import CONF_DIR, build, did_you_mean, locate, trusting
-from strided.errors import UserError
+from strided.config import CONF_DIR, build, locate, trusting
+from strided.errors import UserError, did_you_mean
 from strided.losses import build_loss
 from strided.prediction import load_task
 from strided.schema import arguments_of, check, describe, fits
@@ -264,7 +264,7 @@ ATTACKS = [
     "lightning.pytorch.Trainer.fit.__globals__.get",
     "lightning.pytorch.callbacks.model_checkpoint.shutil.rmtree",
     "strided.cli.main",
-    "strided.run.write_text",
+    "strided.system.durable.write_text",
     "strided.config.build",
     "strided.data.files.os.system",
     "strided.data.store.shutil.rmtree",
@@ -317,7 +317,7 @@ def marker_attacks(marker: Path) -> dict[str, dict[str, Any]]:
         "torch.nn.modules.module.torch.serialization.os.system": {"command": shell},
         "strided.data.files.os.system": {"command": shell},
         "strided.loggers.wandb_logger.os.system": {"command": shell},
-        "strided.run.write_text": {"file": str(marker), "text": "x"},
+        "strided.system.durable.write_text": {"file": str(marker), "text": "x"},
         "strided.cli.main": {"argv": ["train", "trust=[os]", "model._target_=os.system"]},
         "logging.FileHandler": {"filename": str(marker)},
         "torch.save": {"obj": 1, "f": str(marker)},

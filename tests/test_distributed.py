@@ -19,7 +19,7 @@ import torch
 from strided.cli import main
 from strided.data import BatchLoader
 from strided.data.pipeline import ArrayPixels
-from strided.distributed import place
+from strided.system.processes import place
 
 ROOT = Path(__file__).parents[1]
 TIMING = ("epoch_seconds", "images_per_second")

@@ -14,7 +14,7 @@ from strided.metrics import (
     expected_calibration_error,
     wilson_interval,
 )
-from strided.run import write_json
+from strided.system.durable import write_json
 
 Sample = tuple[torch.Tensor, torch.Tensor, list[str]]
 

@@ -12,16 +12,9 @@ import pytest
 import yaml
 
 from strided.errors import UserError
-from strided.interruption import Interrupted, Interruption
-from strided.run import (
-    create_run_folder,
-    read_config,
-    read_results,
-    recorded,
-    write_config,
-    write_json,
-    write_text,
-)
+from strided.run import create_run_folder, read_config, read_results, recorded, write_config
+from strided.system.durable import write_json, write_text
+from strided.system.signals import Interrupted, Interruption
 
 
 def test_runs_of_the_same_second_get_different_folders(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ import yaml
 
 from strided.cli import main
 from strided.config import CONF_DIR
-from strided.machine import alone_in
 from strided.run import read_config, read_results
 from strided.summary import Job, summarise, table_of_repeats
+from strided.system.machine import alone_in
 
 ROOT = CONF_DIR.parent
 FAST = (

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from strided.errors import UserError
+from strided.version import __version__
 
 if TYPE_CHECKING:
     from strided.prediction import Classifier
 
-__version__ = "0.1.0"
 __all__ = ["UserError", "__version__", "compose", "load", "train"]
 
 

@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader, Dataset
 from strided.ceiling import training_loss
 from strided.config import build
 from strided.data import BatchAugment, ImageDataModule, Preprocessing
-from strided.interruption import follow_parent, held_back
 from strided.losses import build_loss
 from strided.models import build_model
+from strided.system.signals import follow_parent, held_back
 from strided.task import ClassificationTask
 
 WORKERS = 2

@@ -9,14 +9,14 @@ from statistics import median
 from typing import Any
 
 from strided.bottleneck import ActionTimes, bound
-from strided.errors import UserError
-from strided.interruption import Interruption
+from strided.errors import UserError, describe_error
 from strided.launching import processes_to_start
 from strided.losses import refuse_two_balances
 from strided.models.trial import label
 from strided.parts import PARTS, Pair, prepare_pair, train_for
 from strided.preparation import set_seeds
-from strided.run import describe_error, write_text
+from strided.system.durable import write_text
+from strided.system.signals import Interruption
 from strided.throughput import LEAST_BATCHES
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from collections import defaultdict
 import torch
 from lightning.pytorch.profilers import Profiler
 
-from strided.throughput import synchronise
+from strided.system.devices import synchronise
 
 # what Lightning calls each action, by the ends of its names
 ACTIONS = {

@@ -13,9 +13,9 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
 from strided.checkpoints import PlainFile, keep
-from strided.distributed import is_first, largest
 from strided.errors import UserError
-from strided.interruption import Interrupted, Interruption
+from strided.system.processes import is_first, largest
+from strided.system.signals import Interrupted, Interruption
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from strided.durable import put, sync, sync_folder
 from strided.errors import UserError
+from strided.system.durable import put, sync, sync_folder
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from typing import Any
 from strided.compare.model_table import compare_models
 from strided.compare.run_comparison import compare_runs
 from strided.errors import UserError
-from strided.prediction import choose_device
+from strided.system.devices import choose_device
 
 
 def compare(config: dict[str, Any], folder: Path, results: dict[str, Any]) -> None:

@@ -5,14 +5,13 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from strided.errors import UserError
+from strided.errors import UserError, did_you_mean, first_line
 
 _HERE = Path(__file__).parent
 IS_CHECKOUT = not (_HERE / "conf").is_dir()  # the wheel ships conf/ inside the package
@@ -76,15 +75,6 @@ def plain(config: DictConfig) -> dict[str, Any]:
         raise UserError(f"{key} has no value; expected one. Try {key}=<value>") from error
     assert isinstance(resolved, dict)
     return {str(key): value for key, value in resolved.items()}
-
-
-def did_you_mean(word: str, words: Iterable[str]) -> str:
-    """Return the sentence that offers the closest of `words`, or all of them when few."""
-    known = sorted(set(words))
-    if close := get_close_matches(word, known, n=1, cutoff=0.6):
-        return f"Did you mean {close[0]}?"
-    shown = ", ".join(known[:30]) + (", ..." if len(known) > 30 else "")
-    return f"Known: {shown}" if known else ""
 
 
 def locate(target: str) -> Callable[..., Any]:
@@ -162,11 +152,6 @@ def build(node: dict[str, Any], path: str, /, **filled_in: Any) -> Any:
             f"{node['_target_']} refused its arguments: {first_line(error)}. "
             f"Expected values that it accepts. Try others for what was given: {keys}"
         ) from error
-
-
-def first_line(error: BaseException) -> str:
-    """Return what an error says, short: others may list all they know."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def _build_nested(value: Any, path: str) -> Any:

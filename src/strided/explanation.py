@@ -14,7 +14,7 @@ from strided.explain.sheets import Explained, draw_sheet
 from strided.explain.subject import Subject, choose, layers_of, list_layers
 from strided.prediction import Classifier
 from strided.pretrained import pretrained_task
-from strided.run import write_text
+from strided.system.durable import write_text
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from strided.data import BatchAugment, ImageDataModule
-from strided.data.built_once import open_or_build, reserve
+from strided.system.built_once import open_or_build, reserve
 from strided.transfer import Parts
 
 _FORMAT = 2  # raise it when the same key would give other features

@@ -16,13 +16,10 @@ from strided.callbacks import Checkpoint
 from strided.checkpoints import resumable
 from strided.config import build
 from strided.data import ImageDataModule
-from strided.distributed import from_first, is_first, is_launched
 from strided.errors import UserError
 from strided.execution import NoProfiler, executed
-from strided.interruption import Interruption
 from strided.launching import among_others
 from strided.loggers.running import build_loggers
-from strided.prediction import choose_device
 from strided.progress import ProgressBar
 from strided.rates import LearningRateFinder
 from strided.recorder import EpochRecorder
@@ -39,6 +36,9 @@ from strided.stages import (
     position_of,
     start_at,
 )
+from strided.system.devices import choose_device
+from strided.system.processes import from_first, is_first, is_launched
+from strided.system.signals import Interruption
 from strided.task import ClassificationTask
 from strided.transfer import Stage, Transfer, parts
 

@@ -10,7 +10,7 @@ import lightning.pytorch as pl
 import torch
 
 from strided.errors import UserError
-from strided.run import write_text
+from strided.system.durable import write_text
 
 FILE = "gradients.csv"
 COLUMNS = ("epoch", "layer", "index", "norm")

@@ -8,15 +8,7 @@ from typing import Any
 import yaml
 
 from strided.config import plain, trusting
-from strided.distributed import (
-    from_first,
-    is_first,
-    joined,
-    noticing_loss,
-    place,
-)
-from strided.errors import UserError
-from strided.interruption import Interruption
+from strided.errors import UserError, describe_error
 from strided.launching import launch, processes_to_start
 from strided.overrides import (
     compose_hydra,
@@ -29,16 +21,17 @@ from strided.overrides import (
 from strided.run import (
     alone_in,
     create_run_folder,
-    describe_error,
     log_folder,
     read_config,
     read_results,
     recorded,
     write_config,
-    write_json,
 )
 from strided.schema import check
 from strided.selection import compose_models
+from strided.system.durable import write_json
+from strided.system.processes import from_first, is_first, joined, noticing_loss, place
+from strided.system.signals import Interruption
 
 MOST_LINES = 15  # of a message about a mistake
 RESUMABLE = ("trainer.max_epochs", "trainer.devices", "logger", "log_dir", "traceback", "trust")

@@ -18,11 +18,12 @@ from types import FrameType
 from typing import Any
 
 from strided.config import build, trusted
-from strided.distributed import is_launched, place
 from strided.errors import UserError
-from strided.interruption import Interrupted
-from strided.machine import cores
-from strided.run import read_results, write_json
+from strided.run import read_results
+from strided.system.durable import write_json
+from strided.system.machine import cores
+from strided.system.processes import is_launched, place
+from strided.system.signals import Interrupted
 
 DDP_STRATEGIES = ("ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false")
 

@@ -18,8 +18,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from strided.config import CONF_DIR, did_you_mean, plain, trusting
-from strided.errors import UserError
+from strided.config import CONF_DIR, plain, trusting
+from strided.errors import UserError, did_you_mean
 from strided.schema import check
 
 # Paths and free text are quoted, since Hydra's grammar gives , = ( ) and spaces a meaning.

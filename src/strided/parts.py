@@ -20,9 +20,9 @@ from strided.config import build
 from strided.data import BatchAugment, ImageDataModule
 from strided.execution import executed, without_driver_check
 from strided.fitting import build_trainer, fit, prepare_run
-from strided.interruption import Interruption
 from strided.prediction import Classifier
 from strided.preparation import build_task, prepare_data
+from strided.system.signals import Interruption
 from strided.task import ClassificationTask
 from strided.throughput import LEAST_BATCHES, PeakMemory, images_per_second
 

@@ -23,8 +23,9 @@ from strided.data.decoding import IMAGE_SUFFIXES, ImageError, as_image
 from strided.data.files import is_hidden
 from strided.errors import UserError
 from strided.pretrained import pretrained_task
-from strided.run import write_text
 from strided.schema import check
+from strided.system.devices import choose_device
+from strided.system.durable import write_text
 from strided.task import ClassificationTask
 
 log = logging.getLogger(__name__)
@@ -81,25 +82,6 @@ class Classifier:
         """Return logits (B, K) on the CPU for preprocessed uint8 pixels (B, C, S, S)."""
         images = self.preprocessing.normalise(pixels.to(self.device))
         return self.task(images).float().cpu()
-
-
-def choose_device(device: str, key: str = "accelerator") -> torch.device:
-    """Return the device of `auto`, `cpu`, `gpu` or a torch name. Raises UserError naming `key`."""
-    gpu = (
-        "cuda"
-        if torch.cuda.is_available()
-        else "mps"
-        if torch.backends.mps.is_available()
-        else None
-    )
-    if device == "auto":
-        return torch.device(gpu or "cpu")
-    if device == "gpu" and gpu is None:
-        raise UserError(f"{key}=gpu, but torch sees none here; expected a GPU. Try {key}=cpu")
-    try:
-        return torch.device(gpu if device == "gpu" else device)  # type: ignore[arg-type]
-    except RuntimeError as error:
-        raise UserError(f"{key}={device}; expected auto, cpu or gpu. Try {key}=cpu") from error
 
 
 def find_checkpoint(run_or_checkpoint: str | Path) -> Path:

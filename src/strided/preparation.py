@@ -9,11 +9,11 @@ import torch
 
 from strided.config import build
 from strided.data import BatchAugment, ImageDataModule
-from strided.distributed import gathered
 from strided.errors import UserError
 from strided.execution import fused
 from strided.losses import CrossEntropy, FocalLoss, balanced, try_loss
 from strided.models import Plan, initialise, plan
+from strided.system.processes import gathered
 from strided.task import ClassificationTask
 from strided.threads import multiply_adds
 from strided.transfer import Transfer

@@ -9,10 +9,11 @@ from pathlib import Path
 from signal import SIGTERM
 
 from strided.config import trusting
-from strided.distributed import LostProcessError, is_joined, place
-from strided.interruption import Interrupted, Interruption, stop_with_parent
+from strided.errors import describe_error
 from strided.jobs import run_job
-from strided.run import describe_error, read_config
+from strided.run import read_config
+from strided.system.processes import LostProcessError, is_joined, place
+from strided.system.signals import Interrupted, Interruption, stop_with_parent
 
 
 def main() -> int:

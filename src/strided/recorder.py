@@ -13,8 +13,8 @@ from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
 
 from strided.callbacks import Checkpoint
 from strided.errors import UserError
-from strided.run import write_text
-from strided.throughput import synchronise
+from strided.system.devices import synchronise
+from strided.system.durable import write_text
 
 log = logging.getLogger(__name__)
 

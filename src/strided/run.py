@@ -2,7 +2,6 @@
 
 import json
 import logging
-import math
 import os
 import platform
 import subprocess
@@ -18,11 +17,12 @@ from typing import Any
 import yaml
 
 from strided.config import CONF_DIR, IS_CHECKOUT
-from strided.distributed import from_first, is_first
-from strided.durable import put
-from strided.errors import UserError
-from strided.interruption import Interrupted
-from strided.machine import alone_in
+from strided.errors import UserError, describe_error
+from strided.system.durable import write_json, write_text
+from strided.system.machine import alone_in
+from strided.system.processes import from_first, is_first
+from strided.system.signals import Interrupted
+from strided.version import __version__
 
 log = logging.getLogger(__name__)
 
@@ -52,26 +52,6 @@ def create_run_folder(parent: Path) -> Path:
             ) from error
         return folder
     raise UserError(f"{parent} holds 1,000 runs of this second; try another name=")
-
-
-def write_text(file: Path, text: str) -> None:
-    """Write a whole file or nothing: no reader, kill or power cut leaves half of it."""
-    unfinished = file.with_suffix(file.suffix + ".tmp")
-    unfinished.write_text(text, encoding="utf-8", errors="surrogateescape")  # odd file names
-    put(unfinished, file)
-
-
-def write_json(file: Path, values: dict[str, Any]) -> None:
-    """Write strict JSON: a number that is not finite becomes null."""
-
-    def finite(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: finite(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [finite(item) for item in value]
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
-    write_text(file, json.dumps(finite(values), indent=1, allow_nan=False) + "\n")
 
 
 def write_config(folder: Path, config: dict[str, Any], typed: list[str]) -> None:
@@ -165,12 +145,6 @@ def _recorded(folder: Path, command: list[str]) -> Iterator[dict[str, Any]]:
             write_json(folder / "results.json", results)
 
 
-def describe_error(error: BaseException) -> str:
-    """Return the message of a user's mistake; for anything else its type too."""
-    text = str(error).strip()
-    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
-
-
 def _log_to_file_only(folder: Path, error: BaseException) -> None:
     import traceback
 
@@ -235,8 +209,6 @@ def git_state() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Return the versions of Python, strided and what its numbers depend on."""
-    from strided import __version__
-
     found = {name: version(name) for name in PACKAGES}
     return {"python": platform.python_version(), "strided": __version__, **found}
 

@@ -16,12 +16,12 @@ from hydra.core.override_parser.types import Glob, IntervalSweep
 
 from strided.config import plain, trusting
 from strided.errors import UserError
-from strided.interruption import Interruption
-from strided.machine import alone_in, cores
 from strided.overrides import as_typed, compose_hydra, normalise, typed_trust
 from strided.run import create_run_folder, log_folder
 from strided.space import Search, parse, sweep_corners, swept_values
 from strided.sweep import check_corners
+from strided.system.machine import alone_in, cores
+from strided.system.signals import Interruption
 
 if TYPE_CHECKING:
     from strided.study import Study

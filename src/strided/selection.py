@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from strided.config import did_you_mean
-from strided.errors import UserError
+from strided.errors import UserError, did_you_mean
 from strided.overrides import compose, config_folders, group_options, without
 
 

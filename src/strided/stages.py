@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from strided.data import BatchAugment, ImageDataModule
-from strided.distributed import first_on_each_machine, from_first
 from strided.errors import UserError
 from strided.features import (
     Cut,
@@ -24,6 +23,7 @@ from strided.features import (
     not_worthwhile,
     open_features,
 )
+from strided.system.processes import first_on_each_machine, from_first
 from strided.task import ClassificationTask
 from strided.threads import multiply_adds
 from strided.transfer import Stage, Transfer, batch_norms, freeze, parts

@@ -8,10 +8,10 @@ import yaml
 
 from strided.config import build, locate
 from strided.errors import UserError
-from strided.machine import alone_in
-from strided.run import write_text
 from strided.schema import arguments_of, check
 from strided.space import Search, distribution
+from strided.system.durable import write_text
+from strided.system.machine import alone_in
 
 try:
     import optuna

@@ -11,9 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from strided.config import CONF_DIR, plain, trusting
 from strided.errors import UserError
-from strided.interruption import Interruption
 from strided.jobs import finish_job, run_name
-from strided.machine import alone_in
 from strided.overrides import (
     as_typed,
     compose_hydra,
@@ -22,16 +20,13 @@ from strided.overrides import (
     typed_trust,
     typed_value,
 )
-from strided.run import (
-    create_run_folder,
-    log_folder,
-    read_results,
-    write_config,
-    write_text,
-)
+from strided.run import create_run_folder, log_folder, read_results, write_config
 from strided.schema import check
 from strided.space import sweep_corners, sweep_jobs
 from strided.summary import Job, summarise
+from strided.system.durable import write_text
+from strided.system.machine import alone_in
+from strided.system.signals import Interruption
 from strided.trends import Sweep, section, study
 
 RESUMABLE = ("traceback", "trust")

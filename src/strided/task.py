@@ -12,12 +12,12 @@ from torch.optim import Optimizer
 
 from strided.config import build, locate
 from strided.data.preprocessing import Preprocessing
-from strided.distributed import gathered, is_first, place, total
 from strided.errors import UserError
 from strided.losses import build_loss
 from strided.models import build_model
 from strided.parameters import parameter_groups, scale_rates
 from strided.schedules import Plateau
+from strided.system.processes import gathered, is_first, place, total
 
 
 class EpochMeter:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 
+from strided.system.devices import synchronise
+
 LEAST_BATCHES = 3  # that are timed, however slow they are
 
 
@@ -33,14 +35,6 @@ def _run(
         count += 1
     synchronise(device)
     return images, time.perf_counter() - start
-
-
-def synchronise(device: torch.device) -> None:
-    """Wait until a GPU has done what it was told to: it works while Python goes on."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
 
 
 class PeakMemory:

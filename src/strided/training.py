@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from strided.data import ImageDataModule
-from strided.distributed import first_on_each_machine, is_first
 from strided.errors import UserError
 from strided.evaluation import Evaluation, evaluate
 from strided.fitting import Run, fit, prepare_run
-from strided.interruption import Interruption
 from strided.loggers import StartedRun
 from strided.loggers.running import running
 from strided.losses import refuse_two_balances
@@ -23,6 +21,8 @@ from strided.preparation import (
     set_seeds,
 )
 from strided.report import Seen, view, write_report
+from strided.system.processes import first_on_each_machine, is_first
+from strided.system.signals import Interruption
 from strided.task import ClassificationTask
 
 log = logging.getLogger(__name__)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from strided.config import trusting
-from strided.interruption import Interrupted, Interruption, stop_with_parent
 from strided.jobs import compose_run, finish_job
 from strided.run import read_results
 from strided.study import SearchPlan, Study
+from strided.system.signals import Interrupted, Interruption, stop_with_parent
 
 
 def work(

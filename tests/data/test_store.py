@@ -13,7 +13,7 @@ from strided.data import ImageError, Preprocessing
 from strided.data.source import Source, array_source
 from strided.data.store import Store, default_cache_dir, open_store
 from strided.errors import UserError
-from strided.machine import alone_in
+from strided.system.machine import alone_in
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (600, 6, 6), dtype=np.uint8)
 SIZE = Preprocessing(1, 8, "pad")

@@ -14,9 +14,9 @@ from torch import nn
 from strided.compare.facts import facts_of
 from strided.compare.families import family
 from strided.compare.model_page import lines, render
-from strided.errors import UserError
+from strided.errors import UserError, describe_error
 from strided.models.building import build_model
-from strided.run import describe_error, write_text
+from strided.system.durable import write_text
 from strided.throughput import images_per_second
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from strided.compare.finished_run import FinishedRun, read_runs
 from strided.compare.paired import RESAMPLES
 from strided.compare.paired_runs import Pair, pair_html, pair_runs, reading
 from strided.page import as_text, page, picture
-from strided.run import write_text
+from strided.system.durable import write_text
 
 log = logging.getLogger(__name__)
 

@@ -28,7 +28,7 @@ from strided.data.splits import Splits, check_fractions, make_splits, split_hash
 from strided.data.store import default_cache_dir
 from strided.data.streaming import StreamingPipeline, listing_fingerprint
 from strided.errors import UserError
-from strided.machine import cores
+from strided.system.machine import cores
 
 
 class ImageDataModule(LightningDataModule):

@@ -23,7 +23,7 @@ from strided.data.decoding import ImageError
 from strided.data.files import Reader
 from strided.data.preprocessing import Preprocessing
 from strided.errors import UserError
-from strided.interruption import follow_parent, held_back
+from strided.system.signals import follow_parent, held_back
 
 CHUNK = 128  # images in a task: what Ctrl-C waits for, and what a kill -9 loses of each process
 

@@ -25,7 +25,7 @@ from strided.data.source import Source, digest
 from strided.data.splits import Splits
 from strided.data.statistics import Statistics, mean_and_std
 from strided.errors import UserError
-from strided.interruption import follow_parent, held_back
+from strided.system.signals import follow_parent, held_back
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from strided.config import did_you_mean
-from strided.errors import UserError
+from strided.errors import UserError, did_you_mean
 from strided.models.blocks import anatomy
 
 

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from strided.config import did_you_mean
-from strided.errors import UserError
+from strided.errors import UserError, did_you_mean
 from strided.explain.filters import Filters, first_filters
 from strided.explain.heatmaps import CAMS
 from strided.explain.layers import Layer, cam_layer, require_maps, traced

@@ -13,7 +13,8 @@ import yaml
 
 from strided.loggers.run_logger import RunLogger, StartedRun, flat, summary
 from strided.report import Example
-from strided.run import log_folder, write_text
+from strided.run import log_folder
+from strided.system.durable import write_text
 
 # MLflow is configured by environment variables; those that are set already win.
 ENVIRONMENT = {

@@ -10,9 +10,9 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.loggers.logger import DummyLogger
 
 from strided.config import build
-from strided.distributed import is_first
 from strided.errors import UserError
 from strided.loggers.run_logger import RunLogger, StartedRun
+from strided.system.processes import is_first
 
 
 def build_loggers(

@@ -15,7 +15,7 @@ from strided.report.curves import draw_curves, draw_rates, read_metrics
 from strided.report.diagnosis import Diagnosis, is_augmented
 from strided.report.gallery import Example, Sample, draw_examples, draw_samples
 from strided.report.outcome import MOST_CLASSES, draw_confusion, draw_reliability, most_confused
-from strided.run import write_text
+from strided.system.durable import write_text
 
 NOT_FACTS = ("confusion", "lr_finder", "diagnosis", "data_card")
 

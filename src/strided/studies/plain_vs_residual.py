@@ -20,8 +20,8 @@ from strided.models import build_model
 from strided.page import bullets, picture, table
 from strided.prediction import Classifier, find_checkpoint, load_task
 from strided.report.curves import read_metrics
-from strided.run import write_json
 from strided.summary import Job
+from strided.system.durable import write_json
 
 AT_START = (20, 56, 110, 1202)  # depths that are looked at before any training
 IMAGES = 16  # of a batch, before any training

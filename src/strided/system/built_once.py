@@ -15,9 +15,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import DTypeLike
 
-from strided.durable import sync, sync_folder
 from strided.errors import UserError
-from strided.machine import alone_in
+from strided.system.durable import sync, sync_folder
+from strided.system.machine import alone_in
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,50 @@
+"""Files that are whole or not there, after a kill and after a power cut too."""
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+
+def put(unfinished: Path, file: Path) -> None:
+    """Give a finished file its name, once all of it is on the disk."""
+    sync(unfinished)
+    os.replace(unfinished, file)
+
+
+def sync(file: Path) -> None:
+    """Return when the content of a file is on the disk; a rename alone would not wait for it."""
+    with file.open("rb+") as stream:
+        os.fsync(stream.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Return when the names in a folder are on the disk; nothing on Windows, which cannot say."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write a whole file or nothing: no reader, kill or power cut leaves half of it."""
+    unfinished = file.with_suffix(file.suffix + ".tmp")
+    unfinished.write_text(text, encoding="utf-8", errors="surrogateescape")  # odd file names
+    put(unfinished, file)
+
+
+def write_json(file: Path, values: dict[str, Any]) -> None:
+    """Write strict JSON: a number that is not finite becomes null."""
+
+    def finite(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: finite(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [finite(item) for item in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    write_text(file, json.dumps(finite(values), indent=1, allow_nan=False) + "\n")
