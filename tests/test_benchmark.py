@@ -22,9 +22,9 @@ from strided.benchmark import COLUMNS, RATIOS
 from strided.bottleneck import ACTIONS, REST, ActionTimes, bound
 from strided.ceiling import bare_inference, bare_training
 from strided.cli import main
-from strided.config import CONF_DIR
+from strided.config.compose import compose
+from strided.config.yaml_files import CONF_DIR
 from strided.data import BatchAugment, Preprocessing
-from strided.overrides import compose
 from strided.parts import PARTS, Pair, prepare_pair, train_for
 from strided.system.signals import Interruption
 from strided.throughput import PeakMemory, images_per_second

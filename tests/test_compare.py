@@ -15,9 +15,9 @@ from strided.cli import main
 from strided.compare.facts import activation_bytes, facts_of
 from strided.compare.finished_run import FinishedRun
 from strided.compare.receptive_field import trace
+from strided.config.compose import compose
+from strided.config.networks import model_words
 from strided.models.torchvision_models import published
-from strided.overrides import compose
-from strided.selection import model_words
 
 # depth as the papers count it, pixels of the last convolution's receptive field, aux parameters
 KNOWN = {

@@ -12,8 +12,8 @@ import yaml
 
 import strided
 from strided.cli import VERBS, main
-from strided.config import CONF_DIR
-from strided.overrides import group_options, normalise, verb_keys
+from strided.config.overrides import normalise
+from strided.config.yaml_files import CONF_DIR, group_options, verb_keys
 
 SRC = CONF_DIR.parent / "src"
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from strided.cli import main
-from strided.config import build
+from strided.config.targets import build
 from strided.evaluation import evaluate
 from strided.prediction import Classifier
 

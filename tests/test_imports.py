@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import strided
-from strided.config import CONF_DIR
+from strided.config.yaml_files import CONF_DIR
 
 SRC = CONF_DIR.parent / "src"
 PACKAGE = SRC / "strided"
@@ -21,6 +21,7 @@ ORDER = [
     "errors",
     "version",
     "system",
+    "config",
     "data",
     "models",
 ]

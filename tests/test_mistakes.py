@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 
 from strided.cli import main
-from strided.config import CONF_DIR
+from strided.config.yaml_files import CONF_DIR
 from strided.run import read_results
 
 SRC = CONF_DIR.parent / "src"

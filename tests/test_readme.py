@@ -8,8 +8,8 @@ import pytest
 
 import strided
 from strided.cli import VERBS, main, parse
-from strided.config import CONF_DIR
-from strided.overrides import normalise, typed_value
+from strided.config.overrides import normalise, typed_value
+from strided.config.yaml_files import CONF_DIR
 
 ROOT = CONF_DIR.parent
 README = ROOT / "README.md"

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from strided.cli import main
-from strided.config import CONF_DIR
+from strided.config.yaml_files import CONF_DIR
 from strided.run import read_config, read_results
 from strided.search import search_node
 from strided.study import read_search

@@ -3,8 +3,8 @@ from optuna.distributions import CategoricalDistribution as Categorical
 from optuna.distributions import FloatDistribution as Float
 from optuna.distributions import IntDistribution as Int
 
+from strided.config.overrides import normalise
 from strided.errors import UserError
-from strided.overrides import normalise
 from strided.space import distribution, sweep_corners, sweep_jobs
 
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from strided.cli import main
-from strided.config import CONF_DIR
+from strided.config.yaml_files import CONF_DIR
 from strided.run import read_config, read_results
 from strided.summary import Job, summarise, table_of_repeats
 from strided.system.machine import alone_in

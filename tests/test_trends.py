@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from strided.cli import main
-from strided.config import CONF_DIR
+from strided.config.yaml_files import CONF_DIR
 from strided.errors import UserError
 from strided.sweep import sweep_of
 from strided.trends import Sweep, reading

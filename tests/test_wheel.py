@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from strided.config import CONF_DIR
+from strided.config.yaml_files import CONF_DIR
 
 ROOT = CONF_DIR.parent
 
@@ -56,7 +56,7 @@ def test_the_installed_command_trains_from_another_directory(
     assert [entry.name for entry in tmp_path.iterdir()] == ["logs"]
     (folder,) = tmp_path.glob("logs/train/lenet5-digits/*")
     assert (folder / "results.json").is_file()
-    code = "import strided.config as c; print(c.CONF_DIR)"
+    code = "import strided.config.yaml_files as c; print(c.CONF_DIR)"
     where = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,

@@ -33,7 +33,7 @@ def compose(config_name: str = "train", overrides: Sequence[str] = ()) -> dict[s
 
     Returns plain, resolved, checked values. Raises UserError for what the command line refuses.
     """
-    from strided.overrides import compose
+    from strided.config.compose import compose
 
     return compose(config_name, overrides)
 

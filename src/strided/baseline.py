@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from strided.ceiling import training_loss
-from strided.config import build
+from strided.config.targets import build
 from strided.data import BatchAugment, ImageDataModule, Preprocessing
 from strided.losses import build_loss
 from strided.models import build_model

@@ -9,8 +9,8 @@ from statistics import median
 from typing import Any
 
 from strided.bottleneck import ActionTimes, bound
+from strided.config.trainer_node import processes_to_start
 from strided.errors import UserError, describe_error
-from strided.launching import processes_to_start
 from strided.losses import refuse_two_balances
 from strided.models.trial import label
 from strided.parts import PARTS, Pair, prepare_pair, train_for

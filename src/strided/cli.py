@@ -10,11 +10,11 @@ from typing import NoReturn
 
 import yaml
 
-from strided.config import trusting
+from strided.config.overrides import typed_trust, typed_value, without
+from strided.config.targets import trusting
 from strided.errors import UserError
 from strided.help import overview, verb_help
 from strided.jobs import compose_run, print_error, run
-from strided.overrides import typed_trust, typed_value, without
 from strided.search import resume_search, run_search
 from strided.sweep import resume_sweep, run_sweep, sweep_of
 from strided.system.processes import ignore_batch_script, is_launched

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from strided.config import build
+from strided.config.schema import check
+from strided.config.targets import build
 from strided.data import ImageDataModule
 from strided.errors import UserError
 from strided.metrics import classification_metrics, confusion_matrix, wilson_interval
 from strided.prediction import Classifier, Row, write_predictions
-from strided.schema import check
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.profilers import PassThroughProfiler
 
-from strided.config import locate
+from strided.config.targets import locate
 from strided.task import ClassificationTask
 from strided.threads import SMALL_BATCH, worthwhile_threads
 

@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from strided.config import IS_CHECKOUT
+from strided.config.yaml_files import IS_CHECKOUT
 from strided.errors import UserError
 from strided.jobs import compose_run, finish_job
 from strided.page import picture

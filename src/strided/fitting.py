@@ -14,16 +14,16 @@ from lightning.pytorch.callbacks import Timer
 
 from strided.callbacks import Checkpoint
 from strided.checkpoints import resumable
-from strided.config import build
+from strided.config.schema import OFF_WHEN_NULL
+from strided.config.targets import build
+from strided.config.trainer_node import among_others
 from strided.data import ImageDataModule
 from strided.errors import UserError
 from strided.execution import NoProfiler, executed
-from strided.launching import among_others
 from strided.loggers.running import build_loggers
 from strided.progress import ProgressBar
 from strided.rates import LearningRateFinder
 from strided.recorder import EpochRecorder
-from strided.schema import OFF_WHEN_NULL
 from strided.stages import (
     Place,
     Position,

@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
-from strided.overrides import config_folders, group_options, verb_keys
+from strided.config.yaml_files import config_folders, group_options, verb_keys
 
 PURPOSE = {
     "train": "fit, test the best checkpoint once, write the report",

@@ -7,19 +7,16 @@ from typing import Any
 
 import yaml
 
-from strided.config import plain, trusting
+from strided.config.compose import compose_hydra, plain
+from strided.config.networks import compose_models
+from strided.config.overrides import normalise, typed_trust, typed_value, without
+from strided.config.schema import check
+from strided.config.targets import trusting
+from strided.config.trainer_node import processes_to_start
+from strided.config.yaml_files import plain_defaults
 from strided.errors import UserError, describe_error
-from strided.launching import launch, processes_to_start
-from strided.overrides import (
-    compose_hydra,
-    normalise,
-    plain_defaults,
-    typed_trust,
-    typed_value,
-    without,
-)
+from strided.launching import launch
 from strided.run import (
-    alone_in,
     create_run_folder,
     log_folder,
     read_config,
@@ -27,9 +24,8 @@ from strided.run import (
     recorded,
     write_config,
 )
-from strided.schema import check
-from strided.selection import compose_models
 from strided.system.durable import write_json
+from strided.system.machine import alone_in
 from strided.system.processes import from_first, is_first, joined, noticing_loss, place
 from strided.system.signals import Interruption
 

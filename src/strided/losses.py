@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from strided.config import build, locate
+from strided.config.targets import build, locate
 from strided.errors import UserError, did_you_mean, first_line
 
 ClassWeights = dict[str, float] | Literal["auto"] | None

@@ -16,7 +16,7 @@ from torch import Tensor
 from strided.baseline import plain_training
 from strided.bottleneck import ActionTimes
 from strided.ceiling import bare_inference, bare_training
-from strided.config import build
+from strided.config.targets import build
 from strided.data import BatchAugment, ImageDataModule
 from strided.execution import executed, without_driver_check
 from strided.fitting import build_trainer, fit, prepare_run

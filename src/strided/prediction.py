@@ -18,12 +18,12 @@ from PIL import Image
 from torch import Tensor
 
 from strided.checkpoints import DamagedError, check_sums
-from strided.config import trusting
+from strided.config.schema import check
+from strided.config.targets import trusting
 from strided.data.decoding import IMAGE_SUFFIXES, ImageError, as_image
 from strided.data.files import is_hidden
 from strided.errors import UserError
 from strided.pretrained import pretrained_task
-from strided.schema import check
 from strided.system.devices import choose_device
 from strided.system.durable import write_text
 from strided.task import ClassificationTask

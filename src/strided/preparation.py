@@ -7,7 +7,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
-from strided.config import build
+from strided.config.targets import build
 from strided.data import BatchAugment, ImageDataModule
 from strided.errors import UserError
 from strided.execution import fused

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from signal import SIGTERM
 
-from strided.config import trusting
+from strided.config.targets import trusting
 from strided.errors import describe_error
 from strided.jobs import run_job
 from strided.run import read_config

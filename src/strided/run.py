@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from strided.config import CONF_DIR, IS_CHECKOUT
+from strided.config.yaml_files import CONF_DIR, IS_CHECKOUT
 from strided.errors import UserError, describe_error
 from strided.system.durable import write_json, write_text
 from strided.system.machine import alone_in

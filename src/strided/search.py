@@ -14,9 +14,10 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep
 
-from strided.config import plain, trusting
+from strided.config.compose import compose_hydra, plain
+from strided.config.overrides import as_typed, normalise, typed_trust
+from strided.config.targets import trusting
 from strided.errors import UserError
-from strided.overrides import as_typed, compose_hydra, normalise, typed_trust
 from strided.run import create_run_folder, log_folder
 from strided.space import Search, parse, sweep_corners, swept_values
 from strided.sweep import check_corners

@@ -10,8 +10,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
+from strided.config.overrides import as_typed
+from strided.config.yaml_files import config_folders, group_options, verb_keys
 from strided.errors import UserError
-from strided.overrides import as_typed, config_folders, group_options, verb_keys
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

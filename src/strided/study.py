@@ -6,9 +6,9 @@ from typing import Any
 
 import yaml
 
-from strided.config import build, locate
+from strided.config.schema import arguments_of, check
+from strided.config.targets import build, locate
 from strided.errors import UserError
-from strided.schema import arguments_of, check
 from strided.space import Search, distribution
 from strided.system.durable import write_text
 from strided.system.machine import alone_in

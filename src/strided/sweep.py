@@ -9,19 +9,14 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from strided.config import CONF_DIR, plain, trusting
+from strided.config.compose import compose_hydra, plain
+from strided.config.overrides import as_typed, normalise, quoted, typed_trust, typed_value
+from strided.config.schema import check
+from strided.config.targets import trusting
+from strided.config.yaml_files import CONF_DIR
 from strided.errors import UserError
 from strided.jobs import finish_job, run_name
-from strided.overrides import (
-    as_typed,
-    compose_hydra,
-    normalise,
-    quoted,
-    typed_trust,
-    typed_value,
-)
 from strided.run import create_run_folder, log_folder, read_results, write_config
-from strided.schema import check
 from strided.space import sweep_corners, sweep_jobs
 from strided.summary import Job, summarise
 from strided.system.durable import write_text

@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from strided.config import build, locate
+from strided.config.targets import build, locate
 from strided.data.preprocessing import Preprocessing
 from strided.errors import UserError
 from strided.losses import build_loss

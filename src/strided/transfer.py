@@ -7,7 +7,7 @@ from typing import Any, Literal
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from strided.config import build
+from strided.config.targets import build
 from strided.errors import UserError
 from strided.models.blocks import Anatomy, Block, anatomy
 

@@ -8,7 +8,7 @@ from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from strided.config import trusting
+from strided.config.targets import trusting
 from strided.jobs import compose_run, finish_job
 from strided.run import read_results
 from strided.study import SearchPlan, Study

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from strided.config import CONF_DIR
+from strided.config.yaml_files import CONF_DIR
 from strided.data import Preprocessing
 from strided.data.decoding import image_errors
 from strided.data.filling import CHUNK, Filler, Job, Task

@@ -18,10 +18,10 @@ from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
 
 from strided import compose
 from strided.cli import main
-from strided.config import CONF_DIR
+from strided.config.schema import MONITORS
+from strided.config.yaml_files import CONF_DIR
 from strided.loggers import WandbLogger
 from strided.prediction import load_task
-from strided.schema import MONITORS
 
 FAST = ("model=mlp", "data.train_fraction=0.2", "data.batch_size=32", "logger=wandb")
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from strided.config import CONF_DIR
+from strided.config.yaml_files import CONF_DIR
 from strided.errors import UserError
 from strided.models import (
     MLP,

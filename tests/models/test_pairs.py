@@ -9,7 +9,8 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-from strided.config import CONF_DIR, plain
+from strided.config.compose import plain
+from strided.config.yaml_files import CONF_DIR
 from strided.models import Plan, plan
 from strided.task import ClassificationTask
 

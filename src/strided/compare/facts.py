@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from strided.compare.receptive_field import trace
-from strided.config import locate
+from strided.config.targets import locate
 from strided.errors import UserError
 from strided.models.blocks import anatomy
 from strided.models.building import library

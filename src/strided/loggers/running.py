@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import DeviceStatsMonitor, LearningRateMonitor
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.loggers.logger import DummyLogger
 
-from strided.config import build
+from strided.config.targets import build
 from strided.errors import UserError
 from strided.loggers.run_logger import RunLogger, StartedRun
 from strided.system.processes import is_first

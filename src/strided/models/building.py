@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from strided.config import EXTRA_KEYS, build, locate
+from strided.config.targets import EXTRA_KEYS, build, locate
 from strided.errors import UserError
 from strided.models.stems import Library
 from strided.models.timm_models import timm_model

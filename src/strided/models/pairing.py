@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from strided.config import locate
+from strided.config.targets import locate
 from strided.data.preprocessing import Preprocessing
 from strided.errors import UserError
 from strided.models.building import library

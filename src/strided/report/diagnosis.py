@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from strided.config import build
+from strided.config.targets import build
 from strided.data import BatchAugment
 from strided.metrics import wilson_interval
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from strided.compare.facts import facts_of
-from strided.overrides import compose
+from strided.config.compose import compose
+from strided.config.networks import model_words
 from strided.page import bullets, table
-from strided.selection import model_words
 from strided.summary import Job
 
 COLUMNS = (

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from strided.config import EXTRA_KEYS, locate
+from strided.config.targets import EXTRA_KEYS, locate
 from strided.errors import UserError, did_you_mean
 
 # Arguments that strided fills in from the data or the run: (node, argument) -> where it comes from.

@@ -12,11 +12,12 @@ from torch import nn
 
 import strided
 from strided.cli import main
-from strided.config import CONF_DIR, build, locate, trusting
+from strided.config.schema import arguments_of, check, describe, fits
+from strided.config.targets import build, locate, trusting
+from strided.config.yaml_files import CONF_DIR
 from strided.errors import UserError, did_you_mean
 from strided.losses import build_loss
 from strided.prediction import load_task
-from strided.schema import arguments_of, check, describe, fits
 
 # Options that leave something to be said, and what.
 UNDECIDED = {
@@ -265,7 +266,7 @@ ATTACKS = [
     "lightning.pytorch.callbacks.model_checkpoint.shutil.rmtree",
     "strided.cli.main",
     "strided.system.durable.write_text",
-    "strided.config.build",
+    "strided.config.targets.build",
     "strided.data.files.os.system",
     "strided.data.store.shutil.rmtree",
     "strided.models.weights_file.torch.load",

@@ -5,8 +5,9 @@ import pytest
 
 import strided
 from strided.cli import main
+from strided.config.overrides import normalise, quoted
+from strided.config.yaml_files import group_options, verb_keys
 from strided.errors import UserError
-from strided.overrides import group_options, normalise, quoted, verb_keys
 
 ODD_PATHS = [
     "/data/plain",
@@ -173,7 +174,7 @@ def test_an_own_folder_adds_options(tmp_path: Path) -> None:
     assert "small" in group_options([tmp_path])["model"]
     with pytest.raises(UserError, match="model=small"):
         config("train", ["model=small"])
-    from strided.overrides import compose
+    from strided.config.compose import compose
 
     assert compose("train", ["model=small"], tmp_path)["model"]["hidden"] == [8]
 

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from strided.config.compose import compose
+from strided.config.overrides import without
+from strided.config.yaml_files import config_folders, group_options
 from strided.errors import UserError, did_you_mean
-from strided.overrides import compose, config_folders, group_options, without
 
 
 def compose_models(

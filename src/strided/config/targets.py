@@ -1,21 +1,13 @@
-"""Configuration: where the YAML lives, what a `_target_` may name, and a node into its object."""
+"""What a `_target_` may name, and how a node of the config becomes its object."""
 
 import importlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
 from strided.errors import UserError, did_you_mean, first_line
-
-_HERE = Path(__file__).parent
-IS_CHECKOUT = not (_HERE / "conf").is_dir()  # the wheel ships conf/ inside the package
-CONF_DIR = _HERE.parents[1] / "conf" if IS_CHECKOUT else _HERE / "conf"
 
 # What a `_target_` may name. Never bare `torch` or `strided`: torch.utils.collect_env.run starts a
 # shell, and strided.cli.main would take a `trust=` of the stranger's own.
@@ -64,17 +56,6 @@ def trusting(packages: Iterable[str]) -> Iterator[None]:
 def trusted() -> tuple[str, ...]:
     """Return the packages of `trusting` here."""
     return _trusted.get()
-
-
-def plain(config: DictConfig) -> dict[str, Any]:
-    """Resolve every interpolation and return dict, list, str and numbers only."""
-    try:
-        resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    except OmegaConfBaseException as error:
-        key = getattr(error, "full_key", None) or "a key"
-        raise UserError(f"{key} has no value; expected one. Try {key}=<value>") from error
-    assert isinstance(resolved, dict)
-    return {str(key): value for key, value in resolved.items()}
 
 
 def locate(target: str) -> Callable[..., Any]:

@@ -2,25 +2,19 @@
 
 Hydra refuses `trainer.limit_train_batches=3` when no YAML names that key, accepts a misspelt key
 behind `+`, and trips over paths with spaces or commas. Here every `key=value` may be typed plainly:
-keys and values are checked against the signatures of the targets (config.check).
+keys and values are checked against the signatures of the targets (`schema.check`).
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import hydra
-import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, open_dict
-from omegaconf.errors import OmegaConfBaseException
 
-from strided.config import CONF_DIR, plain, trusting
+from strided.config.yaml_files import config_folders, group_options, verb_keys
 from strided.errors import UserError, did_you_mean
-from strided.schema import check
 
 # Paths and free text are quoted, since Hydra's grammar gives , = ( ) and spaces a meaning.
 FREE_TEXT = (
@@ -41,41 +35,6 @@ FREE_TEXT = (
     "name",
 )
 PATHS = ("runs",)  # lists of such
-
-
-def config_folders(extra: Path | None = None) -> list[Path]:
-    """Return the folders that hold YAML: strided's, then the user's own (--config-dir)."""
-    if extra is not None and not extra.is_dir():
-        raise UserError(f"--config-dir {extra} is not a folder; expected one with group folders")
-    return [CONF_DIR] + ([extra.resolve()] if extra else [])
-
-
-def group_options(folders: Iterable[Path]) -> dict[str, list[str]]:
-    """Return the options of each group: {"model": ["alexnet", ...], ...}."""
-    options: dict[str, set[str]] = {}
-    for folder in folders:
-        for file in folder.glob("*/*.yaml"):
-            options.setdefault(file.parent.name, set()).add(file.stem)
-    return {group: sorted(names) for group, names in sorted(options.items())}
-
-
-def verb_keys(verb: str) -> tuple[dict[str, str | None], list[str]]:
-    """Return groups (with their default option) and plain keys of `conf/<verb>.yaml`."""
-    declared = yaml.safe_load((CONF_DIR / f"{verb}.yaml").read_text())
-    groups = {
-        str(group): option
-        for entry in declared["defaults"]
-        if isinstance(entry, dict)
-        for group, option in entry.items()
-        if "hydra/" not in group
-    }
-    return groups, list(plain_defaults(verb))
-
-
-def plain_defaults(verb: str) -> dict[str, Any]:
-    """Return the keys of `conf/<verb>.yaml` that belong to no group, with their values."""
-    declared = yaml.safe_load((CONF_DIR / f"{verb}.yaml").read_text())
-    return {key: value for key, value in declared.items() if key not in ("defaults", "hydra")}
 
 
 def normalise(
@@ -128,7 +87,7 @@ def _normalise_one(
     if bare in PATHS:
         word = f"{key}={_quoted_list(value)}"
     _check_grammar(word, multirun)
-    # Hydra refuses keys that no YAML lists; config.check refuses those that no target takes
+    # Hydra refuses keys that no YAML lists; schema.check refuses those that no target takes
     return word if key.startswith("+") or "." not in bare else f"++{word}"
 
 
@@ -195,77 +154,6 @@ def _check_grammar(word: str, multirun: bool) -> Override:
             f"find the best, or a list: {key}=[{value}]"
         )
     return override
-
-
-def compose_hydra(
-    verb: str, overrides: Sequence[str], extra: Path | None = None
-) -> tuple[DictConfig, dict[str, str]]:
-    """Compose with Hydra; overrides are in its grammar.
-
-    Returns the config and the chosen option of each group. Raises UserError for what Hydra refuses.
-    """
-    search = [f"hydra.searchpath=[file://{extra.resolve()}]"] if extra else []
-    try:
-        with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            config = hydra.compose(verb, [*overrides, *search], return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise UserError(" ".join(lines[:6]) + " Try --help for groups and keys") from error
-    _check_hydra(config.hydra, overrides)
-    choices = {str(group): str(choice) for group, choice in config.hydra.runtime.choices.items()}
-    with open_dict(config):
-        del config["hydra"]
-    _check_top_level(verb, config, choices)
-    return config, choices
-
-
-def _check_hydra(node: DictConfig, overrides: Sequence[str]) -> None:
-    """Raise UserError where a YAML has Hydra itself run code: it knows no allow-list."""
-    own = ("hydra._internal.core_plugins.", "hydra_plugins.")
-    found = [name for name in ("launcher", "sweeper") if not node[name]._target_.startswith(own)]
-    found += ["callbacks"] if node.callbacks else []
-    found += ["job.env_set"] if node.job.env_set else []
-    typed = [word.lstrip("+~") for word in overrides]
-    for key in found:
-        if not any(word.startswith((f"hydra.{key}", f"hydra/{key}")) for word in typed):
-            raise UserError(
-                f"a YAML sets hydra.{key}, which may run any code; expected it to be typed. "
-                f"Try without it, or hydra.{key}... on the command line"
-            )
-
-
-def _check_top_level(verb: str, config: DictConfig, choices: dict[str, str]) -> None:
-    """An experiment's YAML may misspell a key, or miss the line that puts it at the top level."""
-    for overlay in ("experiment", "debug"):
-        if overlay in config:
-            raise UserError(
-                f"{overlay}={choices[overlay]}: its YAML changes nothing; expected "
-                "'# @package _global_' as its first line"
-            )
-    groups, keys = verb_keys(verb)
-    for key in map(str, config):
-        if key not in (*groups, *keys):
-            raise UserError(
-                f"the composed config has a key {key} that {verb} does not know. "
-                f"{did_you_mean(key, [*groups, *keys])}"
-            )
-
-
-def compose(
-    config_name: str = "train",
-    overrides: Sequence[str] = (),
-    extra: Path | None = None,
-) -> dict[str, Any]:
-    """Compose a config as the command line would: `compose("train", ["model=mlp"])`.
-
-    Returns plain, resolved, checked values: dict, list, str and numbers only; `extra` is a folder
-    with the user's own YAML. Raises UserError for anything the command line would refuse.
-    """
-    composed, _ = compose_hydra(config_name, normalise(config_name, overrides, extra), extra)
-    config = plain(composed)
-    with trusting(typed_trust(overrides)):
-        check(config)
-    return config
 
 
 def typed_value(words: Sequence[str], key: str) -> str | None:

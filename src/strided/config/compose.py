@@ -1,0 +1,98 @@
+"""A config composed by Hydra and checked: `compose` is what the command line does."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from strided.config.overrides import normalise, typed_trust
+from strided.config.schema import check
+from strided.config.targets import trusting
+from strided.config.yaml_files import CONF_DIR, verb_keys
+from strided.errors import UserError, did_you_mean
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """Resolve every interpolation and return dict, list, str and numbers only."""
+    try:
+        resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", None) or "a key"
+        raise UserError(f"{key} has no value; expected one. Try {key}=<value>") from error
+    assert isinstance(resolved, dict)
+    return {str(key): value for key, value in resolved.items()}
+
+
+def compose_hydra(
+    verb: str, overrides: Sequence[str], extra: Path | None = None
+) -> tuple[DictConfig, dict[str, str]]:
+    """Compose with Hydra; overrides are in its grammar.
+
+    Returns the config and the chosen option of each group. Raises UserError for what Hydra refuses.
+    """
+    search = [f"hydra.searchpath=[file://{extra.resolve()}]"] if extra else []
+    try:
+        with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            config = hydra.compose(verb, [*overrides, *search], return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise UserError(" ".join(lines[:6]) + " Try --help for groups and keys") from error
+    _check_hydra(config.hydra, overrides)
+    choices = {str(group): str(choice) for group, choice in config.hydra.runtime.choices.items()}
+    with open_dict(config):
+        del config["hydra"]
+    _check_top_level(verb, config, choices)
+    return config, choices
+
+
+def _check_hydra(node: DictConfig, overrides: Sequence[str]) -> None:
+    """Raise UserError where a YAML has Hydra itself run code: it knows no allow-list."""
+    own = ("hydra._internal.core_plugins.", "hydra_plugins.")
+    found = [name for name in ("launcher", "sweeper") if not node[name]._target_.startswith(own)]
+    found += ["callbacks"] if node.callbacks else []
+    found += ["job.env_set"] if node.job.env_set else []
+    typed = [word.lstrip("+~") for word in overrides]
+    for key in found:
+        if not any(word.startswith((f"hydra.{key}", f"hydra/{key}")) for word in typed):
+            raise UserError(
+                f"a YAML sets hydra.{key}, which may run any code; expected it to be typed. "
+                f"Try without it, or hydra.{key}... on the command line"
+            )
+
+
+def _check_top_level(verb: str, config: DictConfig, choices: dict[str, str]) -> None:
+    """An experiment's YAML may misspell a key, or miss the line that puts it at the top level."""
+    for overlay in ("experiment", "debug"):
+        if overlay in config:
+            raise UserError(
+                f"{overlay}={choices[overlay]}: its YAML changes nothing; expected "
+                "'# @package _global_' as its first line"
+            )
+    groups, keys = verb_keys(verb)
+    for key in map(str, config):
+        if key not in (*groups, *keys):
+            raise UserError(
+                f"the composed config has a key {key} that {verb} does not know. "
+                f"{did_you_mean(key, [*groups, *keys])}"
+            )
+
+
+def compose(
+    config_name: str = "train",
+    overrides: Sequence[str] = (),
+    extra: Path | None = None,
+) -> dict[str, Any]:
+    """Compose a config as the command line would: `compose("train", ["model=mlp"])`.
+
+    Returns plain, resolved, checked values: dict, list, str and numbers only; `extra` is a folder
+    with the user's own YAML. Raises UserError for anything the command line would refuse.
+    """
+    composed, _ = compose_hydra(config_name, normalise(config_name, overrides, extra), extra)
+    config = plain(composed)
+    with trusting(typed_trust(overrides)):
+        check(config)
+    return config

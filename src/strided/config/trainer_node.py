@@ -1,0 +1,65 @@
+"""The trainer's node of a config: how many processes it asks for, and what each of them gets."""
+
+import logging
+from typing import Any
+
+from strided.config.targets import build
+from strided.errors import UserError
+from strided.system.processes import is_launched, place
+
+DDP_STRATEGIES = ("ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false")
+
+
+def processes_to_start(trainer: dict[str, Any]) -> int:
+    """Return how many processes this trainer node needs on this machine; 1 where they are started.
+
+    Raises UserError for several machines, which a launcher on each must start.
+    """
+    if is_launched() or (trainer.get("devices") == 1 and trainer.get("num_nodes", 1) == 1):
+        return 1
+    import torch
+
+    if trainer.get("accelerator") == "gpu" and not torch.cuda.is_available():
+        return 1  # which fails with a message of its own, or has Apple's one GPU
+    if trainer.get("num_nodes", 1) != 1:
+        raise UserError(
+            f"trainer.num_nodes={trainer['num_nodes']}, but this is the only process; expected one "
+            "per device, started by torchrun or srun on every machine. Try torchrun --nnodes="
+            f"{trainer['num_nodes']} --nproc-per-node=<devices> ... src/train.py ..."
+        )
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # each process would say it
+    own = ("callbacks", "logger", "plugins", "strategy")  # heavy, or tied to a process
+    node = {key: value for key, value in trainer.items() if key not in own}
+    return int(build(node, "trainer", logger=False, enable_checkpointing=False).num_devices)
+
+
+def among_others(node: dict[str, Any]) -> dict[str, Any]:
+    """Return a trainer node for the processes that a launcher has started.
+
+    Raises UserError for a number of devices that is not theirs, and for strategies whose
+    checkpoints are no single file of the whole network.
+    """
+    from lightning.pytorch.plugins.environments import TorchElasticEnvironment
+
+    here = place()
+    devices, nodes = here.local_world_size, here.world_size // here.local_world_size
+    typed = (node.get("devices", "auto"), node.get("num_nodes", 1))
+    if typed[0] not in (1, devices, "auto", -1) or typed[1] not in (1, nodes):
+        raise UserError(
+            f"trainer.devices={typed[0]} trainer.num_nodes={typed[1]}, but {here.world_size} "
+            f"processes were started, {devices} on this machine; expected as many. Try "
+            f"trainer.devices={devices} trainer.num_nodes={nodes}"
+        )
+    strategy = node.get("strategy", "auto")
+    if not (isinstance(strategy, dict) or strategy == "auto" or strategy in DDP_STRATEGIES):
+        raise UserError(
+            f"trainer.strategy={strategy} is not supported; expected one of auto, "
+            f"{', '.join(DDP_STRATEGIES)}. Try trainer.strategy=ddp"
+        )
+    return {
+        **node,
+        "devices": devices,
+        "num_nodes": nodes,
+        "strategy": "ddp" if strategy == "auto" else strategy,
+        "plugins": [TorchElasticEnvironment()],
+    }
