@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from strided.callbacks import EMA
 from strided.cli import main
 from strided.prediction import Classifier
-from strided.run import read_results
+from strided.runs.folder import read_results
 
 TRUST = f"trust=[{__name__.partition('.')[0]}]"
 WORDS = ("data.train_fraction=0.3", "optimizer.lr=0.01", "trainer.max_epochs=2")

@@ -22,6 +22,7 @@ ORDER = [
     "version",
     "system",
     "config",
+    "runs",
     "data",
     "models",
 ]

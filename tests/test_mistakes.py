@@ -15,7 +15,7 @@ from PIL import Image
 
 from strided.cli import main
 from strided.config.yaml_files import CONF_DIR
-from strided.run import read_results
+from strided.runs.folder import read_results
 
 SRC = CONF_DIR.parent / "src"
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from strided.report import write_report
-from strided.report.curves import read_metrics
+from strided.runs.metrics_csv import read_metrics
 
 Train = Callable[..., Path]
 METRICS = """epoch,step,lr,train/loss,train/acc,val/loss,val/acc

@@ -15,7 +15,7 @@ import yaml
 
 from strided.cli import main
 from strided.config.yaml_files import CONF_DIR
-from strided.run import read_config, read_results
+from strided.runs.folder import read_config, read_results
 from strided.search import search_node
 from strided.study import read_search
 

@@ -11,7 +11,7 @@ from tests.test_resume import CASE as RESUMABLE
 from tests.test_resume import TRUST, stopping
 
 from strided.cli import main
-from strided.gradients import read_gradients
+from strided.runs.gradients_csv import read_gradients
 from strided.studies import alexnet_vs_vgg, plain_vs_residual
 from strided.studies.mlp_vs_cnn import reading, shift
 from strided.studies.plain_vs_residual import first_to_last

@@ -14,7 +14,8 @@ from strided.config.targets import build
 from strided.data import ImageDataModule
 from strided.errors import UserError
 from strided.metrics import classification_metrics, confusion_matrix, wilson_interval
-from strided.prediction import Classifier, Row, write_predictions
+from strided.prediction import Classifier
+from strided.runs.predictions_csv import Row, write_predictions
 
 log = logging.getLogger(__name__)
 

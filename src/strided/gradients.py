@@ -1,8 +1,5 @@
 """gradients.csv: how large the gradient of each layer is, at the first step and in each epoch."""
 
-import csv
-import io
-import math
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +7,7 @@ import lightning.pytorch as pl
 import torch
 
 from strided.errors import UserError
-from strided.system.durable import write_text
-
-FILE = "gradients.csv"
-COLUMNS = ("epoch", "layer", "index", "norm")
+from strided.runs.gradients_csv import FILE, read_gradients, write_gradients
 
 
 class GradientNorms(pl.Callback):
@@ -40,7 +34,7 @@ class GradientNorms(pl.Callback):
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             kept = trainer.current_epoch + (inside and len(self._squares) == self.steps)
             rows = read_gradients(_file(trainer))
-            _write(_file(trainer), [row for row in rows if row["epoch"] < kept])
+            write_gradients(_file(trainer), [row for row in rows if row["epoch"] < kept])
 
     def on_train_epoch_start(self, trainer: pl.Trainer, task: Any) -> None:
         """Lightning does not call this when it goes on inside an epoch."""
@@ -65,7 +59,7 @@ class GradientNorms(pl.Callback):
             {"epoch": trainer.current_epoch, "layer": name, "index": index, "norm": norm}
             for index, (name, norm) in enumerate(zip(names, norms, strict=True))
         ]
-        _write(_file(trainer), rows)
+        write_gradients(_file(trainer), rows)
 
     def state_dict(self) -> dict[str, Any]:
         """What has been measured of the epoch that the checkpoint is in."""
@@ -76,29 +70,5 @@ class GradientNorms(pl.Callback):
         self._epoch, self._squares = state_dict["epoch"], list(state_dict["squares"])
 
 
-def read_gradients(file: Path) -> list[dict[str, Any]]:
-    """Rows of gradients.csv: epoch, layer, index (from the image on), norm; none without a file."""
-    if not file.is_file():
-        return []
-    with file.open(newline="") as stream:
-        return [
-            {
-                "epoch": int(row["epoch"]),
-                "layer": row["layer"],
-                "index": int(row["index"]),
-                "norm": float(row["norm"] or math.nan),
-            }
-            for row in csv.DictReader(stream)
-        ]
-
-
 def _file(trainer: pl.Trainer) -> Path:
     return Path(trainer.default_root_dir) / FILE
-
-
-def _write(file: Path, rows: list[dict[str, Any]]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(file, text.getvalue())

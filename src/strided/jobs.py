@@ -16,14 +16,14 @@ from strided.config.trainer_node import processes_to_start
 from strided.config.yaml_files import plain_defaults
 from strided.errors import UserError, describe_error
 from strided.launching import launch
-from strided.run import (
+from strided.runs.folder import (
     create_run_folder,
     log_folder,
     read_config,
     read_results,
-    recorded,
     write_config,
 )
+from strided.runs.record import recorded
 from strided.system.durable import write_json
 from strided.system.machine import alone_in
 from strided.system.processes import from_first, is_first, joined, noticing_loss, place

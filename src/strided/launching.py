@@ -19,7 +19,7 @@ from typing import Any
 
 from strided.config.targets import trusted
 from strided.errors import UserError
-from strided.run import read_results
+from strided.runs.folder import read_results
 from strided.system.durable import write_json
 from strided.system.machine import cores
 from strided.system.signals import Interrupted

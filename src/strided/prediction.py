@@ -1,9 +1,7 @@
 """Classifier: a trained network with its preprocessing and class names; eval and predict use it."""
 
-import csv
 import glob
 import inspect
-import io
 import logging
 import pickle
 import zipfile
@@ -24,8 +22,8 @@ from strided.data.decoding import IMAGE_SUFFIXES, ImageError, as_image
 from strided.data.files import is_hidden
 from strided.errors import UserError
 from strided.pretrained import pretrained_task
+from strided.runs.predictions_csv import Row, write_predictions
 from strided.system.devices import choose_device
-from strided.system.durable import write_text
 from strided.task import ClassificationTask
 
 log = logging.getLogger(__name__)
@@ -175,16 +173,6 @@ def find_images(given: str) -> tuple[list[Path], Path | None]:
     return files, path if path.is_dir() else None
 
 
-@dataclass(frozen=True)
-class Row:
-    """A line of predictions.csv; `probabilities` is None where the image could not be read."""
-
-    path: str
-    label: str = ""
-    error: str = ""
-    probabilities: Sequence[float] | None = None
-
-
 def predict_files(classifier: Classifier, given: str, batch_size: int) -> list[Row]:
     """Classify the files that `given` names; one that cannot be read gets a row with the reason.
 
@@ -218,21 +206,6 @@ def _predict_batch(classifier: Classifier, files: list[Path], folder: Path | Non
         )
         for file in files
     ]
-
-
-def write_predictions(file: Path, rows: Iterable[Row], classes: Sequence[str]) -> None:
-    """Write predictions.csv: path, label, predicted, error, and prob/<class> of each class."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "label", "predicted", "error", *(f"prob/{c}" for c in classes)])
-    for row in rows:
-        if row.probabilities is None:
-            writer.writerow([row.path, row.label, "", row.error, *("" for _ in classes)])
-            continue
-        best = max(range(len(classes)), key=row.probabilities.__getitem__)
-        shown = [f"{p:.6f}" for p in row.probabilities]
-        writer.writerow([row.path, row.label, classes[best], "", *shown])
-    write_text(file, text.getvalue())
 
 
 def most_probable(probabilities: Sequence[float], classes: Sequence[str]) -> str:

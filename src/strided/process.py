@@ -11,7 +11,7 @@ from signal import SIGTERM
 from strided.config.targets import trusting
 from strided.errors import describe_error
 from strided.jobs import run_job
-from strided.run import read_config
+from strided.runs.folder import read_config
 from strided.system.processes import LostProcessError, is_joined, place
 from strided.system.signals import Interrupted, Interruption, stop_with_parent
 

@@ -1,7 +1,5 @@
 """metrics.csv: a row per epoch, and how long everything took."""
 
-import csv
-import io
 import logging
 import math
 import time
@@ -13,22 +11,10 @@ from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
 
 from strided.callbacks import Checkpoint
 from strided.errors import UserError
+from strided.runs.metrics_csv import read_rows, write_rows
 from strided.system.devices import synchronise
-from strided.system.durable import write_text
 
 log = logging.getLogger(__name__)
-
-LEADING_COLUMNS = (
-    "epoch",
-    "step",
-    "lr",
-    "train/loss",
-    "train/acc",
-    "val/loss",
-    "val/acc",
-    "epoch_seconds",
-    "images_per_second",
-)
 
 
 class EpochRecorder(LightningCheckpoint):
@@ -70,8 +56,10 @@ class EpochRecorder(LightningCheckpoint):
         self._epoch_start = time.perf_counter()
         self._restart_clock()
         if self.file is not None and trainer.is_global_zero and self.file.exists():
-            rows = [row for row in _read(self.file) if int(row["epoch"]) < trainer.current_epoch]
-            _write(self.file, rows)
+            rows = [
+                row for row in read_rows(self.file) if int(row["epoch"]) < trainer.current_epoch
+            ]
+            write_rows(self.file, rows)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
         """Lightning does not call this when it goes on inside an epoch."""
@@ -119,8 +107,8 @@ class EpochRecorder(LightningCheckpoint):
         for logger in trainer.loggers:
             logger.log_metrics({k: v for k, v in row.items() if k != "step"}, trainer.global_step)
         if self.file is not None and trainer.is_global_zero:
-            rows = _read(self.file) if self.file.exists() else []
-            _write(self.file, [*rows, row])
+            rows = read_rows(self.file) if self.file.exists() else []
+            write_rows(self.file, [*rows, row])
         for split, name in (("train", "training"), ("val", "validation")):
             if math.isfinite(row.get(f"{split}/loss", 0)):
                 continue
@@ -147,21 +135,6 @@ class EpochRecorder(LightningCheckpoint):
         self._epoch_seconds = state_dict["epoch_seconds"]
         self._train_seconds = state_dict["epoch_train_seconds"]
         self._images = state_dict["images"]
-
-
-def _read(file: Path) -> list[dict[str, Any]]:
-    with file.open(newline="") as stream:
-        return list(csv.DictReader(stream))
-
-
-def _write(file: Path, rows: list[dict[str, Any]]) -> None:
-    """Write all rows at once: a metric may appear late, and a half-written row must not stay."""
-    others = {key for row in rows for key in row} - set(LEADING_COLUMNS)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [*LEADING_COLUMNS, *sorted(others)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(file, text.getvalue())
 
 
 def _describe(row: dict[str, Any], max_epochs: int | None) -> str:

@@ -18,7 +18,7 @@ from strided.config.compose import compose_hydra, plain
 from strided.config.overrides import as_typed, normalise, typed_trust
 from strided.config.targets import trusting
 from strided.errors import UserError
-from strided.run import create_run_folder, log_folder
+from strided.runs.folder import create_run_folder, log_folder
 from strided.space import Search, parse, sweep_corners, swept_values
 from strided.sweep import check_corners
 from strided.system.machine import alone_in, cores

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from strided.page import page
-from strided.run import read_results
+from strided.runs.folder import read_results
 from strided.system.durable import write_text
 
 TRAINED = ("best_val/acc", "best_epoch", "train_seconds")

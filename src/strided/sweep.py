@@ -16,7 +16,7 @@ from strided.config.targets import trusting
 from strided.config.yaml_files import CONF_DIR
 from strided.errors import UserError
 from strided.jobs import finish_job, run_name
-from strided.run import create_run_folder, log_folder, read_results, write_config
+from strided.runs.folder import create_run_folder, log_folder, read_results, write_config
 from strided.space import sweep_corners, sweep_jobs
 from strided.summary import Job, summarise
 from strided.system.durable import write_text

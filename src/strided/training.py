@@ -12,7 +12,7 @@ from strided.fitting import Run, fit, prepare_run
 from strided.loggers import StartedRun
 from strided.loggers.running import running
 from strided.losses import refuse_two_balances
-from strided.prediction import Classifier, find_checkpoint, load_task, write_predictions
+from strided.prediction import Classifier, find_checkpoint, load_task
 from strided.preparation import (
     build_task,
     check_same_data,
@@ -21,6 +21,7 @@ from strided.preparation import (
     set_seeds,
 )
 from strided.report import Seen, view, write_report
+from strided.runs.predictions_csv import write_predictions
 from strided.system.processes import first_on_each_machine, is_first
 from strided.system.signals import Interruption
 from strided.task import ClassificationTask

@@ -10,7 +10,7 @@ from typing import Any
 
 from strided.config.targets import trusting
 from strided.jobs import compose_run, finish_job
-from strided.run import read_results
+from strided.runs.folder import read_results
 from strided.study import SearchPlan, Study
 from strided.system.signals import Interrupted, Interruption, stop_with_parent
 

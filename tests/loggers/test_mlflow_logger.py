@@ -9,7 +9,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from strided.cli import main
-from strided.run import read_results
+from strided.runs.folder import read_results
 
 FAST = ("model=mlp", "data.train_fraction=0.2", "data.batch_size=32", "logger=mlflow")
 

@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from strided.cli import main
-from strided.run import read_results
+from strided.runs.folder import read_results
 
 FAST = ("model=mlp", "data.train_fraction=0.2", "data.batch_size=32", "logger=tensorboard")
 

@@ -3,13 +3,13 @@
 import logging
 from pathlib import Path
 
-from strided.compare.finished_run import Predictions
 from strided.compare.paired_runs import Pair
 from strided.errors import UserError
 from strided.evaluation import data_of
 from strided.page import as_text
 from strided.prediction import Classifier
 from strided.report.sheet import Captioned, draw_sheet
+from strided.runs.predictions_csv import Predictions
 
 log = logging.getLogger(__name__)
 

@@ -1,57 +1,18 @@
 """A finished run folder of train or eval as it is read again: results, curves, predictions."""
 
-import csv
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import yaml
 
 from strided.errors import UserError
-from strided.report.curves import read_metrics
-from strided.run import read_config, read_results
+from strided.runs.folder import read_config, read_results
+from strided.runs.metrics_csv import read_metrics
+from strided.runs.predictions_csv import Predictions
 
 _LONGEST = 60  # letters of a label
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """Of N images that could be read: `probabilities` (N, K); paths, labels and predicted names."""
-
-    paths: list[str]
-    labels: np.ndarray
-    predicted: np.ndarray
-    probabilities: np.ndarray
-    classes: list[str]
-
-    @classmethod
-    def read(cls, file: Path) -> Self:
-        """Read predictions.csv in the order of its paths. Raises UserError if it is damaged."""
-        try:
-            with file.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
-                head, *rows = csv.reader(stream)
-            rows = sorted(row for row in rows if not row[3])
-            names = [name.removeprefix("prob/") for name in head[4:]]
-            numbers = np.array([[float(p) for p in row[4:]] for row in rows])
-        except (ValueError, IndexError) as error:
-            raise UserError(
-                f"{file} cannot be read: {error}; expected it as the run has written it. Try "
-                "python src/eval.py checkpoint=<the run>, and that folder instead"
-            ) from error
-        paths, labels, predicted = (np.array([row[i] for row in rows]) for i in range(3))
-        return cls(paths.tolist(), labels, predicted, numbers.reshape(len(rows), len(names)), names)
-
-    @property
-    def correct(self) -> np.ndarray:
-        """Whether each image has its label predicted."""
-        return self.predicted == self.labels
-
-    def negative_log_likelihoods(self) -> np.ndarray:
-        """Of each image (N,), as metrics.py has them; the file has six decimals."""
-        places = np.array([self.classes.index(label) for label in self.labels], dtype=int)
-        return -np.log(self.probabilities[np.arange(len(places)), places].clip(1e-12))
 
 
 @dataclass

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from strided.compare.finished_run import FinishedRun, Predictions
+from strided.compare.finished_run import FinishedRun
 from strided.compare.paired import bootstrap_interval, holm, mcnemar_exact
+from strided.runs.predictions_csv import Predictions
 
 SIGNIFICANT = 0.05
 FEWEST = 10  # images of a class with an interval: fewer are too alike to draw from

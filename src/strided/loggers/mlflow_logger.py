@@ -13,7 +13,7 @@ import yaml
 
 from strided.loggers.run_logger import RunLogger, StartedRun, flat, summary
 from strided.report import Example
-from strided.run import log_folder
+from strided.runs.folder import log_folder
 from strided.system.durable import write_text
 
 # MLflow is configured by environment variables; those that are set already win.

@@ -1,6 +1,5 @@
 """The curves of a run as figures, with its stages."""
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,13 +8,6 @@ from typing import Any
 from strided.report.diagnosis import Curves
 
 FIGURES = {"loss": "loss", "acc": "accuracy", "lr": "learning_rate"}
-
-
-def read_metrics(file: Path) -> dict[str, list[float]]:
-    """Return the columns of metrics.csv; a value that is missing is NaN."""
-    with file.open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    return {key: [float(row[key] or "nan") for row in rows] for key in (rows[0] if rows else ())}
 
 
 def draw_curves(

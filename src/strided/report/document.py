@@ -11,10 +11,11 @@ import numpy as np
 import yaml
 
 from strided.page import as_text, bullets, page, photo, picture, table
-from strided.report.curves import draw_curves, draw_rates, read_metrics
+from strided.report.curves import draw_curves, draw_rates
 from strided.report.diagnosis import Diagnosis, is_augmented
 from strided.report.gallery import Example, Sample, draw_examples, draw_samples
 from strided.report.outcome import MOST_CLASSES, draw_confusion, draw_reliability, most_confused
+from strided.runs.metrics_csv import read_metrics
 from strided.system.durable import write_text
 
 NOT_FACTS = ("confusion", "lr_finder", "diagnosis", "data_card")

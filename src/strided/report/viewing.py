@@ -14,7 +14,6 @@ from strided.evaluation import Evaluation, hits
 from strided.explain import cam_layer, grad_cam, overlay, traced
 from strided.prediction import Classifier
 from strided.report.card import data_card
-from strided.report.curves import read_metrics
 from strided.report.diagnosis import Share, diagnose, is_augmented
 from strided.report.document import Seen
 from strided.report.gallery import (
@@ -24,6 +23,7 @@ from strided.report.gallery import (
     training_samples,
 )
 from strided.report.outcome import reliability
+from strided.runs.metrics_csv import read_metrics
 
 log = logging.getLogger(__name__)
 

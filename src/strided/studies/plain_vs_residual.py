@@ -15,11 +15,11 @@ import torch
 from torch import nn
 
 from strided.evaluation import data_of
-from strided.gradients import FILE, read_gradients
 from strided.models import build_model
 from strided.page import bullets, picture, table
 from strided.prediction import Classifier, find_checkpoint, load_task
-from strided.report.curves import read_metrics
+from strided.runs.gradients_csv import FILE, read_gradients
+from strided.runs.metrics_csv import read_metrics
 from strided.summary import Job
 from strided.system.durable import write_json
 

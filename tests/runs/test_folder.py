@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from strided.errors import UserError
-from strided.run import create_run_folder, read_config, read_results, recorded, write_config
+from strided.runs.folder import create_run_folder, read_config, read_results, write_config
+from strided.runs.record import recorded
 from strided.system.durable import write_json, write_text
 from strided.system.signals import Interrupted, Interruption
 

@@ -1,0 +1,37 @@
+"""gradients.csv: a row per epoch and layer, with the norm of the layer's gradient."""
+
+import csv
+import io
+import math
+from pathlib import Path
+from typing import Any
+
+from strided.system.durable import write_text
+
+FILE = "gradients.csv"
+COLUMNS = ("epoch", "layer", "index", "norm")
+
+
+def read_gradients(file: Path) -> list[dict[str, Any]]:
+    """Rows of gradients.csv: epoch, layer, index (from the image on), norm; none without a file."""
+    if not file.is_file():
+        return []
+    with file.open(newline="") as stream:
+        return [
+            {
+                "epoch": int(row["epoch"]),
+                "layer": row["layer"],
+                "index": int(row["index"]),
+                "norm": float(row["norm"] or math.nan),
+            }
+            for row in csv.DictReader(stream)
+        ]
+
+
+def write_gradients(file: Path, rows: list[dict[str, Any]]) -> None:
+    """Write all rows of gradients.csv at once, with the keys of `read_gradients`."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(file, text.getvalue())

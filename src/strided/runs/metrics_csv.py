@@ -1,0 +1,43 @@
+"""metrics.csv: a row per epoch."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+from strided.system.durable import write_text
+
+LEADING_COLUMNS = (
+    "epoch",
+    "step",
+    "lr",
+    "train/loss",
+    "train/acc",
+    "val/loss",
+    "val/acc",
+    "epoch_seconds",
+    "images_per_second",
+)
+
+
+def read_rows(file: Path) -> list[dict[str, Any]]:
+    """Return the rows of metrics.csv with their values as text; an empty one is missing."""
+    with file.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def write_rows(file: Path, rows: list[dict[str, Any]]) -> None:
+    """Write all rows at once: a metric may appear late, and a half-written row must not stay."""
+    others = {key for row in rows for key in row} - set(LEADING_COLUMNS)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*LEADING_COLUMNS, *sorted(others)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(file, text.getvalue())
+
+
+def read_metrics(file: Path) -> dict[str, list[float]]:
+    """Return the columns of metrics.csv; a value that is missing is NaN."""
+    with file.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    return {key: [float(row[key] or "nan") for row in rows] for key in (rows[0] if rows else ())}

@@ -1,0 +1,76 @@
+"""predictions.csv: a row per image, written by predict, eval and train, and read by compare."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from strided.errors import UserError
+from strided.system.durable import write_text
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of predictions.csv; `probabilities` is None where the image could not be read."""
+
+    path: str
+    label: str = ""
+    error: str = ""
+    probabilities: Sequence[float] | None = None
+
+
+def write_predictions(file: Path, rows: Iterable[Row], classes: Sequence[str]) -> None:
+    """Write predictions.csv: path, label, predicted, error, and prob/<class> of each class."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", "label", "predicted", "error", *(f"prob/{c}" for c in classes)])
+    for row in rows:
+        if row.probabilities is None:
+            writer.writerow([row.path, row.label, "", row.error, *("" for _ in classes)])
+            continue
+        best = max(range(len(classes)), key=row.probabilities.__getitem__)
+        shown = [f"{p:.6f}" for p in row.probabilities]
+        writer.writerow([row.path, row.label, classes[best], "", *shown])
+    write_text(file, text.getvalue())
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Of N images that could be read: `probabilities` (N, K); paths, labels and predicted names."""
+
+    paths: list[str]
+    labels: np.ndarray
+    predicted: np.ndarray
+    probabilities: np.ndarray
+    classes: list[str]
+
+    @classmethod
+    def read(cls, file: Path) -> Self:
+        """Read predictions.csv in the order of its paths. Raises UserError if it is damaged."""
+        try:
+            with file.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
+                head, *rows = csv.reader(stream)
+            rows = sorted(row for row in rows if not row[3])
+            names = [name.removeprefix("prob/") for name in head[4:]]
+            numbers = np.array([[float(p) for p in row[4:]] for row in rows])
+        except (ValueError, IndexError) as error:
+            raise UserError(
+                f"{file} cannot be read: {error}; expected it as the run has written it. Try "
+                "python src/eval.py checkpoint=<the run>, and that folder instead"
+            ) from error
+        paths, labels, predicted = (np.array([row[i] for row in rows]) for i in range(3))
+        return cls(paths.tolist(), labels, predicted, numbers.reshape(len(rows), len(names)), names)
+
+    @property
+    def correct(self) -> np.ndarray:
+        """Whether each image has its label predicted."""
+        return self.predicted == self.labels
+
+    def negative_log_likelihoods(self) -> np.ndarray:
+        """Of each image (N,), as metrics.py has them; the file has six decimals."""
+        places = np.array([self.classes.index(label) for label in self.labels], dtype=int)
+        return -np.log(self.probabilities[np.arange(len(places)), places].clip(1e-12))

@@ -1,0 +1,117 @@
+"""What a run records of itself: run.log, and results.json whatever way the run ends."""
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from strided.errors import describe_error
+from strided.runs.environment import git_state, hardware, versions
+from strided.runs.folder import read_results
+from strided.system.durable import write_json
+from strided.system.machine import alone_in
+from strided.system.processes import from_first, is_first
+from strided.system.signals import Interrupted
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def recorded(folder: Path, command: list[str]) -> Iterator[dict[str, Any]]:
+    """Log into run.log, and write results.json at the end, also when the run fails or is stopped.
+
+    Yields the results so far (those of an earlier sitting, if there was one), to be added to.
+    """
+    if is_first():
+        with alone_in(folder / "run.log"):
+            yield from _recorded(folder, command)
+    else:
+        yield from _followed(folder)
+
+
+def _followed(folder: Path) -> Iterator[dict[str, Any]]:
+    """A process beside the first one: it writes nothing but why it failed."""
+    with _logging_to([logging.NullHandler()]):
+        try:
+            yield from_first(None)
+        except Exception as error:
+            _log_to_file_only(folder, error)
+            raise
+
+
+def _recorded(folder: Path, command: list[str]) -> Iterator[dict[str, Any]]:
+    results = read_results(folder) or {"command": command}
+    for key in list(results):  # of an earlier sitting: measured anew, or no longer true
+        if key in ("error", "tested", "confusion") or key.startswith("test/"):
+            del results[key]
+    results["state"] = "running"  # what a killed run leaves
+    write_json(folder / "results.json", results)
+    handlers: list[logging.Handler] = [
+        logging.StreamHandler(sys.stdout),
+        logging.FileHandler(folder / "run.log", encoding="utf-8", errors="surrogateescape"),
+    ]
+    with _logging_to(handlers):
+        try:
+            results.update(git=git_state(), versions=versions(), hardware=hardware())
+            from_first(results)
+            yield results
+            results["state"] = "finished"
+        except BaseException as error:
+            stopped = isinstance(error, Interrupted | KeyboardInterrupt)
+            results["state"] = "interrupted" if stopped else "failed"
+            if not stopped:
+                results["error"] = describe_error(error)
+            _log_to_file_only(folder, error)
+            raise
+        finally:
+            write_json(folder / "results.json", results)
+
+
+def _log_to_file_only(folder: Path, error: BaseException) -> None:
+    import traceback
+
+    with (folder / "run.log").open("a", encoding="utf-8", errors="surrogateescape") as stream:
+        stream.write("".join(traceback.format_exception(error)))
+        for name, reason in getattr(error, "files", ()):
+            stream.write(f"{name}: {reason}\n")
+
+
+@contextmanager
+def _logging_to(handlers: Sequence[logging.Handler]) -> Iterator[None]:
+    """Send strided's and Lightning's messages, and warnings, to these handlers."""
+    import lightning.pytorch  # noqa: F401  # now, since it sets the level of its logger
+
+    plain = logging.Formatter("%(message)s")
+    for handler in handlers:
+        handler.setFormatter(plain)
+    ours = [logging.getLogger(name) for name in ("strided", "py.warnings")]
+    format_before = warnings.formatwarning
+    logging.captureWarnings(True)
+    warnings.formatwarning = lambda message, *_: f"warning: {message}"  # without file and line
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # its tips and device list
+    for logger in ours:
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+        logger.handlers = list(handlers)
+    try:
+        with warnings.catch_warnings():
+            # Lightning's own use of torch, which its users cannot change
+            warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
+            # what is logged has been summed over the processes already
+            warnings.filterwarnings("ignore", message="It is recommended to use `self.log")
+            # metrics go to the loggers once an epoch, whatever log_every_n_steps is
+            warnings.filterwarnings("ignore", message="The number of training batches")
+            # frozen layers are so on purpose
+            warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
+            yield
+    finally:
+        for logger in ours:
+            logger.handlers = []
+            logger.propagate = True
+        logging.captureWarnings(False)
+        warnings.formatwarning = format_before
+        for handler in handlers:
+            handler.close()
