@@ -18,7 +18,7 @@ import torch
 
 from strided.cli import main
 from strided.data import BatchLoader
-from strided.data.pipeline import ArrayPixels
+from strided.data.pixels.pipeline import ArrayPixels
 from strided.system.processes import place
 
 ROOT = Path(__file__).parents[1]

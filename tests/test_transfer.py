@@ -21,8 +21,8 @@ from torch import nn
 from strided import features, fitting
 from strided.cli import main
 from strided.data import BatchAugment
-from strided.data.image_folder import ImageFolder
 from strided.data.preprocessing import Preprocessing
+from strided.data.sets.image_folder import ImageFolder
 from strided.features import Cut, CutError, Views, _digest, not_worthwhile
 from strided.models import build_model
 from strided.models.blocks import anatomy

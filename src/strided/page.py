@@ -107,8 +107,3 @@ def _cell(value: Cell, number: bool) -> str:
 def bullets(sentences: Iterable[str]) -> str:
     """Return a list of sentences."""
     return f"<ul>{''.join(f'<li>{html.escape(sentence)}</li>' for sentence in sentences)}</ul>"
-
-
-def as_text(name: str) -> str:
-    """A file, and so a class, may be called by bytes that are no text."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

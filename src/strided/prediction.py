@@ -18,8 +18,8 @@ from torch import Tensor
 from strided.checkpoints import DamagedError, check_sums
 from strided.config.schema import check
 from strided.config.targets import trusting
-from strided.data.decoding import IMAGE_SUFFIXES, ImageError, as_image
-from strided.data.files import is_hidden
+from strided.data.reading.decoding import IMAGE_SUFFIXES, ImageError, as_image
+from strided.data.reading.files import is_hidden
 from strided.errors import UserError
 from strided.pretrained import pretrained_task
 from strided.runs.predictions_csv import Row, write_predictions

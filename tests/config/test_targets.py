@@ -267,8 +267,8 @@ ATTACKS = [
     "strided.cli.main",
     "strided.system.durable.write_text",
     "strided.config.targets.build",
-    "strided.data.files.os.system",
-    "strided.data.store.shutil.rmtree",
+    "strided.data.reading.files.os.system",
+    "strided.data.pixels.store.shutil.rmtree",
     "strided.models.weights_file.torch.load",
     "strided.loggers.wandb_logger.os.system",
     "strided.callbacks._is_settled",
@@ -316,7 +316,7 @@ def marker_attacks(marker: Path) -> dict[str, dict[str, Any]]:
         "pathlib.Path.touch": {"self": str(marker)},
         "torch.utils.collect_env.run": {"command": shell},
         "torch.nn.modules.module.torch.serialization.os.system": {"command": shell},
-        "strided.data.files.os.system": {"command": shell},
+        "strided.data.reading.files.os.system": {"command": shell},
         "strided.loggers.wandb_logger.os.system": {"command": shell},
         "strided.system.durable.write_text": {"file": str(marker), "text": "x"},
         "strided.cli.main": {"argv": ["train", "trust=[os]", "model._target_=os.system"]},
@@ -359,7 +359,7 @@ def test_a_checkpoint_cannot_run_code(
     assert not marker.exists()
 
 
-@pytest.mark.parametrize("target", ["os.system", "strided.data.files.os.system"])
+@pytest.mark.parametrize("target", ["os.system", "strided.data.reading.files.os.system"])
 def test_the_data_of_a_checkpoint_cannot_run_code(
     target: str, checkpoint: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

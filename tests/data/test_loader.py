@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from strided.data import BatchLoader
-from strided.data.pipeline import ArrayPixels
+from strided.data.pixels.pipeline import ArrayPixels
 
 IMAGES = np.arange(23, dtype=np.uint8).reshape(23, 1, 1, 1).repeat(4, axis=2).repeat(4, axis=3)
 LABELS = np.arange(23, dtype=np.int64)

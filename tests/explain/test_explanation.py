@@ -16,9 +16,9 @@ import pytest
 import torch
 from PIL import Image
 
-from strided import download
 from strided.cli import main
-from strided.download import fetched
+from strided.data.reading import web as download
+from strided.data.reading.web import fetched
 from strided.errors import UserError
 from strided.explain.pictures import safe_names
 from strided.explain.subject import target_indices

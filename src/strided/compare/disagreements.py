@@ -4,9 +4,9 @@ import logging
 from pathlib import Path
 
 from strided.compare.paired_runs import Pair
+from strided.data.reading.files import as_text
 from strided.errors import UserError
 from strided.evaluation import data_of
-from strided.page import as_text
 from strided.prediction import Classifier
 from strided.report.sheet import Captioned, draw_sheet
 from strided.runs.predictions_csv import Predictions

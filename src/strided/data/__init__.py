@@ -1,21 +1,21 @@
 """Data sets, and the one path from a picture to the network's input."""
 
 from strided.data.augment import BatchAugment
-from strided.data.checks import BrokenImagesError
-from strided.data.cifar10 import CIFAR10
-from strided.data.cifar100 import CIFAR100
 from strided.data.datamodule import ImageDataModule
-from strided.data.decoding import IMAGE_SUFFIXES, ImageError, as_image, decode
-from strided.data.digits import Digits
-from strided.data.flowers102 import Flowers102
-from strided.data.image_folder import ImageFolder
-from strided.data.image_table import ImageTable
 from strided.data.loader import Batch, BatchLoader
-from strided.data.mnist import MNIST, FashionMNIST
-from strided.data.photos import CatsDogs, Flowers
+from strided.data.pixels.checks import BrokenImagesError
 from strided.data.preprocessing import Preprocessing
+from strided.data.reading.decoding import IMAGE_SUFFIXES, ImageError, as_image, decode
+from strided.data.sets.cifar10 import CIFAR10
+from strided.data.sets.cifar100 import CIFAR100
+from strided.data.sets.digits import Digits
+from strided.data.sets.flowers102 import Flowers102
+from strided.data.sets.image_folder import ImageFolder
+from strided.data.sets.image_table import ImageTable
+from strided.data.sets.mnist import MNIST, FashionMNIST
+from strided.data.sets.photos import CatsDogs, Flowers
+from strided.data.sets.synthetic import Synthetic
 from strided.data.source import Source, array_source, digest
-from strided.data.synthetic import Synthetic
 
 __all__ = [
     "CIFAR10",

@@ -11,9 +11,11 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from strided.data.augment import BatchAugment
-from strided.data.checks import Duplicates, channels_of, named
 from strided.data.loader import Batch, BatchLoader
-from strided.data.pipeline import ArrayPixels, Pipeline, Pixels, StorePipeline, pins_memory
+from strided.data.pixels.checks import Duplicates, channels_of, named
+from strided.data.pixels.pipeline import ArrayPixels, Pipeline, Pixels, StorePipeline, pins_memory
+from strided.data.pixels.store import default_cache_dir
+from strided.data.pixels.streaming import StreamingPipeline, listing_fingerprint
 from strided.data.preprocessing import (
     Interpolation,
     Preprocessing,
@@ -25,8 +27,6 @@ from strided.data.preprocessing import (
 )
 from strided.data.source import Source
 from strided.data.splits import Splits, check_fractions, make_splits, split_hash
-from strided.data.store import default_cache_dir
-from strided.data.streaming import StreamingPipeline, listing_fingerprint
 from strided.errors import UserError
 from strided.system.machine import cores
 

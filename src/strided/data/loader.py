@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from strided.data.pipeline import Pixels
+from strided.data.pixels.pipeline import Pixels
 
 
 class Batch(NamedTuple):

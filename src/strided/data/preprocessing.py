@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from strided.data.decoding import ImageError
+from strided.data.reading.decoding import ImageError
 from strided.errors import UserError
 
 _MOST_OBLONG = 100  # to 1: scaled before it is cropped, a line of pixels would fill the memory

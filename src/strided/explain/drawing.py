@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from strided.page import as_text
+from strided.data.reading.files import as_text
 
 TEXT, QUIET = "#1a1a1a", "#606060"
 SIZE = 15  # of text, in pixels

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from strided.data.decoding import ImageError
+from strided.data.reading.decoding import ImageError
 from strided.errors import UserError
 from strided.explain.heatmaps import CAMS, METHODS, UNITS, Heatmap, heatmaps
 from strided.explain.maps import draw_maps, feature_maps

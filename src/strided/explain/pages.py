@@ -7,9 +7,10 @@ from typing import Any
 
 import yaml
 
+from strided.data.reading.files import as_text
 from strided.explain.heatmaps import METHODS
 from strided.explain.sanity import DEPENDS
-from strided.page import as_text, page, picture
+from strided.page import page, picture
 
 STYLE = """
 body { max-width: 75rem; }

@@ -8,9 +8,9 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
-from strided.data.decoding import decode
 from strided.data.preprocessing import Preprocessing
-from strided.download import fetched, is_address, require_web
+from strided.data.reading.decoding import decode
+from strided.data.reading.web import fetched, is_address, require_web
 from strided.prediction import find_images
 
 _LONGEST = 48  # letters of a name, which is part of a path

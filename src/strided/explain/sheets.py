@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from strided.data.reading.files import as_text
 from strided.explain.drawing import (
     bar,
     below,
@@ -17,7 +18,6 @@ from strided.explain.drawing import (
     text_lines,
 )
 from strided.explain.heatmaps import METHODS, UNITS, Heatmap
-from strided.page import as_text
 
 LARGE, TILE = 448, 224  # pixels a side of a picture beside its heatmap, and on the sheet
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from strided.data import ImageDataModule
-from strided.data.decoding import ImageError
-from strided.page import as_text
+from strided.data.reading.decoding import ImageError
+from strided.data.reading.files import as_text
 
 _MEASURED = 64  # images whose size is looked at
 _SHOWN_PAIRS = 5

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from strided.page import as_text, bullets, page, photo, picture, table
+from strided.data.reading.files import as_text
+from strided.page import bullets, page, photo, picture, table
 from strided.report.curves import draw_curves, draw_rates
 from strided.report.diagnosis import Diagnosis, is_augmented
 from strided.report.gallery import Example, Sample, draw_examples, draw_samples

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from strided.data import ImageDataModule
+from strided.data.reading.files import as_text
 from strided.evaluation import Evaluation
-from strided.page import as_text
 from strided.report.sheet import Captioned, draw_sheet
 
 SAMPLES = 8  # of the training images

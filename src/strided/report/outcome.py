@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
+from strided.data.reading.files import as_text
 from strided.evaluation import Evaluation
 from strided.metrics import wilson_interval
-from strided.page import as_text
 
 MOST_CLASSES = 30  # that a confusion matrix can show
 RELIABILITY_BINS = 15  # as the ECE has

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from strided.data import CIFAR10, CIFAR100, MNIST, Digits, FashionMNIST, Flowers102, Preprocessing
-from strided.data.named import NamedDataModule
+from strided.data.sets.named import NamedDataModule
 from strided.errors import UserError
 
 DIGITS = np.random.default_rng(0).integers(0, 256, (30, 28, 28), dtype=np.uint8)

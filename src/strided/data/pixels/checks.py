@@ -4,10 +4,10 @@ import logging
 
 import numpy as np
 
-from strided.data.decoding import ImageError
+from strided.data.pixels.store import Store
+from strided.data.reading.decoding import ImageError
 from strided.data.source import Source
 from strided.data.splits import Splits
-from strided.data.store import Store
 from strided.errors import UserError
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from strided.data import BatchLoader, Preprocessing, Synthetic
-from strided.data.pipeline import ArrayPixels, read_ahead
+from strided.data.pixels.pipeline import ArrayPixels, read_ahead
 from strided.errors import UserError
 
 LARGE = np.random.default_rng(0).integers(0, 256, (40, 3, 200, 200), dtype=np.uint8)

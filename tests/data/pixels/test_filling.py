@@ -15,10 +15,10 @@ from PIL import Image
 
 from strided.config.yaml_files import CONF_DIR
 from strided.data import Preprocessing
-from strided.data.decoding import image_errors
-from strided.data.filling import CHUNK, Filler, Job, Task
-from strided.data.folder import folder_source
-from strided.data.store import open_store
+from strided.data.pixels.filling import CHUNK, Filler, Job, Task
+from strided.data.pixels.store import open_store
+from strided.data.reading.decoding import image_errors
+from strided.data.reading.folder import folder_source
 from strided.errors import UserError
 
 SRC = CONF_DIR.parent / "src"
@@ -30,8 +30,8 @@ import logging, os, sys
 from dataclasses import dataclass, replace
 from multiprocessing import set_start_method
 from pathlib import Path
-from strided.data import filling, store
-from strided.data.folder import folder_source
+from strided.data.pixels import filling, store
+from strided.data.reading.folder import folder_source
 from strided.data.preprocessing import Preprocessing
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ from multiprocessing import active_children
 from pathlib import Path
 import numpy as np
 from PIL import Image
-from strided.data import filling
+from strided.data.pixels import filling
 from strided.data.preprocessing import Preprocessing
 from strided.errors import UserError
 
@@ -255,7 +255,7 @@ def test_a_signal_while_decoding_ends_the_run_and_keeps_what_is_decoded(
 def test_a_signal_while_processes_are_started_is_not_lost(tmp_path: Path) -> None:
     script = """
 import os, signal, threading, time
-from strided.interruption import Interrupted, Interruption, held_back
+from strided.system.signals import Interrupted, Interruption, held_back
 
 threading.Thread(target=time.sleep, args=(5,), daemon=True).start()  # this one may receive it
 parent = os.getpid()

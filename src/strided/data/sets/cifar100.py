@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from strided.data.cifar10 import CIFAR10
+from strided.data.sets.cifar10 import CIFAR10
 
 _FINE_CLASSES = """
 apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus

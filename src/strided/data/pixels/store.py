@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import PIL
 
-from strided.data.filling import CHUNK, Job, Task, fill, open_arrays
+from strided.data.pixels.filling import CHUNK, Job, Task, fill, open_arrays
 from strided.data.preprocessing import Preprocessing
 from strided.data.source import Source, digest
 from strided.system.built_once import open_or_build, reserve

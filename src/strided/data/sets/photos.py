@@ -2,8 +2,8 @@
 
 from typing import ClassVar
 
-from strided.data.archive import Archive, unpack
-from strided.data.named import NamedDataModule
+from strided.data.reading.archive import Archive, unpack
+from strided.data.sets.named import NamedDataModule
 from strided.data.source import Source
 from strided.errors import UserError
 

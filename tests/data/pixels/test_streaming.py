@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from strided.data import BrokenImagesError, ImageDataModule, ImageFolder, Preprocessing
-from strided.data import streaming as streaming_module
+from strided.data.pixels import streaming as streaming_module
 from strided.errors import UserError
 
 

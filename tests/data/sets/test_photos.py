@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from strided.data import CatsDogs, Flowers, ImageDataModule
-from strided.data import archive as archives
-from strided.data.archive import Archive, unpack
+from strided.data.reading import archive as archives
+from strided.data.reading.archive import Archive, unpack
 from strided.errors import UserError
 
 

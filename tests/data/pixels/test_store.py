@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from strided.data import ImageError, Preprocessing
+from strided.data.pixels.store import Store, default_cache_dir, open_store
 from strided.data.source import Source, array_source
-from strided.data.store import Store, default_cache_dir, open_store
 from strided.errors import UserError
 from strided.system.machine import alone_in
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from strided.data.datamodule import ImageDataModule
-from strided.data.folder import folder_source
+from strided.data.reading.folder import folder_source
 from strided.data.source import Source, digest
 from strided.errors import UserError
 

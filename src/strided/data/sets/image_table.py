@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from strided.data.datamodule import ImageDataModule
-from strided.data.files import Files, all_files, is_hidden, listed_files
+from strided.data.reading.files import Files, all_files, is_hidden, listed_files
+from strided.data.reading.table import Columns, Row, read_table, refuse
 from strided.data.source import Source, digest
-from strided.data.table import Columns, Row, read_table, refuse
 from strided.errors import UserError
 
 log = logging.getLogger(__name__)

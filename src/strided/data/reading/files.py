@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from strided.data.decoding import ImageError, decode, image_errors
-from strided.data.zipped import DEFLATED, STORED, Member, read_member, zip_members
+from strided.data.reading.decoding import ImageError, decode, image_errors
+from strided.data.reading.zipped import DEFLATED, STORED, Member, read_member, zip_members
 from strided.errors import UserError
 
 MOST_BYTES = 500_000_000  # of one image file
@@ -124,3 +124,8 @@ def _stamp(status: os.stat_result) -> Stamp:
 def is_hidden(parts: Sequence[str]) -> bool:
     """Tell whether a path is none of the user's own making: `.DS_Store`, `__MACOSX/._cat.jpg`."""
     return any(part.startswith(".") or part == "__MACOSX" for part in parts)
+
+
+def as_text(name: str) -> str:
+    """A file, and so a class, may be called by bytes that are no text."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from strided.data import ImageError
-from strided.data.folder import folder_source
+from strided.data.reading.folder import folder_source
 from strided.errors import UserError
 
 
@@ -119,7 +119,7 @@ def test_a_damaged_member_of_a_zip_is_an_image_error(tmp_path: Path) -> None:
 def test_a_member_that_unpacks_to_too_much_is_a_broken_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forged: bool
 ) -> None:
-    monkeypatch.setattr("strided.data.files.MOST_BYTES", 5_000)
+    monkeypatch.setattr("strided.data.reading.files.MOST_BYTES", 5_000)
     archive = zipped(write(tmp_path / "root", *CLASSES))
     size = 50_000_000
     with zipfile.ZipFile(archive, "a", zipfile.ZIP_DEFLATED) as target:

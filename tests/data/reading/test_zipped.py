@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from strided.data.files import MOST_BYTES, all_files
-from strided.data.folder import folder_source
-from strided.data.zipped import Member, read_member, zip_members
+from strided.data.reading.files import MOST_BYTES, all_files
+from strided.data.reading.folder import folder_source
+from strided.data.reading.zipped import Member, read_member, zip_members
 from strided.errors import UserError
 
 CONTENT = {

@@ -19,9 +19,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from strided.data.decoding import ImageError
-from strided.data.files import Reader
 from strided.data.preprocessing import Preprocessing
+from strided.data.reading.decoding import ImageError
+from strided.data.reading.files import Reader
 from strided.errors import UserError
 from strided.system.signals import follow_parent, held_back
 

@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from strided.data.named import NamedDataModule
+from strided.data.sets.named import NamedDataModule
 from strided.data.source import Source, array_source, digest
 from strided.errors import UserError
 

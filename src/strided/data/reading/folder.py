@@ -7,8 +7,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from strided.data.decoding import IMAGE_SUFFIXES
-from strided.data.files import all_files, is_hidden
+from strided.data.reading.decoding import IMAGE_SUFFIXES
+from strided.data.reading.files import all_files, is_hidden
 from strided.data.source import Source, digest
 from strided.errors import UserError
 

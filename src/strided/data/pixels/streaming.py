@@ -17,13 +17,13 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from strided.data.checks import Duplicates, named, refuse_broken
-from strided.data.decoding import ImageError
-from strided.data.pipeline import Read
+from strided.data.pixels.checks import Duplicates, named, refuse_broken
+from strided.data.pixels.pipeline import Read
+from strided.data.pixels.statistics import Statistics, mean_and_std
 from strided.data.preprocessing import Preprocessing
+from strided.data.reading.decoding import ImageError
 from strided.data.source import Source, digest
 from strided.data.splits import Splits
-from strided.data.statistics import Statistics, mean_and_std
 from strided.errors import UserError
 from strided.system.signals import follow_parent, held_back
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from strided.data.files import listed_files
-from strided.data.named import NamedDataModule
+from strided.data.reading.files import listed_files
+from strided.data.sets.named import NamedDataModule
 from strided.data.source import Source, digest
 from strided.errors import UserError
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from strided.data.folder import SPLIT_FOLDERS
+from strided.data.reading.folder import SPLIT_FOLDERS
 from strided.errors import UserError
 
 _SHOWN = 5  # lines with a problem

@@ -1,7 +1,7 @@
 """Anyone's own images: a folder or a zip with one sub-folder per class."""
 
 from strided.data.datamodule import ImageDataModule
-from strided.data.folder import folder_source
+from strided.data.reading.folder import folder_source
 from strided.data.source import Source
 
 

@@ -13,12 +13,12 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from strided.data.checks import Duplicates, duplicates_across, named, refuse_broken
+from strided.data.pixels.checks import Duplicates, duplicates_across, named, refuse_broken
+from strided.data.pixels.statistics import Statistics, mean_and_std
+from strided.data.pixels.store import open_store
 from strided.data.preprocessing import Preprocessing
 from strided.data.source import Source
 from strided.data.splits import Splits
-from strided.data.statistics import Statistics, mean_and_std
-from strided.data.store import open_store
 from strided.errors import UserError
 
 log = logging.getLogger(__name__)
