@@ -25,7 +25,7 @@ from strided.data.preprocessing import Preprocessing
 from strided.data.sets.image_folder import ImageFolder
 from strided.features import Cut, CutError, Views, _digest, not_worthwhile
 from strided.models import build_model
-from strided.models.blocks import anatomy
+from strided.models.anatomy import anatomy
 from strided.transfer import freeze, parts
 
 # 9 batches an epoch, batch normalisation, and dropout in the head

@@ -12,7 +12,7 @@ from strided.bottleneck import ActionTimes, bound
 from strided.config.trainer_node import processes_to_start
 from strided.errors import UserError, describe_error
 from strided.losses import refuse_two_balances
-from strided.models.trial import label
+from strided.models.dry_run import label
 from strided.parts import PARTS, Pair, prepare_pair, train_for
 from strided.preparation import set_seeds
 from strided.system.durable import write_text

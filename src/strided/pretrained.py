@@ -7,7 +7,7 @@ from typing import Any
 
 from strided.errors import UserError
 from strided.models import load_weights, plan
-from strided.models.trial import label
+from strided.models.dry_run import label
 from strided.models.weights import pretrained_preprocessing, pretrained_state
 from strided.models.weights_file import State, read_weights
 from strided.task import ClassificationTask

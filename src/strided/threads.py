@@ -4,21 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
 
+from strided.models.macs import count_macs
 from strided.task import ClassificationTask
 
 SMALL_BATCH = 100_000_000  # multiply-adds of a batch, forward; LeNet-5's 64 images are 27 million
-
-
-@torch.no_grad()
-def count_macs(net: nn.Module, images: Tensor) -> int:
-    """Count the multiply-adds of a forward pass (convolutions, matrix products), on any device."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter:
-        net(images)
-    return int(counter.get_total_flops()) // 2
 
 
 def multiply_adds(task: ClassificationTask, features: tuple[int, ...] | None = None) -> int:

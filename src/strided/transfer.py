@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from strided.config.targets import build
 from strided.errors import UserError
-from strided.models.blocks import Anatomy, Block, anatomy
+from strided.models.anatomy import Anatomy, Block, anatomy
 
 
 @dataclass(frozen=True)

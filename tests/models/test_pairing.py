@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from strided.errors import UserError
 from strided.models import Plan, plan, torchvision_model
-from strided.models.trial import Trial
+from strided.models.dry_run import Trial
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
 NAMED = ["alexnet", "googlenet", "lenet5", "mlp", "resnet18", "vgg16"]

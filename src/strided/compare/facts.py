@@ -10,12 +10,12 @@ from torch.utils._pytree import tree_leaves
 from strided.compare.receptive_field import trace
 from strided.config.targets import locate
 from strided.errors import UserError
-from strided.models.blocks import anatomy
+from strided.models.anatomy import anatomy
 from strided.models.building import library
+from strided.models.dry_run import Trial
+from strided.models.macs import count_macs
 from strided.models.torchvision_models import published
-from strided.models.trial import Trial
 from strided.models.weights import pretrained_preprocessing
-from strided.threads import count_macs
 
 FLOAT32 = 4  # bytes
 SMALL = 32  # pixels; of networks that have no size of their own and no ImageNet weights

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from strided.errors import UserError, did_you_mean
-from strided.models.blocks import anatomy
+from strided.models.anatomy import anatomy
 
 
 @dataclass(frozen=True)

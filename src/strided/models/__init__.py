@@ -1,11 +1,11 @@
 """Networks: images (B, C, H, W) in, logits (B, K) out. The YAML's `_target_` is the registry."""
 
+from strided.models.architectures.lenet import LeNet5
+from strided.models.architectures.lenet_original import LeNet5Original
+from strided.models.architectures.mlp import MLP
+from strided.models.architectures.resnet_cifar import CifarResNet
 from strided.models.building import build_model
-from strided.models.lenet import LeNet5
-from strided.models.lenet_original import LeNet5Original
-from strided.models.mlp import MLP
 from strided.models.pairing import Plan, plan
-from strided.models.resnet_cifar import CifarResNet
 from strided.models.timm_models import timm_model
 from strided.models.torchvision_models import torchvision_model
 from strided.models.weights import WeightsReport, initialise, load_weights

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from strided.errors import UserError
-from strided.models.blocks import anatomy
+from strided.models.anatomy import anatomy
 
 Kind = Literal["original", "linear", "mlp", "flatten_mlp"]
 

@@ -11,8 +11,8 @@ from strided.config.targets import locate
 from strided.data.preprocessing import Preprocessing
 from strided.errors import UserError
 from strided.models.building import library
+from strided.models.dry_run import Trial, label
 from strided.models.stems import require_small_stem, small_stem
-from strided.models.trial import Trial, label
 from strided.models.weights import match_weights, pretrained_preprocessing
 from strided.models.weights_file import WeightsFile, read_weights
 

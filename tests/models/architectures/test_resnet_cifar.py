@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from strided.errors import UserError
-from strided.models.resnet_cifar import Block, CifarResNet
+from strided.models.architectures.resnet_cifar import Block, CifarResNet
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from strided.models.lenet_original import CODE_LENGTH, LeNet5Original, code, squash
+from strided.models.architectures.lenet_original import CODE_LENGTH, LeNet5Original, code, squash
 
 
 def test_parameters_of_each_layer_are_those_of_the_paper() -> None:
