@@ -31,7 +31,7 @@ from typing import Any
 import torch
 
 import strided.report
-import strided.training  # noqa: F401  # before forking
+import strided.verbs.train  # noqa: F401  # before forking
 from strided.cli import main as strided_main
 
 TIMING = ("epoch_seconds", "images_per_second")

@@ -292,7 +292,7 @@ def test_workers_read_a_zip_apart_from_each_other(image_folder: Path, tmp_path: 
 
 
 def test_strideds_figure_is_the_recorders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from strided.recorder import EpochRecorder
+    from strided.training.callbacks.epoch_recorder import EpochRecorder
 
     epochs: list[int] = []
     whole = EpochRecorder.on_train_epoch_end

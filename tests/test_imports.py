@@ -25,6 +25,7 @@ ORDER = [
     "runs",
     "data",
     "models",
+    "training",
 ]
 HEAVY = (
     "torch",
@@ -108,7 +109,7 @@ def test_the_package_imports_next_to_nothing() -> None:
 
 def test_training_starts_without_what_only_some_runs_need() -> None:
     # Lightning imports torchmetrics, which imports some of these itself where they are installed
-    loaded = newly_loaded("import strided.training", after="import lightning.pytorch")
+    loaded = newly_loaded("import strided.verbs.train", after="import lightning.pytorch")
     assert not loaded.intersection(HEAVY) - {"torch", "lightning"}
 
 

@@ -14,7 +14,8 @@ from PIL import Image
 import strided
 from strided.cli import main
 from strided.errors import UserError
-from strided.prediction import Prediction, find_images, load_task
+from strided.prediction import Prediction, find_images
+from strided.training.loading import load_task
 
 Train = Callable[..., Path]
 

@@ -12,10 +12,10 @@ from torch.utils.data import DataLoader, Dataset
 from strided.ceiling import training_loss
 from strided.config.targets import build
 from strided.data import BatchAugment, ImageDataModule, Preprocessing
-from strided.losses import build_loss
 from strided.models import build_model
 from strided.system.signals import follow_parent, held_back
-from strided.task import ClassificationTask
+from strided.training.losses import build_loss
+from strided.training.task import ClassificationTask
 
 WORKERS = 2
 

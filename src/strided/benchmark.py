@@ -11,13 +11,13 @@ from typing import Any
 from strided.bottleneck import ActionTimes, bound
 from strided.config.trainer_node import processes_to_start
 from strided.errors import UserError, describe_error
-from strided.losses import refuse_two_balances
 from strided.models.dry_run import label
 from strided.parts import PARTS, Pair, prepare_pair, train_for
-from strided.preparation import set_seeds
 from strided.system.durable import write_text
 from strided.system.signals import Interruption
 from strided.throughput import LEAST_BATCHES
+from strided.training.losses import refuse_two_balances
+from strided.training.preparation import set_seeds
 
 log = logging.getLogger(__name__)
 

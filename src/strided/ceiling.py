@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.plugins.precision import Precision
 from torch import Tensor, nn
 
-from strided.task import ClassificationTask
+from strided.training.task import ClassificationTask
 
 
 def training_loss(model: nn.Module, criterion: nn.Module, images: Tensor, labels: Tensor) -> Tensor:

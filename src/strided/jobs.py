@@ -115,7 +115,7 @@ def run_in(
 ) -> None:
     """Do the work of a verb; imports what only it needs, since importing torch takes seconds."""
     if verb == "train":
-        from strided.training import train
+        from strided.verbs.train import train
 
         with noticing_loss(folder):
             train(config, folder, results, interruption)

@@ -18,13 +18,14 @@ from strided.bottleneck import ActionTimes
 from strided.ceiling import bare_inference, bare_training
 from strided.config.targets import build
 from strided.data import BatchAugment, ImageDataModule
-from strided.execution import executed, without_driver_check
-from strided.fitting import build_trainer, fit, prepare_run
 from strided.prediction import Classifier
-from strided.preparation import build_task, prepare_data
 from strided.system.signals import Interruption
-from strided.task import ClassificationTask
 from strided.throughput import LEAST_BATCHES, PeakMemory, images_per_second
+from strided.training.execution import executed, without_driver_check
+from strided.training.fit import fit
+from strided.training.preparation import build_task, prepare_data
+from strided.training.task import ClassificationTask
+from strided.training.trainer import build_trainer, prepare_run
 
 # how long a run is, and how often it validates, is the benchmark's to say
 LENGTHS = (
@@ -194,7 +195,10 @@ def _trainer_node(config: dict[str, Any], batches: int, epochs: int) -> dict[str
 @contextmanager
 def _quietly() -> Iterator[None]:
     """Without a line for each epoch, and what each start of training advises."""
-    loggers = [logging.getLogger(f"strided.{name}") for name in ("recorder", "execution")]
+    loggers = [
+        logging.getLogger(f"strided.training.{name}")
+        for name in ("callbacks.epoch_recorder", "execution")
+    ]
     before = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.WARNING)

@@ -10,7 +10,7 @@ from strided.models import load_weights, plan
 from strided.models.dry_run import label
 from strided.models.weights import pretrained_preprocessing, pretrained_state
 from strided.models.weights_file import State, read_weights
-from strided.task import ClassificationTask
+from strided.training.task import ClassificationTask
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from strided.config.schema import arguments_of, check, describe, fits
 from strided.config.targets import build, locate, trusting
 from strided.config.yaml_files import CONF_DIR
 from strided.errors import UserError, did_you_mean
-from strided.losses import build_loss
-from strided.prediction import load_task
+from strided.training.loading import load_task
+from strided.training.losses import build_loss
 
 # Options that leave something to be said, and what.
 UNDECIDED = {
@@ -271,7 +271,7 @@ ATTACKS = [
     "strided.data.pixels.store.shutil.rmtree",
     "strided.models.weights_file.torch.load",
     "strided.loggers.wandb_logger.os.system",
-    "strided.callbacks._is_settled",
+    "strided.training.callbacks.checkpoint._is_settled",
     "lightning.pytorch.callbacks.early_stopping.pl.core.saving.save_hparams_to_yaml",
     "lightning.pytorch.callbacks.early_stopping.pl.LightningModule",
     "lightning.pytorch.callbacks.early_stopping.pl.profilers.SimpleProfiler",

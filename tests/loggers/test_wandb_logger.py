@@ -21,7 +21,7 @@ from strided.cli import main
 from strided.config.schema import MONITORS
 from strided.config.yaml_files import CONF_DIR
 from strided.loggers import WandbLogger
-from strided.prediction import load_task
+from strided.training.loading import load_task
 
 FAST = ("model=mlp", "data.train_fraction=0.2", "data.batch_size=32", "logger=wandb")
 

@@ -12,7 +12,7 @@ from PIL import Image
 from strided.config.compose import plain
 from strided.config.yaml_files import CONF_DIR
 from strided.models import Plan, plan
-from strided.task import ClassificationTask
+from strided.training.task import ClassificationTask
 
 NAMES = sorted({f.stem for f in (CONF_DIR / "model").glob("*.yaml")} - {"timm", "torchvision"})
 LIGHT = ("lenet5", "lenet5_original", "mlp", "mobilenet_v3_large", "resnet_cifar", "resnet18")

@@ -126,7 +126,7 @@ def test_run_log_holds_what_the_terminal_showed(
 ) -> None:
     with warnings.catch_warnings(), recorded(tmp_path, []):
         warnings.simplefilter("default")
-        logging.getLogger("strided.training").info("epoch 0")
+        logging.getLogger("strided.verbs.train").info("epoch 0")
         warnings.warn("something odd", UserWarning, stacklevel=1)
     shown = capsys.readouterr().out
     assert shown == (tmp_path / "run.log").read_text()

@@ -14,15 +14,9 @@ from strided.errors import UserError, did_you_mean, first_line
 ALLOWED_TARGETS = (
     "strided.data",
     "strided.models",
-    "strided.losses",
-    "strided.schedules",
-    "strided.transfer.Transfer",
-    "strided.transfer.Stage",
+    "strided.training",
     "strided.space.Search",
     "strided.pruning.Pruning",
-    "strided.callbacks",
-    "strided.gradients.GradientNorms",
-    "strided.rates.LearningRateFinder",
     "strided.loggers",
     "torch.optim",
     "torch.nn",
@@ -33,6 +27,21 @@ ALLOWED_TARGETS = (
     "optuna.samplers",
     "optuna.pruners",
 )
+
+# Targets of version 0.1.0, which stand in the checkpoints and run folders of its users.
+MOVED = {
+    "strided.losses.CrossEntropy": "strided.training.CrossEntropy",
+    "strided.losses.FocalLoss": "strided.training.FocalLoss",
+    "strided.schedules.cosine": "strided.training.cosine",
+    "strided.schedules.OneCycle": "strided.training.OneCycle",
+    "strided.schedules.Plateau": "strided.training.Plateau",
+    "strided.callbacks.Checkpoint": "strided.training.Checkpoint",
+    "strided.callbacks.EMA": "strided.training.EMA",
+    "strided.rates.LearningRateFinder": "strided.training.LearningRateFinder",
+    "strided.gradients.GradientNorms": "strided.training.GradientNorms",
+    "strided.transfer.Transfer": "strided.training.Transfer",
+    "strided.transfer.Stage": "strided.training.Stage",
+}
 
 # Keys of a node that strided itself acts upon, whatever the target, and their types.
 EXTRA_KEYS: dict[str, dict[str, Any]] = {
@@ -64,6 +73,7 @@ def locate(target: str) -> Callable[..., Any]:
     Both the name and the module that defines the object must be allowed: a name alone could walk
     through an allowed module into one that it imports (`torch.optim.lr_scheduler.os.system`).
     """
+    target = MOVED.get(target, target)
     allowed = (*ALLOWED_TARGETS, *_trusted.get())
     private = any(part.startswith("_") for part in target.split("."))
     if private or not _within(target, allowed):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from strided.transfer import batch_norms
+from strided.training.transfer.parts import batch_norms
 
 NOISE = 8  # images
 DEPENDS = 0.5  # absolute rank correlation above which a heatmap hardly depends on the weights

@@ -12,9 +12,10 @@ from torch.nn import functional as F
 from strided.data import ImageDataModule
 from strided.evaluation import data_of
 from strided.page import bullets, picture, table
-from strided.prediction import Classifier, find_checkpoint, load_task
+from strided.prediction import Classifier
 from strided.summary import Job
 from strided.system.durable import write_json
+from strided.training.loading import find_checkpoint, load_task
 
 SHIFTS = (0, 1, 2, 3, 4)  # pixels
 MOST = 5000  # test images that are moved

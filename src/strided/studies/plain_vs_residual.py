@@ -17,11 +17,12 @@ from torch import nn
 from strided.evaluation import data_of
 from strided.models import build_model
 from strided.page import bullets, picture, table
-from strided.prediction import Classifier, find_checkpoint, load_task
+from strided.prediction import Classifier
 from strided.runs.gradients_csv import FILE, read_gradients
 from strided.runs.metrics_csv import read_metrics
 from strided.summary import Job
 from strided.system.durable import write_json
+from strided.training.loading import find_checkpoint, load_task
 
 AT_START = (20, 56, 110, 1202)  # depths that are looked at before any training
 IMAGES = 16  # of a batch, before any training

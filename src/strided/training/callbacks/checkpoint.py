@@ -3,19 +3,17 @@
 import logging
 import math
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
 from lightning.pytorch.callbacks import WeightAveraging
-from torch import Tensor
 
-from strided.checkpoints import PlainFile, keep
 from strided.errors import UserError
 from strided.system.processes import is_first, largest
 from strided.system.signals import Interrupted, Interruption
+from strided.training.checkpoint_files import PlainFile, keep
 
 log = logging.getLogger(__name__)
 
@@ -171,44 +169,3 @@ def _leave_validation(trainer: pl.Trainer, task: pl.LightningModule) -> None:
     # Lightning goes back into a validation that stands in its first batch, and skips others
     progress.increment_ready()
     progress.increment_started()
-
-
-class EMA(WeightAveraging):
-    """Validate, and keep in checkpoints, an exponential moving average of the weights.
-
-    After the first optimizer step the average is the weights; after each later one it moves
-    towards them by 1 - min(`decay`, (1 + n) / (10 + n)), n steps being averaged already. The rise,
-    as in TensorFlow's ExponentialMovingAverage, soon forgets the poor weights of the beginning.
-    Statistics of batch normalisation are averaged too. Training goes on with the raw weights.
-    """
-
-    def __init__(self, decay: float) -> None:
-        if not 0 <= decay < 1:
-            raise UserError(
-                f"callbacks.ema.decay={decay}; expected 0 <= decay < 1. "
-                "Try callbacks.ema.decay=0.999, or null to switch it off"
-            )
-        super().__init__(multi_avg_fn=self._move)
-        self.decay = decay
-
-    def setup(self, trainer: pl.Trainer, task: pl.LightningModule, stage: str) -> None:
-        """Average where the network will be: it is not there yet."""
-        precision = str(trainer.precision)
-        if precision in ("16-true", "bf16-true"):  # steps of 1 - decay would round to nothing
-            raise UserError(
-                f"callbacks.ema with trainer.precision={precision}, whose weights are too coarse "
-                "to average; expected weights of 32 bits. Try trainer.precision="
-                f"{precision.replace('true', 'mixed')}, or callbacks.ema.decay=null"
-            )
-        self._device = trainer.strategy.root_device
-        super().setup(trainer, task, stage)
-
-    def _move(
-        self, averages: Sequence[Tensor], weights: Sequence[Tensor], count: Tensor | int
-    ) -> None:
-        decay = min(self.decay, (1 + int(count)) / (10 + int(count)))
-        for average, weight in zip(averages, weights, strict=True):
-            if average.is_floating_point():
-                average.lerp_(weight, 1 - decay)
-            else:  # counts, and indices, which rounding would falsify
-                average.copy_(weight)

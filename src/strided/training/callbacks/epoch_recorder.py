@@ -9,10 +9,10 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
 
-from strided.callbacks import Checkpoint
 from strided.errors import UserError
 from strided.runs.metrics_csv import read_rows, write_rows
 from strided.system.devices import synchronise
+from strided.training.callbacks.checkpoint import Checkpoint
 
 log = logging.getLogger(__name__)
 

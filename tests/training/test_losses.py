@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from strided.errors import UserError
-from strided.losses import CrossEntropy, FocalLoss, balanced, build_loss, weight_tensor
-from strided.prediction import load_task
 from strided.runs.folder import read_results
+from strided.training.loading import load_task
+from strided.training.losses import CrossEntropy, FocalLoss, balanced, build_loss, weight_tensor
 
 CLASSES = ["cat", "dog", "7"]
 WEIGHTS = {"cat": 2.0, "7": 0.5}

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from strided.cli import main
-from strided.execution import NoProfiler, fused
+from strided.training.execution import NoProfiler, fused
 
 Train = Callable[..., Path]
 SGD: dict[str, Any] = {"_target_": "torch.optim.SGD", "lr": 0.1}

@@ -6,8 +6,8 @@ from torch import nn
 
 from strided.errors import UserError
 from strided.models import build_model
-from strided.parameters import layers, parameter_groups, scale_rates
-from strided.schedules import OneCycle, cosine
+from strided.training.parameter_groups import layers, parameter_groups, scale_rates
+from strided.training.schedules import OneCycle, cosine
 
 
 class Net(nn.Module):

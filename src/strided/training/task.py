@@ -13,11 +13,12 @@ from torch.optim import Optimizer
 from strided.config.targets import build, locate
 from strided.data.preprocessing import Preprocessing
 from strided.errors import UserError
-from strided.losses import build_loss
 from strided.models import build_model
-from strided.parameters import parameter_groups, scale_rates
-from strided.schedules import Plateau
+from strided.models.macs import count_macs
 from strided.system.processes import gathered, is_first, place, total
+from strided.training.losses import build_loss
+from strided.training.parameter_groups import parameter_groups, scale_rates
+from strided.training.schedules import Plateau
 
 
 class EpochMeter:
@@ -276,3 +277,15 @@ class ClassificationTask(pl.LightningModule):
         torch.set_rng_state(random["cpu"])
         if "cuda" in random and self.device.type == "cuda":
             torch.cuda.set_rng_state(random["cuda"], self.device)
+
+
+def multiply_adds(task: ClassificationTask, features: tuple[int, ...] | None = None) -> int:
+    """Count the multiply-adds of a forward pass of one image.
+
+    Or of what comes after the frozen layers, whose output for an image has the shape `features`.
+    """
+    shape = features or (task.preprocessing.channels, *[task.preprocessing.image_size] * 2)
+    task.eval()
+    macs = count_macs(task, torch.zeros(1, *shape, device=task.device))
+    task.train()
+    return macs

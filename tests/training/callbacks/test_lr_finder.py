@@ -8,7 +8,7 @@ import pytest
 import torch
 from tests.conftest import Train
 
-from strided.rates import steepest
+from strided.training.callbacks.lr_finder import steepest
 
 FINDER = "callbacks.lr_finder.steps=40"
 

@@ -1,30 +1,34 @@
-"""Train: from a resolved config to a run folder with its best checkpoint tested once."""
+"""The train verb: from a resolved config to a run folder with its best checkpoint tested once."""
 
 import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
+
 from strided.data import ImageDataModule
 from strided.errors import UserError
 from strided.evaluation import Evaluation, evaluate
-from strided.fitting import Run, fit, prepare_run
 from strided.loggers import StartedRun
-from strided.loggers.running import running
-from strided.losses import refuse_two_balances
-from strided.prediction import Classifier, find_checkpoint, load_task
-from strided.preparation import (
+from strided.loggers.running import build_loggers, running
+from strided.prediction import Classifier
+from strided.report import Seen, view, write_report
+from strided.runs.predictions_csv import write_predictions
+from strided.system.processes import first_on_each_machine, is_first
+from strided.system.signals import Interruption
+from strided.training.fit import fit
+from strided.training.loading import find_checkpoint, load_task
+from strided.training.losses import refuse_two_balances
+from strided.training.preparation import (
     build_task,
     check_same_data,
     check_same_split,
     prepare_data,
     set_seeds,
 )
-from strided.report import Seen, view, write_report
-from strided.runs.predictions_csv import write_predictions
-from strided.system.processes import first_on_each_machine, is_first
-from strided.system.signals import Interruption
-from strided.task import ClassificationTask
+from strided.training.task import ClassificationTask
+from strided.training.trainer import Run, prepare_run
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +44,8 @@ def train(
     results["seed"] = config["seed"]
     refuse_two_balances(config)
     run = prepare_run(config, folder, results, interruption)  # first: its mistakes need no data
+    callbacks: list[pl.Callback] = run.trainer.callbacks  # type: ignore[attr-defined]
+    run.trainer.loggers = build_loggers(config["logger"], callbacks, quick=run.quick)
     with first_on_each_machine():
         data, decided = prepare_data(config, results)
         if run.resume_from:

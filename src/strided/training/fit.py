@@ -2,29 +2,22 @@
 
 import logging
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import ProgressBar as LightningProgressBar
 from lightning.pytorch.callbacks import Timer
 
-from strided.callbacks import Checkpoint
-from strided.checkpoints import resumable
-from strided.config.schema import OFF_WHEN_NULL
-from strided.config.targets import build
-from strided.config.trainer_node import among_others
 from strided.data import ImageDataModule
 from strided.errors import UserError
-from strided.execution import NoProfiler, executed
-from strided.loggers.running import build_loggers
-from strided.progress import ProgressBar
-from strided.rates import LearningRateFinder
-from strided.recorder import EpochRecorder
-from strided.stages import (
+from strided.system.processes import from_first
+from strided.training.callbacks.lr_finder import LearningRateFinder
+from strided.training.execution import executed
+from strided.training.task import ClassificationTask
+from strided.training.trainer import Run, stage_trainer
+from strided.training.transfer.parts import parts
+from strided.training.transfer.stages import (
     Place,
     Position,
     begin,
@@ -36,64 +29,9 @@ from strided.stages import (
     position_of,
     start_at,
 )
-from strided.system.devices import choose_device
-from strided.system.processes import from_first, is_first, is_launched
-from strided.system.signals import Interruption
-from strided.task import ClassificationTask
-from strided.transfer import Stage, Transfer, parts
+from strided.training.transfer.transfer import Transfer
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Run:
-    """Lightning's Trainer with strided's own callbacks; `quick` (fast_dev_run) keeps no files.
-
-    `results` becomes results.json: what is learnt on the way is added to it.
-    """
-
-    config: dict[str, Any]
-    folder: Path
-    results: dict[str, Any]
-    quick: bool
-    trainer: pl.Trainer
-    recorder: EpochRecorder
-    checkpoint: Checkpoint | None
-    interruption: Interruption
-    resume_from: Path | None  # the checkpoint of an earlier sitting
-
-
-def prepare_run(
-    config: dict[str, Any], folder: Path, results: dict[str, Any], interruption: Interruption
-) -> Run:
-    """Build callbacks and Trainer of the config. Raises UserError for what they refuse."""
-    quick = bool(config["trainer"].get("fast_dev_run"))
-    callbacks = build_callbacks(config["callbacks"])
-    checkpoint = next((c for c in callbacks if isinstance(c, Checkpoint)), None)
-    recorder = EpochRecorder(None if quick else folder / "metrics.csv", checkpoint)
-    if checkpoint is not None and not quick:
-        (folder / "checkpoints").mkdir(exist_ok=True)
-        checkpoint.attach(folder / "checkpoints", interruption)
-    trainer = build_trainer(config["trainer"], [recorder, *callbacks], folder)
-    trainer.loggers = build_loggers(config["logger"], callbacks, quick=quick)
-    # the first process only: it may have to put files in order
-    resume_from = from_first(resumable(folder / "checkpoints") if is_first() else None)
-    return Run(
-        config, folder, results, quick, trainer, recorder, checkpoint, interruption, resume_from
-    )
-
-
-def build_callbacks(node: dict[str, Any]) -> list[pl.Callback]:
-    """Build the callbacks of the config, without those that a null switches off."""
-    return [
-        build(callback, f"callbacks.{name}")
-        for name, callback in node.items()
-        if callback and not _is_off(f"callbacks.{name}", callback)
-    ]
-
-
-def _is_off(path: str, callback: dict[str, Any]) -> bool:
-    return path in OFF_WHEN_NULL and callback.get(OFF_WHEN_NULL[path]) is None
 
 
 def fit(run: Run, task: ClassificationTask, data: ImageDataModule) -> None:
@@ -166,18 +104,6 @@ def fit_stages(run: Run, task: ClassificationTask, data: ImageDataModule) -> Non
         )
 
 
-def stage_trainer(run: Run, stage: Stage, end: int | None) -> pl.Trainer:
-    """Build the Trainer of a stage, with callbacks of its own but for what spans the run."""
-    nodes = dict(run.config["callbacks"])
-    if stage.patience is not None and nodes.get("early_stopping"):
-        nodes["early_stopping"] = {**nodes["early_stopping"], "patience": stage.patience}
-    own = [run.checkpoint if isinstance(c, Checkpoint) else c for c in build_callbacks(nodes)]
-    node = {**run.config["trainer"], "max_epochs": end}
-    trainer = build_trainer(node, [run.recorder, *filter(None, own)], run.folder)
-    trainer.loggers = run.trainer.loggers
-    return trainer
-
-
 def go_on_between_stages(run: Run, task: ClassificationTask, checkpoint: Path) -> None:
     """Take over weights and what spans the run: no Trainer loads a stage that is over."""
     saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
@@ -223,27 +149,3 @@ def fit_stage(
         late = any(isinstance(c, Timer) for c in trainer.callbacks)  # type: ignore[attr-defined]
         why = "trainer.max_time may be over" if late else "more epochs change nothing"
         log.info("stopped early, before epoch %d: %s", checkpoint.epochs, why)
-
-
-def build_trainer(node: dict[str, Any], callbacks: list[pl.Callback], folder: Path) -> pl.Trainer:
-    """Build Lightning's Trainer. Raises UserError for what strided cannot do with it."""
-    if node.get("accelerator") == "gpu":
-        choose_device("gpu", "trainer.accelerator")
-    given: dict[str, Any] = {"logger": False, "default_root_dir": folder}
-    has_bar = any(isinstance(callback, LightningProgressBar) for callback in callbacks)
-    if node.get("enable_progress_bar") is not False and not has_bar:
-        callbacks = [*callbacks, ProgressBar()]
-    if is_launched():
-        node = among_others(node)
-    if not node.get("profiler"):
-        node = {key: value for key, value in node.items() if key != "profiler"}
-        given["profiler"] = NoProfiler()
-    # images are of one size: the time to try cuDNN's algorithms comes back
-    node = {"benchmark": not node.get("deterministic"), **node}
-    trainer: pl.Trainer = build(node, "trainer", callbacks=callbacks, **given)
-    if trainer.limit_val_batches == 0:
-        raise UserError(
-            "trainer.limit_val_batches=0 leaves nothing to choose the best checkpoint by; "
-            "expected above 0. Try trainer.limit_val_batches=1"
-        )
-    return trainer

@@ -16,9 +16,9 @@ from PIL import Image
 
 import strided
 from strided.cli import main
-from strided.fitting import build_trainer
 from strided.prediction import Prediction
-from strided.progress import ProgressBar
+from strided.training.callbacks.progress_bar import ProgressBar
+from strided.training.trainer import build_trainer
 
 FAST = ("model=mlp", "data.train_fraction=0.2", "data.batch_size=32")  # 8 batches an epoch
 TIMING = ("epoch_seconds", "images_per_second")
@@ -487,7 +487,7 @@ def test_the_rate_of_an_epoch_waits_for_its_last_batch(
         waits.append(device)
         time.sleep(0.5)
 
-    monkeypatch.setattr("strided.recorder.synchronise", wait)
+    monkeypatch.setattr("strided.training.callbacks.epoch_recorder.synchronise", wait)
     folder = run_train(*FAST, "trainer.max_epochs=2", "trainer.limit_train_batches=3")
     rates = [float(row["images_per_second"]) for row in rows(folder)]
     assert len(waits) == 2 and max(rates) < 3 * 32 / 0.5

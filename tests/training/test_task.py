@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from strided import compose
 from strided.data import Preprocessing, Synthetic
 from strided.errors import UserError
-from strided.task import ClassificationTask, EpochMeter
+from strided.training.task import ClassificationTask, EpochMeter
 
 CLASSES = ["a", "b", "c"]
 

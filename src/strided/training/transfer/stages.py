@@ -14,19 +14,18 @@ import torch
 
 from strided.data import BatchAugment, ImageDataModule
 from strided.errors import UserError
-from strided.features import (
-    Cut,
-    CutError,
+from strided.system.processes import first_on_each_machine, from_first
+from strided.training.task import ClassificationTask, multiply_adds
+from strided.training.transfer.cut import Cut, CutError
+from strided.training.transfer.features import (
     Features,
     Views,
     features_folder,
     not_worthwhile,
     open_features,
 )
-from strided.system.processes import first_on_each_machine, from_first
-from strided.task import ClassificationTask
-from strided.threads import multiply_adds
-from strided.transfer import Stage, Transfer, batch_norms, freeze, parts
+from strided.training.transfer.parts import batch_norms, freeze, parts
+from strided.training.transfer.transfer import Stage, Transfer
 
 log = logging.getLogger(__name__)
 

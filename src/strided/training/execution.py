@@ -12,8 +12,7 @@ import torch
 from lightning.pytorch.profilers import PassThroughProfiler
 
 from strided.config.targets import locate
-from strided.task import ClassificationTask
-from strided.threads import SMALL_BATCH, worthwhile_threads
+from strided.training.task import ClassificationTask
 
 log = logging.getLogger(__name__)
 
@@ -98,3 +97,22 @@ def _multiplies_bf16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # since 2.10
     return device.type == "cpu" and bool(capabilities.get("amx_bf16"))
+
+
+SMALL_BATCH = 100_000_000  # multiply-adds of a batch, forward; LeNet-5's 64 images are 27 million
+
+
+@contextmanager
+def worthwhile_threads(device: torch.device, macs_of_batch: int) -> Iterator[None]:
+    """On a CPU, train a small network with one thread.
+
+    Its layers take microseconds: more threads gain next to nothing, and wait for each other, many
+    times a step, for as long as anything else runs on a core.
+    """
+    before = torch.get_num_threads()
+    if device.type == "cpu" and macs_of_batch < SMALL_BATCH:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from strided import checkpoints
-from strided.checkpoints import check_sums, keep, resumable
 from strided.errors import UserError
-from strided.prediction import load_task
+from strided.training import checkpoint_files as checkpoints
+from strided.training.checkpoint_files import check_sums, keep, resumable
+from strided.training.loading import load_task
 
 BEST = {0: True, 1: True, 2: False, 3: True}  # epoch: whether it was better than those before
 

@@ -10,13 +10,12 @@ import torch
 from strided.config.targets import build
 from strided.data import BatchAugment, ImageDataModule
 from strided.errors import UserError
-from strided.execution import fused
-from strided.losses import CrossEntropy, FocalLoss, balanced, try_loss
 from strided.models import Plan, initialise, plan
 from strided.system.processes import gathered
-from strided.task import ClassificationTask
-from strided.threads import multiply_adds
-from strided.transfer import Transfer
+from strided.training.execution import fused
+from strided.training.losses import CrossEntropy, FocalLoss, balanced, try_loss
+from strided.training.task import ClassificationTask, multiply_adds
+from strided.training.transfer.transfer import Transfer
 
 log = logging.getLogger(__name__)
 

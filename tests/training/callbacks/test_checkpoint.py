@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from strided.callbacks import EMA
 from strided.cli import main
 from strided.prediction import Classifier
 from strided.runs.folder import read_results
+from strided.training.callbacks.ema import EMA
 
 TRUST = f"trust=[{__name__.partition('.')[0]}]"
 WORDS = ("data.train_fraction=0.3", "optimizer.lr=0.01", "trainer.max_epochs=2")

@@ -18,15 +18,17 @@ from PIL import Image
 from tests.test_resume import assert_same_outcome, resume
 from torch import nn
 
-from strided import features, fitting
 from strided.cli import main
 from strided.data import BatchAugment
 from strided.data.preprocessing import Preprocessing
 from strided.data.sets.image_folder import ImageFolder
-from strided.features import Cut, CutError, Views, _digest, not_worthwhile
 from strided.models import build_model
 from strided.models.anatomy import anatomy
-from strided.transfer import freeze, parts
+from strided.training import fit as fitting
+from strided.training.transfer import features
+from strided.training.transfer.cut import Cut, CutError
+from strided.training.transfer.features import Views, _digest, not_worthwhile
+from strided.training.transfer.parts import freeze, parts
 
 # 9 batches an epoch, batch normalisation, and dropout in the head
 NETWORK = ("model=resnet18", "model.stem=imagenet", "model.head=mlp", "model.head_hidden=16")

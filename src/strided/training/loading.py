@@ -1,0 +1,78 @@
+"""A checkpoint, found and loaded: its task is rebuilt from the file alone."""
+
+import inspect
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from strided.config.schema import check
+from strided.errors import UserError
+from strided.training.checkpoint_files import DamagedError, check_sums
+from strided.training.task import ClassificationTask
+
+
+def find_checkpoint(run_or_checkpoint: str | Path) -> Path:
+    """Return the .ckpt file itself, or best.ckpt of a run folder. Raises UserError."""
+    path = Path(run_or_checkpoint).expanduser()
+    if path.is_dir():
+        best = path / "checkpoints" / "best.ckpt"
+        if not best.is_file():
+            raise UserError(
+                f"{path} has no checkpoints/best.ckpt; expected the folder of a run that finished "
+                f"an epoch. Try resume={path} with src/train.py, or checkpoint=<file>.ckpt"
+            )
+        return best
+    if not path.is_file():
+        raise UserError(
+            f"checkpoint={run_or_checkpoint} does not exist; expected a run folder or a .ckpt "
+            "file. Try: ls logs/train/*"
+        )
+    return path
+
+
+def load_task(file: Path) -> ClassificationTask:
+    """Rebuild the task from a checkpoint alone, with weights_only=True. Raises UserError."""
+    try:
+        if zipfile.is_zipfile(file):
+            check_sums(file)
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # torch's message would advise to trust the file
+        raise UserError(
+            f"{file} is no checkpoint, or holds Python objects, which could run code and are never "
+            "loaded. Expected a checkpoint written by strided. Try best.ckpt of a run folder"
+        ) from error
+    except DamagedError as error:
+        raise UserError(
+            f"{file} is damaged: {error}; expected a checkpoint as it was written. Try a copy of "
+            "it, or last.ckpt or previous.ckpt beside it, which may be of other epochs"
+        ) from error
+    except (RuntimeError, EOFError, zipfile.BadZipFile, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"{file} cannot be loaded: {reason[:200]}. Expected a checkpoint written by strided. "
+            "Try best.ckpt or last.ckpt of a run folder"
+        ) from error
+    if not _is_of_task(checkpoint):
+        raise UserError(
+            f"{file} holds weights only, or is of another project; expected a checkpoint written "
+            "by strided, which has class names and preprocessing too. Try training from it: "
+            f"model.weights={file}"
+        )
+    arguments = checkpoint["hyper_parameters"]
+    check({key: arguments[key] for key in ("model", "loss")})
+    task = ClassificationTask(**arguments)
+    task.load_state_dict(checkpoint["state_dict"])
+    task.trained_on = checkpoint["strided"].get("trained_on", {})
+    return task
+
+
+def _is_of_task(checkpoint: Any) -> bool:
+    """Other Lightning projects keep other arguments under the same key."""
+    if not (isinstance(checkpoint, dict) and {"strided", "state_dict"} <= checkpoint.keys()):
+        return False
+    arguments = checkpoint.get("hyper_parameters")
+    known = inspect.signature(ClassificationTask).parameters.keys()
+    return isinstance(arguments, dict) and arguments.keys() == known

@@ -1,0 +1,68 @@
+"""A network in two parts: what a stage trains, and what it freezes."""
+
+from dataclasses import dataclass
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from strided.errors import UserError
+from strided.models.anatomy import Anatomy, Block, anatomy
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A network as a stage sees it: the units that stay as they are, in order, and the others.
+
+    `entry` is the name of the first unit that is trained; "" where all are.
+    """
+
+    frozen: list[nn.Module]
+    trained: list[nn.Module]
+    entry: str
+
+
+def parts(net: nn.Module, trainable: str | int) -> Parts:
+    """Cut a network in two at the first block that a stage trains.
+
+    Auxiliary heads are trained with everything only: they would be fed from frozen blocks, or pull
+    at blocks whose head is not the one that is wanted. Raises UserError for a block it has not.
+    """
+    if trainable == "all":
+        return Parts([], [net], "")
+    found = anatomy(net)
+    first = _first_trained(found, trainable)
+    rows = [*found.blocks, found.head]
+    units = [module for block in rows[:first] for module in block.modules]
+    trained = [module for block in rows[first:] for module in block.modules]
+    return Parts([*units, *found.auxiliary], trained, rows[first].units[0][0])
+
+
+def _first_trained(found: Anatomy, trainable: str | int) -> int:
+    names = [block.name for block in found.blocks]
+    if trainable == "head":
+        return len(names)
+    if isinstance(trainable, int) and 0 <= trainable <= len(names):
+        return len(names) - trainable
+    if trainable in names:
+        return names.index(str(trainable))
+    raise UserError(
+        f"a stage's trainable={trainable}; expected head, all, a number of blocks up to "
+        f"{len(names)}, or one of the blocks {_some(found.blocks)}. Try trainable=head"
+    )
+
+
+def _some(blocks: list[Block]) -> str:
+    names = [block.name for block in blocks]
+    return ", ".join(names if len(names) < 12 else [*names[:2], "...", *names[-4:]])
+
+
+def freeze(net: nn.Module, chosen: Parts) -> None:
+    """Let gradients reach only what is trained; everything where nothing is frozen."""
+    trained = {id(p) for module in chosen.trained for p in module.parameters()}
+    for parameter in net.parameters():
+        parameter.requires_grad_(id(parameter) in trained)
+
+
+def batch_norms(net: nn.Module) -> list[nn.Module]:
+    """The layers that normalise by statistics of batches."""
+    return [module for module in net.modules() if isinstance(module, _BatchNorm)]
