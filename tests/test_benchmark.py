@@ -313,7 +313,7 @@ def test_strideds_figure_is_the_recorders(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_inference_takes_the_evaluations_way(tmp_path: Path, monkeypatch: Any) -> None:
-    from strided.prediction import Classifier
+    from strided.evaluation.classifier import Classifier
 
     shapes: list[tuple[int, ...]] = []
     whole = Classifier.logits

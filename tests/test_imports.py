@@ -26,6 +26,7 @@ ORDER = [
     "data",
     "models",
     "training",
+    "evaluation",
 ]
 HEAVY = (
     "torch",

@@ -10,7 +10,7 @@ from strided.errors import UserError
 from strided.version import __version__
 
 if TYPE_CHECKING:
-    from strided.prediction import Classifier
+    from strided.evaluation.classifier import Classifier
 
 __all__ = ["UserError", "__version__", "compose", "load", "train"]
 
@@ -23,7 +23,7 @@ def load(
     Takes a run folder (its best.ckpt) or a .ckpt file; `device` is auto, cpu or a torch device;
     `trust` names packages whose own classes the checkpoint may use. Raises UserError.
     """
-    from strided.prediction import Classifier
+    from strided.evaluation.classifier import Classifier
 
     return Classifier.load(run_or_checkpoint, device=device, trust=trust)
 

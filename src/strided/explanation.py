@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from strided.errors import UserError
+from strided.evaluation.classifier import Classifier
+from strided.evaluation.imagenet import pretrained_task
 from strided.explain.attribution import STEPS, occlusion_window
 from strided.explain.filters import draw_filters
 from strided.explain.image import Work, explain_image
@@ -12,8 +14,6 @@ from strided.explain.pages import render
 from strided.explain.pictures import sources
 from strided.explain.sheets import Explained, draw_sheet
 from strided.explain.subject import Subject, choose, layers_of, list_layers
-from strided.prediction import Classifier
-from strided.pretrained import pretrained_task
 from strided.system.durable import write_text
 
 log = logging.getLogger(__name__)

@@ -120,7 +120,7 @@ def run_in(
         with noticing_loss(folder):
             train(config, folder, results, interruption)
     elif verb == "eval":
-        from strided.evaluation import evaluate_checkpoint
+        from strided.verbs.eval import evaluate_checkpoint
 
         evaluate_checkpoint(config, folder, results)
     elif verb == "explain":
@@ -136,7 +136,7 @@ def run_in(
 
         compare(config, folder, results)
     else:
-        from strided.prediction import predict
+        from strided.verbs.predict import predict
 
         predict(config, folder, results)
 

@@ -18,7 +18,7 @@ from strided.bottleneck import ActionTimes
 from strided.ceiling import bare_inference, bare_training
 from strided.config.targets import build
 from strided.data import BatchAugment, ImageDataModule
-from strided.prediction import Classifier
+from strided.evaluation.classifier import Classifier
 from strided.system.signals import Interruption
 from strided.throughput import LEAST_BATCHES, PeakMemory, images_per_second
 from strided.training.execution import executed, without_driver_check

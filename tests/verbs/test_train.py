@@ -16,7 +16,7 @@ from PIL import Image
 
 import strided
 from strided.cli import main
-from strided.prediction import Prediction
+from strided.evaluation.classifier import Prediction
 from strided.training.callbacks.progress_bar import ProgressBar
 from strided.training.trainer import build_trainer
 

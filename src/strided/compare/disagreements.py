@@ -6,8 +6,8 @@ from pathlib import Path
 from strided.compare.paired_runs import Pair
 from strided.data.reading.files import as_text
 from strided.errors import UserError
-from strided.evaluation import data_of
-from strided.prediction import Classifier
+from strided.evaluation.classifier import Classifier
+from strided.evaluation.held_out import data_of
 from strided.report.sheet import Captioned, draw_sheet
 from strided.runs.predictions_csv import Predictions
 

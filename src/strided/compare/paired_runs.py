@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from strided.compare.finished_run import FinishedRun
-from strided.compare.paired import bootstrap_interval, holm, mcnemar_exact
+from strided.evaluation.intervals import bootstrap_interval, holm, mcnemar_exact
 from strided.runs.predictions_csv import Predictions
 
 SIGNIFICANT = 0.05

@@ -10,9 +10,9 @@ from typing import Any
 
 from strided.compare.disagreements import MOST, draw_disagreements
 from strided.compare.finished_run import FinishedRun, read_runs
-from strided.compare.paired import RESAMPLES
 from strided.compare.paired_runs import Pair, pair_html, pair_runs, reading
 from strided.data.reading.files import as_text
+from strided.evaluation.intervals import RESAMPLES
 from strided.page import page, picture
 from strided.system.durable import write_text
 

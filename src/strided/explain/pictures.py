@@ -11,7 +11,7 @@ import numpy as np
 from strided.data.preprocessing import Preprocessing
 from strided.data.reading.decoding import decode
 from strided.data.reading.web import fetched, is_address, require_web
-from strided.prediction import find_images
+from strided.evaluation.predict_files import find_images
 
 _LONGEST = 48  # letters of a name, which is part of a path
 

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from strided.errors import UserError, did_you_mean
+from strided.evaluation.classifier import Classifier
 from strided.explain.filters import Filters, first_filters
 from strided.explain.heatmaps import CAMS
 from strided.explain.layers import Layer, cam_layer, require_maps, traced
 from strided.explain.sanity import randomised
-from strided.prediction import Classifier
 
 log = logging.getLogger(__name__)
 

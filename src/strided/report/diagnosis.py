@@ -15,7 +15,7 @@ import numpy as np
 
 from strided.config.targets import build
 from strided.data import BatchAugment
-from strided.metrics import wilson_interval
+from strided.evaluation.intervals import wilson_interval
 
 OVERFITTING_GAP = 0.10
 GENERALISING_GAP = 0.05

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import yaml
 
-from strided.data.reading.files import as_text
+from strided.evaluation.examples import Example
+from strided.evaluation.metrics import class_table
 from strided.page import bullets, page, photo, picture, table
 from strided.report.curves import draw_curves, draw_rates
 from strided.report.diagnosis import Diagnosis, is_augmented
-from strided.report.gallery import Example, Sample, draw_examples, draw_samples
+from strided.report.gallery import Sample, draw_examples, draw_samples
 from strided.report.outcome import MOST_CLASSES, draw_confusion, draw_reliability, most_confused
 from strided.runs.metrics_csv import read_metrics
 from strided.system.durable import write_text
@@ -150,19 +151,6 @@ def overall(results: Mapping[str, Any]) -> list[tuple[str, float | None]]:
         for key, value in results.items()
         if key.startswith("test/") and key.count("/") == 1 and "ci95" not in key
     ]
-
-
-def class_table(results: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:
-    """Return the columns class, precision, ..., images of the test, and a row per class."""
-    each = [key.split("/", 2)[1:] for key in results if key.startswith("test/")]
-    names = list(dict.fromkeys(key[0] for key in each if len(key) == 2))
-    labels = results["classes"] if names else []
-    support = [sum(row) for row in results.get("confusion", [])] or [None] * len(labels)
-    rows = [
-        [as_text(label), *(results.get(f"test/{name}/{label}") for name in names), images]
-        for label, images in zip(labels, support, strict=False)
-    ]
-    return ["class", *names, "images"], rows
 
 
 def _examples(figures: Path, results: Mapping[str, Any], seen: Seen) -> str:

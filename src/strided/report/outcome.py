@@ -5,14 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from strided.data.reading.files import as_text
-from strided.evaluation import Evaluation
-from strided.metrics import wilson_interval
+from strided.evaluation.calibration import RELIABILITY_BINS
+from strided.evaluation.intervals import wilson_interval
 
 MOST_CLASSES = 30  # that a confusion matrix can show
-RELIABILITY_BINS = 15  # as the ECE has
 _LONGEST = 30  # letters of a class beside the matrix
 _FEW = 5  # images of a bin, below which its accuracy is drawn pale
 
@@ -95,22 +92,3 @@ def draw_reliability(bins: Sequence[Mapping[str, Any]], ece: float, folder: Path
     upper.legend()
     figure.savefig(folder / "reliability.png", dpi=150)
     return folder / "reliability.png"
-
-
-def reliability(evaluation: Evaluation, classes: Sequence[str]) -> list[Mapping[str, Any]]:
-    """Left edge, mean confidence, accuracy and count of each bin of confidence with images."""
-    rows = [row for row in evaluation.rows if row.probabilities is not None]
-    probabilities = torch.tensor([row.probabilities for row in rows], dtype=torch.float64)
-    confidence, predicted = probabilities.max(1)
-    labels = torch.tensor([classes.index(str(row.label)) for row in rows])
-    index = (confidence * RELIABILITY_BINS).long().clamp(max=RELIABILITY_BINS - 1)
-    correct = (predicted == labels).double()
-    return [
-        {
-            "left": number / RELIABILITY_BINS,
-            "confidence": confidence[index == number].mean().item(),
-            "accuracy": correct[index == number].mean().item(),
-            "count": int((index == number).sum()),
-        }
-        for number in index.unique().tolist()
-    ]

@@ -10,19 +10,15 @@ import torch
 
 from strided.data import ImageDataModule
 from strided.errors import UserError
-from strided.evaluation import Evaluation, hits
+from strided.evaluation.calibration import reliability
+from strided.evaluation.classifier import Classifier
+from strided.evaluation.evaluate import Evaluation, hits
+from strided.evaluation.examples import Example, least_certain_hits, most_confident_errors
 from strided.explain import cam_layer, grad_cam, overlay, traced
-from strided.prediction import Classifier
 from strided.report.card import data_card
 from strided.report.diagnosis import Share, diagnose, is_augmented
 from strided.report.document import Seen
-from strided.report.gallery import (
-    Example,
-    least_certain_hits,
-    most_confident_errors,
-    training_samples,
-)
-from strided.report.outcome import reliability
+from strided.report.gallery import training_samples
 from strided.runs.metrics_csv import read_metrics
 
 log = logging.getLogger(__name__)
@@ -64,7 +60,7 @@ def view(
         hits=certain,
         heats=heats(classifier, shown) if classifier and shown else {},
         samples=training_samples(data, is_augmented(config, stages)),
-        reliability=reliability(evaluation, data.classes) if evaluation else [],
+        reliability=reliability(evaluation.rows, data.classes) if evaluation else [],
         diagnosis=diagnosis,
         card=data_card(data),
     )

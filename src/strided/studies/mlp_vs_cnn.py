@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from strided.data import ImageDataModule
-from strided.evaluation import data_of
+from strided.evaluation.classifier import Classifier
+from strided.evaluation.held_out import data_of
 from strided.page import bullets, picture, table
-from strided.prediction import Classifier
 from strided.summary import Job
 from strided.system.durable import write_json
 from strided.training.loading import find_checkpoint, load_task

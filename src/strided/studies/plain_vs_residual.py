@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from strided.evaluation import data_of
+from strided.evaluation.classifier import Classifier
+from strided.evaluation.held_out import data_of
 from strided.models import build_model
 from strided.page import bullets, picture, table
-from strided.prediction import Classifier
 from strided.runs.gradients_csv import FILE, read_gradients
 from strided.runs.metrics_csv import read_metrics
 from strided.summary import Job

@@ -9,10 +9,10 @@ import lightning.pytorch as pl
 
 from strided.data import ImageDataModule
 from strided.errors import UserError
-from strided.evaluation import Evaluation, evaluate
+from strided.evaluation.classifier import Classifier
+from strided.evaluation.evaluate import Evaluation, evaluate
 from strided.loggers import StartedRun
 from strided.loggers.running import build_loggers, running
-from strided.prediction import Classifier
 from strided.report import Seen, view, write_report
 from strided.runs.predictions_csv import write_predictions
 from strided.system.processes import first_on_each_machine, is_first

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from strided.cli import main
-from strided.prediction import Classifier
+from strided.evaluation.classifier import Classifier
 from strided.runs.folder import read_results
 from strided.training.callbacks.ema import EMA
 

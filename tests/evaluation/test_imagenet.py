@@ -11,10 +11,10 @@ from PIL import Image
 
 from strided.cli import main
 from strided.errors import UserError
+from strided.evaluation.imagenet import _state_of_file, imagenet_classes, pretrained_task
+from strided.evaluation.predict_files import most_probable
 from strided.models import torchvision_model
 from strided.models.offline_weights import PACKAGE
-from strided.prediction import most_probable
-from strided.pretrained import _state_of_file, imagenet_classes, pretrained_task
 
 RESNET = {"_target_": "strided.models.torchvision_model", "name": "resnet18", "stem": "auto"}
 

@@ -1,17 +1,13 @@
 """Metrics of a finished evaluation, from stored probabilities; see docs/architecture.md, names."""
 
-import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
-
-def wilson_interval(fraction: float, count: int, z: float = 1.959964) -> list[float]:
-    """Return Wilson's score interval (1927) of a fraction seen `count` times; 95 % by default."""
-    centre = fraction + z**2 / (2 * count)
-    half = z * math.sqrt(fraction * (1 - fraction) / count + z**2 / (4 * count**2))
-    scale = 1 + z**2 / count
-    return [max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)]
+from strided.data.reading.files import as_text
+from strided.evaluation.calibration import expected_calibration_error
 
 
 def classification_metrics(
@@ -77,13 +73,14 @@ def _auroc(scores: Tensor, positive: Tensor) -> float:
     return float(binary_auroc(scores, positive.long()))
 
 
-def expected_calibration_error(probabilities: Tensor, labels: Tensor, bins: int = 15) -> float:
-    """Return the ECE (Guo et al. 2017): bins of equal width, the last one closed.
-
-    torchmetrics puts a confidence of exactly 1 into a bin of its own, which is wrong.
-    """
-    confidence, predicted = probabilities.double().max(1)
-    index = (confidence * bins).long().clamp(max=bins - 1)
-    correct = (predicted == labels).double()
-    gap = torch.zeros(bins, dtype=torch.float64).index_add_(0, index, confidence - correct)
-    return float(gap.abs().sum() / len(labels))
+def class_table(results: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:
+    """Return the columns class, precision, ..., images of the test, and a row per class."""
+    each = [key.split("/", 2)[1:] for key in results if key.startswith("test/")]
+    names = list(dict.fromkeys(key[0] for key in each if len(key) == 2))
+    labels = results["classes"] if names else []
+    support = [sum(row) for row in results.get("confusion", [])] or [None] * len(labels)
+    rows = [
+        [as_text(label), *(results.get(f"test/{name}/{label}") for name in names), images]
+        for label, images in zip(labels, support, strict=False)
+    ]
+    return ["class", *names, "images"], rows

@@ -14,7 +14,8 @@ from PIL import Image
 import strided
 from strided.cli import main
 from strided.errors import UserError
-from strided.prediction import Prediction, find_images
+from strided.evaluation.classifier import Prediction
+from strided.evaluation.predict_files import find_images
 from strided.training.loading import load_task
 
 Train = Callable[..., Path]

@@ -10,8 +10,8 @@ from PIL import Image
 
 from strided.cli import main
 from strided.config.targets import build
-from strided.evaluation import evaluate
-from strided.prediction import Classifier
+from strided.evaluation.classifier import Classifier
+from strided.evaluation.evaluate import evaluate
 
 Train = Callable[..., Path]
 

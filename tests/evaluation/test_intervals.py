@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from strided.compare.paired import bootstrap_interval, holm, mcnemar_exact
+from strided.evaluation.intervals import bootstrap_interval, holm, mcnemar_exact
 
 
 @pytest.mark.parametrize("pair", [(0, 1), (0, 6), (10, 2), (31, 50), (400, 600), (5000, 5200)])

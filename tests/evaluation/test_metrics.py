@@ -8,12 +8,9 @@ import pytest
 import torch
 from sklearn import metrics as sk
 
-from strided.metrics import (
-    classification_metrics,
-    confusion_matrix,
-    expected_calibration_error,
-    wilson_interval,
-)
+from strided.evaluation.calibration import expected_calibration_error
+from strided.evaluation.intervals import wilson_interval
+from strided.evaluation.metrics import classification_metrics, confusion_matrix
 from strided.system.durable import write_json
 
 Sample = tuple[torch.Tensor, torch.Tensor, list[str]]

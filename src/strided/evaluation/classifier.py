@@ -1,0 +1,73 @@
+"""Classifier: a trained network with its preprocessing and class names; eval and predict use it."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from strided.config.targets import trusting
+from strided.data.reading.decoding import as_image
+from strided.system.devices import choose_device
+from strided.training.loading import find_checkpoint, load_task
+from strided.training.task import ClassificationTask
+
+log = logging.getLogger(__name__)
+
+ImageLike = Image.Image | np.ndarray | str | Path
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The most probable class, and the probability of each class by name (they sum to 1)."""
+
+    label: str
+    probabilities: dict[str, float]
+
+
+class Classifier:
+    """Calls a trained network on images: PIL, uint8 arrays (H, W[, C]) or paths."""
+
+    def __init__(self, task: ClassificationTask, device: str = "auto") -> None:
+        self.device = choose_device(device)
+        self.task = task.to(self.device).eval()
+        self.classes = task.classes
+        self.preprocessing = task.preprocessing
+
+    @classmethod
+    def load(
+        cls, run_or_checkpoint: str | Path, *, device: str = "auto", trust: Sequence[str] = ()
+    ) -> Self:
+        """Load a run folder's best.ckpt, or a .ckpt file. Raises UserError."""
+        with trusting(trust):
+            return cls(load_task(find_checkpoint(run_or_checkpoint)), device)
+
+    def __call__(
+        self, images: ImageLike | Iterable[ImageLike], batch_size: int = 64
+    ) -> Prediction | list[Prediction]:
+        """Classify one image, giving a Prediction, or several, giving a list of them.
+
+        Raises ImageError, a UserError, for what cannot be read.
+        """
+        if isinstance(images, Image.Image | np.ndarray | str | Path):
+            return self._predictions([images])[0]
+        several = list(images)
+        starts = range(0, len(several), batch_size)
+        return [p for at in starts for p in self._predictions(several[at : at + batch_size])]
+
+    def _predictions(self, images: Sequence[ImageLike]) -> list[Prediction]:
+        pixels = np.stack([self.preprocessing.pixels(as_image(image)) for image in images])
+        rows = self.logits(torch.from_numpy(pixels)).softmax(1).tolist()
+        named = [dict(zip(self.classes, row, strict=True)) for row in rows]
+        return [Prediction(max(row, key=row.__getitem__), row) for row in named]
+
+    @torch.inference_mode()
+    def logits(self, pixels: Tensor) -> Tensor:
+        """Return logits (B, K) on the CPU for preprocessed uint8 pixels (B, C, S, S)."""
+        images = self.preprocessing.normalise(pixels.to(self.device))
+        return self.task(images).float().cpu()

@@ -1,0 +1,98 @@
+"""Evaluate a classifier on a split: metrics with intervals, and a row per image."""
+
+import itertools
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from strided.data import ImageDataModule
+from strided.evaluation.classifier import Classifier
+from strided.evaluation.intervals import wilson_interval
+from strided.evaluation.metrics import classification_metrics, confusion_matrix
+from strided.runs.predictions_csv import Row
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a classifier made of `count` images; metrics are prefixed, `confusion` is (K, K)."""
+
+    split: str
+    metrics: dict[str, Any]
+    count: int
+    confusion: list[list[int]]
+    rows: list[Row]
+
+    def headline(self) -> str:
+        """Accuracy with its interval, and the loss."""
+        low, high = self.metrics[f"{self.split}/acc_ci95"]
+        return (
+            f"{self.split} accuracy {self.metrics[f'{self.split}/acc']:.4f} "
+            f"(95 % interval {low:.4f} to {high:.4f}), "
+            f"loss {self.metrics[f'{self.split}/loss']:.4f}, {self.count} images"
+        )
+
+
+def evaluate(
+    classifier: Classifier, data: ImageDataModule, split: str, limit: int | float | None = None
+) -> Evaluation:
+    """Run the classifier over a split of a data module that is set up.
+
+    `<split>/loss` is the training loss in evaluation mode; unreadable images that were skipped
+    have a row with the reason, and no part in the metrics. `limit` is a number of batches, or a
+    fraction of them, as trainer.limit_test_batches.
+    """
+    logits, labels = _logits(classifier, data, split, limit)
+    probabilities = logits.softmax(1)
+    # on the CPU in float32, whatever the training precision was
+    loss = classifier.task.criterion.cpu()(logits, labels).item()
+    metrics = classification_metrics(probabilities, labels, classifier.classes)
+    named: dict[str, Any] = {f"{split}/loss": loss}
+    for name, value in metrics.items():
+        named[f"{split}/{name}"] = value
+        if name == "acc":
+            named[f"{split}/acc_ci95"] = wilson_interval(float(value or 0.0), len(labels))
+    confusion = confusion_matrix(probabilities.argmax(1), labels, len(classifier.classes))
+    rows = [
+        Row(path, classifier.classes[label], probabilities=row)
+        for path, label, row in zip(
+            data.paths(split), labels.tolist(), probabilities.tolist(), strict=False
+        )
+    ]
+    if limit is None:
+        rows += [
+            Row(path, classifier.classes[label], error=reason)
+            for path, label, reason in data.unreadable(split)
+        ]
+    return Evaluation(split, named, len(labels), confusion.tolist(), rows)
+
+
+def _logits(
+    classifier: Classifier, data: ImageDataModule, split: str, limit: int | float | None
+) -> tuple[Tensor, Tensor]:
+    loader = data.loader(split)
+    batches = len(loader)
+    if limit is not None:
+        batches = limit if isinstance(limit, int) else max(1, int(batches * limit))
+    # into one tensor each: small ones, kept between large ones that are freed, would keep those too
+    logits = torch.empty(len(data.splits[split]), len(classifier.classes))
+    labels = torch.empty(len(logits), dtype=torch.int64)
+    count = 0
+    for batch in itertools.islice(loader, batches):
+        place = slice(count, count + len(batch.labels))
+        logits[place], labels[place] = classifier.logits(batch.images), batch.labels
+        count = place.stop
+    return logits[:count], labels[:count]
+
+
+def hits(classifier: Classifier, data: ImageDataModule, split: str, most: int) -> tuple[int, int]:
+    """How many of at most so many images of a split are classified rightly, and of how many."""
+    right = count = 0
+    for batch in data.loader(split, data.spread(split, most)):
+        right += int((classifier.logits(batch.images).argmax(1) == batch.labels).sum())
+        count += len(batch.labels)
+    return right, count

@@ -1,0 +1,94 @@
+"""What a checkpoint may be evaluated on: its own split unchanged, or data with its classes."""
+
+import logging
+from typing import Any
+
+from strided.config.schema import check
+from strided.config.targets import build
+from strided.data import ImageDataModule
+from strided.errors import UserError
+from strided.evaluation.classifier import Classifier
+
+log = logging.getLogger(__name__)
+
+
+def require_split(data: ImageDataModule, split: str) -> None:
+    """Raise UserError unless the data set has this split."""
+    if split not in data.splits:
+        raise UserError(
+            f"split={split}, but {data.name} has only {', '.join(data.splits)}. "
+            "Try split=val, or data=<a data set with a test split>"
+        )
+
+
+def match_classes(classifier: Classifier, data: ImageDataModule) -> None:
+    """Raise UserError unless the data set's classes are the classifier's, in that order."""
+    if data.classes == classifier.classes:
+        return
+    missing = sorted(set(classifier.classes) - set(data.classes))
+    foreign = sorted(set(data.classes) - set(classifier.classes))
+    difference = f"only the checkpoint knows {missing}, only the data {foreign}"
+    if not missing and not foreign:
+        difference = f"the same names in another order: {data.classes} in the data"
+    raise UserError(
+        f"the classes of {data.name} are not those of the checkpoint: {difference}. "
+        "Expected the same classes. Try data=<the data set it was trained on>"
+    )
+
+
+def data_of(classifier: Classifier, typed: dict[str, Any] | None) -> ImageDataModule:
+    """Build the data to evaluate on: that of the checkpoint, with what was typed on top.
+
+    Raises UserError where that would split the training data anew: images that were trained on
+    would be measured.
+    """
+    trained_on = classifier.task.hparams["data"]
+    node = typed if typed and "_target_" in typed else {**trained_on, **(typed or {})}
+    check({"data": node})
+    data: ImageDataModule = build(node, "data")
+    if node["_target_"] != trained_on["_target_"]:
+        return data
+    before: ImageDataModule = build(trained_on, "data")
+    if data.root.resolve() == before.root.resolve():
+        keys = ("split_seed", "val_fraction", "test_fraction", "split_column", "group_column")
+        for key in keys:  # the columns only where the data are a table
+            now, known = (getattr(module, key, None) for module in (data, before))
+            if now != known:
+                now, known = ("null" if value is None else value for value in (now, known))
+                raise UserError(
+                    f"data.{key}={now} would split the training data anew, and "
+                    f"measure images that were trained on; expected the split of the training. "
+                    f"Try data.{key}={known}"
+                )
+    return data
+
+
+def require_known_split(classifier: Classifier, data: ImageDataModule, split: str) -> None:
+    """Raise UserError if a split carved from the training's data is not the one it had then.
+
+    The same data are those of the same folder, or anywhere with the same content. A split that the
+    data set itself gives is taken at its word.
+    """
+    known = classifier.task.trained_on
+    if not known:
+        log.warning("an older checkpoint: it does not say which images it was trained on")
+        return
+    here = {data.fingerprint, data.listing_fingerprint}  # of which streaming knows the latter only
+    same_content = not here.isdisjoint((known["fingerprint"], known.get("listing")))
+    same_data = same_content or _same_place(classifier, data)
+    carved = split not in data.source.split
+    if same_data and carved and data.split_hashes[split] != known["split_hashes"].get(split):
+        raise UserError(
+            f"split={split} of {data.name} has other images than at the training: files were "
+            "added, removed or renamed, or it is split anew, so that images that were trained on "
+            "would be measured; expected the split of the training. Try restoring them, or "
+            "data.root=<a folder of new images>"
+        )
+
+
+def _same_place(classifier: Classifier, data: ImageDataModule) -> bool:
+    trained_on = classifier.task.hparams["data"]
+    if trained_on["_target_"].rpartition(".")[2] != type(data).__name__:
+        return False
+    before: ImageDataModule = build(trained_on, "data")
+    return data.root.resolve() == before.root.resolve()

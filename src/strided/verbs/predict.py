@@ -1,0 +1,44 @@
+"""The predict verb: a checkpoint or ImageNet weights, and files, to predictions.csv."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from strided.errors import UserError
+from strided.evaluation.classifier import Classifier
+from strided.evaluation.imagenet import pretrained_task
+from strided.evaluation.predict_files import most_probable, predict_files
+from strided.runs.predictions_csv import write_predictions
+
+log = logging.getLogger(__name__)
+
+
+def predict(config: dict[str, Any], folder: Path, results: dict[str, Any]) -> None:
+    """The predict verb: classify `input` with `checkpoint` or `model`, write predictions.csv."""
+    if config["batch_size"] < 1:
+        raise UserError(f"batch_size={config['batch_size']}; expected 1 or more. Try batch_size=64")
+    classifier = (
+        Classifier.load(config["checkpoint"], device=config["accelerator"])
+        if config["checkpoint"]
+        else Classifier(pretrained_task(config["model"]), config["accelerator"])
+    )
+    if config["input"] is None:
+        raise UserError("input=null; expected a file, a folder or a glob. Try input=photos/")
+    rows = predict_files(classifier, config["input"], config["batch_size"])
+    write_predictions(folder / "predictions.csv", rows, classifier.classes)
+    failed = sum(row.probabilities is None for row in rows)
+    results.update(images=len(rows), unreadable=failed, classes=classifier.classes)
+    for row in rows[:5]:
+        if row.probabilities is not None:
+            log.info("%s: %s", row.path, most_probable(row.probabilities, classifier.classes))
+    log.info(
+        "%d images%s: %s",
+        len(rows),
+        f", {failed} unreadable" if failed else "",
+        folder / "predictions.csv",
+    )
+    if failed == len(rows):
+        raise UserError(
+            f"none of the {failed} images of input={config['input']} could be read (the first: "
+            f"{rows[0].error}); expected at least one. Try input=<a picture that opens elsewhere>"
+        )
