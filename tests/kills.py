@@ -30,7 +30,7 @@ from typing import Any
 
 import torch
 
-import strided.report
+import strided.report.document
 import strided.verbs.train  # noqa: F401  # before forking
 from strided.cli import main as strided_main
 

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from strided.config.yaml_files import IS_CHECKOUT
 from strided.errors import UserError
 from strided.jobs import compose_run, finish_job
-from strided.page import picture
+from strided.report.page import picture
 from strided.runs.folder import read_config, read_results
 from strided.study import Study
 from strided.summary import Job, list_of_errors, table_of_jobs, write_page

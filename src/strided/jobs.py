@@ -124,7 +124,7 @@ def run_in(
 
         evaluate_checkpoint(config, folder, results)
     elif verb == "explain":
-        from strided.explanation import explain
+        from strided.verbs.explain import explain
 
         explain(config, folder, results)
     elif verb == "benchmark":

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from strided.page import page
+from strided.report.page import page
 from strided.runs.folder import read_results
 from strided.system.durable import write_text
 

@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from strided.errors import UserError
-from strided.page import bullets, picture
+from strided.report.page import bullets, picture
 from strided.summary import Job, measured
 
 Cells = dict[tuple[str, str], list[float]]  # by line and x: a value for each finished repeat

@@ -8,7 +8,7 @@ from strided.data.reading.files import as_text
 from strided.errors import UserError
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.held_out import data_of
-from strided.report.sheet import Captioned, draw_sheet
+from strided.report.contact_sheet import Captioned, draw_sheet
 from strided.runs.predictions_csv import Predictions
 
 log = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ import html
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from strided.page import page
+from strided.report.page import page
 
 STYLE = """
 body { max-width: 76rem; } table { font-size: .95rem; }

@@ -13,7 +13,7 @@ from strided.compare.finished_run import FinishedRun, read_runs
 from strided.compare.paired_runs import Pair, pair_html, pair_runs, reading
 from strided.data.reading.files import as_text
 from strided.evaluation.intervals import RESAMPLES
-from strided.page import page, picture
+from strided.report.page import page, picture
 from strided.system.durable import write_text
 
 log = logging.getLogger(__name__)

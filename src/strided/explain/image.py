@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from strided.data.reading.decoding import ImageError
 from strided.errors import UserError
+from strided.explain.figures import Explained, draw_heatmap
 from strided.explain.heatmaps import CAMS, METHODS, UNITS, Heatmap, heatmaps
+from strided.explain.inputs import Source, pixels_of, safe_names
 from strided.explain.maps import draw_maps, feature_maps
-from strided.explain.pictures import Source, pixels_of, safe_names
 from strided.explain.sanity import hardly_depends, rank_correlation
-from strided.explain.sheets import Explained, draw_heatmap
 from strided.explain.subject import Subject
 
 log = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
+from strided.evaluation.examples import Example
 from strided.loggers.run_logger import RunLogger, StartedRun, flat, summary
-from strided.report import Example
 from strided.runs.folder import log_folder
 from strided.system.durable import write_text
 

@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import Logger
 from torch import nn
 
 from strided.errors import UserError
-from strided.report import Example
+from strided.evaluation.examples import Example
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ import numpy as np
 import yaml
 from PIL import Image
 
+from strided.evaluation.examples import Example
 from strided.loggers.run_logger import RunLogger, StartedRun, flat, summary
-from strided.report import Example
 
 
 class TensorBoardLogger(RunLogger):

@@ -10,8 +10,9 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from strided.evaluation.examples import Example
+from strided.evaluation.metrics import class_table
 from strided.loggers.run_logger import RunLogger, StartedRun, first_line
-from strided.report import Example, class_table
 
 log = logging.getLogger(__name__)
 

@@ -2,8 +2,7 @@
 
 import html
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,55 +11,42 @@ import yaml
 
 from strided.evaluation.examples import Example
 from strided.evaluation.metrics import class_table
-from strided.page import bullets, page, photo, picture, table
+from strided.report.contents import Contents
 from strided.report.curves import draw_curves, draw_rates
 from strided.report.diagnosis import Diagnosis, is_augmented
-from strided.report.gallery import Sample, draw_examples, draw_samples
+from strided.report.gallery import draw_examples, draw_samples
 from strided.report.outcome import MOST_CLASSES, draw_confusion, draw_reliability, most_confused
+from strided.report.page import bullets, page, photo, picture, table
 from strided.runs.metrics_csv import read_metrics
 from strided.system.durable import write_text
 
 NOT_FACTS = ("confusion", "lr_finder", "diagnosis", "data_card")
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What a report shows beside the numbers, as far as there is any.
-
-    heats: a picture uint8 (S, S, 3) for an example, by its position in the split.
-    """
-
-    errors: Sequence[Example] = ()
-    hits: Sequence[Example] = ()
-    heats: Mapping[int, np.ndarray] = field(default_factory=dict)
-    samples: Sequence[Sample] = ()
-    reliability: Sequence[Mapping[str, Any]] = ()
-    diagnosis: Diagnosis | None = None
-    card: Mapping[str, Any] | None = None
-
-
 def write_report(
-    folder: Path, config: dict[str, Any], results: dict[str, Any], seen: Seen | None = None
+    folder: Path, config: dict[str, Any], results: dict[str, Any], contents: Contents | None = None
 ) -> None:
-    """Write figures/*.png and report.html from metrics.csv, results and what was seen."""
-    seen = seen or Seen()
+    """Write figures/*.png and report.html from metrics.csv, results and what was contents."""
+    contents = contents or Contents()
     figures = folder / "figures"
     figures.mkdir(exist_ok=True)
     for old in figures.glob("*.png"):  # of an earlier sitting
         old.unlink()
-    write_text(folder / "report.html", render(folder, config, results, seen))
+    write_text(folder / "report.html", render(folder, config, results, contents))
 
 
-def render(folder: Path, config: dict[str, Any], results: dict[str, Any], seen: Seen) -> str:
+def render(
+    folder: Path, config: dict[str, Any], results: dict[str, Any], contents: Contents
+) -> str:
     """Draw the figures, and return the page."""
     sections = [
         f'<p class="headline">{headline(results)}</p>',
         key_figures(results),
-        _diagnosis(seen.diagnosis),
+        _diagnosis(contents.diagnosis),
         _curves(folder, config, results),
-        _test(folder / "figures", results, seen),
-        _examples(folder / "figures", results, seen),
-        _data(folder / "figures", seen),
+        _test(folder / "figures", results, contents),
+        _examples(folder / "figures", results, contents),
+        _data(folder / "figures", contents),
         _repeat(config, results),
     ]
     return page(str(config["name"]), "\n".join(filter(None, sections)))
@@ -123,15 +109,15 @@ def _curves(folder: Path, config: Mapping[str, Any], results: Mapping[str, Any])
     return f'<h2>Curves</h2><div class="figures">{pictures}</div><p class="note">{note}</p>'
 
 
-def _test(figures: Path, results: dict[str, Any], seen: Seen) -> str:
+def _test(figures: Path, results: dict[str, Any], contents: Contents) -> str:
     if "test/acc" not in results:
         return ""
     drawn = []
     classes = results["classes"]
     if "confusion" in results and len(classes) <= MOST_CLASSES:
         drawn.append(draw_confusion(results["confusion"], classes, figures))
-    if seen.reliability:
-        drawn.append(draw_reliability(seen.reliability, results["test/ece"], figures))
+    if contents.reliability:
+        drawn.append(draw_reliability(contents.reliability, results["test/ece"], figures))
     parts = ["<h2>Test</h2>", f'<div class="figures">{"".join(map(picture, drawn))}</div>']
     parts.append(table(["metric", ""], overall(results)))
     columns, rows = class_table(results)
@@ -153,17 +139,17 @@ def overall(results: Mapping[str, Any]) -> list[tuple[str, float | None]]:
     ]
 
 
-def _examples(figures: Path, results: Mapping[str, Any], seen: Seen) -> str:
+def _examples(figures: Path, results: Mapping[str, Any], contents: Contents) -> str:
     parts = []
     for title, name, examples in (
-        ("Wrong, and most sure of it", "misclassified", seen.errors),
-        ("Right, and least certain", "least_certain", seen.hits),
+        ("Wrong, and most sure of it", "misclassified", contents.errors),
+        ("Right, and least certain", "least_certain", contents.hits),
     ):
         if examples:
             draw_examples(examples, figures / f"{name}.png")
-            shown = "".join(_shown(example, seen.heats) for example in examples)
+            shown = "".join(_shown(example, contents.overlays) for example in examples)
             parts.append(f'<h2>{title}</h2><div class="gallery">{shown}</div>')
-    if seen.heats:
+    if contents.overlays:
         parts.append(
             '<p class="note">Beneath some: what spoke for the predicted class, by Grad-CAM '
             "(Selvaraju et al. 2017), red most. It shows where the network looked, not that it "
@@ -172,21 +158,21 @@ def _examples(figures: Path, results: Mapping[str, Any], seen: Seen) -> str:
     return "\n".join(parts)
 
 
-def _shown(example: Example, heats: Mapping[int, np.ndarray]) -> str:
+def _shown(example: Example, overlays: Mapping[int, np.ndarray]) -> str:
     words = f"{example.label} as {example.predicted} ({example.probability:.2f}) {example.path}"
-    heat = heats.get(example.position)
-    below = "" if heat is None else photo(heat, "Grad-CAM")
+    overlay = overlays.get(example.position)
+    below = "" if overlay is None else photo(overlay, "Grad-CAM")
     return f"<div>{photo(example.picture, words)}{below}</div>"
 
 
-def _data(figures: Path, seen: Seen) -> str:
-    parts = ["<h2>Data</h2>"] if seen.card or seen.samples else []
-    if seen.card:
-        parts.append(_card(seen.card))
-    if seen.samples:
-        drawn = picture(draw_samples(seen.samples, figures / "samples.png"))
+def _data(figures: Path, contents: Contents) -> str:
+    parts = ["<h2>Data</h2>"] if contents.card or contents.samples else []
+    if contents.card:
+        parts.append(_card(contents.card))
+    if contents.samples:
+        drawn = picture(draw_samples(contents.samples, figures / "samples.png"))
         words = "Training images as they are, and beneath as the augmentation may change them."
-        if not any(sample.augmented is not None for sample in seen.samples):
+        if not any(sample.augmented is not None for sample in contents.samples):
             words = "Training images as the network is given them: they are not augmented."
         parts.append(f'{drawn}<p class="note">{words}</p>')
     return "\n".join(parts)

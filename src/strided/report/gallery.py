@@ -10,7 +10,7 @@ import torch
 from strided.data import ImageDataModule
 from strided.data.reading.files import as_text
 from strided.evaluation.examples import Example
-from strided.report.sheet import Captioned, draw_sheet
+from strided.report.contact_sheet import Captioned, draw_sheet
 
 SAMPLES = 8  # of the training images
 

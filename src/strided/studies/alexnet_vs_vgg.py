@@ -7,7 +7,7 @@ from typing import Any
 from strided.compare.facts import facts_of
 from strided.config.compose import compose
 from strided.config.networks import model_words
-from strided.page import bullets, table
+from strided.report.page import bullets, table
 from strided.summary import Job
 
 COLUMNS = (

@@ -17,7 +17,7 @@ from torch import nn
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.held_out import data_of
 from strided.models import build_model
-from strided.page import bullets, picture, table
+from strided.report.page import bullets, picture, table
 from strided.runs.gradients_csv import FILE, read_gradients
 from strided.runs.metrics_csv import read_metrics
 from strided.summary import Job

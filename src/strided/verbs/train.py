@@ -1,7 +1,7 @@
 """The train verb: from a resolved config to a run folder with its best checkpoint tested once."""
 
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,11 @@ from strided.data import ImageDataModule
 from strided.errors import UserError
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.evaluate import Evaluation, evaluate
+from strided.explain.overlays import overlays
 from strided.loggers import StartedRun
 from strided.loggers.running import build_loggers, running
-from strided.report import Seen, view, write_report
+from strided.report.contents import Contents, gather_contents
+from strided.report.document import write_report
 from strided.runs.predictions_csv import write_predictions
 from strided.system.processes import first_on_each_machine, is_first
 from strided.system.signals import Interruption
@@ -60,10 +62,10 @@ def train(
         best = best_classifier(run, task)
         evaluation = test_best(run, best, data)
         if not run.quick:
-            seen = look(run, best, evaluation, data)
-            write_report(folder, config, results, seen)
+            contents = report_contents(run, best, evaluation, data)
+            write_report(folder, config, results, contents)
             for logger in loggers:
-                logger.finish(folder, results, seen.errors)
+                logger.finish(folder, results, contents.errors)
     log.info("results in %s", folder)
 
 
@@ -108,13 +110,17 @@ def test_best(run: Run, best: Classifier | None, data: ImageDataModule) -> Evalu
     return evaluation
 
 
-def look(
+def report_contents(
     run: Run, best: Classifier | None, evaluation: Evaluation | None, data: ImageDataModule
-) -> Seen:
+) -> Contents:
     """What the report shows; its diagnosis is told here, and kept in the results."""
-    seen = view(best, evaluation, data, run.folder / "metrics.csv", run.config, run.results)
-    if seen.diagnosis:
-        run.results["diagnosis"] = asdict(seen.diagnosis)
-        for sentence in seen.diagnosis.evidence:
+    contents = gather_contents(
+        best, evaluation, data, run.folder / "metrics.csv", run.config, run.results
+    )
+    if contents.diagnosis:
+        run.results["diagnosis"] = asdict(contents.diagnosis)
+        for sentence in contents.diagnosis.evidence:
             log.info("%s", sentence)
-    return seen
+    if best is not None and contents.to_overlay:
+        contents = replace(contents, overlays=overlays(best, contents.to_overlay))
+    return contents

@@ -20,7 +20,7 @@ from strided.cli import main
 from strided.data.reading import web as download
 from strided.data.reading.web import fetched
 from strided.errors import UserError
-from strided.explain.pictures import safe_names
+from strided.explain.inputs import safe_names
 from strided.explain.subject import target_indices
 from strided.models import torchvision_model
 

@@ -8,11 +8,11 @@ from strided.errors import UserError
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.imagenet import pretrained_task
 from strided.explain.attribution import STEPS, occlusion_window
+from strided.explain.document import render
+from strided.explain.figures import Explained, draw_sheet
 from strided.explain.filters import draw_filters
 from strided.explain.image import Work, explain_image
-from strided.explain.pages import render
-from strided.explain.pictures import sources
-from strided.explain.sheets import Explained, draw_sheet
+from strided.explain.inputs import sources
 from strided.explain.subject import Subject, choose, layers_of, list_layers
 from strided.system.durable import write_text
 

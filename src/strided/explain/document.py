@@ -10,7 +10,7 @@ import yaml
 from strided.data.reading.files import as_text
 from strided.explain.heatmaps import METHODS
 from strided.explain.sanity import DEPENDS
-from strided.page import page, picture
+from strided.report.page import page, picture
 
 STYLE = """
 body { max-width: 75rem; }

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from strided.report import write_report
+from strided.report.document import write_report
 from strided.runs.metrics_csv import read_metrics
 
 Train = Callable[..., Path]

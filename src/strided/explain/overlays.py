@@ -1,0 +1,36 @@
+"""Heatmaps laid over the images of a report."""
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from strided.errors import UserError
+from strided.evaluation.classifier import Classifier
+from strided.evaluation.examples import Example
+from strided.explain import cam_layer, grad_cam, overlay, traced
+
+log = logging.getLogger(__name__)
+
+
+def overlays(classifier: Classifier, examples: Sequence[Example]) -> dict[int, np.ndarray]:
+    """What spoke for the predicted class, laid over each picture; by the example's position.
+
+    Empty for a network that Grad-CAM cannot look into.
+    """
+    net, device = classifier.task.model, classifier.device
+    pictures = np.stack([example.picture.transpose(2, 0, 1) for example in examples])
+    pixels = torch.from_numpy(pictures[:, : classifier.preprocessing.channels]).to(device)
+    images = classifier.task.as_input(classifier.preprocessing.normalise(pixels))
+    try:
+        layer = cam_layer(net, traced(net, images[:1]))
+    except UserError as error:
+        log.info("no heatmaps in the report: %s", str(error).partition(", so that")[0])
+        return {}
+    targets = torch.tensor([example.class_index for example in examples])
+    found = grad_cam(net, layer, images, targets)
+    return {
+        example.position: overlay(example.picture, heat.numpy())
+        for example, heat in zip(examples, found, strict=True)
+    }
