@@ -27,8 +27,10 @@ ORDER = [
     "models",
     "training",
     "evaluation",
+    "benchmark",
     "report",
     "explain",
+    "compare",
     "loggers",
 ]
 HEAVY = (

@@ -128,11 +128,11 @@ def run_in(
 
         explain(config, folder, results)
     elif verb == "benchmark":
-        from strided.benchmark import benchmark
+        from strided.verbs.benchmark import benchmark
 
         benchmark(config, folder, results, interruption)
     elif verb == "compare":
-        from strided.comparison import compare
+        from strided.verbs.compare import compare
 
         compare(config, folder, results)
     else:

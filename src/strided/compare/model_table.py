@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from strided.benchmark.timing import images_per_second
 from strided.compare.facts import facts_of
 from strided.compare.families import family
 from strided.compare.model_page import lines, render
 from strided.errors import UserError, describe_error
 from strided.models.building import build_model
 from strided.system.durable import write_text
-from strided.throughput import images_per_second
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from strided.ceiling import training_loss
+from strided.benchmark.bare_network import training_loss
 from strided.config.targets import build
 from strided.data import BatchAugment, ImageDataModule, Preprocessing
 from strided.models import build_model

@@ -13,14 +13,14 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from strided.baseline import plain_training
-from strided.bottleneck import ActionTimes
-from strided.ceiling import bare_inference, bare_training
+from strided.benchmark.bare_network import bare_inference, bare_training
+from strided.benchmark.plain_script import plain_training
+from strided.benchmark.time_shares import ActionTimes
+from strided.benchmark.timing import LEAST_BATCHES, PeakMemory, images_per_second
 from strided.config.targets import build
 from strided.data import BatchAugment, ImageDataModule
 from strided.evaluation.classifier import Classifier
 from strided.system.signals import Interruption
-from strided.throughput import LEAST_BATCHES, PeakMemory, images_per_second
 from strided.training.execution import executed, without_driver_check
 from strided.training.fit import fit
 from strided.training.preparation import build_task, prepare_data

@@ -17,17 +17,22 @@ import torch
 from lightning.pytorch.plugins.precision import Precision
 from PIL import Image
 
-from strided.baseline import TrainingImages, per_image_transform, plain_loader, plain_training
-from strided.benchmark import COLUMNS, RATIOS
-from strided.bottleneck import ACTIONS, REST, ActionTimes, bound
-from strided.ceiling import bare_inference, bare_training
+from strided.benchmark.bare_network import bare_inference, bare_training
+from strided.benchmark.pair import PARTS, Pair, prepare_pair, train_for
+from strided.benchmark.plain_script import (
+    TrainingImages,
+    per_image_transform,
+    plain_loader,
+    plain_training,
+)
+from strided.benchmark.table import COLUMNS, RATIOS
+from strided.benchmark.time_shares import ACTIONS, REST, ActionTimes, bound
+from strided.benchmark.timing import PeakMemory, images_per_second
 from strided.cli import main
 from strided.config.compose import compose
 from strided.config.yaml_files import CONF_DIR
 from strided.data import BatchAugment, Preprocessing
-from strided.parts import PARTS, Pair, prepare_pair, train_for
 from strided.system.signals import Interruption
-from strided.throughput import PeakMemory, images_per_second
 
 # from Python 3.12 on; the loader's workers fork, as in any script on Linux
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
@@ -347,7 +352,9 @@ def test_mixed_precision_averaged_weights_and_a_schedule_of_steps_are_measured(
 
 def test_action_times_count_what_is_nested_once(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(100))
-    monkeypatch.setattr("strided.bottleneck.time.perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr(
+        "strided.benchmark.time_shares.time.perf_counter", lambda: float(next(clock))
+    )
     times = ActionTimes(CPU)
 
     def epoch() -> None:
@@ -393,7 +400,7 @@ def test_lightning_has_every_action_that_is_timed(tmp_path: Path) -> None:
 def test_the_rate_is_images_over_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     closed: list[bool] = []
-    monkeypatch.setattr("strided.throughput.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("strided.benchmark.timing.time.perf_counter", lambda: now[0])
 
     def batches() -> Any:
         try:

@@ -1,0 +1,76 @@
+"""benchmark.csv, and the table that the terminal shows."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from strided.benchmark.pair import PARTS
+from strided.system.durable import write_text
+
+RATIOS = {
+    "strided/ceiling": ("strided", "ceiling"),
+    "strided/plain": ("strided", "plain"),
+    "inference/bare_inference": ("inference", "bare_inference"),
+}
+SPREAD = {"": "median", "_min": "min", "_max": "max"}  # ends of columns
+COLUMNS = (
+    "model",
+    "data",
+    "parameters",
+    "macs",
+    "batch_size",
+    "device",
+    *(f"{part}{end}" for part in PARTS for end in SPREAD),
+    *(f"{ratio}{end}" for ratio in RATIOS for end in SPREAD),
+    "bound",
+    "error",
+)
+SHOWN = ("ceiling", "plain", "strided", "inference")  # of the columns, beside the ratios
+
+
+def csv_row(row: dict[str, Any]) -> dict[str, Any]:
+    """The columns of benchmark.csv that this row has."""
+    kept = ("model", "data", "macs", "batch_size", "device", "bound", "error")
+    found = {key: row[key] for key in kept if key in row}
+    if "parameters" in row:
+        found["parameters"] = row["parameters"]["total"]
+    for name, spread in {**row.get("images_per_second", {}), **row.get("ratios", {})}.items():
+        for end, key in SPREAD.items():
+            found[f"{name}{end}"] = float(f"{spread[key]:.5g}")
+    return found
+
+
+def write_table(file: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write benchmark.csv: a row per model, empty where it was not measured."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(csv_row(row) for row in rows)
+    write_text(file, text.getvalue())
+
+
+def table(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Lines of a table in columns: medians in images per second, and the ratios."""
+    head = ["model", "parameters", "million MACs", *SHOWN, "of ceiling", "of plain"]
+    measured = [_cells(row) for row in rows if "ratios" in row]
+    widths = [max(map(len, column)) for column in zip(head, *measured, strict=True)]
+    lines = [
+        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
+        for line in [head, *measured]
+    ]
+    failed = [row for row in rows if "error" in row]
+    return lines + [f"{row['model']} failed: {row['error'].splitlines()[0]}" for row in failed]
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    rates, ratios = row["images_per_second"], row["ratios"]
+    return [
+        row["model"],
+        f"{row['parameters']['total']:,}",
+        f"{row['macs'] / 1e6:.4g}",
+        *(f"{rates[part]['median']:.4g}" for part in SHOWN),
+        f"{100 * ratios['strided/ceiling']['median']:.0f} %",
+        f"{ratios['strided/plain']['median']:.2f}x",
+    ]

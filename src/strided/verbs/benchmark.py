@@ -1,0 +1,71 @@
+"""The benchmark verb: images per second of training and inference, beside what they could be."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from strided.benchmark.repeats import measure_model
+from strided.benchmark.table import table, write_table
+from strided.config.trainer_node import processes_to_start
+from strided.errors import UserError, describe_error
+from strided.models.dry_run import label
+from strided.system.signals import Interruption
+from strided.training.losses import refuse_two_balances
+from strided.training.preparation import set_seeds
+
+log = logging.getLogger(__name__)
+
+
+def benchmark(
+    config: dict[str, Any], folder: Path, results: dict[str, Any], interruption: Interruption
+) -> None:
+    """Measure every model on the data; write benchmark.csv, and a row each into `results`.
+
+    Raises UserError at the end if a model failed: the others have been measured.
+    """
+    check_benchmark(config)
+    set_seeds(config["seed"])
+    models = config["models"] or {label(config["model"]): config["model"]}
+    rows: list[dict[str, Any]] = []
+    results.update(seed=config["seed"], benchmarks=rows)
+    try:
+        for name, node in models.items():
+            rows.append({"model": name, "state": "running"})
+            try:
+                measure_model({**config, "model": node}, folder, rows[-1], interruption)
+            except Exception as error:
+                rows[-1].update(state="failed", error=describe_error(error))
+                if len(models) == 1:
+                    raise
+                log.warning("%s: %s", name, rows[-1]["error"], exc_info=config["traceback"])
+            except BaseException:
+                rows[-1]["state"] = "interrupted"
+                raise
+    finally:
+        write_table(folder / "benchmark.csv", rows)
+    for line in table(rows):
+        log.info("%s", line)
+    log.info("results in %s", folder)
+    raise_failures(rows)
+
+
+def check_benchmark(config: dict[str, Any]) -> None:
+    """Raise UserError for what cannot be measured, before any image is decoded."""
+    for key, least in (("repeats", 1), ("seconds", 0.01)):
+        if config[key] < least:
+            raise UserError(f"{key}={config[key]}; expected {least} or more. Try {key}=3")
+    if (processes := processes_to_start(config["trainer"])) > 1:
+        raise UserError(
+            f"trainer.devices={config['trainer'].get('devices')} is {processes} processes; "
+            "expected one, which is what benchmark measures. Try trainer.devices=1"
+        )
+    refuse_two_balances(config)
+
+
+def raise_failures(rows: Sequence[dict[str, Any]]) -> None:
+    """Raise UserError, with their reasons, if any of several models failed."""
+    failed = [row for row in rows if "error" in row]
+    if failed:
+        reasons = "\n".join(f"{row['model']}: {row['error'].splitlines()[0]}" for row in failed)
+        raise UserError(f"{len(failed)} of {len(rows)} models were not measured:\n{reasons}")
