@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -39,6 +40,7 @@ class Interruption:
             yield self
             return
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        report_lost, sys.unraisablehook = sys.unraisablehook, self._send_again
         self.take_over()
         try:
             yield self
@@ -47,8 +49,17 @@ class Interruption:
                 raise
             raise Interrupted(self._raised) from error  # which a library has made its own error
         finally:
+            sys.unraisablehook = report_lost
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def _send_again(self, lost: "sys.UnraisableHookArgs") -> None:
+        """Python drops what is raised in a destructor: send a signal that came there once more."""
+        if isinstance(lost.exc_value, Interrupted):
+            # later, since the destructor is still running
+            threading.Timer(0.1, os.kill, (os.getpid(), self._raised)).start()
+        else:
+            sys.__unraisablehook__(lost)
 
     def take_over(self) -> None:
         """Become the handler: again once Lightning's Trainer has registered its own."""
