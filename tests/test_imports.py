@@ -32,6 +32,8 @@ ORDER = [
     "explain",
     "compare",
     "loggers",
+    "verbs",
+    "jobs",
 ]
 HEAVY = (
     "torch",

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.test_resume import CASE as RESUMABLE
-from tests.test_resume import TRUST, stopping
+from tests.jobs.test_resume import CASE as RESUMABLE
+from tests.jobs.test_resume import TRUST, stopping
 
 from strided.cli import main
 from strided.runs.gradients_csv import read_gradients

@@ -40,6 +40,6 @@ def compose(config_name: str = "train", overrides: Sequence[str] = ()) -> dict[s
 
 def train(overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Train as `python src/train.py` would with these overrides; return its results.json."""
-    from strided.jobs import run
+    from strided.jobs.runner import run
 
     return run("train", overrides)

@@ -13,14 +13,14 @@ import yaml
 from strided.config.overrides import typed_trust, typed_value, without
 from strided.config.targets import trusting
 from strided.errors import UserError
-from strided.help import overview, verb_help
-from strided.jobs import compose_run, print_error, run
+from strided.jobs.job import compose_run
+from strided.jobs.runner import print_error, run
 from strided.search import resume_search, run_search
 from strided.sweep import resume_sweep, run_sweep, sweep_of
 from strided.system.processes import ignore_batch_script, is_launched
 from strided.system.signals import Interrupted
-
-VERBS = ("train", "eval", "predict", "explain", "compare", "benchmark")
+from strided.verbs.help import overview, verb_help
+from strided.verbs.table import VERBS
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names may hold any byte
     if not words or words[0] in ("-h", "--help"):
-        print(overview(VERBS))
+        print(overview())
         return 0
     try:
         typed = parse(words[0], words[1:])

@@ -12,7 +12,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from strided.config.yaml_files import IS_CHECKOUT
 from strided.errors import UserError
-from strided.jobs import compose_run, finish_job
+from strided.jobs.job import compose_run
+from strided.jobs.runner import finish_job
 from strided.report.page import picture
 from strided.runs.folder import read_config, read_results
 from strided.study import Study

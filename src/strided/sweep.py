@@ -15,7 +15,8 @@ from strided.config.schema import check
 from strided.config.targets import trusting
 from strided.config.yaml_files import CONF_DIR
 from strided.errors import UserError
-from strided.jobs import finish_job, run_name
+from strided.jobs.job import run_name
+from strided.jobs.runner import finish_job
 from strided.runs.folder import create_run_folder, log_folder, read_results, write_config
 from strided.space import sweep_corners, sweep_jobs
 from strided.summary import Job, summarise

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from strided.config.targets import trusting
-from strided.jobs import compose_run, finish_job
+from strided.jobs.job import compose_run
+from strided.jobs.runner import finish_job
 from strided.runs.folder import read_results
 from strided.study import SearchPlan, Study
 from strided.system.signals import Interrupted, Interruption, stop_with_parent

@@ -7,9 +7,10 @@ from strided.compare.model_table import compare_models
 from strided.compare.run_comparison import compare_runs
 from strided.errors import UserError
 from strided.system.devices import choose_device
+from strided.system.signals import Interruption
 
 
-def compare(config: dict[str, Any], folder: Path, results: dict[str, Any]) -> None:
+def compare(config: dict[str, Any], folder: Path, results: dict[str, Any], _: Interruption) -> None:
     """Compare `models` or `runs`; write compare.csv and compare.html. Raises UserError."""
     check_compare(config)
     if config["runs"]:

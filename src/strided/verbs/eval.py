@@ -8,11 +8,14 @@ from strided.evaluation.classifier import Classifier
 from strided.evaluation.evaluate import evaluate
 from strided.evaluation.held_out import data_of, match_classes, require_known_split, require_split
 from strided.runs.predictions_csv import write_predictions
+from strided.system.signals import Interruption
 
 log = logging.getLogger(__name__)
 
 
-def evaluate_checkpoint(config: dict[str, Any], folder: Path, results: dict[str, Any]) -> None:
+def evaluate_checkpoint(
+    config: dict[str, Any], folder: Path, results: dict[str, Any], _: Interruption
+) -> None:
     """The eval verb: measure `checkpoint` on a split, write metrics and predictions."""
     split = config["split"]
     classifier = Classifier.load(config["checkpoint"], device=config["accelerator"])

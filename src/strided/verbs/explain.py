@@ -15,11 +15,12 @@ from strided.explain.image import Work, explain_image
 from strided.explain.inputs import sources
 from strided.explain.subject import Subject, choose, layers_of, list_layers
 from strided.system.durable import write_text
+from strided.system.signals import Interruption
 
 log = logging.getLogger(__name__)
 
 
-def explain(config: dict[str, Any], folder: Path, results: dict[str, Any]) -> None:
+def explain(config: dict[str, Any], folder: Path, results: dict[str, Any], _: Interruption) -> None:
     """Explain the images of `input`: figures/, explain.html, results.json. Raises UserError."""
     check_explain(config)
     classifier = (

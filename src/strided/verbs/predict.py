@@ -9,11 +9,12 @@ from strided.evaluation.classifier import Classifier
 from strided.evaluation.imagenet import pretrained_task
 from strided.evaluation.predict_files import most_probable, predict_files
 from strided.runs.predictions_csv import write_predictions
+from strided.system.signals import Interruption
 
 log = logging.getLogger(__name__)
 
 
-def predict(config: dict[str, Any], folder: Path, results: dict[str, Any]) -> None:
+def predict(config: dict[str, Any], folder: Path, results: dict[str, Any], _: Interruption) -> None:
     """The predict verb: classify `input` with `checkpoint` or `model`, write predictions.csv."""
     if config["batch_size"] < 1:
         raise UserError(f"batch_size={config['batch_size']}; expected 1 or more. Try batch_size=64")

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.test_resume import assert_same_outcome, resume
+from tests.jobs.test_resume import assert_same_outcome, resume
 from torch import nn
 
 from strided.cli import main

@@ -1,4 +1,7 @@
-"""One process of a run with several: `python -m strided.process <run folder> <exchange folder>`."""
+"""One process of a run with several.
+
+`python -m strided.jobs.rank <run folder> <exchange folder>`
+"""
 
 import json
 import os
@@ -10,7 +13,7 @@ from signal import SIGTERM
 
 from strided.config.targets import trusting
 from strided.errors import describe_error
-from strided.jobs import run_job
+from strided.jobs.job import run_job
 from strided.runs.folder import read_config
 from strided.system.processes import LostProcessError, is_joined, place
 from strided.system.signals import Interrupted, Interruption, stop_with_parent

@@ -1,7 +1,7 @@
 """Start the processes of a run on this machine, wait for them, and say which one failed why.
 
 Lightning would start the command again as it was typed, and with it a whole sweep; here torchrun's
-agent starts `strided.process` on the run's own folder.
+agent starts `strided.jobs.rank` on the run's own folder.
 """
 
 import json
@@ -81,7 +81,7 @@ def _run_agent(folder: Path, exchange: Path, num_processes: int) -> dict[int, in
 
     def run() -> None:
         try:
-            words = ("-P", "-m", "strided.process", str(folder.resolve()), str(exchange))
+            words = ("-P", "-m", "strided.jobs.rank", str(folder.resolve()), str(exchange))
             elastic_launch(config, sys.executable)(*words)
         except ChildFailedError as error:
             failures.update({rank: failed.exitcode for rank, failed in error.failures.items()})

@@ -1,0 +1,79 @@
+"""One job of a verb in its run folder: a new one, or the rest of a stopped one."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from strided.config.compose import compose_hydra, plain
+from strided.config.networks import compose_models
+from strided.config.overrides import normalise
+from strided.config.schema import check
+from strided.config.trainer_node import processes_to_start
+from strided.jobs.launching import launch
+from strided.runs.folder import (
+    read_config,
+    write_config,
+)
+from strided.runs.record import recorded
+from strided.system.machine import alone_in
+from strided.system.processes import is_first, joined, noticing_loss
+from strided.system.signals import Interruption
+from strided.verbs.table import VERBS
+
+
+def compose_run(
+    verb: str, words: Sequence[str], config_dir: Path | None = None
+) -> tuple[dict[str, Any], str]:
+    """Return the checked config of a single run, and its name."""
+    composed, choices = compose_hydra(verb, normalise(verb, words, config_dir), config_dir)
+    config = plain(composed)
+    check(config)
+    name = run_name(config, choices)
+    if "models" in config:
+        config["models"] = compose_models(verb, config, choices["model"], words, config_dir)
+    return config, name
+
+
+def run_name(config: dict[str, Any], choices: dict[str, str]) -> str:
+    """Return the name of the run folder: as typed, of the experiment, of model and data."""
+    if config["name"]:
+        return str(config["name"])
+    if config.get("checkpoint"):  # eval and predict: that of the run
+        path = Path(config["checkpoint"])
+        known = read_config(path).get("name") if (path / "config.yaml").is_file() else None
+        name = Path(str(known or path.stem)).name  # the folder may be a stranger's
+        return name if name not in ("", "..") else "run"
+    if "checkpoint" in config:
+        return choices["model"]
+    if "runs" in config:  # compare
+        return "runs" if config["runs"] else "models"
+    if choices["experiment"] not in ("null", "None"):
+        return choices["experiment"]
+    model = "models" if config.get("models") else choices["model"]
+    return f"{model}-{choices['data']}"
+
+
+def run_job(
+    verb: str,
+    config: dict[str, Any],
+    folder: Path,
+    command: list[str],
+    resumed_with: list[str] | None = None,
+) -> dict[str, Any]:
+    """Run a verb in its folder, in as many processes as it asks for; return its results.json."""
+    if verb == "train" and (processes := processes_to_start(config["trainer"])) > 1:
+        with alone_in(folder / "run.log"):  # which the first of the processes then takes itself
+            write_config(folder, config, command)
+        return launch(folder, processes, command, resumed_with)
+    with (
+        joined(),
+        Interruption().listening() as interruption,
+        recorded(folder, command) as results,
+        noticing_loss(folder),
+    ):
+        if is_first():
+            write_config(folder, config, command)
+        if resumed_with is not None:
+            results.setdefault("resumed_with", []).append(resumed_with)
+        VERBS[verb].work()(config, folder, results, interruption)
+    return results

@@ -1,0 +1,67 @@
+"""The rest of a stopped run, in its own folder and from its own config."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from strided.config.compose import compose_hydra, plain
+from strided.config.overrides import normalise
+from strided.config.schema import check
+from strided.config.yaml_files import plain_defaults
+from strided.errors import UserError
+from strided.jobs.job import run_job
+from strided.runs.folder import (
+    read_config,
+    read_results,
+)
+
+RESUMABLE = ("trainer.max_epochs", "trainer.devices", "logger", "log_dir", "traceback", "trust")
+
+
+def resume_run(folder: Path, changes: Sequence[str], config_dir: Path | None) -> dict[str, Any]:
+    """Go on with a run in its own folder, from its own config.yaml."""
+    for word in changes:
+        key = word.partition("=")[0].lstrip("+")
+        if key not in RESUMABLE and not key.startswith("logger."):
+            raise UserError(
+                f"{word} cannot be changed on resume: the run goes on from its own config.yaml. "
+                f"Expected only {', '.join(RESUMABLE)}. Try a new run without resume="
+            )
+    config = read_config(folder)
+    if not config.keys() >= {"trainer", "data", "model"}:
+        raise UserError(
+            f"resume={folder} is not a run of train; expected a folder of logs/train. "
+            "Try resume=logs/train/<name>/<date_time>"
+        )
+    config = plain_defaults("train") | config  # of a run that began before a key existed
+    if changes:
+        composed, _ = compose_hydra("train", normalise("train", changes, config_dir), config_dir)
+        changed = plain(composed)
+    for key in sorted({word.partition("=")[0].lstrip("+") for word in changes}):
+        group, *inner = key.split(".")
+        if key == "logger":  # first: what is typed of one comes on top
+            known = config["logger"]
+            config["logger"] = {name: known.get(name, n) for name, n in changed["logger"].items()}
+        elif len(inner) > 1:
+            config[group].setdefault(inner[0], {})[inner[1]] = changed[group][inner[0]][inner[1]]
+        elif inner:
+            config[group][inner[0]] = changed[group][inner[0]]
+    check(config)
+    require_epochs_to_come(folder, config["trainer"].get("max_epochs"))
+    command = read_results(folder).get("command") or yaml.safe_load(
+        (folder / "overrides.yaml").read_text(encoding="utf-8")
+    )
+    return run_job("train", config, folder, command, resumed_with=list(changes))
+
+
+def require_epochs_to_come(folder: Path, max_epochs: int | None) -> None:
+    """Raise UserError for fewer epochs than the run has made: what was trained is trained."""
+    file = folder / "metrics.csv"
+    made = len(file.read_text(encoding="utf-8").splitlines()) - 1 if file.is_file() else 0
+    if max_epochs is not None and 0 <= max_epochs < made:
+        raise UserError(
+            f"trainer.max_epochs={max_epochs}, but {folder} has made {made} epochs; expected as "
+            f"many or more. Try trainer.max_epochs={made}"
+        )

@@ -1,0 +1,81 @@
+"""What the command line and a sweep run: a new job, or the rest of a stopped one."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from strided.config.overrides import typed_trust, typed_value, without
+from strided.config.targets import trusting
+from strided.errors import UserError, describe_error
+from strided.jobs.job import compose_run, run_job
+from strided.jobs.resume import resume_run
+from strided.runs.folder import (
+    create_run_folder,
+    log_folder,
+    read_results,
+)
+from strided.system.durable import write_json
+from strided.system.processes import from_first, is_first, joined, place
+
+MOST_LINES = 15  # of a message about a mistake
+
+
+def run(verb: str, words: Sequence[str], config_dir: Path | None = None) -> dict[str, Any]:
+    """Run a new job or, with `resume=`, the rest of a stopped one; return its results.json."""
+    with trusting(typed_trust(words)), joined():
+        if verb == "train" and (stopped := typed_value(words, "resume")):
+            return resume_run(Path(stopped).expanduser(), without(words, "resume"), config_dir)
+        config, name = compose_run(verb, words, config_dir)
+        if config.get("search"):
+            raise UserError(
+                "a search was asked for where one run is made; expected search= on the command "
+                "line of train. Try python src/train.py search=optuna"
+            )
+        parent = log_folder(config["log_dir"]) / verb / name
+        folder = from_first(create_run_folder(parent) if is_first() else None)
+        return run_job(verb, {**config, "name": name}, folder, list(words))
+
+
+def finish_job(
+    verb: str, folder: Path, command: list[str], new_config: Callable[[], dict[str, Any]]
+) -> bool:
+    """Do what is left of one of many jobs: all of it, the rest of a stopped one, or nothing.
+
+    What goes wrong is kept in its results.json and printed, for the others to go on. Returns
+    whether the job is finished.
+    """
+    if read_results(folder).get("state") == "finished":
+        return True
+    try:
+        if (folder / "checkpoints" / "last.ckpt").is_file():
+            resume_run(folder, [], None)
+        else:
+            (folder / "results.json").unlink(missing_ok=True)
+            run_job(verb, new_config(), folder, command)
+    except Exception as error:
+        if not (folder / "results.json").is_file():  # it failed before it began
+            failed = {"command": command, "state": "failed", "error": describe_error(error)}
+            write_json(folder / "results.json", failed)
+        print_error(error, command)
+        return False
+    return True
+
+
+def print_error(error: BaseException, words: Sequence[str]) -> None:
+    """Print what went wrong in at most 15 lines, or the traceback when it was asked for."""
+    if "traceback=true" in (word.lower() for word in words):
+        import traceback
+
+        traceback.print_exception(error)
+        return
+    if not is_first():
+        # the first process says it, unless this one alone has failed
+        print(f"process {place().rank}: {describe_error(error).splitlines()[0]}", file=sys.stderr)
+        return
+    lines = [line for line in describe_error(error).splitlines() if line.strip()]
+    if not isinstance(error, UserError):
+        lines.append("traceback=true shows where this came from")
+    if len(lines) > MOST_LINES:
+        lines = [*lines[: MOST_LINES - 1], "..."]
+    print("error: " + "\n".join(lines), file=sys.stderr)

@@ -1,0 +1,95 @@
+"""The verbs: what each is for, where its work is, and commands that run it.
+
+A new verb is a row here, `conf/<verb>.yaml` and `src/<verb>.py`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from strided.system.signals import Interruption
+
+Work = Callable[[dict[str, Any], Path, dict[str, Any], Interruption], None]
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A row of the table; `function` is <module>:<name>, imported when the verb runs.
+
+    The function takes the checked config, the run folder, the results (which become results.json
+    and are added to) and the interruption that turns signals into an exception.
+    """
+
+    purpose: str
+    function: str
+    examples: tuple[str, ...]
+
+    def work(self) -> Work:
+        """Import the function of this verb: torch takes seconds, and --help needs none of it."""
+        module, _, name = self.function.partition(":")
+        found: Work = getattr(import_module(module), name)
+        return found
+
+
+VERBS = {
+    "train": Verb(
+        purpose="fit, test the best checkpoint once, write the report",
+        function="strided.verbs.train:train",
+        examples=(
+            "python src/train.py",
+            "python src/train.py model=resnet18 data=cifar10 trainer.max_epochs=30 optimizer=sgd",
+            "python src/train.py -m model=mlp,lenet5 seed=0,1,2",
+            'python src/train.py search=optuna "optimizer.lr=tag(log,interval(1e-4,1e-1))"',
+        ),
+    ),
+    "eval": Verb(
+        purpose="measure a checkpoint on a split of its own or of another data set",
+        function="strided.verbs.eval:evaluate_checkpoint",
+        examples=(
+            "python src/eval.py checkpoint=logs/train/lenet5-digits/<date_time>",
+            "python src/eval.py checkpoint=best.ckpt split=val",
+            "python src/eval.py checkpoint=best.ckpt data=image_folder data.root=photos.zip",
+        ),
+    ),
+    "predict": Verb(
+        purpose="classify files, a folder or a glob with a checkpoint or ImageNet weights",
+        function="strided.verbs.predict:predict",
+        examples=(
+            "python src/predict.py checkpoint=logs/train/lenet5-digits/<date_time> input=digit.png",
+            "python src/predict.py checkpoint=best.ckpt input=photos/",
+            "python src/predict.py checkpoint=best.ckpt input='photos/*.jpg'",
+            "python src/predict.py model=efficientnet_lite0 model.pretrained=true input=photos/",
+        ),
+    ),
+    "explain": Verb(
+        purpose="what a network looks at: filters, feature maps, heatmaps of classes",
+        function="strided.verbs.explain:explain",
+        examples=(
+            "python src/explain.py checkpoint=logs/train/lenet5-digits/<date_time> input=digit.png",
+            "python src/explain.py checkpoint=best.ckpt input=digit.png layer=?",
+            "python src/explain.py model=efficientnet_lite0 model.pretrained=true input=photos/",
+            "python src/explain.py model=alexnet model.weights=alexnet.pth input=dog.jpg "
+            "target=beagle",
+        ),
+    ),
+    "compare": Verb(
+        purpose="a table of architectures, or finished runs side by side with paired tests",
+        function="strided.verbs.compare:compare",
+        examples=(
+            'python src/compare.py "models=[alexnet,vgg16,googlenet,resnet18,resnet50]"',
+            'python src/compare.py "models=[convnext_tiny,resnet10t]" measure=false',
+            'python src/compare.py "runs=[logs/train/a/<date_time>,logs/train/b/<date_time>]"',
+        ),
+    ),
+    "benchmark": Verb(
+        purpose="images per second of training and inference, beside those of the bare network",
+        function="strided.verbs.benchmark:benchmark",
+        examples=(
+            "python src/benchmark.py model=googlenet data=cifar10 data.batch_size=128",
+            'python src/benchmark.py "models=[lenet5,resnet18,googlenet]" data=cifar10',
+            "python src/benchmark.py model=resnet18 data=flowers augment=standard repeats=3",
+        ),
+    ),
+}
