@@ -15,8 +15,8 @@ from strided.config.targets import trusting
 from strided.errors import UserError
 from strided.jobs.job import compose_run
 from strided.jobs.runner import print_error, run
-from strided.search import resume_search, run_search
-from strided.sweep import resume_sweep, run_sweep, sweep_of
+from strided.sweeps.search.search import resume_search, run_search
+from strided.sweeps.sweep import resume_sweep, run_sweep, sweep_of
 from strided.system.processes import ignore_batch_script, is_launched
 from strided.system.signals import Interrupted
 from strided.verbs.help import overview, verb_help

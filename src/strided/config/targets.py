@@ -15,8 +15,8 @@ ALLOWED_TARGETS = (
     "strided.data",
     "strided.models",
     "strided.training",
-    "strided.space.Search",
-    "strided.pruning.Pruning",
+    "strided.sweeps.search.space.Search",
+    "strided.sweeps.search.pruning.Pruning",
     "strided.loggers",
     "torch.optim",
     "torch.nn",
@@ -41,6 +41,8 @@ MOVED = {
     "strided.gradients.GradientNorms": "strided.training.GradientNorms",
     "strided.transfer.Transfer": "strided.training.Transfer",
     "strided.transfer.Stage": "strided.training.Stage",
+    "strided.space.Search": "strided.sweeps.search.space.Search",
+    "strided.pruning.Pruning": "strided.sweeps.search.pruning.Pruning",
 }
 
 # Keys of a node that strided itself acts upon, whatever the target, and their types.

@@ -12,7 +12,7 @@ import yaml
 from strided.cli import main
 from strided.config.yaml_files import CONF_DIR
 from strided.runs.folder import read_config, read_results
-from strided.summary import Job, summarise, table_of_repeats
+from strided.sweeps.summary import Job, summarise, table_of_repeats
 from strided.system.machine import alone_in
 
 ROOT = CONF_DIR.parent

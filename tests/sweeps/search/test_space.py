@@ -5,7 +5,8 @@ from optuna.distributions import IntDistribution as Int
 
 from strided.config.overrides import normalise
 from strided.errors import UserError
-from strided.space import distribution, sweep_corners, sweep_jobs
+from strided.sweeps.grammar import sweep_corners, sweep_jobs
+from strided.sweeps.search.space import distribution
 
 
 def test_corners_of_a_sweep_are_the_combinations_of_its_options() -> None:

@@ -19,13 +19,14 @@ from strided.config.overrides import as_typed, normalise, typed_trust
 from strided.config.targets import trusting
 from strided.errors import UserError
 from strided.runs.folder import create_run_folder, log_folder
-from strided.space import Search, parse, sweep_corners, swept_values
-from strided.sweep import check_corners
+from strided.sweeps.grammar import sweep_corners, swept_values
+from strided.sweeps.search.space import Search, parse
+from strided.sweeps.sweep import check_corners
 from strided.system.machine import alone_in, cores
 from strided.system.signals import Interruption
 
 if TYPE_CHECKING:
-    from strided.study import Study
+    from strided.sweeps.search.study import Study
 
 RESUMABLE = ("search.num_trials", "search.num_workers", "traceback", "trust")
 
@@ -36,7 +37,7 @@ def run_search(words: Sequence[str], config_dir: Path | None) -> None:
     Raises UserError before the first trial for what is wrong with the search itself, and at the
     end if no trial was completed.
     """
-    from strided.study import SearchPlan, Study, read_search
+    from strided.sweeps.search.study import SearchPlan, Study, read_search
 
     fixed, swept = split(words, config_dir)
     search = read_search(search_node(fixed, swept, config_dir))
@@ -51,7 +52,7 @@ def run_search(words: Sequence[str], config_dir: Path | None) -> None:
 
 def resume_search(folder: Path, changes: Sequence[str], config_dir: Path | None) -> None:
     """Finish the trials that were under way, then run those that are missing. Raises UserError."""
-    from strided.study import SearchPlan, Study
+    from strided.sweeps.search.study import SearchPlan, Study
 
     changed: dict[str, Any] = {}
     for word in changes:
@@ -134,9 +135,9 @@ def require_monitor(search: Search, config: dict[str, Any]) -> None:
 
 def run_trials(study: "Study", config_dir: Path | None, trust: list[str]) -> None:
     """Run what is missing of a search, test the best trial, and write the summary."""
-    from strided.findings import report, test_best
-    from strided.study import JOURNAL
-    from strided.worker import work
+    from strided.sweeps.search.results import report, test_best
+    from strided.sweeps.search.study import JOURNAL
+    from strided.sweeps.search.worker import work
 
     with alone_in(study.folder / JOURNAL) as lock:
         study.plan.write(study.folder)  # a resume may have changed it; workers read it there
@@ -208,7 +209,7 @@ def start_worker(told: str, number: int, lock: int | None) -> "subprocess.Popen[
     """Start one of `number` workers, with its share of the cores."""
     threads = str(max(1, cores() // number))
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "strided.worker", told],
+        [sys.executable, "-P", "-m", "strided.sweeps.search.worker", told],
         env={"OMP_NUM_THREADS": threads, **os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         pass_fds=[] if lock is None else [lock],
         start_new_session=True,  # Ctrl-C in a terminal comes to us only, and is handed on

@@ -1,4 +1,4 @@
-"""The trials of a search, one after the other: `python -m strided.worker <JSON>` in a process."""
+"""The trials of a search, one after the other: `python -m strided.sweeps.search.worker <JSON>`."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from strided.config.targets import trusting
 from strided.jobs.job import compose_run
 from strided.jobs.runner import finish_job
 from strided.runs.folder import read_results
-from strided.study import SearchPlan, Study
+from strided.sweeps.search.study import SearchPlan, Study
 from strided.system.signals import Interrupted, Interruption, stop_with_parent
 
 
@@ -57,7 +57,7 @@ def trial_config(
     search = study.plan.search
     if search.pruner is not None:
         config["callbacks"]["pruning"] = {
-            "_target_": "strided.pruning.Pruning",
+            "_target_": "strided.sweeps.search.pruning.Pruning",
             "trial": number,
             "monitor": search.monitor,
             "pruner": search.pruner,

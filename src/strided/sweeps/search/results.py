@@ -16,8 +16,8 @@ from strided.jobs.job import compose_run
 from strided.jobs.runner import finish_job
 from strided.report.page import picture
 from strided.runs.folder import read_config, read_results
-from strided.study import Study
-from strided.summary import Job, list_of_errors, table_of_jobs, write_page
+from strided.sweeps.search.study import Study
+from strided.sweeps.summary import Job, list_of_errors, table_of_jobs, write_page
 from strided.system.durable import write_json
 
 STATES = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}

@@ -12,9 +12,9 @@ from tests.jobs.test_resume import TRUST, stopping
 
 from strided.cli import main
 from strided.runs.gradients_csv import read_gradients
-from strided.studies import alexnet_vs_vgg, plain_vs_residual
-from strided.studies.mlp_vs_cnn import reading, shift
-from strided.studies.plain_vs_residual import first_to_last
+from strided.sweeps.experiments import alexnet_vs_vgg, plain_vs_residual
+from strided.sweeps.experiments.mlp_vs_cnn import reading, shift
+from strided.sweeps.experiments.plain_vs_residual import first_to_last
 
 TINY = ("data=digits", "data.batch_size=32", "trainer=cpu", "trainer.max_epochs=1")
 

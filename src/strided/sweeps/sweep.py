@@ -18,12 +18,13 @@ from strided.errors import UserError
 from strided.jobs.job import run_name
 from strided.jobs.runner import finish_job
 from strided.runs.folder import create_run_folder, log_folder, read_results, write_config
-from strided.space import sweep_corners, sweep_jobs
-from strided.summary import Job, summarise
+from strided.sweeps.axes import Sweep
+from strided.sweeps.grammar import sweep_corners, sweep_jobs
+from strided.sweeps.summary import Job, summarise
+from strided.sweeps.trend import section, study
 from strided.system.durable import write_text
 from strided.system.machine import alone_in
 from strided.system.signals import Interruption
-from strided.trends import Sweep, section, study
 
 RESUMABLE = ("traceback", "trust")
 

@@ -16,8 +16,8 @@ import yaml
 from strided.cli import main
 from strided.config.yaml_files import CONF_DIR
 from strided.runs.folder import read_config, read_results
-from strided.search import search_node
-from strided.study import read_search
+from strided.sweeps.search.search import search_node
+from strided.sweeps.search.study import read_search
 
 ROOT = CONF_DIR.parent
 TINY = ("model=mlp", "data=digits", "trainer=cpu", "trainer.limit_val_batches=2")
@@ -305,7 +305,7 @@ def test_without_optuna_the_extra_is_named(
     log_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
-    monkeypatch.delitem(sys.modules, "strided.study", raising=False)
+    monkeypatch.delitem(sys.modules, "strided.sweeps.search.study", raising=False)
     assert search(log_dir, RATE) == 1
     assert "pip install 'strided[sweep]'" in capsys.readouterr().err
 

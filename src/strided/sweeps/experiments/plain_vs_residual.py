@@ -20,7 +20,7 @@ from strided.models import build_model
 from strided.report.page import bullets, picture, table
 from strided.runs.gradients_csv import FILE, read_gradients
 from strided.runs.metrics_csv import read_metrics
-from strided.summary import Job
+from strided.sweeps.summary import Job
 from strided.system.durable import write_json
 from strided.training.loading import find_checkpoint, load_task
 

@@ -8,7 +8,7 @@ from strided.compare.facts import facts_of
 from strided.config.compose import compose
 from strided.config.networks import model_words
 from strided.report.page import bullets, table
-from strided.summary import Job
+from strided.sweeps.summary import Job
 
 COLUMNS = (
     "network",

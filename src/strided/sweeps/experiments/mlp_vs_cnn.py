@@ -13,7 +13,7 @@ from strided.data import ImageDataModule
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.held_out import data_of
 from strided.report.page import bullets, picture, table
-from strided.summary import Job
+from strided.sweeps.summary import Job
 from strided.system.durable import write_json
 from strided.training.loading import find_checkpoint, load_task
 

@@ -9,7 +9,7 @@ import yaml
 from strided.config.schema import arguments_of, check
 from strided.config.targets import build, locate
 from strided.errors import UserError
-from strided.space import Search, distribution
+from strided.sweeps.search.space import Search, distribution
 from strided.system.durable import write_text
 from strided.system.machine import alone_in
 
@@ -40,7 +40,7 @@ class SearchPlan:
 
     def write(self, folder: Path) -> None:
         """Write search.yaml."""
-        node = {"_target_": "strided.space.Search", **asdict(self.search)}
+        node = {"_target_": "strided.sweeps.search.space.Search", **asdict(self.search)}
         text = yaml.safe_dump({**asdict(self), "search": node}, sort_keys=False, allow_unicode=True)
         write_text(folder / "search.yaml", text)
 

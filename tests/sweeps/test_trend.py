@@ -8,8 +8,9 @@ import pytest
 from strided.cli import main
 from strided.config.yaml_files import CONF_DIR
 from strided.errors import UserError
-from strided.sweep import sweep_of
-from strided.trends import Sweep, reading
+from strided.sweeps.axes import Sweep
+from strided.sweeps.sweep import sweep_of
+from strided.sweeps.trend import reading
 
 EXPERIMENT = """# @package _global_
 defaults:

@@ -6,7 +6,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 
-from strided.study import NAME, open_storage, trial_id
+from strided.sweeps.search.study import NAME, open_storage, trial_id
 
 log = logging.getLogger(__name__)
 

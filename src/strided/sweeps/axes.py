@@ -1,0 +1,66 @@
+"""What an experiment varies: the keys of a sweep and their values."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from strided.errors import UserError
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The `sweep` of an experiment: the values of each key, all of whose combinations are run.
+
+    `x` and `lines` are two of the keys, for the figure; all others are repeats. `study`: the name
+    of what else is to be shown of the runs.
+    """
+
+    over: dict[str, list[Any]]
+    x: str
+    lines: str
+    study: str | None = None
+
+    def __post_init__(self) -> None:
+        lists = self.over.values() if isinstance(self.over, Mapping) else [None]
+        if not all(isinstance(values, Sequence) and values for values in lists):
+            raise UserError(
+                f"sweep.over={self.over}; expected keys with a list of values each. "
+                "Try sweep.over.seed=[0,1,2]"
+            )
+        for role, key in (("x", self.x), ("lines", self.lines)):
+            if key not in self.over:
+                raise UserError(
+                    f"sweep.{role}={key} is not varied; expected one of the keys of sweep.over. "
+                    f"Try sweep.{role}={next(iter(self.over), 'seed')}"
+                )
+        known = str(self.study).isidentifier() and find_spec(
+            f"strided.sweeps.experiments.{self.study}"
+        )
+        if self.study is not None and not known:
+            raise UserError(
+                f"sweep.study={self.study}; expected null or the name of an experiment with a page "
+                "of its own. Try sweep.study=null"
+            )
+
+    @classmethod
+    def of(cls, node: Mapping[str, Any]) -> "Sweep":
+        """Read it from an experiment. Raises UserError."""
+        needed = {"over", "x", "lines"}
+        if set(node) - {"study"} != needed:
+            raise UserError(
+                f"sweep has the keys {', '.join(node)}; expected {', '.join(sorted(needed))}, and "
+                "study where there is one. "
+                "Try sweep as experiment=transfer_vs_scratch has it"
+            )
+        return cls(**node)
+
+    def words(self, typed: Sequence[str]) -> list[str]:
+        """What was typed, and the values of the keys that were not."""
+        given = {word.partition("=")[0].lstrip("+") for word in typed}
+        added = [
+            f"{key}={','.join('null' if value is None else str(value) for value in values)}"
+            for key, values in self.over.items()
+            if key not in given
+        ]
+        return [*typed, *added]
