@@ -21,7 +21,7 @@ from strided.data import BatchLoader
 from strided.data.pixels.pipeline import ArrayPixels
 from strided.system.processes import place
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TIMING = ("epoch_seconds", "images_per_second")
 # 280 training images in 5 steps of 64, and 45 for validation: an odd number
 CASE = (

@@ -20,7 +20,7 @@ import yaml
 
 from strided.cli import main
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TIMING = ("epoch_seconds", "images_per_second")
 TRUST = f"trust=[{__name__.partition('.')[0]}]"
 # 8 batches an epoch; everything random that a network and its data can have

@@ -1,5 +1,6 @@
 """The input of a (model, data set) pair is decided and said before anything is decoded."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from strided.config.targets import trusting
 from strided.errors import UserError
 from strided.models import Plan, plan, torchvision_model
 from strided.models.dry_run import Trial
@@ -196,13 +198,10 @@ class Reader(nn.Module):
 
 
 @pytest.fixture
-def trusted(monkeypatch: pytest.MonkeyPatch) -> str:
-    """A network of a user's own, put where `_target_`s may point."""
-    import strided.models
-
-    own = type("Reader", (Reader,), {"__module__": "strided.models"})
-    monkeypatch.setattr(strided.models, "Reader", own, raising=False)
-    return "strided.models.Reader"
+def trusted() -> Iterator[str]:
+    """The user's own network, in a package that is trusted."""
+    with trusting([__name__]):
+        yield f"{__name__}.Reader"
 
 
 def test_a_network_that_reads_values_is_tried_with_real_ones(trusted: str) -> None:

@@ -18,7 +18,7 @@ import torch
 
 from strided.cli import main
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # 6 batches an epoch; dropout, augmentation and order are random
 CASE = (
     "model=mlp",

@@ -23,7 +23,7 @@ from strided.training.trainer import build_trainer
 FAST = ("model=mlp", "data.train_fraction=0.2", "data.batch_size=32")  # 8 batches an epoch
 TIMING = ("epoch_seconds", "images_per_second")
 TRUST = f"trust=[{__name__.partition('.')[0]}]"
-MODELS = sorted(file.stem for file in (Path(__file__).parents[1] / "conf" / "model").glob("*.yaml"))
+MODELS = sorted(file.stem for file in (Path(__file__).parents[2] / "conf" / "model").glob("*.yaml"))
 NAMES = {"torchvision": "model.name=mobilenet_v3_small", "timm": "model.name=test_resnet"}
 
 Train = Callable[..., Path]

@@ -59,7 +59,7 @@ def own_size(config: Mapping[str, Any]) -> int:
             return int(pretrained_preprocessing(config)["image_size"])
         except UserError:  # nobody has published weights
             return 224
-    return int(getattr(locate(config["_target_"]), "image_size", SMALL))
+    return int(getattr(locate(config["_target_"], "model"), "image_size", SMALL))
 
 
 def checkpoint_bytes(net: nn.Module) -> int:

@@ -144,7 +144,7 @@ def _check_monitor(node: dict[str, Any], path: str) -> None:
 
 
 def _check_arguments(node: dict[str, Any], path: str, values: bool) -> None:
-    target = locate(node["_target_"])
+    target = locate(node["_target_"], path)
     accepted, open_ended = arguments_of(target)
     accepted = {**accepted, **EXTRA_KEYS.get(path, {})}
     if values and "monitor" in node:

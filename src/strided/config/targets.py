@@ -9,24 +9,52 @@ from typing import Any
 
 from strided.errors import UserError, did_you_mean, first_line
 
-# What a `_target_` may name. Never bare `torch` or `strided`: torch.utils.collect_env.run starts a
-# shell, and strided.cli.main would take a `trust=` of the stranger's own.
-ALLOWED_TARGETS = (
+# The packages of strided that have targets: each lists them, by kind, in its `TARGETS`. No other
+# function or class can be named: `strided.cli.main` would take a `trust=` of the stranger's own.
+PACKAGES = (
     "strided.data",
     "strided.models",
     "strided.training",
-    "strided.sweeps.search.space.Search",
-    "strided.sweeps.search.pruning.Pruning",
     "strided.loggers",
-    "torch.optim",
-    "torch.nn",
-    "lightning.pytorch.Trainer",
-    "lightning.pytorch.callbacks",
-    "lightning.pytorch.loggers",
-    "lightning.pytorch.strategies",
-    "optuna.samplers",
-    "optuna.pruners",
+    "strided.sweeps.search",
 )
+
+# What may be named beyond these, by kind: a public class of this module with this base class.
+FOREIGN = {
+    "layer": ("torch.nn", "torch.nn.Module"),
+    "loss": ("torch.nn", "torch.nn.modules.loss._Loss"),
+    "optimizer": ("torch.optim", "torch.optim.Optimizer"),
+    "scheduler": ("torch.optim.lr_scheduler", "torch.optim.lr_scheduler.LRScheduler"),
+    "trainer": ("lightning.pytorch", "lightning.pytorch.Trainer"),
+    "strategy": ("lightning.pytorch.strategies", "lightning.pytorch.strategies.Strategy"),
+    "callback": ("lightning.pytorch.callbacks", "lightning.pytorch.callbacks.Callback"),
+    "logger": ("lightning.pytorch.loggers", "lightning.fabric.loggers.Logger"),
+    "sampler": ("optuna.samplers", "optuna.samplers.BaseSampler"),
+    "pruner": ("optuna.pruners", "optuna.pruners.BasePruner"),
+}
+
+# The kind that belongs to each place of a config. `*` is any one name, `**` any place below.
+PLACES = {
+    "model": "model",
+    "model.**": "layer",
+    "data": "data",
+    "augment": "augment",
+    "optimizer": "optimizer",
+    "scheduler": "scheduler",
+    "loss": "loss",
+    "loss.**": "loss",
+    "transfer": "transfer",
+    "transfer.stages.*": "stage",
+    "transfer.stages.*.scheduler": "scheduler",
+    "trainer": "trainer",
+    "trainer.strategy": "strategy",
+    "callbacks.*": "callback",
+    "callbacks.pruning.pruner": "pruner",
+    "logger.*": "logger",
+    "search": "search",
+    "search.sampler": "sampler",
+    "search.pruner": "pruner",
+}
 
 # Targets of version 0.1.0, which stand in the checkpoints and run folders of its users.
 MOVED = {
@@ -69,29 +97,84 @@ def trusted() -> tuple[str, ...]:
     return _trusted.get()
 
 
-def locate(target: str) -> Callable[..., Any]:
-    """Import the class or function that `target` names, if it is on the allow-list.
+def locate(target: str, path: str) -> Callable[..., Any]:
+    """Import the class or function that `target` names at this place of the config.
 
-    Both the name and the module that defines the object must be allowed: a name alone could walk
-    through an allowed module into one that it imports (`torch.optim.lr_scheduler.os.system`).
+    Allowed are exactly the targets that strided lists for the kind that belongs there, the public
+    classes of that kind in torch, Lightning and Optuna, and what `trusting` adds. Nothing else is
+    imported. Raises UserError.
     """
     target = MOVED.get(target, target)
-    allowed = (*ALLOWED_TARGETS, *_trusted.get())
-    private = any(part.startswith("_") for part in target.split("."))
-    if private or not _within(target, allowed):
-        raise UserError(
-            f"_target_={target} is not allowed. If the code is your own or you trust it, try "
-            f"trust=[{target.split('.')[0]}]; expected otherwise a class of strided, torch.nn, "
-            "torch.optim or lightning.pytorch, where it is one that a config needs"
-        )
-    found = _import(target)
+    kind = kind_at(path)
+    if not any(part.startswith("_") for part in target.split(".")):
+        if _within(target, _trusted.get()):
+            return _trusted_target(target)
+        found = _own_target(target, kind) or _foreign_target(target, kind)
+        if found is not None:
+            return found
+    if kind is None:
+        expected = "no _target_"
+    else:
+        homes = ["strided"] if kind not in FOREIGN else ["strided", FOREIGN[kind][0]]
+        expected = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind} of {' or '.join(homes)}"
+    raise UserError(
+        f"{path}._target_={target} is not allowed; expected {expected} there. If the code is your "
+        f"own or you trust it, try trust=[{target.split('.')[0]}]"
+    )
+
+
+def kind_at(path: str) -> str | None:
+    """Return the kind of object that belongs to this place of the config, None for no kind."""
+    names = path.split(".")
+    for place, kind in PLACES.items():
+        pattern = place.split(".")
+        if pattern[-1] == "**":
+            if len(names) >= len(pattern) and names[: len(pattern) - 1] == pattern[:-1]:
+                return kind
+        elif len(names) == len(pattern) and all(
+            wanted in ("*", name) for wanted, name in zip(pattern, names, strict=True)
+        ):
+            return kind
+    return None
+
+
+def _own_target(target: str, kind: str | None) -> Callable[..., Any] | None:
+    """Return the target if a package of strided lists it for this kind."""
+    for package in PACKAGES:
+        name = target.removeprefix(package + ".")
+        if name != target:
+            listed: dict[str, tuple[str, ...]] = importlib.import_module(package).TARGETS
+            if kind is not None and name in listed.get(kind, ()):
+                found: Callable[..., Any] = _import(target)
+                return found
+    return None
+
+
+def _foreign_target(target: str, kind: str | None) -> type | None:
+    """Return the target if it is a public class of this kind in torch, Lightning or Optuna."""
+    if kind not in FOREIGN:
+        return None
+    module, base = FOREIGN[kind]
+    home, _, name = target.rpartition(".")
+    if home != module:
+        return None
+    found = getattr(importlib.import_module(module), name, None)
+    if found is None:
+        _import(target)  # says which name is meant
+    if not (inspect.isclass(found) and issubclass(found, _import(base))):
+        return None
+    return found
+
+
+def _trusted_target(target: str) -> Callable[..., Any]:
+    """Return what a trusted package defines itself, not what it has imported from elsewhere."""
+    found: Any = _import(target)
     defined_in = f"{getattr(found, '__module__', None)}.{getattr(found, '__qualname__', '')}"
     is_function = inspect.isfunction(found) and "." not in found.__qualname__  # no method
-    homes = (*allowed, "lightning.pytorch.trainer.trainer.Trainer")  # where Trainer is defined
-    if not (is_function or inspect.isclass(found)) or not _within(defined_in, homes):
+    if not (is_function or inspect.isclass(found)) or not _within(defined_in, _trusted.get()):
         raise UserError(
-            f"_target_={target} is not allowed; expected a class or function that is "
-            f"defined where it is allowed, and this one is {defined_in}. Try its own name"
+            f"_target_={target} is not allowed; expected a class or function that a trusted "
+            f"package defines, and this one is {defined_in}. Try its own name"
         )
     return found
 
@@ -129,7 +212,7 @@ def build(node: dict[str, Any], path: str, /, **filled_in: Any) -> Any:
 
     Raises UserError, naming `path`, for arguments that the target refuses.
     """
-    target = locate(node["_target_"])
+    target = locate(node["_target_"], path)
     arguments = {
         key: _build_nested(value, f"{path}.{key}")
         for key, value in node.items()

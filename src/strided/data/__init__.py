@@ -17,6 +17,24 @@ from strided.data.sets.photos import CatsDogs, Flowers
 from strided.data.sets.synthetic import Synthetic
 from strided.data.source import Source, array_source, digest
 
+# What a config may name, by the kind of its place.
+TARGETS = {
+    "data": (
+        "CIFAR10",
+        "CIFAR100",
+        "MNIST",
+        "CatsDogs",
+        "Digits",
+        "FashionMNIST",
+        "Flowers",
+        "Flowers102",
+        "ImageFolder",
+        "ImageTable",
+        "Synthetic",
+    ),
+    "augment": ("BatchAugment",),
+}
+
 __all__ = [
     "CIFAR10",
     "CIFAR100",

@@ -5,4 +5,13 @@ from strided.loggers.run_logger import RunLogger, StartedRun
 from strided.loggers.tensorboard_logger import TensorBoardLogger
 from strided.loggers.wandb_logger import WandbLogger
 
-__all__ = ["MLflowLogger", "RunLogger", "StartedRun", "TensorBoardLogger", "WandbLogger"]
+# What a config may name, by the kind of its place.
+TARGETS = {"logger": ("MLflowLogger", "TensorBoardLogger", "WandbLogger")}
+
+__all__ = [
+    "MLflowLogger",
+    "RunLogger",
+    "StartedRun",
+    "TensorBoardLogger",
+    "WandbLogger",
+]

@@ -10,6 +10,11 @@ from strided.models.timm_models import timm_model
 from strided.models.torchvision_models import torchvision_model
 from strided.models.weights import WeightsReport, initialise, load_weights
 
+# What a config may name, by the kind of its place.
+TARGETS = {
+    "model": ("MLP", "CifarResNet", "LeNet5", "LeNet5Original", "timm_model", "torchvision_model"),
+}
+
 __all__ = [
     "MLP",
     "CifarResNet",

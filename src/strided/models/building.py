@@ -23,7 +23,7 @@ def build_model(
     """
     own = {key: value for key, value in config.items() if key not in EXTRA_KEYS["model"]}
     given = {"num_classes": num_classes, "in_channels": in_channels}
-    if "image_size" in inspect.signature(locate(config["_target_"])).parameters:
+    if "image_size" in inspect.signature(locate(config["_target_"], "model")).parameters:
         given["image_size"] = image_size
     net = build(own, "model", **given)
     if not isinstance(net, nn.Module):
@@ -37,4 +37,4 @@ def build_model(
 def library(config: Mapping[str, Any]) -> Library | None:
     """Which library's adapter a model config names; None for any other network."""
     adapters: dict[Any, Library] = {torchvision_model: "torchvision", timm_model: "timm"}
-    return adapters.get(locate(config["_target_"]))
+    return adapters.get(locate(config["_target_"], "model"))

@@ -100,7 +100,7 @@ def _choose_size(
         return wanted["image_size"], "data.image_size"
     if belongs:
         return belongs["image_size"], "the size that the weights were made with"
-    own_size = getattr(locate(trial.config["_target_"]), "image_size", None)
+    own_size = getattr(locate(trial.config["_target_"], "model"), "image_size", None)
     if own_size is not None:
         return own_size, "the only size the network takes"
     usual = wanted.get("default_image_size", native_size or 224)
@@ -119,7 +119,7 @@ def _refuse(trial: Trial, size: int) -> None:
     try:
         trial.run(size)
     except UserError as error:
-        own_size = getattr(locate(trial.config["_target_"]), "image_size", None)
+        own_size = getattr(locate(trial.config["_target_"], "model"), "image_size", None)
         ladder = [own_size] if own_size else sorted(SIZES, key=lambda s: (s < size, s))
         works = next((s for s in ladder if trial.fits(s)), None)
         if works is None:

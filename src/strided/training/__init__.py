@@ -11,6 +11,15 @@ from strided.training.losses import CrossEntropy, FocalLoss
 from strided.training.schedules import OneCycle, Plateau, cosine
 from strided.training.transfer.transfer import Stage, Transfer
 
+# What a config may name, by the kind of its place.
+TARGETS = {
+    "loss": ("CrossEntropy", "FocalLoss"),
+    "scheduler": ("OneCycle", "Plateau", "cosine"),
+    "callback": ("Checkpoint", "EMA", "GradientNorms", "LearningRateFinder"),
+    "transfer": ("Transfer",),
+    "stage": ("Stage",),
+}
+
 __all__ = [
     "EMA",
     "Checkpoint",

@@ -37,7 +37,7 @@ def fused(optimizer: Mapping[str, Any], trainer: Mapping[str, Any]) -> dict[str,
     `fused` or another implementation was typed, and where Lightning cannot clip: gradients that
     16-mixed scales, it hands to a fused optimizer as they are.
     """
-    known = signature(locate(optimizer["_target_"])).parameters
+    known = signature(locate(optimizer["_target_"], "optimizer")).parameters
     others = [key for key in ("foreach", "capturable", "differentiable") if optimizer.get(key)]
     scaled = str(trainer.get("precision")) in ("16", "16-mixed")
     if "fused" not in known or "fused" in optimizer or others:

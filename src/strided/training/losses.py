@@ -128,7 +128,7 @@ def build_loss(node: Mapping[str, Any], classes: Sequence[str]) -> nn.Module:
 
     Raises UserError.
     """
-    takes_classes = "classes" in inspect.signature(locate(node["_target_"])).parameters
+    takes_classes = "classes" in inspect.signature(locate(node["_target_"], "loss")).parameters
     filled_in = {"classes": list(classes)} if takes_classes else {}
     criterion: nn.Module = build(dict(node), "loss", **filled_in)
     return criterion

@@ -209,7 +209,7 @@ class ClassificationTask(pl.LightningModule):
                 f"scheduler.step_size={node['step_size']}; expected 1 or more epochs. "
                 "Try scheduler.step_size=10"
             )
-        accepted = inspect.signature(locate(node["_target_"])).parameters
+        accepted = inspect.signature(locate(node["_target_"], "scheduler")).parameters
         steps = {}
         if "total_steps" in accepted:
             steps["total_steps"] = self._total_steps()

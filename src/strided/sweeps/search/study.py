@@ -152,7 +152,7 @@ def build_sampler(plan: SearchPlan, number: int) -> optuna.samplers.BaseSampler:
     import numpy as np
 
     node = dict(plan.search.sampler)
-    if "seed" in arguments_of(locate(node["_target_"]))[0]:
+    if "seed" in arguments_of(locate(node["_target_"], "search.sampler"))[0]:
         base = plan.seed if node.get("seed") is None else node["seed"]
         node["seed"] = int(np.random.SeedSequence([base, number]).generate_state(1)[0])
     sampler: optuna.samplers.BaseSampler = build(node, "search.sampler")
