@@ -187,24 +187,48 @@ def test_every_swept_option_is_checked() -> None:
         normalise("train", ["model=mlp,lenet9"], multirun=True)
 
 
-EVIL = """# @package _global_
-hydra:
-  callbacks:
-    gift: {_target_: torch.utils.collect_env.run, command: touch %s}
-"""
+GIFT = "{_target_: torch.utils.collect_env.run, command: touch GIFT}"
+CALL = "{(): subprocess.getoutput, cmd: touch GIFT}"
+LOGGING = f"{{version: 1, handlers: {{gift: {CALL}}}, root: {{handlers: [gift]}}}}"
+SWEEP = "sweep: {over: {seed: [0, 1]}, x: seed, lines: seed}\n"
+HYDRA = {
+    "callbacks.gift": f"callbacks: {{gift: {GIFT}}}",
+    "hydra_logging": f"hydra_logging: {LOGGING}",
+    "job_logging": f"job_logging: {LOGGING}",
+    "launcher": "launcher: {_target_: os.system}",
+    "sweeper": "sweeper: {_target_: os.system}",
+    "job.env_set": "job: {env_set: {PYTHONSTARTUP: GIFT}}",
+    "job.chdir": "job: {chdir: true}",
+    "run.dir": "run: {dir: GIFT}",
+    "sweep.dir": "sweep: {dir: GIFT}",
+    "output_subdir": "output_subdir: GIFT",
+}
 
 
-@pytest.mark.parametrize("words", [[], ["-m", "seed=0,1"]])
-def test_a_yaml_cannot_have_hydra_run_code(
-    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("key", HYDRA)
+@pytest.mark.parametrize("way", ["run", "sweep", "sweep of the YAML"])
+def test_a_yaml_cannot_change_a_setting_of_hydra(
+    key: str, way: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
     gift = tmp_path / "gift"
-    (tmp_path / "mine" / "experiment" / "evil.yaml").write_text(EVIL % gift)
+    setting = HYDRA[key].replace("GIFT", str(gift))
+    text = f"# @package _global_\nhydra: {{{setting}}}\n" + (SWEEP if "YAML" in way else "")
+    (tmp_path / "mine" / "experiment" / "evil.yaml").write_text(text)
+    words = ["-m", "seed=0,1"] if way == "sweep" else []
     typed = ["--config-dir", str(tmp_path / "mine"), "experiment=evil", *words]
     assert main(["train", *typed, "debug=fast_dev_run", f"log_dir={tmp_path}"]) == 1
-    assert "hydra.callbacks, which may run any code" in capsys.readouterr().err
-    assert not gift.exists()
+    error = capsys.readouterr().err
+    assert f"hydra.{key.partition('.')[0]}" in error and "may run any code" in error
+    assert not gift.exists() and not list(tmp_path.glob("*/train-*"))
+
+
+def test_a_yaml_of_the_users_own_may_leave_hydra_alone(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nseed: 3\n")
+    from strided.config.compose import compose
+
+    assert compose("train", ["experiment=mine"], tmp_path)["seed"] == 3
 
 
 @pytest.mark.parametrize(

@@ -281,3 +281,49 @@ def test_what_may_run_code_counts_only_as_typed(log_dir: Path) -> None:
     words = yaml.safe_load((folder / "sweep.yaml").read_text())["words"]
     assert not [word for word in words if "trust" in word or "hydra" in word]
     assert "seed=0,1" in words
+
+
+# A sweep's folder may be a stranger's
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("verb", "../../x", "verb ../../x, expected one of train"),
+        ("verb", "cli", "verb cli"),
+        ("verb", None, "verb None"),
+        ("words", ["seed=0,1", "trust=[os]"], "trust=[os], which counts only as typed"),
+        ("words", ["hydra.callbacks.x._target_=os.system"], "counts only as typed"),
+        ("words", ["+hydra/launcher=x"], "counts only as typed"),
+        ("words", "seed=0,1", "no list of text"),
+        ("words", [{"seed": 1}], "no list of text"),
+        ("jobs", 3, "jobs is no list"),
+        ("trend", {"over": {"trust": [["os"]]}, "x": "trust", "lines": "trust"}, "only as typed"),
+    ],
+)
+def test_a_damaged_sweep_is_refused(
+    key: str, value: object, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = {"verb": "train", "words": [*FAST, "seed=0,1"], "jobs": [], "trend": None, key: value}
+    if key == "trend":
+        sweep["jobs"] = [[*FAST, f"seed={n}"] for n in (0, 1)]
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(sweep))
+    assert main(["train", f"resume={tmp_path}"]) == 1
+    assert words in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["sweep.yaml"]
+
+
+@pytest.mark.parametrize(
+    "key", ["trust", "+callbacks.x._target_", "hydra.launcher", "log_dir", "resume", "a b"]
+)
+def test_what_a_yaml_varies_never_counts_as_typed(
+    key: str, tmp_path: Path, log_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    sweep = {"over": {"seed": [0, 1], key: ["os"]}, "x": "seed", "lines": "seed"}
+    text = "# @package _global_\n" + yaml.safe_dump({"sweep": sweep})
+    (tmp_path / "mine" / "experiment" / "theirs.yaml").write_text(text)
+    words = ["--config-dir", str(tmp_path / "mine"), "experiment=theirs", f"log_dir={log_dir}"]
+    assert main(["train", *words]) == 1
+    assert "counts only as typed" in capsys.readouterr().err
+    assert not log_dir.exists()

@@ -9,7 +9,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from strided.config.overrides import normalise, typed_trust
+from strided.config.overrides import is_hydra, normalise, typed_trust
 from strided.config.schema import check
 from strided.config.targets import trusting
 from strided.config.yaml_files import CONF_DIR, verb_keys
@@ -41,7 +41,8 @@ def compose_hydra(
     except (HydraException, OmegaConfBaseException) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise UserError(" ".join(lines[:6]) + " Try --help for groups and keys") from error
-    _check_hydra(config.hydra, overrides)
+    if extra:
+        _check_hydra(verb, config.hydra, overrides)
     choices = {str(group): str(choice) for group, choice in config.hydra.runtime.choices.items()}
     with open_dict(config):
         del config["hydra"]
@@ -49,19 +50,38 @@ def compose_hydra(
     return config, choices
 
 
-def _check_hydra(node: DictConfig, overrides: Sequence[str]) -> None:
-    """Raise UserError where a YAML has Hydra itself run code: it knows no allow-list."""
-    own = ("hydra._internal.core_plugins.", "hydra_plugins.")
-    found = [name for name in ("launcher", "sweeper") if not node[name]._target_.startswith(own)]
-    found += ["callbacks"] if node.callbacks else []
-    found += ["job.env_set"] if node.job.env_set else []
-    typed = [word.lstrip("+~") for word in overrides]
-    for key in found:
-        if not any(word.startswith((f"hydra.{key}", f"hydra/{key}")) for word in typed):
-            raise UserError(
-                f"a YAML sets hydra.{key}, which may run any code; expected it to be typed. "
-                f"Try without it, or hydra.{key}... on the command line"
-            )
+def _check_hydra(verb: str, node: DictConfig, overrides: Sequence[str]) -> None:
+    """Raise UserError where a YAML of the user's folder changes any setting of Hydra itself.
+
+    Hydra knows no allow-list: its launchers, callbacks, logging and environment may run any code.
+    Such a setting counts only as typed.
+    """
+    typed = [word for word in overrides if is_hydra(word)]
+    with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        expected = hydra.compose(verb, typed, return_hydra_config=True).hydra
+    for key in sorted(_settings(node).items() ^ _settings(expected).items()):
+        raise UserError(
+            f"a YAML sets hydra.{key[0]}, which may run any code; expected it to be typed. "
+            f"Try without it, or hydra.{key[0]}=... on the command line"
+        )
+
+
+def _settings(node: DictConfig) -> dict[str, str]:
+    """Return the settings of Hydra by dotted key, without what it notes of the command itself."""
+    noted = ("runtime", "overrides", "searchpath", "job.override_dirname")
+    found: dict[str, str] = {}
+
+    def add(value: Any, path: str) -> None:
+        if path in noted:
+            return
+        if isinstance(value, dict) and value:
+            for key, child in value.items():
+                add(child, f"{path}.{key}" if path else str(key))
+        else:
+            found[path] = repr(value)
+
+    add(OmegaConf.to_container(node, resolve=False), "")
+    return found
 
 
 def _check_top_level(verb: str, config: DictConfig, choices: dict[str, str]) -> None:

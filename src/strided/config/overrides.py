@@ -8,6 +8,7 @@ keys and values are checked against the signatures of the targets (`schema.check
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
@@ -35,6 +36,7 @@ FREE_TEXT = (
     "name",
 )
 PATHS = ("runs",)  # lists of such
+ONLY_TYPED = ("trust", "resume", "search")  # never from a file that is read back
 
 
 def normalise(
@@ -171,3 +173,29 @@ def typed_trust(words: Sequence[str]) -> list[str]:
     """Return the packages of `trust=[...]`: only what is typed counts, never a YAML file."""
     names = (typed_value(words, "trust") or "").strip("[]").split(",")
     return [name.strip() for name in names if name.strip()]
+
+
+def key_of(word: str) -> str:
+    """Return the key of a typed word: optimizer.lr of `+optimizer.lr=0.1`."""
+    return word.partition("=")[0].lstrip("+~")
+
+
+def is_hydra(word: str) -> bool:
+    """Whether a word is about Hydra itself, which may run any code."""
+    return key_of(word).startswith(("hydra.", "hydra/")) or key_of(word) == "hydra"
+
+
+def read_words(words: Any, file: Path) -> list[str]:
+    """Return the words that a sweep or a search keeps in `file`, which may be a stranger's.
+
+    Raises UserError for words that count only as typed.
+    """
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise UserError(f"{file} is damaged: its words are no list of text. Try a new sweep")
+    for word in words:
+        if is_hydra(word) or key_of(word) in ONLY_TYPED:
+            raise UserError(
+                f"{file} holds {word}, which counts only as typed; expected the words of a sweep. "
+                "Try a new sweep, or take it out of the file and type it"
+            )
+    return words

@@ -1,11 +1,15 @@
 """What an experiment varies: the keys of a sweep and their values."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
+from strided.config.overrides import ONLY_TYPED, is_hydra
 from strided.errors import UserError
+
+_KEY = re.compile(r"[a-z_]+(\.\w+)*")
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,12 @@ class Sweep:
                 f"sweep.over={self.over}; expected keys with a list of values each. "
                 "Try sweep.over.seed=[0,1,2]"
             )
+        for key in self.over:
+            if not _KEY.fullmatch(str(key)) or is_hydra(key) or key in (*ONLY_TYPED, "log_dir"):
+                raise UserError(
+                    f"sweep.over.{key} cannot come from a YAML: it counts only as typed; expected "
+                    f"keys such as optimizer.lr. Try {key}=... on the command line"
+                )
         for role, key in (("x", self.x), ("lines", self.lines)):
             if key not in self.over:
                 raise UserError(

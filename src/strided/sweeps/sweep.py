@@ -10,11 +10,21 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from strided.config.compose import compose_hydra, plain
-from strided.config.overrides import as_typed, normalise, quoted, typed_trust, typed_value
+from strided.config.overrides import (
+    ONLY_TYPED,
+    as_typed,
+    is_hydra,
+    key_of,
+    normalise,
+    quoted,
+    read_words,
+    typed_trust,
+    typed_value,
+)
 from strided.config.schema import check
 from strided.config.targets import trusting
 from strided.config.yaml_files import CONF_DIR
-from strided.errors import UserError
+from strided.errors import UserError, first_line
 from strided.jobs.job import run_name
 from strided.jobs.runner import finish_job
 from strided.runs.folder import create_run_folder, log_folder, read_results, write_config
@@ -25,6 +35,7 @@ from strided.sweeps.trend import section, study
 from strided.system.durable import write_text
 from strided.system.machine import alone_in
 from strided.system.signals import Interruption
+from strided.verbs.table import VERBS
 
 RESUMABLE = ("traceback", "trust")
 
@@ -34,7 +45,7 @@ def sweep_of(verb: str, words: Sequence[str], config_dir: Path | None) -> Sweep 
     name = typed_value(words, "experiment")
     if verb != "train" or name is None or "," in name:
         return None
-    own = [word for word in words if _key(word) == "sweep" or _key(word).startswith("sweep.")]
+    own = [word for word in words if key_of(word) == "sweep" or key_of(word).startswith("sweep.")]
     overrides = normalise(verb, [f"experiment={name}", *own], config_dir)
     node = compose_hydra(verb, overrides, config_dir)[0]["sweep"]
     return Sweep.of(dict(OmegaConf.to_container(node))) if node else None  # type: ignore[arg-type]
@@ -49,31 +60,32 @@ def run_sweep(
     `trend` is what the experiment varies by itself. Raises UserError at the end if a job failed:
     the others have run.
     """
+    trusted = typed_trust(words)  # before the values that a YAML adds
     words = trend.words(words) if trend else words
     overrides = normalise(verb, words, config_dir, multirun=True)
     name, config = check_corners(verb, sweep_corners(verb, overrides, config_dir), config_dir)
     folder = create_run_folder(log_folder(config["log_dir"]) / "multirun" / name)
     jobs = sweep_jobs(overrides, config_dir)
     # trust= and Hydra's own keys, which may name any class, count only as typed
-    kept = [word for word in words if not _is_hydra(word) and _key(word) != "trust"]
+    kept = [word for word in words if not is_hydra(word) and key_of(word) not in ONLY_TYPED]
     state = {"verb": verb, "words": kept, "jobs": jobs, "trend": trend and vars(trend)}
     write_text(folder / "sweep.yaml", yaml.safe_dump(state, sort_keys=False, allow_unicode=True))
-    _run_jobs(verb, overrides, config_dir, folder, jobs, typed_trust(words), trend)
+    _run_jobs(verb, overrides, config_dir, folder, jobs, trusted, trend)
 
 
 @Interruption().listening()
 def resume_sweep(folder: Path, changes: Sequence[str], config_dir: Path | None) -> None:
     """Run those jobs of a sweep that are not finished, in their folders. Raises UserError."""
     for word in changes:
-        if _key(word) not in RESUMABLE and not _is_hydra(word):
+        if key_of(word) not in RESUMABLE and not is_hydra(word):
             raise UserError(
                 f"{word} cannot be changed on resume: the sweep goes on from its own sweep.yaml. "
                 f"Expected only {', '.join(RESUMABLE)} and Hydra's own keys. Try a new sweep"
             )
-    sweep: dict[str, Any] = yaml.safe_load((folder / "sweep.yaml").read_text(encoding="utf-8"))
-    words = [word for word in sweep["words"] if not _is_hydra(word)]
-    words += [word for word in changes if _is_hydra(word)]
+    sweep = read_sweep(folder / "sweep.yaml")
+    words = [*sweep["words"], *(word for word in changes if is_hydra(word))]
     overrides = normalise(sweep["verb"], words, config_dir, multirun=True)
+    check_corners(sweep["verb"], sweep_corners(sweep["verb"], overrides, config_dir), config_dir)
     jobs = sweep_jobs(overrides, config_dir)
     if jobs != sweep["jobs"]:
         raise UserError(
@@ -85,12 +97,24 @@ def resume_sweep(folder: Path, changes: Sequence[str], config_dir: Path | None) 
     _run_jobs(sweep["verb"], overrides, config_dir, folder, jobs, typed_trust(changes), trend)
 
 
-def _key(word: str) -> str:
-    return word.partition("=")[0].lstrip("+~")
+def read_sweep(file: Path) -> dict[str, Any]:
+    """Read sweep.yaml, which may be a stranger's. Raises UserError unless it is as it was written.
 
-
-def _is_hydra(word: str) -> bool:
-    return _key(word).startswith(("hydra.", "hydra/"))
+    Keys: verb, words, jobs (the words of each) and trend, the sweep of an experiment or None.
+    """
+    try:
+        sweep = yaml.safe_load(file.read_text(encoding="utf-8"))
+        jobs, trend = sweep["jobs"], sweep.get("trend")
+        if sweep["verb"] not in VERBS:
+            raise ValueError(f"verb {sweep['verb']}, expected one of {', '.join(VERBS)}")
+        if not (isinstance(jobs, list) and isinstance(trend, dict | None)):
+            raise ValueError("jobs is no list, or trend no mapping")
+    except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{file} is damaged: {first_line(error)}; expected it as the sweep wrote it. "
+            "Try a new sweep"
+        ) from error
+    return {**sweep, "words": read_words(sweep["words"], file)}
 
 
 def check_corners(

@@ -6,9 +6,10 @@ from typing import Any
 
 import yaml
 
+from strided.config.overrides import read_words
 from strided.config.schema import arguments_of, check
 from strided.config.targets import build, locate
-from strided.errors import UserError
+from strided.errors import UserError, first_line
 from strided.sweeps.search.space import Search, distribution
 from strided.system.durable import write_text
 from strided.system.machine import alone_in
@@ -47,8 +48,16 @@ class SearchPlan:
     @classmethod
     def read(cls, folder: Path, **changed: Any) -> "SearchPlan":
         """Read search.yaml with some keys of the search changed. Raises UserError."""
-        plan = yaml.safe_load((folder / "search.yaml").read_text(encoding="utf-8"))
-        return cls(plan["words"], plan["seed"], read_search({**plan["search"], **changed}))
+        file = folder / "search.yaml"
+        try:
+            plan = yaml.safe_load(file.read_text(encoding="utf-8"))
+            words, seed, search = plan["words"], int(plan["seed"]), {**plan["search"], **changed}
+        except (yaml.YAMLError, ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{file} is damaged: {first_line(error)}; expected it as the search wrote it. "
+                "Try a new search"
+            ) from error
+        return cls(read_words(words, file), seed, read_search(search))
 
     def try_out(self) -> None:
         """Raise UserError for a sampler, a pruner or a range that Optuna refuses."""
