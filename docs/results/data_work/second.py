@@ -5,9 +5,9 @@ import time
 
 import torch  # noqa: F401  # not the data's work
 
-from strided.config import build
+from strided.config.compose import compose
+from strided.config.targets import build
 from strided.data import Preprocessing
-from strided.overrides import compose
 
 config = compose("train", ["data=cifar10", f"data.root={sys.argv[1]}"])
 started = time.perf_counter()
