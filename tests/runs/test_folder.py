@@ -14,7 +14,7 @@ import yaml
 from strided.errors import UserError
 from strided.runs.folder import create_run_folder, read_config, read_results, write_config
 from strided.runs.record import recorded
-from strided.system.durable import write_json, write_text
+from strided.system.durable import write_csv, write_json, write_text
 from strided.system.signals import Interrupted, Interruption
 
 
@@ -41,6 +41,14 @@ def test_text_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     write_text(file, "Größe")
     assert file.read_bytes() == "Größe".encode()
     assert [entry.name for entry in tmp_path.iterdir() if entry.suffix != ".tmp"] == [file.name]
+
+
+def test_a_csv_row_is_given_by_column_or_in_order(tmp_path: Path) -> None:
+    odd = os.fsdecode(b"caf\xe9.png")  # a name that is not UTF-8
+    write_csv(tmp_path / "t.csv", ["path", "acc"], [{"acc": 0.5}, [odd, None], {"path": "a,b\n"}])
+    assert (tmp_path / "t.csv").read_bytes() == b'path,acc\n,0.5\ncaf\xe9.png,\n"a,b\n",\n'
+    with pytest.raises(ValueError, match="acuracy"):
+        write_csv(tmp_path / "t.csv", ["path", "acc"], [{"acuracy": 0.5}])
 
 
 def test_a_reader_of_the_old_file_keeps_it(tmp_path: Path) -> None:

@@ -1,13 +1,11 @@
 """benchmark.csv, and the table that the terminal shows."""
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from strided.benchmark.pair import PARTS
-from strided.system.durable import write_text
+from strided.system.durable import write_csv
 
 RATIOS = {
     "strided/ceiling": ("strided", "ceiling"),
@@ -44,11 +42,7 @@ def csv_row(row: dict[str, Any]) -> dict[str, Any]:
 
 def write_table(file: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write benchmark.csv: a row per model, empty where it was not measured."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(csv_row(row) for row in rows)
-    write_text(file, text.getvalue())
+    write_csv(file, COLUMNS, map(csv_row, rows))
 
 
 def table(rows: Sequence[dict[str, Any]]) -> list[str]:

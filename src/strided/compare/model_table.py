@@ -1,7 +1,5 @@
 """The table of architectures: facts, speed here, published accuracy."""
 
-import csv
-import io
 import logging
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +15,7 @@ from strided.compare.families import family
 from strided.compare.model_page import lines, render
 from strided.errors import UserError, describe_error
 from strided.models.building import build_model
-from strided.system.durable import write_text
+from strided.system.durable import write_csv, write_text
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +64,7 @@ def compare_models(
             except (UserError, RuntimeError) as error:
                 rows[-1]["error"] = describe_error(error)
     finally:
-        _write_csv(folder / "compare.csv", rows)
+        write_csv(folder / "compare.csv", COLUMNS, map(_csv_row, rows))
     write_text(folder / "compare.html", render(config, results))
     for line in lines(rows):
         log.info("%s", line)
@@ -131,15 +129,10 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
     return {"median": median(values), "min": min(values), "max": max(values)}
 
 
-def _write_csv(file: Path, rows: Sequence[dict[str, Any]]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        flat = dict(row)
-        for name in ("latency_ms", "images_per_second"):
-            spread = flat.pop(name, {})
-            for end, key in (("", "median"), ("_min", "min"), ("_max", "max")):
-                flat[f"{name}{end}"] = f"{spread[key]:.5g}" if spread else ""
-        writer.writerow(flat)
-    write_text(file, text.getvalue())
+def _csv_row(row: dict[str, Any]) -> dict[str, Any]:
+    flat = dict(row)
+    for name in ("latency_ms", "images_per_second"):
+        spread = flat.pop(name, {})
+        for end, key in (("", "median"), ("_min", "min"), ("_max", "max")):
+            flat[f"{name}{end}"] = f"{spread[key]:.5g}" if spread else ""
+    return flat

@@ -1,8 +1,6 @@
 """Finished runs side by side: curves, metrics, and each pair on the images that both have seen."""
 
-import csv
 import html
-import io
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +12,7 @@ from strided.compare.paired_runs import Pair, pair_html, pair_runs, reading
 from strided.data.reading.files import as_text
 from strided.evaluation.intervals import RESAMPLES
 from strided.report.page import page, picture
-from strided.system.durable import write_text
+from strided.system.durable import write_csv, write_text
 
 log = logging.getLogger(__name__)
 
@@ -46,9 +44,9 @@ def compare_runs(folders: list[Path], folder: Path, results: dict[str, Any]) -> 
         ],
         resamples=RESAMPLES,
     )
-    _write_csv(folder / "compare.csv", rows)
-    _write_csv(folder / "pairs.csv", found)
-    _write_csv(folder / "disagreements.csv", _disagreements(pairs))
+    _write_rows(folder / "compare.csv", rows)
+    _write_rows(folder / "pairs.csv", found)
+    _write_rows(folder / "disagreements.csv", _disagreements(pairs))
     write_text(folder / "compare.html", _render(runs, pairs, _figures(runs, pairs, folder)))
     for run in runs:
         log.info("%s: %s", run.label, _accuracy(run.row()))
@@ -112,15 +110,10 @@ def _disagreements(pairs: Iterable[Pair]) -> list[dict[str, Any]]:
     return rows
 
 
-def _write_csv(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def _write_rows(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows of the same columns; nothing for none."""
-    if not rows:
-        return
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(file, text.getvalue())
+    if rows:
+        write_csv(file, list(rows[0]), rows)
 
 
 def _accuracy(row: Mapping[str, Any]) -> str:

@@ -1,12 +1,11 @@
 """gradients.csv: a row per epoch and layer, with the norm of the layer's gradient."""
 
 import csv
-import io
 import math
 from pathlib import Path
 from typing import Any
 
-from strided.system.durable import write_text
+from strided.system.durable import write_csv
 
 FILE = "gradients.csv"
 COLUMNS = ("epoch", "layer", "index", "norm")
@@ -30,8 +29,4 @@ def read_gradients(file: Path) -> list[dict[str, Any]]:
 
 def write_gradients(file: Path, rows: list[dict[str, Any]]) -> None:
     """Write all rows of gradients.csv at once, with the keys of `read_gradients`."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(file, text.getvalue())
+    write_csv(file, COLUMNS, rows)

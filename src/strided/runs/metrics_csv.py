@@ -1,11 +1,10 @@
 """metrics.csv: a row per epoch."""
 
 import csv
-import io
 from pathlib import Path
 from typing import Any
 
-from strided.system.durable import write_text
+from strided.system.durable import write_csv
 
 LEADING_COLUMNS = (
     "epoch",
@@ -29,11 +28,7 @@ def read_rows(file: Path) -> list[dict[str, Any]]:
 def write_rows(file: Path, rows: list[dict[str, Any]]) -> None:
     """Write all rows at once: a metric may appear late, and a half-written row must not stay."""
     others = {key for row in rows for key in row} - set(LEADING_COLUMNS)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [*LEADING_COLUMNS, *sorted(others)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(file, text.getvalue())
+    write_csv(file, [*LEADING_COLUMNS, *sorted(others)], rows)
 
 
 def read_metrics(file: Path) -> dict[str, list[float]]:

@@ -1,7 +1,6 @@
 """predictions.csv: a row per image, written by predict, eval and train, and read by compare."""
 
 import csv
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Self
 import numpy as np
 
 from strided.errors import UserError
-from strided.system.durable import write_text
+from strided.system.durable import write_csv
 
 
 @dataclass(frozen=True)
@@ -25,17 +24,16 @@ class Row:
 
 def write_predictions(file: Path, rows: Iterable[Row], classes: Sequence[str]) -> None:
     """Write predictions.csv: path, label, predicted, error, and prob/<class> of each class."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "label", "predicted", "error", *(f"prob/{c}" for c in classes)])
-    for row in rows:
-        if row.probabilities is None:
-            writer.writerow([row.path, row.label, "", row.error, *("" for _ in classes)])
-            continue
-        best = max(range(len(classes)), key=row.probabilities.__getitem__)
-        shown = [f"{p:.6f}" for p in row.probabilities]
-        writer.writerow([row.path, row.label, classes[best], "", *shown])
-    write_text(file, text.getvalue())
+    columns = ["path", "label", "predicted", "error", *(f"prob/{c}" for c in classes)]
+    write_csv(file, columns, (_values(row, classes) for row in rows))
+
+
+def _values(row: Row, classes: Sequence[str]) -> list[str]:
+    if row.probabilities is None:
+        return [row.path, row.label, "", row.error, *("" for _ in classes)]
+    best = max(range(len(classes)), key=row.probabilities.__getitem__)
+    shown = [f"{p:.6f}" for p in row.probabilities]
+    return [row.path, row.label, classes[best], "", *shown]
 
 
 @dataclass(frozen=True)

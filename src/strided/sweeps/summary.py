@@ -1,8 +1,6 @@
 """summary.csv, summary_seeds.csv and summary.html: what came of the jobs of a sweep."""
 
-import csv
 import html
-import io
 import math
 import statistics
 from collections.abc import Iterable, Sequence
@@ -12,7 +10,7 @@ from typing import Any
 
 from strided.report.page import page
 from strided.runs.folder import read_results
-from strided.system.durable import write_text
+from strided.system.durable import write_csv, write_text
 
 TRAINED = ("best_val/acc", "best_epoch", "train_seconds")
 REPEATS = ("seed", "data.split_seed", "data.fold")  # the same question asked again
@@ -59,9 +57,7 @@ class Table:
 
     def write(self, file: Path) -> None:
         """Write it as CSV."""
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([self.head, *self.rows])
-        write_text(file, text.getvalue())
+        write_csv(file, self.head, self.rows)
 
     def html(self) -> str:
         """Return it as HTML, without overrides that are the same in all of several rows."""
