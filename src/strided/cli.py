@@ -15,6 +15,7 @@ from strided.config.targets import trusting
 from strided.errors import UserError
 from strided.jobs.job import compose_run
 from strided.jobs.runner import print_error, run
+from strided.sweeps.folder import SweepFolder
 from strided.sweeps.search.search import resume_search, run_search
 from strided.sweeps.sweep import resume_sweep, run_sweep, sweep_of
 from strided.system.processes import ignore_batch_script, is_launched
@@ -110,11 +111,12 @@ def run_verb(typed: Typed) -> None:
 def resume(folder: Path, typed: Typed) -> None:
     """Go on with a sweep, a search or a run."""
     changes = without(typed.words, "resume")
-    if (folder / "sweep.yaml").is_file() or (folder / "search.yaml").is_file():
+    files = SweepFolder(folder)
+    if files.sweep.is_file() or files.search.is_file():
         require_single_process()
-    if (folder / "sweep.yaml").is_file():
+    if files.sweep.is_file():
         resume_sweep(folder, changes, typed.config_dir)
-    elif (folder / "search.yaml").is_file():
+    elif files.search.is_file():
         resume_search(folder, changes, typed.config_dir)
     else:
         run(typed.verb, typed.words, typed.config_dir)

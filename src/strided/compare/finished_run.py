@@ -8,7 +8,7 @@ from typing import Any, Self
 import yaml
 
 from strided.errors import UserError
-from strided.runs.folder import read_config, read_results
+from strided.runs.folder import RunFolder, read_config, read_results
 from strided.runs.metrics_csv import read_metrics
 from strided.runs.predictions_csv import Predictions
 
@@ -45,13 +45,13 @@ class FinishedRun:
     @cached_property
     def predictions(self) -> Predictions | None:
         """predictions.csv; None where nothing was tested."""
-        file = self.folder / "predictions.csv"
+        file = RunFolder(self.folder).predictions
         return Predictions.read(file) if file.is_file() else None
 
     @cached_property
     def curves(self) -> dict[str, list[float]]:
         """The columns of metrics.csv; empty for a run of eval."""
-        file = self.folder / "metrics.csv"
+        file = RunFolder(self.folder).metrics
         return read_metrics(file) if file.is_file() else {}
 
     @property
@@ -100,7 +100,7 @@ def read_runs(folders: list[Path]) -> list[FinishedRun]:
 
 def _differing_words(runs: list[FinishedRun]) -> list[str]:
     """What was typed for each run and not for all: how jobs of a sweep differ."""
-    files = [run.folder / "overrides.yaml" for run in runs]
+    files = [RunFolder(run.folder).overrides for run in runs]
     typed = [yaml.safe_load(file.read_text()) if file.is_file() else [] for file in files]
     common = set.intersection(*(set(map(str, words or [])) for words in typed))
     found = [" ".join(str(w) for w in words or [] if str(w) not in common) for words in typed]

@@ -12,6 +12,7 @@ from torch import nn
 from strided.benchmark.timing import images_per_second
 from strided.compare.facts import facts_of
 from strided.compare.families import family
+from strided.compare.files import PAGE, TABLE
 from strided.compare.model_page import lines, render
 from strided.errors import UserError, describe_error
 from strided.models.building import build_model
@@ -64,11 +65,11 @@ def compare_models(
             except (UserError, RuntimeError) as error:
                 rows[-1]["error"] = describe_error(error)
     finally:
-        write_csv(folder / "compare.csv", COLUMNS, map(_csv_row, rows))
-    write_text(folder / "compare.html", render(config, results))
+        write_csv(folder / TABLE, COLUMNS, map(_csv_row, rows))
+    write_text(folder / PAGE, render(config, results))
     for line in lines(rows):
         log.info("%s", line)
-    log.info("%s", folder / "compare.html")
+    log.info("%s", folder / PAGE)
     if failed := [row for row in rows if "error" in row]:
         reasons = "\n".join(f"{row['model']}: {row['error'].splitlines()[0]}" for row in failed)
         raise UserError(f"{len(failed)} of {len(rows)} models have no facts:\n{reasons}")

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from strided.compare.disagreements import MOST, draw_disagreements
+from strided.compare.files import PAGE, TABLE
 from strided.compare.finished_run import FinishedRun, read_runs
 from strided.compare.paired_runs import Pair, pair_html, pair_runs, reading
 from strided.data.reading.files import as_text
 from strided.evaluation.intervals import RESAMPLES
 from strided.report.page import page, picture
+from strided.runs.folder import RunFolder
 from strided.system.durable import write_csv, write_text
 
 log = logging.getLogger(__name__)
@@ -44,19 +46,19 @@ def compare_runs(folders: list[Path], folder: Path, results: dict[str, Any]) -> 
         ],
         resamples=RESAMPLES,
     )
-    _write_rows(folder / "compare.csv", rows)
+    _write_rows(folder / TABLE, rows)
     _write_rows(folder / "pairs.csv", found)
     _write_rows(folder / "disagreements.csv", _disagreements(pairs))
-    write_text(folder / "compare.html", _render(runs, pairs, _figures(runs, pairs, folder)))
+    write_text(folder / PAGE, _render(runs, pairs, _figures(runs, pairs, folder)))
     for run in runs:
         log.info("%s: %s", run.label, _accuracy(run.row()))
     for pair in pairs:
         log.info("%s", reading(pair))
-    log.info("%s", folder / "compare.html")
+    log.info("%s", folder / PAGE)
 
 
 def _figures(runs: Sequence[FinishedRun], pairs: Sequence[Pair], folder: Path) -> list[Path]:
-    figures = folder / "figures"
+    figures = RunFolder(folder).figures
     figures.mkdir(exist_ok=True)
     drawn = [draw_curves(runs, figures)] if any(run.curves for run in runs) else []
     first = next((pair for pair in pairs if not pair.reason), None)

@@ -18,6 +18,7 @@ from strided.explain.inputs import Source, pixels_of, safe_names
 from strided.explain.maps import draw_maps, feature_maps
 from strided.explain.sanity import hardly_depends, rank_correlation
 from strided.explain.subject import Subject
+from strided.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ def explain_image(
             f"the network's logits of {source.path} are no numbers; expected trained weights "
             "without NaN. Try another checkpoint"
         )
-    folder = work.run_folder / "figures" / source.name
+    folder = RunFolder(work.run_folder).figures / source.name
     folder.mkdir()
     entry = _prediction(source, probabilities, classifier.classes)
     log.info("%s: %s (%.3f)", source.path, entry["predicted"], entry["probability"])

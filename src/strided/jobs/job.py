@@ -11,6 +11,7 @@ from strided.config.schema import check
 from strided.config.trainer_node import processes_to_start
 from strided.jobs.launching import launch
 from strided.runs.folder import (
+    RunFolder,
     read_config,
     write_config,
 )
@@ -40,7 +41,7 @@ def run_name(config: dict[str, Any], choices: dict[str, str]) -> str:
         return str(config["name"])
     if config.get("checkpoint"):  # eval and predict: that of the run
         path = Path(config["checkpoint"])
-        known = read_config(path).get("name") if (path / "config.yaml").is_file() else None
+        known = read_config(path).get("name") if RunFolder(path).config.is_file() else None
         name = Path(str(known or path.stem)).name  # the folder may be a stranger's
         return name if name not in ("", "..") else "run"
     if "checkpoint" in config:
@@ -62,7 +63,7 @@ def run_job(
 ) -> dict[str, Any]:
     """Run a verb in its folder, in as many processes as it asks for; return its results.json."""
     if verb == "train" and (processes := processes_to_start(config["trainer"])) > 1:
-        with alone_in(folder / "run.log"):  # which the first of the processes then takes itself
+        with alone_in(RunFolder(folder).log):  # which the first of the processes then takes itself
             write_config(folder, config, command)
         return launch(folder, processes, command, resumed_with)
     with (

@@ -19,7 +19,7 @@ from typing import Any
 
 from strided.config.targets import trusted
 from strided.errors import UserError
-from strided.runs.folder import read_results
+from strided.runs.folder import RunFolder, read_results
 from strided.system.durable import write_json
 from strided.system.machine import cores
 from strided.system.signals import Interrupted
@@ -46,11 +46,12 @@ def launch(
         stopped = results.get("state") == "interrupted" or signals
         if stopped and not lost:
             interrupted = {"command": command, **results, "state": "interrupted"}
-            write_json(folder / "results.json", interrupted)
+            write_json(RunFolder(folder).results, interrupted)
             raise Interrupted(signals[0] if signals else signal.SIGTERM)
         reason = _reason(folder, Path(exchange), lost, num_processes)
     write_json(
-        folder / "results.json", {"command": command, **results, "state": "failed", "error": reason}
+        RunFolder(folder).results,
+        {"command": command, **results, "state": "failed", "error": reason},
     )
     raise UserError(reason)
 

@@ -13,6 +13,7 @@ from strided.config.yaml_files import plain_defaults
 from strided.errors import UserError
 from strided.jobs.job import run_job
 from strided.runs.folder import (
+    RunFolder,
     read_config,
     read_results,
 )
@@ -51,14 +52,14 @@ def resume_run(folder: Path, changes: Sequence[str], config_dir: Path | None) ->
     check(config)
     require_epochs_to_come(folder, config["trainer"].get("max_epochs"))
     command = read_results(folder).get("command") or yaml.safe_load(
-        (folder / "overrides.yaml").read_text(encoding="utf-8")
+        RunFolder(folder).overrides.read_text(encoding="utf-8")
     )
     return run_job("train", config, folder, command, resumed_with=list(changes))
 
 
 def require_epochs_to_come(folder: Path, max_epochs: int | None) -> None:
     """Raise UserError for fewer epochs than the run has made: what was trained is trained."""
-    file = folder / "metrics.csv"
+    file = RunFolder(folder).metrics
     made = len(file.read_text(encoding="utf-8").splitlines()) - 1 if file.is_file() else 0
     if max_epochs is not None and 0 <= max_epochs < made:
         raise UserError(

@@ -11,6 +11,7 @@ from strided.errors import UserError, describe_error
 from strided.jobs.job import compose_run, run_job
 from strided.jobs.resume import resume_run
 from strided.runs.folder import (
+    RunFolder,
     create_run_folder,
     log_folder,
     read_results,
@@ -48,15 +49,15 @@ def finish_job(
     if read_results(folder).get("state") == "finished":
         return True
     try:
-        if (folder / "checkpoints" / "last.ckpt").is_file():
+        if RunFolder(folder).last.is_file():
             resume_run(folder, [], None)
         else:
-            (folder / "results.json").unlink(missing_ok=True)
+            RunFolder(folder).results.unlink(missing_ok=True)
             run_job(verb, new_config(), folder, command)
     except Exception as error:
-        if not (folder / "results.json").is_file():  # it failed before it began
+        if not RunFolder(folder).results.is_file():  # it failed before it began
             failed = {"command": command, "state": "failed", "error": describe_error(error)}
-            write_json(folder / "results.json", failed)
+            write_json(RunFolder(folder).results, failed)
         print_error(error, command)
         return False
     return True

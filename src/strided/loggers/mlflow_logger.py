@@ -13,7 +13,7 @@ import yaml
 
 from strided.evaluation.examples import Example
 from strided.loggers.run_logger import RunLogger, StartedRun, flat, summary
-from strided.runs.folder import log_folder
+from strided.runs.folder import RunFolder, log_folder
 from strided.system.durable import write_text
 
 # MLflow is configured by environment variables; those that are set already win.
@@ -78,7 +78,8 @@ class MLflowLogger(RunLogger):
         params = [Param(key, str(value)) for key, value in flat(run.config).items()]
         for at in range(0, len(params), MOST_PARAMS):
             self._client.log_batch(created, params=params[at : at + MOST_PARAMS])
-        self._client.log_text(created, yaml.safe_dump(run.config, sort_keys=False), "config.yaml")
+        config = yaml.safe_dump(run.config, sort_keys=False)
+        self._client.log_text(created, config, RunFolder(run.folder).config.name)
         return str(created)
 
     def _log(self, metrics: Mapping[str, float], step: int) -> None:
@@ -90,9 +91,9 @@ class MLflowLogger(RunLogger):
 
     def _finish(self, folder: Path, results: Mapping[str, Any], errors: Sequence[Example]) -> None:
         self._log(summary(results), self._step)
-        finished = {**results, "state": "finished"}
-        self._client.log_dict(self._run_id, finished, "results.json")
-        for file in [folder / "report.html", *sorted((folder / "figures").glob("*.png"))]:
+        finished, files = {**results, "state": "finished"}, RunFolder(folder)
+        self._client.log_dict(self._run_id, finished, files.results.name)
+        for file in [files.report, *sorted(files.figures.glob("*.png"))]:
             self._client.log_artifact(self._run_id, str(file))
 
     def _close(self, failed: bool) -> None:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from strided.evaluation.examples import Example
 from strided.loggers.run_logger import RunLogger, StartedRun, flat, summary
+from strided.runs.folder import RunFolder
 
 
 class TensorBoardLogger(RunLogger):
@@ -35,7 +36,7 @@ class TensorBoardLogger(RunLogger):
             self._writer.add_scalar(name, value, step)
 
     def _finish(self, folder: Path, results: Mapping[str, Any], errors: Sequence[Example]) -> None:
-        for figure in sorted((folder / "figures").glob("*.png")):
+        for figure in sorted(RunFolder(folder).figures.glob("*.png")):
             pixels = np.asarray(Image.open(figure).convert("RGB"))
             self._writer.add_image(figure.stem, pixels, self._step, dataformats="HWC")
         # "." is this run's own folder; by default it would be another run beside it

@@ -13,6 +13,7 @@ from torch import nn
 from strided.evaluation.examples import Example
 from strided.evaluation.metrics import class_table
 from strided.loggers.run_logger import RunLogger, StartedRun, first_line
+from strided.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -123,18 +124,18 @@ class WandbLogger(RunLogger):
     def _finish(self, folder: Path, results: Mapping[str, Any], errors: Sequence[Example]) -> None:
         import wandb
 
+        files = RunFolder(folder)
         self._run.summary.update(
             {key: value for key, value in results.items() if key not in ("state", "confusion")}
         )
         # inject=False: W&B would put a style of its own into the page
-        self._run.log({"report": wandb.Html(str(folder / "report.html"), inject=False)})
-        figures = sorted((folder / "figures").glob("*.png"))
+        self._run.log({"report": wandb.Html(str(files.report), inject=False)})
+        figures = sorted(files.figures.glob("*.png"))
         self._run.log({f"figures/{file.stem}": wandb.Image(str(file)) for file in figures})
         if "confusion" in results:
             self._log_test(results, errors)
-        best = folder / "checkpoints" / "best.ckpt"
-        if self.log_model and best.is_file():
-            self._run.log_artifact(str(best), f"model-{self._run.id}", "model", ["best"])
+        if self.log_model and files.best.is_file():
+            self._run.log_artifact(str(files.best), f"model-{self._run.id}", "model", ["best"])
 
     def _log_test(self, results: Mapping[str, Any], errors: Sequence[Example]) -> None:
         import wandb

@@ -17,6 +17,7 @@ from strided.report.diagnosis import Diagnosis, is_augmented
 from strided.report.gallery import draw_examples, draw_samples
 from strided.report.outcome import MOST_CLASSES, draw_confusion, draw_reliability, most_confused
 from strided.report.page import bullets, page, photo, picture, table
+from strided.runs.folder import RunFolder
 from strided.runs.metrics_csv import read_metrics
 from strided.system.durable import write_text
 
@@ -28,25 +29,26 @@ def write_report(
 ) -> None:
     """Write figures/*.png and report.html from metrics.csv, results and what was contents."""
     contents = contents or Contents()
-    figures = folder / "figures"
+    figures = RunFolder(folder).figures
     figures.mkdir(exist_ok=True)
     for old in figures.glob("*.png"):  # of an earlier sitting
         old.unlink()
-    write_text(folder / "report.html", render(folder, config, results, contents))
+    write_text(RunFolder(folder).report, render(folder, config, results, contents))
 
 
 def render(
     folder: Path, config: dict[str, Any], results: dict[str, Any], contents: Contents
 ) -> str:
     """Draw the figures, and return the page."""
+    figures = RunFolder(folder).figures
     sections = [
         f'<p class="headline">{headline(results)}</p>',
         key_figures(results),
         _diagnosis(contents.diagnosis),
         _curves(folder, config, results),
-        _test(folder / "figures", results, contents),
-        _examples(folder / "figures", results, contents),
-        _data(folder / "figures", contents),
+        _test(figures, results, contents),
+        _examples(figures, results, contents),
+        _data(figures, contents),
         _repeat(config, results),
     ]
     return page(str(config["name"]), "\n".join(filter(None, sections)))
@@ -91,8 +93,8 @@ def _diagnosis(found: Diagnosis | None) -> str:
 
 
 def _curves(folder: Path, config: Mapping[str, Any], results: Mapping[str, Any]) -> str:
-    figures = folder / "figures"
-    curves = read_metrics(folder / "metrics.csv") if (folder / "metrics.csv").is_file() else {}
+    figures, metrics = RunFolder(folder).figures, RunFolder(folder).metrics
+    curves = read_metrics(metrics) if metrics.is_file() else {}
     drawn: list[Path] = []
     if curves:
         drawn = draw_curves(curves, results.get("stages", []), results.get("best_epoch"), figures)

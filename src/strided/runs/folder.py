@@ -1,8 +1,9 @@
-"""The folder of a run: its name, config.yaml and overrides.yaml."""
+"""The folder of a run: its name, its files, and those that are read and written here."""
 
 import json
 import logging
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,77 @@ from strided.errors import UserError
 from strided.system.durable import write_text
 
 log = logging.getLogger(__name__)
+
+FIGURES = "figures"  # of a sweep too
+BEST, LAST = "best.ckpt", "last.ckpt"
+PREVIOUS = "previous.ckpt"  # last.ckpt as it was before the last save
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where each file of a run lies. These names are a contract; a file may not be there (yet)."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The whole resolved config."""
+        return self.path / "config.yaml"
+
+    @property
+    def overrides(self) -> Path:
+        """What was typed."""
+        return self.path / "overrides.yaml"
+
+    @property
+    def results(self) -> Path:
+        """What became of the run."""
+        return self.path / "results.json"
+
+    @property
+    def log(self) -> Path:
+        """What the terminal showed."""
+        return self.path / "run.log"
+
+    @property
+    def metrics(self) -> Path:
+        """A row per epoch."""
+        return self.path / "metrics.csv"
+
+    @property
+    def gradients(self) -> Path:
+        """A row per epoch and layer, if callbacks.gradient_norms is on."""
+        return self.path / "gradients.csv"
+
+    @property
+    def predictions(self) -> Path:
+        """A row per image."""
+        return self.path / "predictions.csv"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint that is tested."""
+        return self.checkpoints / BEST
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint that a resumed run goes on from."""
+        return self.checkpoints / LAST
+
+    @property
+    def report(self) -> Path:
+        """The page that shows the run."""
+        return self.path / "report.html"
+
+    @property
+    def figures(self) -> Path:
+        """The folder of the pictures, also those of the report."""
+        return self.path / FIGURES
 
 
 def log_folder(log_dir: str | None) -> Path:
@@ -45,13 +117,14 @@ def write_config(folder: Path, config: dict[str, Any], typed: list[str]) -> None
 
     config.yaml comes last: where it is, a run that was killed can be resumed.
     """
-    write_text(folder / "overrides.yaml", yaml.safe_dump(typed, allow_unicode=True))
-    write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    files = RunFolder(folder)
+    write_text(files.overrides, yaml.safe_dump(typed, allow_unicode=True))
+    write_text(files.config, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
 
 
 def read_config(folder: Path) -> dict[str, Any]:
     """Read a run folder's config.yaml. Raises UserError if there is none or it is damaged."""
-    file = folder / "config.yaml"
+    file = RunFolder(folder).config
     if not file.is_file():
         raise UserError(
             f"{folder} is not a run folder: it has no config.yaml; expected one such as "
@@ -68,7 +141,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def read_results(folder: Path) -> dict[str, Any]:
     """Return results.json of a run folder, empty if the run was killed before writing it."""
-    file = folder / "results.json"
+    file = RunFolder(folder).results
     if not file.is_file():
         return {}
     try:

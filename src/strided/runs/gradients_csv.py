@@ -7,7 +7,6 @@ from typing import Any
 
 from strided.system.durable import write_csv
 
-FILE = "gradients.csv"
 COLUMNS = ("epoch", "layer", "index", "norm")
 
 

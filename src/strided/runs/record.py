@@ -10,7 +10,7 @@ from typing import Any
 
 from strided.errors import describe_error
 from strided.runs.environment import git_state, hardware, versions
-from strided.runs.folder import read_results
+from strided.runs.folder import RunFolder, read_results
 from strided.system.durable import write_json
 from strided.system.machine import alone_in
 from strided.system.processes import from_first, is_first
@@ -26,7 +26,7 @@ def recorded(folder: Path, command: list[str]) -> Iterator[dict[str, Any]]:
     Yields the results so far (those of an earlier sitting, if there was one), to be added to.
     """
     if is_first():
-        with alone_in(folder / "run.log"):
+        with alone_in(RunFolder(folder).log):
             yield from _recorded(folder, command)
     else:
         yield from _followed(folder)
@@ -48,10 +48,10 @@ def _recorded(folder: Path, command: list[str]) -> Iterator[dict[str, Any]]:
         if key in ("error", "tested", "confusion") or key.startswith("test/"):
             del results[key]
     results["state"] = "running"  # what a killed run leaves
-    write_json(folder / "results.json", results)
+    write_json(RunFolder(folder).results, results)
     handlers: list[logging.Handler] = [
         logging.StreamHandler(sys.stdout),
-        logging.FileHandler(folder / "run.log", encoding="utf-8", errors="surrogateescape"),
+        logging.FileHandler(RunFolder(folder).log, encoding="utf-8", errors="surrogateescape"),
     ]
     with _logging_to(handlers):
         try:
@@ -67,13 +67,13 @@ def _recorded(folder: Path, command: list[str]) -> Iterator[dict[str, Any]]:
             _log_to_file_only(folder, error)
             raise
         finally:
-            write_json(folder / "results.json", results)
+            write_json(RunFolder(folder).results, results)
 
 
 def _log_to_file_only(folder: Path, error: BaseException) -> None:
     import traceback
 
-    with (folder / "run.log").open("a", encoding="utf-8", errors="surrogateescape") as stream:
+    with RunFolder(folder).log.open("a", encoding="utf-8", errors="surrogateescape") as stream:
         stream.write("".join(traceback.format_exception(error)))
         for name, reason in getattr(error, "files", ()):
             stream.write(f"{name}: {reason}\n")

@@ -10,6 +10,7 @@ from typing import Any
 
 from strided.report.page import page
 from strided.runs.folder import read_results
+from strided.sweeps.folder import SweepFolder
 from strided.system.durable import write_csv, write_text
 
 TRAINED = ("best_val/acc", "best_epoch", "train_seconds")
@@ -140,7 +141,7 @@ def summarise(folder: Path, jobs: Sequence[Job], trend: str = "") -> None:
     """Write the summary of a sweep into its folder; `trend` is HTML to begin with."""
     columns = [*measured(jobs), *TRAINED, "error"]
     table, repeats = table_of_jobs(jobs, columns), table_of_repeats(jobs)
-    table.write(folder / "summary.csv")
+    table.write(SweepFolder(folder).summary)
     common = [word for word in jobs[0].command if all(word in job.command for job in jobs)]
     body = (
         f"<p>{len(jobs)} jobs, {sum(job.state == 'finished' for job in jobs)} finished. "
@@ -148,7 +149,7 @@ def summarise(folder: Path, jobs: Sequence[Job], trend: str = "") -> None:
     )
     body += trend
     if repeats is not None:
-        repeats.write(folder / "summary_seeds.csv")
+        repeats.write(SweepFolder(folder).summary_of_repeats)
         body += f"<h2>Over {', '.join(REPEATS)}</h2>{repeats.html()}"
     write_page(folder, f"{body}<h2>Jobs</h2>{table.html()}{list_of_errors(jobs)}")
 
@@ -166,4 +167,4 @@ def list_of_errors(jobs: Iterable[Job]) -> str:
 def write_page(folder: Path, body: str) -> None:
     """Write summary.html, which opens without a network."""
     title = f"{folder.parent.name} {folder.name}"
-    write_text(folder / "summary.html", page(title, body, TABLE_STYLE))
+    write_text(SweepFolder(folder).page, page(title, body, TABLE_STYLE))

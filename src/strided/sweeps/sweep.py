@@ -29,6 +29,7 @@ from strided.jobs.job import run_name
 from strided.jobs.runner import finish_job
 from strided.runs.folder import create_run_folder, log_folder, read_results, write_config
 from strided.sweeps.axes import Sweep
+from strided.sweeps.folder import SweepFolder
 from strided.sweeps.grammar import sweep_corners, sweep_jobs
 from strided.sweeps.summary import Job, summarise
 from strided.sweeps.trend import section, study
@@ -69,7 +70,9 @@ def run_sweep(
     # trust= and Hydra's own keys, which may name any class, count only as typed
     kept = [word for word in words if not is_hydra(word) and key_of(word) not in ONLY_TYPED]
     state = {"verb": verb, "words": kept, "jobs": jobs, "trend": trend and vars(trend)}
-    write_text(folder / "sweep.yaml", yaml.safe_dump(state, sort_keys=False, allow_unicode=True))
+    write_text(
+        SweepFolder(folder).sweep, yaml.safe_dump(state, sort_keys=False, allow_unicode=True)
+    )
     _run_jobs(verb, overrides, config_dir, folder, jobs, trusted, trend)
 
 
@@ -82,7 +85,7 @@ def resume_sweep(folder: Path, changes: Sequence[str], config_dir: Path | None) 
                 f"{word} cannot be changed on resume: the sweep goes on from its own sweep.yaml. "
                 f"Expected only {', '.join(RESUMABLE)} and Hydra's own keys. Try a new sweep"
             )
-    sweep = read_sweep(folder / "sweep.yaml")
+    sweep = read_sweep(SweepFolder(folder).sweep)
     words = [*sweep["words"], *(word for word in changes if is_hydra(word))]
     overrides = normalise(sweep["verb"], words, config_dir, multirun=True)
     check_corners(sweep["verb"], sweep_corners(sweep["verb"], overrides, config_dir), config_dir)
@@ -148,7 +151,7 @@ def _run_jobs(
         with trusting(trusted):
             return run_one(verb, composed)
 
-    with alone_in(folder / "sweep.yaml"):
+    with alone_in(SweepFolder(folder).sweep):
         try:
             launch(verb, overrides, config_dir, folder, job)
         finally:
@@ -159,7 +162,7 @@ def _run_jobs(
             summarise(folder, jobs, shown + more)
     if failed := sum(job.state != "finished" for job in jobs):
         raise UserError(
-            f"{failed} of the {len(jobs)} jobs failed; see {folder / 'summary.csv'}. "
+            f"{failed} of the {len(jobs)} jobs failed; see {SweepFolder(folder).summary}. "
             f"Try resume={folder} to run only these again"
         )
 

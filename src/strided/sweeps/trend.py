@@ -7,7 +7,9 @@ from pathlib import Path
 from statistics import fmean
 
 from strided.report.page import bullets, picture
+from strided.runs.folder import RunFolder
 from strided.sweeps.axes import Sweep
+from strided.sweeps.folder import SweepFolder
 from strided.sweeps.summary import Job, measured
 
 Cells = dict[tuple[str, str], list[float]]  # by line and x: a value for each finished repeat
@@ -20,8 +22,9 @@ def section(folder: Path, sweep: Sweep, jobs: Sequence[Job]) -> str:
     accuracy, seconds = cells(sweep, done, metric), cells(sweep, done, "train_seconds")
     if not accuracy:
         return ""
-    (folder / "figures").mkdir(exist_ok=True)
-    file = folder / "figures" / "trend.png"
+    figures = SweepFolder(folder).figures
+    figures.mkdir(exist_ok=True)
+    file = figures / "trend.png"
     _draw(file, sweep, [(metric, accuracy), ("train_seconds", seconds)])
     return f"{picture(file)}{bullets(reading(sweep, accuracy, seconds))}"
 
@@ -31,7 +34,7 @@ def study(folder: Path, sweep: Sweep, jobs: Sequence[Job]) -> str:
     done = [
         job
         for job in jobs
-        if job.state == "finished" and (folder / f"{job.number}/checkpoints/best.ckpt").is_file()
+        if job.state == "finished" and RunFolder(folder / str(job.number)).best.is_file()
     ]
     if not done or not sweep.study:
         return ""

@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from strided.errors import UserError
+from strided.runs.folder import BEST, LAST, PREVIOUS
 from strided.system.durable import put, sync, sync_folder
 
 log = logging.getLogger(__name__)
@@ -37,13 +38,13 @@ def keep(unfinished: Path, *, also_best: bool) -> None:
     last.ckpt calls the best, or last.ckpt itself is: `resumable` then copies it.
     """
     folder = unfinished.parent
-    last = folder / "last.ckpt"
+    last = folder / LAST
     sync(unfinished)
     if last.exists():
-        _put_link(last, folder / "previous.ckpt")
+        _put_link(last, folder / PREVIOUS)
     os.replace(unfinished, last)
     if also_best:
-        _put_copy(last, folder / "best.ckpt")
+        _put_copy(last, folder / BEST)
     sync_folder(folder)
 
 
@@ -74,7 +75,7 @@ def resumable(folder: Path) -> Path | None:
     """
     for unfinished in folder.glob("*.tmp"):
         unfinished.unlink()
-    last, previous = folder / "last.ckpt", folder / "previous.ckpt"
+    last, previous = folder / LAST, folder / PREVIOUS
     states: dict[Path, dict[str, Any]] = {}
     reasons: dict[Path, str] = {}
     for file in (last, previous):
@@ -96,7 +97,7 @@ def resumable(folder: Path) -> Path | None:
         what = f"damaged ({reasons[last]})" if last in reasons else "gone"
         log.warning("%s is %s: going on from previous.ckpt, the one before it", last, what)
         _put_link(previous, last)  # so that the next save does not keep the damaged one
-    _require_best(folder / "best.ckpt", states)
+    _require_best(folder / BEST, states)
     return last
 
 
@@ -125,7 +126,7 @@ def _require_best(best: Path, states: dict[Path, dict[str, Any]]) -> None:
         f"{best} cannot be used ({reason}), and no other file holds the weights of epoch {epoch}; "
         f"expected the checkpoint that is to be tested. Try deleting {best.parent}: "
         f"resume={best.parent.parent} then trains again from the start; or measure the newest "
-        f"weights: eval checkpoint={best.with_name('last.ckpt')}"
+        f"weights: eval checkpoint={best.with_name(LAST)}"
     )
 
 

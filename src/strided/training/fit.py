@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Timer
 
 from strided.data import ImageDataModule
 from strided.errors import UserError
+from strided.runs.folder import RunFolder
 from strided.system.processes import from_first
 from strided.training.callbacks.lr_finder import LearningRateFinder
 from strided.training.execution import executed
@@ -118,7 +119,7 @@ def begin_with_best(run: Run, task: ClassificationTask) -> None:
         return
     run.checkpoint.stopped_early = False
     if from_first(run.checkpoint.best_epoch) is not None:  # it is on the disk
-        load_weights(task, run.folder / "checkpoints" / "best.ckpt")
+        load_weights(task, RunFolder(run.folder).best)
 
 
 def fit_stage(

@@ -10,6 +10,7 @@ import torch
 
 from strided.config.schema import check
 from strided.errors import UserError
+from strided.runs.folder import RunFolder
 from strided.training.checkpoint_files import DamagedError, check_sums
 from strided.training.task import ClassificationTask
 
@@ -18,7 +19,7 @@ def find_checkpoint(run_or_checkpoint: str | Path) -> Path:
     """Return the .ckpt file itself, or best.ckpt of a run folder. Raises UserError."""
     path = Path(run_or_checkpoint).expanduser()
     if path.is_dir():
-        best = path / "checkpoints" / "best.ckpt"
+        best = RunFolder(path).best
         if not best.is_file():
             raise UserError(
                 f"{path} has no checkpoints/best.ckpt; expected the folder of a run that finished "

@@ -11,6 +11,7 @@ from strided.config.schema import OFF_WHEN_NULL
 from strided.config.targets import build
 from strided.config.trainer_node import among_others
 from strided.errors import UserError
+from strided.runs.folder import RunFolder
 from strided.system.devices import choose_device
 from strided.system.processes import from_first, is_first, is_launched
 from strided.system.signals import Interruption
@@ -47,13 +48,14 @@ def prepare_run(
     quick = bool(config["trainer"].get("fast_dev_run"))
     callbacks = build_callbacks(config["callbacks"])
     checkpoint = next((c for c in callbacks if isinstance(c, Checkpoint)), None)
-    recorder = EpochRecorder(None if quick else folder / "metrics.csv", checkpoint)
+    files = RunFolder(folder)
+    recorder = EpochRecorder(None if quick else files.metrics, checkpoint)
     if checkpoint is not None and not quick:
-        (folder / "checkpoints").mkdir(exist_ok=True)
-        checkpoint.attach(folder / "checkpoints", interruption)
+        files.checkpoints.mkdir(exist_ok=True)
+        checkpoint.attach(files.checkpoints, interruption)
     trainer = build_trainer(config["trainer"], [recorder, *callbacks], folder)
     # the first process only: it may have to put files in order
-    resume_from = from_first(resumable(folder / "checkpoints") if is_first() else None)
+    resume_from = from_first(resumable(files.checkpoints) if is_first() else None)
     return Run(
         config, folder, results, quick, trainer, recorder, checkpoint, interruption, resume_from
     )

@@ -7,6 +7,7 @@ from typing import Any
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.evaluate import evaluate
 from strided.evaluation.held_out import data_of, match_classes, require_known_split, require_split
+from strided.runs.folder import RunFolder
 from strided.runs.predictions_csv import write_predictions
 from strided.system.signals import Interruption
 
@@ -26,7 +27,7 @@ def evaluate_checkpoint(
     require_split(data, split)
     require_known_split(classifier, data, split)
     evaluation = evaluate(classifier, data, split)
-    write_predictions(folder / "predictions.csv", evaluation.rows, classifier.classes)
+    write_predictions(RunFolder(folder).predictions, evaluation.rows, classifier.classes)
     results.update(
         evaluation.metrics,
         confusion=evaluation.confusion,

@@ -14,6 +14,7 @@ from strided.explain.filters import draw_filters
 from strided.explain.image import Work, explain_image
 from strided.explain.inputs import sources
 from strided.explain.subject import Subject, choose, layers_of, list_layers
+from strided.runs.folder import RunFolder
 from strided.system.durable import write_text
 from strided.system.signals import Interruption
 
@@ -46,10 +47,11 @@ def explain(config: dict[str, Any], folder: Path, results: dict[str, Any], _: In
         results["images"].append(entry)
         rows += own
     _require_some(rows, results["images"], config["input"])
-    sheet = draw_sheet(rows, folder / "figures" / "sheet.png")
+    sheet = draw_sheet(rows, RunFolder(folder).figures / "sheet.png")
     results["figures"]["sheet"] = work.relative(sheet)
-    write_text(folder / "explain.html", render(config, results, folder))
-    log.info("%d images: %s", len(results["images"]), folder / "explain.html")
+    page = folder / "explain.html"
+    write_text(page, render(config, results, folder))
+    log.info("%d images: %s", len(results["images"]), page)
 
 
 def check_explain(config: dict[str, Any]) -> None:
@@ -72,7 +74,7 @@ def check_explain(config: dict[str, Any]) -> None:
 
 def draw_network(subject: Subject, work: Work, results: dict[str, Any]) -> None:
     """Draw the filters, which no image changes."""
-    folder = work.run_folder / "figures"
+    folder = RunFolder(work.run_folder).figures
     folder.mkdir()
     drawn = draw_filters(subject.filters, folder) if subject.filters else []
     results["figures"] = {"filters": [work.relative(file) for file in drawn]}

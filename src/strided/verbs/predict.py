@@ -8,6 +8,7 @@ from strided.errors import UserError
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.imagenet import pretrained_task
 from strided.evaluation.predict_files import most_probable, predict_files
+from strided.runs.folder import RunFolder
 from strided.runs.predictions_csv import write_predictions
 from strided.system.signals import Interruption
 
@@ -26,18 +27,15 @@ def predict(config: dict[str, Any], folder: Path, results: dict[str, Any], _: In
     if config["input"] is None:
         raise UserError("input=null; expected a file, a folder or a glob. Try input=photos/")
     rows = predict_files(classifier, config["input"], config["batch_size"])
-    write_predictions(folder / "predictions.csv", rows, classifier.classes)
+    file = RunFolder(folder).predictions
+    write_predictions(file, rows, classifier.classes)
     failed = sum(row.probabilities is None for row in rows)
     results.update(images=len(rows), unreadable=failed, classes=classifier.classes)
     for row in rows[:5]:
         if row.probabilities is not None:
             log.info("%s: %s", row.path, most_probable(row.probabilities, classifier.classes))
-    log.info(
-        "%d images%s: %s",
-        len(rows),
-        f", {failed} unreadable" if failed else "",
-        folder / "predictions.csv",
-    )
+    unread = f", {failed} unreadable" if failed else ""
+    log.info("%d images%s: %s", len(rows), unread, file)
     if failed == len(rows):
         raise UserError(
             f"none of the {failed} images of input={config['input']} could be read (the first: "

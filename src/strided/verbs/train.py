@@ -16,6 +16,7 @@ from strided.loggers import StartedRun
 from strided.loggers.running import build_loggers, running
 from strided.report.contents import Contents, gather_contents
 from strided.report.document import write_report
+from strided.runs.folder import RunFolder
 from strided.runs.predictions_csv import write_predictions
 from strided.system.processes import first_on_each_machine, is_first
 from strided.system.signals import Interruption
@@ -105,7 +106,7 @@ def test_best(run: Run, best: Classifier | None, data: ImageDataModule) -> Evalu
         skipped=len(data.skipped),
     )
     if not run.quick:
-        write_predictions(run.folder / "predictions.csv", evaluation.rows, data.classes)
+        write_predictions(RunFolder(run.folder).predictions, evaluation.rows, data.classes)
     log.info("%s", evaluation.headline())
     return evaluation
 
@@ -115,7 +116,7 @@ def report_contents(
 ) -> Contents:
     """What the report shows; its diagnosis is told here, and kept in the results."""
     contents = gather_contents(
-        best, evaluation, data, run.folder / "metrics.csv", run.config, run.results
+        best, evaluation, data, RunFolder(run.folder).metrics, run.config, run.results
     )
     if contents.diagnosis:
         run.results["diagnosis"] = asdict(contents.diagnosis)

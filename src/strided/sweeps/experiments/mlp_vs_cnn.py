@@ -13,6 +13,7 @@ from strided.data import ImageDataModule
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.held_out import data_of
 from strided.report.page import bullets, picture, table
+from strided.sweeps.folder import SweepFolder
 from strided.sweeps.summary import Job
 from strided.system.durable import write_json
 from strided.training.loading import find_checkpoint, load_task
@@ -32,7 +33,7 @@ def section(folder: Path, jobs: Sequence[Job]) -> str:
             found.setdefault(job.overrides["model"], []).append(row)
     if not found:
         return ""
-    file = folder / "figures" / "moved.png"
+    file = SweepFolder(folder).figures / "moved.png"
     _draw(file, found)
     return "\n".join(
         [

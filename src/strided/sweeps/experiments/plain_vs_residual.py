@@ -18,8 +18,10 @@ from strided.evaluation.classifier import Classifier
 from strided.evaluation.held_out import data_of
 from strided.models import build_model
 from strided.report.page import bullets, picture, table
-from strided.runs.gradients_csv import FILE, read_gradients
+from strided.runs.folder import RunFolder
+from strided.runs.gradients_csv import read_gradients
 from strided.runs.metrics_csv import read_metrics
+from strided.sweeps.folder import SweepFolder
 from strided.sweeps.summary import Job
 from strided.system.durable import write_json
 from strided.training.loading import find_checkpoint, load_task
@@ -37,11 +39,13 @@ def section(folder: Path, jobs: Sequence[Job]) -> str:
     for job in jobs:
         key = KIND[job.overrides["model.residual"].lower()], int(job.overrides["model.depth"])
         runs.setdefault(key, []).append(folder / str(job.number))
-    figures = folder / "figures"
+    figures = SweepFolder(folder).figures
     figures.mkdir(exist_ok=True)
     drawn = [_draw_errors(figures / "training.png", runs)]
     if trained := {
-        key: folders[0] for key, folders in runs.items() if (folders[0] / FILE).is_file()
+        key: folders[0]
+        for key, folders in runs.items()
+        if RunFolder(folders[0]).gradients.is_file()
     }:
         drawn.append(_draw_gradients(figures / "gradients.png", trained))
     start = at_start(folder, next(iter(runs.values()))[0])
@@ -69,7 +73,7 @@ def _errors(folders: Sequence[Path]) -> list[str]:
 
 def last(run: Path, metric: str) -> float:
     """The metric of a run's last epoch."""
-    return read_metrics(run / "metrics.csv")[metric][-1]
+    return read_metrics(RunFolder(run).metrics)[metric][-1]
 
 
 def reading(runs: Runs) -> list[str]:
@@ -166,7 +170,7 @@ def _draw_errors(file: Path, runs: Runs) -> Path:
     axes = figure.subplots()
     colours = {depth: f"C{i}" for i, depth in enumerate(sorted({depth for _, depth in runs}))}
     for (kind, depth), folders in sorted(runs.items()):
-        curves = read_metrics(folders[0] / "metrics.csv")
+        curves = read_metrics(RunFolder(folders[0]).metrics)
         errors = [1 - accuracy for accuracy in curves["train/acc"]]
         style = "--" if kind == "plain" else "-"
         axes.plot(curves["epoch"], errors, style, color=colours[depth], label=f"{kind} {depth}")
@@ -187,7 +191,7 @@ def _draw_gradients(file: Path, runs: dict[tuple[str, int], Path]) -> Path:
     axes = figure.subplots()
     deepest = max(depth for _, depth in runs)
     for index, kind in enumerate(kind for kind, depth in sorted(runs) if depth == deepest):
-        rows = read_gradients(runs[kind, deepest] / FILE)
+        rows = read_gradients(RunFolder(runs[kind, deepest]).gradients)
         for epoch, style in ((rows[0]["epoch"], "--"), (rows[-1]["epoch"], "-")):
             norms = [row["norm"] for row in rows if row["epoch"] == epoch]
             axes.plot(

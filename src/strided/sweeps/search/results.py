@@ -15,7 +15,8 @@ from strided.errors import UserError
 from strided.jobs.job import compose_run
 from strided.jobs.runner import finish_job
 from strided.report.page import picture
-from strided.runs.folder import read_config, read_results
+from strided.runs.folder import RunFolder, read_config, read_results
+from strided.sweeps.folder import SweepFolder
 from strided.sweeps.search.study import Study
 from strided.sweeps.summary import Job, list_of_errors, table_of_jobs, write_page
 from strided.system.durable import write_json
@@ -45,7 +46,7 @@ def test_best(study: Study, config_dir: Path | None, trust: list[str]) -> str | 
     command = shlex.join(repetition(study.folder / str(best.number), config_dir, trust))
     found = {"trial": best.number, metric: best.value, **tested}
     write_json(
-        study.folder / "best.json",
+        SweepFolder(study.folder).best_trial,
         {**found, "overrides": best.params, "command": command, "trials": count(study)},
     )
     return f"\nbest: trial {best.number}, {metric} {best.value:.4f}; to repeat it: {command}"
@@ -65,8 +66,8 @@ def evaluate_once(folder: Path, number: int) -> dict[str, Any]:
     """Measure a trial's best.ckpt on the test split, in best/, and return its overall metrics."""
     best, trial = folder / "best", folder / str(number)
     best.mkdir(exist_ok=True)
-    if (best / "config.yaml").is_file() and read_config(best)["checkpoint"] != str(trial):
-        (best / "results.json").unlink(missing_ok=True)  # of what was the best before a resume
+    if RunFolder(best).config.is_file() and read_config(best)["checkpoint"] != str(trial):
+        RunFolder(best).results.unlink(missing_ok=True)  # of what was the best before a resume
     words = [
         f"checkpoint={trial}",
         f"accelerator={read_config(trial)['trainer']['accelerator']}",
@@ -104,7 +105,7 @@ def report(study: Study) -> None:
     table = table_of_jobs(
         trials, (study.plan.search.metric, "best_epoch", "train_seconds", "error")
     )
-    table.write(study.folder / "summary.csv")
+    table.write(SweepFolder(study.folder).summary)
     figures = draw(study)
     pictures = "".join(map(picture, figures))
     states = ", ".join(f"{number} {state}" for state, number in count(study).items())
@@ -118,7 +119,7 @@ def report(study: Study) -> None:
 
 def headline(study: Study) -> str:
     """Return the best trial as HTML; nothing before it was tested."""
-    file = study.folder / "best.json"
+    file = SweepFolder(study.folder).best_trial
     if not file.is_file():
         return ""
     best: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
@@ -132,7 +133,7 @@ def headline(study: Study) -> str:
 
 def draw(study: Study) -> list[Path]:
     """Draw the history and, where trials can tell, the importance of each key."""
-    folder = study.folder / "figures"
+    folder = SweepFolder(study.folder).figures
     folder.mkdir(exist_ok=True)
     figures = [draw_history(study, folder / "history.png")]
     values = {t.value for t in study.trials() if t.state == TrialState.COMPLETE}

@@ -19,6 +19,7 @@ from strided.config.overrides import as_typed, normalise, typed_trust
 from strided.config.targets import trusting
 from strided.errors import UserError
 from strided.runs.folder import create_run_folder, log_folder
+from strided.sweeps.folder import SweepFolder
 from strided.sweeps.grammar import sweep_corners, swept_values
 from strided.sweeps.search.space import Search, parse
 from strided.sweeps.sweep import check_corners
@@ -160,7 +161,7 @@ def run_trials(study: "Study", config_dir: Path | None, trust: list[str]) -> Non
     if best is None:
         raise UserError(
             f"none of the {len(study.trials())} trials was completed; see "
-            f"{study.folder / 'summary.csv'}. Try one of them without search="
+            f"{SweepFolder(study.folder).summary}. Try one of them without search="
         )
     print(best)
 

@@ -10,6 +10,7 @@ from strided.config.overrides import read_words
 from strided.config.schema import arguments_of, check
 from strided.config.targets import build, locate
 from strided.errors import UserError, first_line
+from strided.sweeps.folder import SweepFolder
 from strided.sweeps.search.space import Search, distribution
 from strided.system.durable import write_text
 from strided.system.machine import alone_in
@@ -43,12 +44,12 @@ class SearchPlan:
         """Write search.yaml."""
         node = {"_target_": "strided.sweeps.search.space.Search", **asdict(self.search)}
         text = yaml.safe_dump({**asdict(self), "search": node}, sort_keys=False, allow_unicode=True)
-        write_text(folder / "search.yaml", text)
+        write_text(SweepFolder(folder).search, text)
 
     @classmethod
     def read(cls, folder: Path, **changed: Any) -> "SearchPlan":
         """Read search.yaml with some keys of the search changed. Raises UserError."""
-        file = folder / "search.yaml"
+        file = SweepFolder(folder).search
         try:
             plan = yaml.safe_load(file.read_text(encoding="utf-8"))
             words, seed, search = plan["words"], int(plan["seed"]), {**plan["search"], **changed}

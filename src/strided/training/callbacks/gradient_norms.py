@@ -7,7 +7,8 @@ import lightning.pytorch as pl
 import torch
 
 from strided.errors import UserError
-from strided.runs.gradients_csv import FILE, read_gradients, write_gradients
+from strided.runs.folder import RunFolder
+from strided.runs.gradients_csv import read_gradients, write_gradients
 
 
 class GradientNorms(pl.Callback):
@@ -71,4 +72,4 @@ class GradientNorms(pl.Callback):
 
 
 def _file(trainer: pl.Trainer) -> Path:
-    return Path(trainer.default_root_dir) / FILE
+    return RunFolder(Path(trainer.default_root_dir)).gradients

@@ -1,0 +1,48 @@
+"""Where each file of a sweep or a search lies; the folders of its jobs are named by number."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from strided.runs.folder import FIGURES
+
+
+@dataclass(frozen=True)
+class SweepFolder:
+    """The folder of a sweep, which has a sweep.yaml, or of a search, which has a search.yaml."""
+
+    path: Path
+
+    @property
+    def sweep(self) -> Path:
+        """What was typed for a sweep, and the jobs that follow from it."""
+        return self.path / "sweep.yaml"
+
+    @property
+    def search(self) -> Path:
+        """The plan of a search."""
+        return self.path / "search.yaml"
+
+    @property
+    def best_trial(self) -> Path:
+        """The best trial of a search and its test."""
+        return self.path / "best.json"
+
+    @property
+    def summary(self) -> Path:
+        """A row per job."""
+        return self.path / "summary.csv"
+
+    @property
+    def summary_of_repeats(self) -> Path:
+        """A row for all jobs that differ in their seeds only."""
+        return self.path / "summary_seeds.csv"
+
+    @property
+    def page(self) -> Path:
+        """The page that shows both tables."""
+        return self.path / "summary.html"
+
+    @property
+    def figures(self) -> Path:
+        """The folder of the page's pictures."""
+        return self.path / FIGURES
