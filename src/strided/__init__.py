@@ -4,13 +4,15 @@ Importing it imports nothing heavy; each name loads what it needs when it is cal
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from strided.errors import UserError
 from strided.version import __version__
 
 if TYPE_CHECKING:
+    from strided.config.keys import Config
     from strided.evaluation.classifier import Classifier
+    from strided.runs.results import Results
 
 __all__ = ["UserError", "__version__", "compose", "load", "train"]
 
@@ -28,7 +30,7 @@ def load(
     return Classifier.load(run_or_checkpoint, device=device, trust=trust)
 
 
-def compose(config_name: str = "train", overrides: Sequence[str] = ()) -> dict[str, Any]:
+def compose(config_name: str = "train", overrides: Sequence[str] = ()) -> "Config":
     """Compose a config as the command line would: `compose("train", ["model=mlp"])`.
 
     Returns plain, resolved, checked values. Raises UserError for what the command line refuses.
@@ -38,7 +40,7 @@ def compose(config_name: str = "train", overrides: Sequence[str] = ()) -> dict[s
     return compose(config_name, overrides)
 
 
-def train(overrides: Sequence[str] = ()) -> dict[str, Any]:
+def train(overrides: Sequence[str] = ()) -> "Results":
     """Train as `python src/train.py` would with these overrides; return its results.json."""
     from strided.jobs.runner import run
 

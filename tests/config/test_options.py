@@ -1,6 +1,6 @@
 """Every option of every group composes, and builds what it names."""
 
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 import torch
@@ -8,9 +8,10 @@ import yaml
 from torch import nn
 
 import strided
+from strided.config.keys import Config, node_of
 from strided.config.schema import arguments_of
 from strided.config.targets import build, locate
-from strided.config.yaml_files import CONF_DIR
+from strided.config.yaml_files import CONF_DIR, verb_keys
 from strided.errors import UserError
 from strided.training.losses import build_loss
 
@@ -33,7 +34,7 @@ def composed(option: str, *overrides: str) -> Any:
     """The node of a composed group option."""
     name = [UNDECIDED[option]] if option in UNDECIDED else []
     config = strided.compose("train", [option, *name, *overrides])
-    return config[option.partition("=")[0]]
+    return node_of(config, option.partition("=")[0])
 
 
 ALL_OPTIONS = options_of(*sorted(folder.name for folder in CONF_DIR.iterdir() if folder.is_dir()))
@@ -46,13 +47,20 @@ def test_every_option_composes_to_plain_data(option: str) -> None:
         "train", [option, *([UNDECIDED[option]] if option in UNDECIDED else [])]
     )
     assert yaml.safe_load(yaml.safe_dump(config)) == config
-    assert group in ("experiment", "debug") or isinstance(config[group], dict), name
+    assert group in ("experiment", "debug") or isinstance(node_of(config, group), dict), name
 
 
 @pytest.mark.parametrize("verb", ["train", "eval", "predict", "benchmark", "compare"])
 def test_every_verb_composes(verb: str) -> None:
     required = {"eval": ["checkpoint=x"], "predict": ["checkpoint=x", "input=y"]}
     assert strided.compose(verb, required.get(verb, []))["traceback"] is False
+
+
+@pytest.mark.parametrize("verb", ["train", "eval", "predict", "explain", "benchmark", "compare"])
+def test_the_type_of_a_config_has_the_keys_of_every_verb(verb: str) -> None:
+    groups, keys = verb_keys(verb)
+    overlays = {"experiment", "debug"}  # which change other keys and leave none
+    assert {*groups, *keys} - overlays <= get_type_hints(Config).keys()
 
 
 @pytest.mark.parametrize("experiment", options_of("experiment"))

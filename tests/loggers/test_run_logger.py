@@ -1,6 +1,7 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from torch import nn
@@ -27,7 +28,7 @@ def test_a_run_is_called_after_its_folder_and_a_job_after_its_sweep_too() -> Non
 
 
 def test_a_summary_has_the_numbers_of_the_run_but_none_of_single_classes() -> None:
-    results = {
+    results: Any = {
         "test/acc": 0.5, "test/acc_ci95": [0.4, 0.6], "test/auroc": None, "test/f1/cat": 0.1,
         "best_val/acc": 0.7, "train_seconds": 3.2, "seed": 0,
     }  # fmt: skip

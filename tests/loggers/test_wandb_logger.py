@@ -216,7 +216,7 @@ def test_a_logger_that_was_never_started_is_silent(caplog: pytest.LogCaptureFixt
     logger = WandbLogger()
     with caplog.at_level(logging.INFO):
         logger.log_metrics({"a": 1.0}, 1)
-        logger.finish(Path(), {"a": 1.0}, [])
+        logger.finish(Path(), {"test/acc": 1.0}, [])
         logger.close(failed=False)
     assert not caplog.records and logger.version is None
 

@@ -1,9 +1,8 @@
 """What a run's report says of over- and underfitting, and what it leaves open."""
 
-from typing import Any
-
 import pytest
 
+from strided.config.keys import Config
 from strided.report.diagnosis import (
     Share,
     advise,
@@ -14,7 +13,7 @@ from strided.report.diagnosis import (
     trend,
 )
 
-CONFIG: dict[str, Any] = {
+CONFIG: Config = {
     "model": {"_target_": "strided.models.torchvision_model", "pretrained": False},
     "augment": {"_target_": "strided.data.BatchAugment"},
 }
@@ -111,7 +110,7 @@ def test_epochs_without_validation_do_not_hide_the_trend() -> None:
 
 
 def test_kept_features_of_one_view_are_of_no_augmented_images() -> None:
-    config = {**CONFIG, "augment": {**CONFIG["augment"], "horizontal_flip": True}}
+    config: Config = {**CONFIG, "augment": {**CONFIG["augment"], "horizontal_flip": True}}
     views = [{"name": "frozen", "features": {"views": number}} for number in (1, 5)]
     assert is_augmented(config, []) and is_augmented(config, views[1:])
     assert not is_augmented(config, views[:1])
@@ -130,7 +129,7 @@ def test_advice_names_only_what_the_run_does_not_do_yet() -> None:
     assert plain.verdict == "overfitting" and plain.gap == pytest.approx(0.3)
     assert any("augment=standard" in line for line in plain.advice)
     assert any("model.pretrained=true" in line for line in plain.advice)
-    config = {
+    config: Config = {
         "model": {**CONFIG["model"], "pretrained": True},
         "augment": {**CONFIG["augment"], "horizontal_flip": True},
     }

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from strided.config.keys import Config
 from strided.report.document import write_report
 from strided.runs.metrics_csv import read_metrics
 
@@ -18,7 +19,7 @@ METRICS = """epoch,step,lr,train/loss,train/acc,val/loss,val/acc
 0,8,0.1,2.5,0.25,2.0,0.5
 1,16,0.1,1.5,0.75,,
 """
-RESULTS: dict[str, Any] = {
+RESULTS: Any = {
     "command": ["model=mlp", "name=<script>alert(1)</script>"],
     "classes": ["<b>bold</b>", "a & b"],
     "train_seconds": 12.34,
@@ -33,9 +34,9 @@ RESULTS: dict[str, Any] = {
 }
 
 
-def reported(folder: Path, results: dict[str, Any]) -> str:
+def reported(folder: Path, results: Any) -> str:
     (folder / "metrics.csv").write_text(METRICS)
-    config = {
+    config: Config = {
         "name": "a <i>name</i>",
         "seed": 0,
         "augment": {"_target_": "strided.data.BatchAugment"},

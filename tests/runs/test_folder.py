@@ -6,14 +6,16 @@ import re
 import signal
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 import yaml
 
+from strided.config.keys import Config
 from strided.errors import UserError
 from strided.runs.folder import create_run_folder, read_config, read_results, write_config
 from strided.runs.record import recorded
+from strided.runs.results import Results
 from strided.system.durable import write_csv, write_json, write_text
 from strided.system.signals import Interrupted, Interruption
 
@@ -43,6 +45,13 @@ def test_text_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir() if entry.suffix != ".tmp"] == [file.name]
 
 
+def test_the_type_of_results_has_the_keys_that_runs_have_written() -> None:
+    files = list((Path(__file__).parents[1] / "data" / "run_0_1").rglob("results.json"))
+    found = {key for file in files for key in json.loads(file.read_text())}
+    assert {key for key in found if "/" not in key} <= get_type_hints(Results).keys()
+    assert "fit_finished" in found
+
+
 def test_a_csv_row_is_given_by_column_or_in_order(tmp_path: Path) -> None:
     odd = os.fsdecode(b"caf\xe9.png")  # a name that is not UTF-8
     write_csv(tmp_path / "t.csv", ["path", "acc"], [{"acc": 0.5}, [odd, None], {"path": "a,b\n"}])
@@ -68,7 +77,7 @@ def test_numbers_that_are_not_finite_become_null(tmp_path: Path) -> None:
 
 
 def test_config_and_overrides_survive_a_round_trip(tmp_path: Path) -> None:
-    config = {"name": "Käse", "data": {"root": "a folder, with=signs", "mean": None}}
+    config: Config = {"name": "Käse", "data": {"root": "a folder, with=signs", "mean": None}}
     write_config(tmp_path, config, ["data.root='a folder, with=signs'"])
     assert read_config(tmp_path) == config
     typed = yaml.safe_load((tmp_path / "overrides.yaml").read_text())

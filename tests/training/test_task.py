@@ -19,7 +19,7 @@ CLASSES = ["a", "b", "c"]
 def make_task(*overrides: str, size: int = 8) -> ClassificationTask:
     """A task for 3 classes of colour images, from the config that the command line would give."""
     config = compose("train", ["data=synthetic", "model=mlp", *overrides])
-    nodes = {key: config[key] for key in ("model", "loss", "optimizer", "scheduler", "data")}
+    nodes: Any = {key: config[key] for key in ("model", "loss", "optimizer", "scheduler", "data")}
     preprocessing = Preprocessing(3, size, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
     return ClassificationTask(classes=CLASSES, preprocessing=preprocessing.asdict(), **nodes)
 

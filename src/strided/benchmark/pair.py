@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
@@ -17,9 +17,11 @@ from strided.benchmark.bare_network import bare_inference, bare_training
 from strided.benchmark.plain_script import plain_training
 from strided.benchmark.time_shares import ActionTimes
 from strided.benchmark.timing import LEAST_BATCHES, PeakMemory, images_per_second
+from strided.config.keys import Config, Node
 from strided.config.targets import build
 from strided.data import BatchAugment, ImageDataModule
 from strided.evaluation.classifier import Classifier
+from strided.runs.results import Results
 from strided.system.signals import Interruption
 from strided.training.execution import executed, without_driver_check
 from strided.training.fit import fit
@@ -55,7 +57,7 @@ class Measurement:
 class Pair:
     """A network and its data, each part starting from the same `weights`."""
 
-    config: dict[str, Any]
+    config: Config
     folder: Path
     interruption: Interruption
     data: ImageDataModule
@@ -101,15 +103,16 @@ class Pair:
 
 
 def prepare_pair(
-    config: dict[str, Any], folder: Path, results: dict[str, Any], interruption: Interruption
+    config: Config, folder: Path, row: dict[str, Any], interruption: Interruption
 ) -> Pair:
-    """Decode the images and build the network; what is known then goes into `results`."""
+    """Decode the images and build the network; what is known then goes into `row`."""
     config = {**config, "logger": {}}
+    results = cast("Results", row)  # what is found out has the keys of a run's results
     trainer = build_trainer(_trainer_node(config, 1, 1), [], folder)
     data, decided = prepare_data(config, results)
     task = build_task(config, decided, data, results, fresh=True)
     pair = Pair(config, folder, interruption, data, task, results["macs"], trainer)
-    results.update(batch_size=pair.batch_size, device=str(pair.device))
+    row.update(batch_size=pair.batch_size, device=str(pair.device))
     return pair
 
 
@@ -172,9 +175,9 @@ def train_for(pair: Pair, batches: int, profiler: ActionTimes | None = None) -> 
     pair.task.load_state_dict(pair.weights)
     epoch = min(batches, len(pair.data.train_dataloader()))
     node = _trainer_node(pair.config, epoch, 1 + math.ceil(batches / epoch))
-    found: dict[str, Any] = {"macs": pair.macs, "hardware": {}}
+    found: Results = {"macs": pair.macs, "hardware": {}}
     with tempfile.TemporaryDirectory(dir=pair.folder) as scratch, _quietly():
-        config = {**pair.config, "trainer": node}
+        config: Config = {**pair.config, "trainer": node}
         run = prepare_run(config, Path(scratch), found, pair.interruption)
         if run.checkpoint is not None:
             run.checkpoint.folder = None  # writing is not in the recorder's figure
@@ -182,11 +185,12 @@ def train_for(pair: Pair, batches: int, profiler: ActionTimes | None = None) -> 
             run.trainer.profiler = profiler  # type: ignore[attr-defined]
         # without a checkpoint to save first, a signal stops at once
         fit(replace(run, checkpoint=None), pair.task, pair.data)
-    pair.execution = found["execution"]
-    return found["images_per_second"], found["hardware"]["torch_threads"]
+    pair.execution, rate = found["execution"], found["images_per_second"]
+    assert rate is not None, "it has trained an epoch"
+    return rate, found["hardware"]["torch_threads"]
 
 
-def _trainer_node(config: dict[str, Any], batches: int, epochs: int) -> dict[str, Any]:
+def _trainer_node(config: Config, batches: int, epochs: int) -> Node:
     kept = {key: value for key, value in config["trainer"].items() if key not in LENGTHS}
     lengths = {"max_epochs": epochs, "limit_train_batches": batches, "limit_val_batches": 1}
     return {**kept, **lengths}

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from strided.benchmark.bare_network import training_loss
+from strided.config.keys import Node
 from strided.config.targets import build
 from strided.data import BatchAugment, ImageDataModule, Preprocessing
 from strided.models import build_model
@@ -108,7 +109,7 @@ def plain_training(
     task: ClassificationTask,
     data: ImageDataModule,
     augment: BatchAugment,
-    optimizer_node: dict[str, Any],
+    optimizer_node: Node,
     device: torch.device,
     every: int = 1,
 ) -> Generator[int, None, None]:

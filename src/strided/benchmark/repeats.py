@@ -10,13 +10,14 @@ from strided.benchmark.pair import PARTS, Pair, prepare_pair, train_for
 from strided.benchmark.table import RATIOS
 from strided.benchmark.time_shares import ActionTimes, bound
 from strided.benchmark.timing import LEAST_BATCHES
+from strided.config.keys import Config
 from strided.system.signals import Interruption
 
 log = logging.getLogger(__name__)
 
 
 def measure_model(
-    config: dict[str, Any], folder: Path, row: dict[str, Any], interruption: Interruption
+    config: Config, folder: Path, row: dict[str, Any], interruption: Interruption
 ) -> None:
     """Fill in the row of one model."""
     pair = prepare_pair(config, folder, row, interruption)

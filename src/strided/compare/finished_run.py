@@ -7,10 +7,12 @@ from typing import Any, Self
 
 import yaml
 
+from strided.config.keys import Config
 from strided.errors import UserError
 from strided.runs.folder import RunFolder, read_config, read_results
 from strided.runs.metrics_csv import read_metrics
 from strided.runs.predictions_csv import Predictions
+from strided.runs.results import Results, by_name
 
 _LONGEST = 60  # letters of a label
 
@@ -20,8 +22,8 @@ class FinishedRun:
     """`split` is the one that was measured; `label` tells the run from those beside it."""
 
     folder: Path
-    config: dict[str, Any]
-    results: dict[str, Any]
+    config: Config
+    results: Results
     split: str
     label: str = ""
 
@@ -61,17 +63,17 @@ class FinishedRun:
 
     def row(self) -> dict[str, Any]:
         """The row of compare.csv: None for what this run has not."""
-        results, split = self.results, self.split
-        low, high = results.get(f"{split}/acc_ci95", (None, None))
+        results, named, split = self.results, by_name(self.results), self.split
+        low, high = named.get(f"{split}/acc_ci95", (None, None))
         metrics = ("loss", "acc_top5", "f1", "auroc", "nll", "ece", "brier")
         return {
             "run": self.label,
             "split": split,
-            "images": results["splits"].get(split) if f"{split}/acc" in results else None,
-            "acc": results.get(f"{split}/acc"),
+            "images": results["splits"].get(split) if f"{split}/acc" in named else None,
+            "acc": named.get(f"{split}/acc"),
             "acc_low": low,
             "acc_high": high,
-            **{name: results.get(f"{split}/{name}") for name in metrics},
+            **{name: named.get(f"{split}/{name}") for name in metrics},
             "best_val/acc": results.get("best_val/acc"),
             "best_epoch": results.get("best_epoch"),
             "train_seconds": results.get("train_seconds"),

@@ -4,7 +4,9 @@ import html
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from strided.config.keys import Config
 from strided.report.page import page
+from strided.runs.results import Results
 
 STYLE = """
 body { max-width: 76rem; } table { font-size: .95rem; }
@@ -108,7 +110,7 @@ def _html_table(rows: Sequence[dict[str, Any]], columns: Mapping[str, Cell]) -> 
     return f'<div class="scroll"><table><tr><th>model</th>{heads}</tr>{body}</table></div>'
 
 
-def render(config: dict[str, Any], results: dict[str, Any]) -> str:
+def render(config: Config, results: Results) -> str:
     """compare.html of the networks in the results."""
     rows = [row for row in results["models"] if "error" not in row]
     parts = [
@@ -151,7 +153,7 @@ def render(config: dict[str, Any], results: dict[str, Any]) -> str:
     return page("Architectures compared", "\n".join(parts), STYLE)
 
 
-def _conditions(config: dict[str, Any], results: dict[str, Any]) -> str:
+def _conditions(config: Config, results: Results) -> str:
     return (
         f'<p class="note">Medians (smallest to largest) of {config["repeats"]} repeats of '
         f"{config['seconds']:g} s on {html.escape(results['device'])}, {results['threads']} "

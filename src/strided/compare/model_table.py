@@ -14,8 +14,10 @@ from strided.compare.facts import facts_of
 from strided.compare.families import family
 from strided.compare.files import PAGE, TABLE
 from strided.compare.model_page import lines, render
+from strided.config.keys import Config, Node
 from strided.errors import UserError, describe_error
 from strided.models.building import build_model
+from strided.runs.results import Results
 from strided.system.durable import write_csv, write_text
 
 log = logging.getLogger(__name__)
@@ -45,18 +47,18 @@ COLUMNS = (
 
 
 def compare_models(
-    models: Mapping[str, dict[str, Any]],
-    config: dict[str, Any],
+    models: Mapping[str, Node],
+    config: Config,
     device: torch.device,
     folder: Path,
-    results: dict[str, Any],
+    results: Results,
 ) -> None:
     """Write compare.csv and compare.html, and a row for each network into `results`.
 
     Raises UserError at the end if a network could not be built: the others have their rows.
     """
     rows: list[dict[str, Any]] = []
-    results.update(models=rows, device=str(device), threads=torch.get_num_threads())
+    results.update({"models": rows, "device": str(device), "threads": torch.get_num_threads()})
     try:
         for name, node in models.items():
             rows.append({"model": name})
@@ -75,9 +77,7 @@ def compare_models(
         raise UserError(f"{len(failed)} of {len(rows)} models have no facts:\n{reasons}")
 
 
-def _row(
-    name: str, node: dict[str, Any], config: dict[str, Any], device: torch.device
-) -> dict[str, Any]:
+def _row(name: str, node: Node, config: Config, device: torch.device) -> dict[str, Any]:
     row = facts_of(node, config["num_classes"], config["channels"], config["image_size"])
     row.update(family(str(node.get("name") or name))._asdict())
     if config["measure"]:
@@ -98,7 +98,7 @@ def _row(
 
 
 def measure(
-    net: nn.Module, image_size: int, config: dict[str, Any], device: torch.device
+    net: nn.Module, image_size: int, config: Config, device: torch.device
 ) -> dict[str, Any]:
     """Time the network in evaluation mode, float32 and channels_last, on images of noise.
 

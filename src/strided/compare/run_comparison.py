@@ -14,6 +14,7 @@ from strided.data.reading.files import as_text
 from strided.evaluation.intervals import RESAMPLES
 from strided.report.page import page, picture
 from strided.runs.folder import RunFolder
+from strided.runs.results import Results
 from strided.system.durable import write_csv, write_text
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ code { overflow-wrap: anywhere; }
 """
 
 
-def compare_runs(folders: list[Path], folder: Path, results: dict[str, Any]) -> None:
+def compare_runs(folders: list[Path], folder: Path, results: Results) -> None:
     """Write compare.csv, pairs.csv, disagreements.csv, compare.html and figures/.
 
     Rows go into `results` too. Raises UserError for what is no finished run.
@@ -37,14 +38,16 @@ def compare_runs(folders: list[Path], folder: Path, results: dict[str, Any]) -> 
     rows = [run.row() for run in runs]
     found = [pair.found for pair in pairs if not pair.reason]
     results.update(
-        runs=rows,
-        pairs=[
-            {**pair.found, "classes": pair.classes, "reading": reading(pair)}
-            if pair.found
-            else {"first": pair.first.label, "second": pair.second.label, "reason": pair.reason}
-            for pair in pairs
-        ],
-        resamples=RESAMPLES,
+        {
+            "runs": rows,
+            "pairs": [
+                {**pair.found, "classes": pair.classes, "reading": reading(pair)}
+                if pair.found
+                else {"first": pair.first.label, "second": pair.second.label, "reason": pair.reason}
+                for pair in pairs
+            ],
+            "resamples": RESAMPLES,
+        }
     )
     _write_rows(folder / TABLE, rows)
     _write_rows(folder / "pairs.csv", found)

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import hydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from strided.config.keys import Config
 from strided.config.overrides import is_hydra, normalise, typed_trust
 from strided.config.schema import check
 from strided.config.targets import trusting
@@ -16,7 +17,7 @@ from strided.config.yaml_files import CONF_DIR, verb_keys
 from strided.errors import UserError, did_you_mean
 
 
-def plain(config: DictConfig) -> dict[str, Any]:
+def plain(config: DictConfig) -> Config:
     """Resolve every interpolation and return dict, list, str and numbers only."""
     try:
         resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
@@ -24,7 +25,7 @@ def plain(config: DictConfig) -> dict[str, Any]:
         key = getattr(error, "full_key", None) or "a key"
         raise UserError(f"{key} has no value; expected one. Try {key}=<value>") from error
     assert isinstance(resolved, dict)
-    return {str(key): value for key, value in resolved.items()}
+    return cast("Config", {str(key): value for key, value in resolved.items()})
 
 
 def compose_hydra(
@@ -105,7 +106,7 @@ def compose(
     config_name: str = "train",
     overrides: Sequence[str] = (),
     extra: Path | None = None,
-) -> dict[str, Any]:
+) -> Config:
     """Compose a config as the command line would: `compose("train", ["model=mlp"])`.
 
     Returns plain, resolved, checked values: dict, list, str and numbers only; `extra` is a folder

@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from strided.config.compose import compose
+from strided.config.keys import Config, Node
 from strided.config.overrides import without
 from strided.config.yaml_files import config_folders, group_options
 from strided.errors import UserError, did_you_mean
 
 
 def compose_models(
-    verb: str, config: dict[str, Any], chosen: str, words: Sequence[str], config_dir: Path | None
-) -> dict[str, dict[str, Any]]:
+    verb: str, config: Config, chosen: str, words: Sequence[str], config_dir: Path | None
+) -> dict[str, Node]:
     """Return the node of each of `models`, or of the one that `model=` has chosen, if any.
 
     What was typed of `model.` holds for each. Raises UserError for a name that nobody knows.

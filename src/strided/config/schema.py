@@ -6,10 +6,11 @@ argument's type.
 
 import inspect
 import types
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from strided.config.keys import Node, PlainKeys
 from strided.config.targets import EXTRA_KEYS, locate
 from strided.errors import UserError, did_you_mean
 
@@ -38,43 +39,16 @@ OFF_WHEN_NULL = {
 MONITORS = {"val/acc": "max", "val/loss": "min", "train/acc": "max", "train/loss": "min"}
 # Groups that hold several nodes by name.
 GROUPS_OF_NODES = ("callbacks", "logger")
-# The type of each key that belongs to no group.
+# The type of each key that belongs to no group, as it may be typed.
 PLAIN_KEYS: dict[str, Any] = {
-    "seed": int,
-    "name": str | None,
-    "tags": list[str],
-    "resume": str | None,
-    "compile": bool,
-    "channels_last": bool,
-    "matmul_precision": Literal["highest", "high", "medium"],
-    "log_dir": str | None,
-    "trust": list[str],
-    "sweep": dict[str, Any] | None,
-    "traceback": bool,
-    "checkpoint": str | None,
-    "input": str | None,  # null for explain's layer=? only
-    "max_images": int,
-    "target": str | int | list[str | int] | None,
-    "methods": list[Literal["grad_cam", "grad_cam_pp", "integrated_gradients", "occlusion"]],
-    "layer": str | None,
-    "maps": int,
-    "cam_layer": str | None,
-    "sanity": bool,
-    "split": Literal["test", "val"],
-    "accelerator": str,
-    "batch_size": int,
-    "models": list[str],
-    "repeats": int,
-    "seconds": float,
-    "runs": list[str],
-    "num_classes": int,
-    "image_size": int | None,
-    "channels": int,
-    "measure": bool,
+    **get_type_hints(PlainKeys),
+    "name": str | None,  # null: one is made of the choices
+    "input": str | None,  # null: for explain's layer=? only
+    "models": list[str],  # each of which becomes a node
 }
 
 
-def check(config: dict[str, Any], *, values: bool = True) -> None:
+def check(config: Mapping[str, Any], *, values: bool = True) -> None:
     """Check every node that has a `_target_`: the target is allowed, and takes these arguments.
 
     `values=False` checks names only. Raises UserError.
@@ -89,7 +63,7 @@ def check(config: dict[str, Any], *, values: bool = True) -> None:
         _check_network(config["checkpoint"], config.get("model"))
 
 
-def _check_network(checkpoint: str | None, model: dict[str, Any] | None) -> None:
+def _check_network(checkpoint: str | None, model: Node | None) -> None:
     """The network of eval is a checkpoint; that of predict may be a pretrained one instead."""
     expected = "a run folder or a .ckpt file. Try checkpoint=logs/train/<name>/<date_time>"
     if checkpoint is None and model is None:
@@ -106,7 +80,7 @@ def _check_network(checkpoint: str | None, model: dict[str, Any] | None) -> None
         )
 
 
-def _check_children(node: dict[str, Any], group: str) -> None:
+def _check_children(node: Node, group: str) -> None:
     """A key of a misspelt callback makes a new one, with no class to it."""
     for name, child in node.items():
         if child is not None and (not isinstance(child, dict) or "_target_" not in child):
@@ -128,7 +102,7 @@ def _check_nested(value: Any, path: str, values: bool) -> None:
             _check_nested(child, f"{path}.{index}", values)
 
 
-def _check_monitor(node: dict[str, Any], path: str) -> None:
+def _check_monitor(node: Node, path: str) -> None:
     """A metric that is never measured, or the worst value taken for the best, cost a whole run."""
     monitor, mode = node["monitor"], node.get("mode")
     if monitor not in MONITORS:
@@ -143,7 +117,7 @@ def _check_monitor(node: dict[str, Any], path: str) -> None:
         )
 
 
-def _check_arguments(node: dict[str, Any], path: str, values: bool) -> None:
+def _check_arguments(node: Node, path: str, values: bool) -> None:
     target = locate(node["_target_"], path)
     accepted, open_ended = arguments_of(target)
     accepted = {**accepted, **EXTRA_KEYS.get(path, {})}

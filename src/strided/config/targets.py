@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from strided.config.keys import Node
 from strided.errors import UserError, did_you_mean, first_line
 
 # The packages of strided that have targets: each lists them, by kind, in its `TARGETS`. No other
@@ -207,7 +208,7 @@ def _import(target: str) -> Any:
     raise UserError(f"_target_={target}: no module {parts[0]} is installed. Try its full name")
 
 
-def build(node: dict[str, Any], path: str, /, **filled_in: Any) -> Any:
+def build(node: Node, path: str, /, **filled_in: Any) -> Any:
     """Call the `_target_` of `node` with its other keys; `filled_in` come from strided itself.
 
     Raises UserError, naming `path`, for arguments that the target refuses.

@@ -1,8 +1,8 @@
 """The trainer's node of a config: how many processes it asks for, and what each of them gets."""
 
 import logging
-from typing import Any
 
+from strided.config.keys import Node
 from strided.config.targets import build
 from strided.errors import UserError
 from strided.system.processes import is_launched, place
@@ -10,7 +10,7 @@ from strided.system.processes import is_launched, place
 DDP_STRATEGIES = ("ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false")
 
 
-def processes_to_start(trainer: dict[str, Any]) -> int:
+def processes_to_start(trainer: Node) -> int:
     """Return how many processes this trainer node needs on this machine; 1 where they are started.
 
     Raises UserError for several machines, which a launcher on each must start.
@@ -33,7 +33,7 @@ def processes_to_start(trainer: dict[str, Any]) -> int:
     return int(build(node, "trainer", logger=False, enable_checkpointing=False).num_devices)
 
 
-def among_others(node: dict[str, Any]) -> dict[str, Any]:
+def among_others(node: Node) -> Node:
     """Return a trainer node for the processes that a launcher has started.
 
     Raises UserError for a number of devices that is not theirs, and for strategies whose

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import yaml
 
+from strided.config.keys import PlainKeys
 from strided.errors import UserError
 
 _PACKAGE = Path(__file__).parents[1]
@@ -42,7 +43,8 @@ def verb_keys(verb: str) -> tuple[dict[str, str | None], list[str]]:
     return groups, list(plain_defaults(verb))
 
 
-def plain_defaults(verb: str) -> dict[str, Any]:
+def plain_defaults(verb: str) -> PlainKeys:
     """Return the keys of `conf/<verb>.yaml` that belong to no group, with their values."""
     declared = yaml.safe_load((CONF_DIR / f"{verb}.yaml").read_text())
-    return {key: value for key, value in declared.items() if key not in ("defaults", "hydra")}
+    plain = {key: value for key, value in declared.items() if key not in ("defaults", "hydra")}
+    return cast("PlainKeys", plain)

@@ -1,16 +1,18 @@
 """explain.html: every picture of a run, and how to read it."""
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from strided.config.keys import Config
 from strided.data.reading.files import as_text
 from strided.explain.heatmaps import METHODS
 from strided.explain.sanity import DEPENDS
 from strided.report.page import page, picture
+from strided.runs.results import Results
 
 STYLE = """
 body { max-width: 75rem; }
@@ -48,7 +50,7 @@ READING = {
 }
 
 
-def render(config: dict[str, Any], results: dict[str, Any], folder: Path) -> str:
+def render(config: Config, results: Results, folder: Path) -> str:
     """Return the page; figures are named in `results`, relative to the run folder."""
     figures = results["figures"]
     command = html.escape(as_text(" ".join(["python src/explain.py", *results["command"]])))
@@ -76,7 +78,7 @@ not show that the answer is right, or that a person would look there.</p>
     return page(f"What {config['name']} looks at", body, STYLE)
 
 
-def headline(results: dict[str, Any]) -> str:
+def headline(results: Results) -> str:
     """How many images, and the layers that were looked at."""
     count = sum("error" not in entry for entry in results["images"])
     layers = results["layers"]
@@ -86,7 +88,7 @@ def headline(results: dict[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def sanity_part(results: dict[str, Any], methods: Sequence[str]) -> str:
+def sanity_part(results: Results, methods: Sequence[str]) -> str:
     """The rank correlations with heatmaps of randomised weights; nothing without the check."""
     if not results["parameters_used"]["sanity"]:
         return ""
@@ -148,10 +150,10 @@ are smooth: edges, colours, blobs. Noise means that they were hardly trained, or
 needed.</p><div class="pair">{shown}</div>"""
 
 
-def _facts(results: dict[str, Any]) -> dict[str, Any]:
+def _facts(results: Results) -> dict[str, object]:
     left_out = ("images", "figures", "classes")
     return {key: value for key, value in results.items() if key not in left_out}
 
 
-def _yaml(values: dict[str, Any]) -> str:
-    return html.escape(as_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True)))
+def _yaml(values: Mapping[str, object]) -> str:
+    return html.escape(as_text(yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)))

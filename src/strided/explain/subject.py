@@ -3,11 +3,11 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
 
+from strided.config.keys import Config
 from strided.errors import UserError, did_you_mean
 from strided.evaluation.classifier import Classifier
 from strided.explain.filters import Filters, first_filters
@@ -49,7 +49,7 @@ def layers_of(classifier: Classifier) -> dict[str, Layer]:
     return traced(classifier.task.model, classifier.task.as_input(blank))
 
 
-def choose(classifier: Classifier, config: Mapping[str, Any]) -> Subject:
+def choose(classifier: Classifier, config: Config) -> Subject:
     """Decide layers, methods and classes. Raises UserError."""
     net, layers = classifier.task.model, layers_of(classifier)
     filters = first_filters(net)
@@ -76,7 +76,7 @@ def choose(classifier: Classifier, config: Mapping[str, Any]) -> Subject:
 
 
 def _choose_cam(
-    net: nn.Module, layers: Mapping[str, Layer], config: Mapping[str, Any]
+    net: nn.Module, layers: Mapping[str, Layer], config: Config
 ) -> tuple[str | None, dict[str, str]]:
     """The layer of CAMs, and why each of those asked for is refused, where other methods remain."""
     cams = [method for method in config["methods"] if method in CAMS]

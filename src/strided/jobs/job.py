@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from strided.config.compose import compose_hydra, plain
+from strided.config.keys import Config
 from strided.config.networks import compose_models
 from strided.config.overrides import normalise
 from strided.config.schema import check
@@ -16,6 +16,7 @@ from strided.runs.folder import (
     write_config,
 )
 from strided.runs.record import recorded
+from strided.runs.results import Results
 from strided.system.machine import alone_in
 from strided.system.processes import is_first, joined, noticing_loss
 from strided.system.signals import Interruption
@@ -24,7 +25,7 @@ from strided.verbs.table import VERBS
 
 def compose_run(
     verb: str, words: Sequence[str], config_dir: Path | None = None
-) -> tuple[dict[str, Any], str]:
+) -> tuple[Config, str]:
     """Return the checked config of a single run, and its name."""
     composed, choices = compose_hydra(verb, normalise(verb, words, config_dir), config_dir)
     config = plain(composed)
@@ -35,12 +36,12 @@ def compose_run(
     return config, name
 
 
-def run_name(config: dict[str, Any], choices: dict[str, str]) -> str:
+def run_name(config: Config, choices: dict[str, str]) -> str:
     """Return the name of the run folder: as typed, of the experiment, of model and data."""
     if config["name"]:
         return str(config["name"])
-    if config.get("checkpoint"):  # eval and predict: that of the run
-        path = Path(config["checkpoint"])
+    if checkpoint := config.get("checkpoint"):  # eval and predict: that of the run
+        path = Path(checkpoint)
         known = read_config(path).get("name") if RunFolder(path).config.is_file() else None
         name = Path(str(known or path.stem)).name  # the folder may be a stranger's
         return name if name not in ("", "..") else "run"
@@ -56,11 +57,11 @@ def run_name(config: dict[str, Any], choices: dict[str, str]) -> str:
 
 def run_job(
     verb: str,
-    config: dict[str, Any],
+    config: Config,
     folder: Path,
     command: list[str],
     resumed_with: list[str] | None = None,
-) -> dict[str, Any]:
+) -> Results:
     """Run a verb in its folder, in as many processes as it asks for; return its results.json."""
     if verb == "train" and (processes := processes_to_start(config["trainer"])) > 1:
         with alone_in(RunFolder(folder).log):  # which the first of the processes then takes itself

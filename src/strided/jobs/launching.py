@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from strided.config.targets import trusted
 from strided.errors import UserError
 from strided.runs.folder import RunFolder, read_results
+from strided.runs.results import Results
 from strided.system.durable import write_json
 from strided.system.machine import cores
 from strided.system.signals import Interrupted
@@ -30,7 +30,7 @@ def launch(
     num_processes: int,
     command: list[str],
     resumed_with: list[str] | None,
-) -> dict[str, Any]:
+) -> Results:
     """Run the job of a run folder in several processes; return what became results.json.
 
     Raises UserError with the first failure, Interrupted when a signal stopped the run.
@@ -45,14 +45,12 @@ def launch(
             return results
         stopped = results.get("state") == "interrupted" or signals
         if stopped and not lost:
-            interrupted = {"command": command, **results, "state": "interrupted"}
+            interrupted: Results = {"command": command, **results, "state": "interrupted"}
             write_json(RunFolder(folder).results, interrupted)
             raise Interrupted(signals[0] if signals else signal.SIGTERM)
         reason = _reason(folder, Path(exchange), lost, num_processes)
-    write_json(
-        RunFolder(folder).results,
-        {"command": command, **results, "state": "failed", "error": reason},
-    )
+    failed: Results = {"command": command, **results, "state": "failed", "error": reason}
+    write_json(RunFolder(folder).results, failed)
     raise UserError(reason)
 
 

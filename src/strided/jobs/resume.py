@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from strided.config.compose import compose_hydra, plain
+from strided.config.keys import node_of
 from strided.config.overrides import normalise
 from strided.config.schema import check
 from strided.config.yaml_files import plain_defaults
@@ -17,11 +17,12 @@ from strided.runs.folder import (
     read_config,
     read_results,
 )
+from strided.runs.results import Results
 
 RESUMABLE = ("trainer.max_epochs", "trainer.devices", "logger", "log_dir", "traceback", "trust")
 
 
-def resume_run(folder: Path, changes: Sequence[str], config_dir: Path | None) -> dict[str, Any]:
+def resume_run(folder: Path, changes: Sequence[str], config_dir: Path | None) -> Results:
     """Go on with a run in its own folder, from its own config.yaml."""
     for word in changes:
         key = word.partition("=")[0].lstrip("+")
@@ -36,7 +37,7 @@ def resume_run(folder: Path, changes: Sequence[str], config_dir: Path | None) ->
             f"resume={folder} is not a run of train; expected a folder of logs/train. "
             "Try resume=logs/train/<name>/<date_time>"
         )
-    config = plain_defaults("train") | config  # of a run that began before a key existed
+    config = {**plain_defaults("train"), **config}  # of a run that began before a key existed
     if changes:
         composed, _ = compose_hydra("train", normalise("train", changes, config_dir), config_dir)
         changed = plain(composed)
@@ -46,9 +47,10 @@ def resume_run(folder: Path, changes: Sequence[str], config_dir: Path | None) ->
             known = config["logger"]
             config["logger"] = {name: known.get(name, n) for name, n in changed["logger"].items()}
         elif len(inner) > 1:
-            config[group].setdefault(inner[0], {})[inner[1]] = changed[group][inner[0]][inner[1]]
+            new = node_of(changed, group)[inner[0]]
+            node_of(config, group).setdefault(inner[0], {})[inner[1]] = new[inner[1]]
         elif inner:
-            config[group][inner[0]] = changed[group][inner[0]]
+            node_of(config, group)[inner[0]] = node_of(changed, group)[inner[0]]
     check(config)
     require_epochs_to_come(folder, config["trainer"].get("max_epochs"))
     command = read_results(folder).get("command") or yaml.safe_load(

@@ -3,8 +3,8 @@
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
+from strided.config.keys import Config
 from strided.config.overrides import typed_trust, typed_value, without
 from strided.config.targets import trusting
 from strided.errors import UserError, describe_error
@@ -16,13 +16,14 @@ from strided.runs.folder import (
     log_folder,
     read_results,
 )
+from strided.runs.results import Results
 from strided.system.durable import write_json
 from strided.system.processes import from_first, is_first, joined, place
 
 MOST_LINES = 15  # of a message about a mistake
 
 
-def run(verb: str, words: Sequence[str], config_dir: Path | None = None) -> dict[str, Any]:
+def run(verb: str, words: Sequence[str], config_dir: Path | None = None) -> Results:
     """Run a new job or, with `resume=`, the rest of a stopped one; return its results.json."""
     with trusting(typed_trust(words)), joined():
         if verb == "train" and (stopped := typed_value(words, "resume")):
@@ -39,7 +40,7 @@ def run(verb: str, words: Sequence[str], config_dir: Path | None = None) -> dict
 
 
 def finish_job(
-    verb: str, folder: Path, command: list[str], new_config: Callable[[], dict[str, Any]]
+    verb: str, folder: Path, command: list[str], new_config: Callable[[], Config]
 ) -> bool:
     """Do what is left of one of many jobs: all of it, the rest of a stopped one, or nothing.
 
@@ -56,7 +57,8 @@ def finish_job(
             run_job(verb, new_config(), folder, command)
     except Exception as error:
         if not RunFolder(folder).results.is_file():  # it failed before it began
-            failed = {"command": command, "state": "failed", "error": describe_error(error)}
+            reason = describe_error(error)
+            failed: Results = {"command": command, "state": "failed", "error": reason}
             write_json(RunFolder(folder).results, failed)
         print_error(error, command)
         return False

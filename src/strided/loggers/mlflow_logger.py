@@ -7,13 +7,13 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from strided.evaluation.examples import Example
 from strided.loggers.run_logger import RunLogger, StartedRun, flat, summary
 from strided.runs.folder import RunFolder, log_folder
+from strided.runs.results import Results
 from strided.system.durable import write_text
 
 # MLflow is configured by environment variables; those that are set already win.
@@ -89,7 +89,7 @@ class MLflowLogger(RunLogger):
         rows = [Metric(name, value, now, step) for name, value in metrics.items()]
         self._client.log_batch(self._run_id, metrics=rows)
 
-    def _finish(self, folder: Path, results: Mapping[str, Any], errors: Sequence[Example]) -> None:
+    def _finish(self, folder: Path, results: Results, errors: Sequence[Example]) -> None:
         self._log(summary(results), self._step)
         finished, files = {**results, "state": "finished"}, RunFolder(folder)
         self._client.log_dict(self._run_id, finished, files.results.name)

@@ -10,8 +10,10 @@ from typing import Any, ClassVar
 from lightning.pytorch.loggers import Logger
 from torch import nn
 
+from strided.config.keys import Config
 from strided.errors import UserError
 from strided.evaluation.examples import Example
+from strided.runs.results import Results
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +26,7 @@ class StartedRun:
     """What a logger is told at the start: the run folder, its resolved config, the code version."""
 
     folder: Path
-    config: dict[str, Any]
+    config: Config
     commit: str | None
     network: nn.Module
 
@@ -84,7 +86,7 @@ class RunLogger(Logger):
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Do nothing: `start` has given the whole config, once."""
 
-    def finish(self, folder: Path, results: Mapping[str, Any], errors: Sequence[Example]) -> None:
+    def finish(self, folder: Path, results: Results, errors: Sequence[Example]) -> None:
         """Log what results.json, the report and the figures of a finished run say."""
         self._safely(lambda: self._finish(folder, results, errors))
 
@@ -110,7 +112,7 @@ class RunLogger(Logger):
     def _log(self, metrics: Mapping[str, float], step: int) -> None:
         raise NotImplementedError
 
-    def _finish(self, folder: Path, results: Mapping[str, Any], errors: Sequence[Example]) -> None:
+    def _finish(self, folder: Path, results: Results, errors: Sequence[Example]) -> None:
         raise NotImplementedError
 
     def _close(self, failed: bool) -> None:
@@ -122,7 +124,7 @@ def first_line(error: Exception) -> str:
     return (str(error).strip() or repr(error)).splitlines()[0]
 
 
-def summary(results: Mapping[str, Any]) -> dict[str, float]:
+def summary(results: Results) -> dict[str, float]:
     """Return the numbers of results.json that sum a run up."""
     return {
         key: value

@@ -2,22 +2,20 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import DeviceStatsMonitor, LearningRateMonitor
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.loggers.logger import DummyLogger
 
+from strided.config.keys import Node
 from strided.config.targets import build
 from strided.errors import UserError
 from strided.loggers.run_logger import RunLogger, StartedRun
 from strided.system.processes import is_first
 
 
-def build_loggers(
-    nodes: dict[str, Any], callbacks: list[pl.Callback], *, quick: bool
-) -> list[Logger]:
+def build_loggers(nodes: Node, callbacks: list[pl.Callback], *, quick: bool) -> list[Logger]:
     """Build the loggers of a run's first process, none if it is quick.
 
     Raises UserError where a callback misses one.

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
@@ -11,6 +10,7 @@ from PIL import Image
 from strided.evaluation.examples import Example
 from strided.loggers.run_logger import RunLogger, StartedRun, flat, summary
 from strided.runs.folder import RunFolder
+from strided.runs.results import Results
 
 
 class TensorBoardLogger(RunLogger):
@@ -35,7 +35,7 @@ class TensorBoardLogger(RunLogger):
         for name, value in metrics.items():
             self._writer.add_scalar(name, value, step)
 
-    def _finish(self, folder: Path, results: Mapping[str, Any], errors: Sequence[Example]) -> None:
+    def _finish(self, folder: Path, results: Results, errors: Sequence[Example]) -> None:
         for figure in sorted(RunFolder(folder).figures.glob("*.png")):
             pixels = np.asarray(Image.open(figure).convert("RGB"))
             self._writer.add_image(figure.stem, pixels, self._step, dataformats="HWC")

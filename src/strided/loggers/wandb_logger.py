@@ -14,6 +14,7 @@ from strided.evaluation.examples import Example
 from strided.evaluation.metrics import class_table
 from strided.loggers.run_logger import RunLogger, StartedRun, first_line
 from strided.runs.folder import RunFolder
+from strided.runs.results import Results
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +122,7 @@ class WandbLogger(RunLogger):
             if parameter.requires_grad:
                 parameter.register_post_accumulate_grad_hook(partial(keep, name=name))
 
-    def _finish(self, folder: Path, results: Mapping[str, Any], errors: Sequence[Example]) -> None:
+    def _finish(self, folder: Path, results: Results, errors: Sequence[Example]) -> None:
         import wandb
 
         files = RunFolder(folder)
@@ -137,7 +138,7 @@ class WandbLogger(RunLogger):
         if self.log_model and files.best.is_file():
             self._run.log_artifact(str(files.best), f"model-{self._run.id}", "model", ["best"])
 
-    def _log_test(self, results: Mapping[str, Any], errors: Sequence[Example]) -> None:
+    def _log_test(self, results: Results, errors: Sequence[Example]) -> None:
         import wandb
 
         columns, rows = class_table(results)

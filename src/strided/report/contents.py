@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from strided.config.keys import Config
 from strided.data import ImageDataModule
 from strided.evaluation.calibration import reliability
 from strided.evaluation.classifier import Classifier
@@ -16,6 +17,7 @@ from strided.report.data_card import data_card
 from strided.report.diagnosis import Diagnosis, Share, diagnose, is_augmented
 from strided.report.gallery import Sample, training_samples
 from strided.runs.metrics_csv import read_metrics
+from strided.runs.results import Results
 
 MOST_IMAGES = 5000  # of training, and of validation, that the gap between them is measured on
 LEAST_TRAIN = 500
@@ -48,8 +50,8 @@ def gather_contents(
     evaluation: Evaluation | None,
     data: ImageDataModule,
     metrics: Path,
-    config: dict[str, Any],
-    results: dict[str, Any],
+    config: Config,
+    results: Results,
 ) -> Contents:
     """Measure the gap between training and validation, and choose the images to show.
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from strided.config.keys import Config
 from strided.config.targets import build
 from strided.data import BatchAugment
 from strided.evaluation.intervals import wilson_interval
@@ -65,7 +66,7 @@ def diagnose(
     val: Share,
     guessing: float,
     curves: Curves,
-    config: Mapping[str, Any],
+    config: Config,
     stages: Sequence[Mapping[str, Any]],
 ) -> Diagnosis:
     """Read a finished run; `stages` as results.json has them.
@@ -233,16 +234,14 @@ def _standard_error(share: float, images: int) -> float:
     return math.sqrt(max(share * (1 - share), 1 / images) / images)
 
 
-def is_augmented(config: Mapping[str, Any], stages: Sequence[Mapping[str, Any]]) -> bool:
+def is_augmented(config: Config, stages: Sequence[Mapping[str, Any]]) -> bool:
     """Whether the last stage saw augmented images: kept features of one view are of none."""
     kept = stages[-1].get("features") if stages else None
     chosen: bool = build(config["augment"], "augment") != BatchAugment()
     return chosen and (kept is None or kept["views"] > 1)
 
 
-def advise(
-    found: set[str], config: Mapping[str, Any], stages: Sequence[Mapping[str, Any]]
-) -> list[str]:
+def advise(found: set[str], config: Config, stages: Sequence[Mapping[str, Any]]) -> list[str]:
     """What to try for what was found, leaving out augmentation and weights that the run has."""
     model = config["model"]
     augmented = is_augmented(config, stages)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from strided.config.keys import Config
 from strided.evaluation.examples import Example
 from strided.evaluation.metrics import class_table
 from strided.report.contents import Contents
@@ -19,13 +20,14 @@ from strided.report.outcome import MOST_CLASSES, draw_confusion, draw_reliabilit
 from strided.report.page import bullets, page, photo, picture, table
 from strided.runs.folder import RunFolder
 from strided.runs.metrics_csv import read_metrics
+from strided.runs.results import Git, Results, by_name
 from strided.system.durable import write_text
 
 NOT_FACTS = ("confusion", "lr_finder", "diagnosis", "data_card")
 
 
 def write_report(
-    folder: Path, config: dict[str, Any], results: dict[str, Any], contents: Contents | None = None
+    folder: Path, config: Config, results: Results, contents: Contents | None = None
 ) -> None:
     """Write figures/*.png and report.html from metrics.csv, results and what was contents."""
     contents = contents or Contents()
@@ -36,9 +38,7 @@ def write_report(
     write_text(RunFolder(folder).report, render(folder, config, results, contents))
 
 
-def render(
-    folder: Path, config: dict[str, Any], results: dict[str, Any], contents: Contents
-) -> str:
+def render(folder: Path, config: Config, results: Results, contents: Contents) -> str:
     """Draw the figures, and return the page."""
     figures = RunFolder(folder).figures
     sections = [
@@ -54,7 +54,7 @@ def render(
     return page(str(config["name"]), "\n".join(filter(None, sections)))
 
 
-def headline(results: dict[str, Any]) -> str:
+def headline(results: Results) -> str:
     """Return test accuracy with its interval, or that there is none."""
     if "test/acc" not in results:
         return "Nothing was tested."
@@ -62,7 +62,7 @@ def headline(results: dict[str, Any]) -> str:
     return f"Test accuracy {results['test/acc']:.2%} (95 % interval {low:.2%} to {high:.2%})."
 
 
-def key_figures(results: Mapping[str, Any]) -> str:
+def key_figures(results: Results) -> str:
     """Return time and size of the run as a table."""
     parameters, hardware = results.get("parameters", {}), results.get("hardware", {})
     rows: list[tuple[str, str]] = [("training", f"{results['train_seconds']:.1f} s")]
@@ -92,7 +92,7 @@ def _diagnosis(found: Diagnosis | None) -> str:
     return f"<h2>Over- or underfitting?</h2>{bullets(found.evidence)}{advice}"
 
 
-def _curves(folder: Path, config: Mapping[str, Any], results: Mapping[str, Any]) -> str:
+def _curves(folder: Path, config: Config, results: Results) -> str:
     figures, metrics = RunFolder(folder).figures, RunFolder(folder).metrics
     curves = read_metrics(metrics) if metrics.is_file() else {}
     drawn: list[Path] = []
@@ -111,7 +111,7 @@ def _curves(folder: Path, config: Mapping[str, Any], results: Mapping[str, Any])
     return f'<h2>Curves</h2><div class="figures">{pictures}</div><p class="note">{note}</p>'
 
 
-def _test(figures: Path, results: dict[str, Any], contents: Contents) -> str:
+def _test(figures: Path, results: Results, contents: Contents) -> str:
     if "test/acc" not in results:
         return ""
     drawn = []
@@ -132,16 +132,16 @@ def _test(figures: Path, results: dict[str, Any], contents: Contents) -> str:
     return "\n".join(parts)
 
 
-def overall(results: Mapping[str, Any]) -> list[tuple[str, float | None]]:
+def overall(results: Results) -> list[tuple[str, float | None]]:
     """The test metrics that are not of single classes."""
     return [
         (key.removeprefix("test/"), value)
-        for key, value in results.items()
+        for key, value in by_name(results).items()
         if key.startswith("test/") and key.count("/") == 1 and "ci95" not in key
     ]
 
 
-def _examples(figures: Path, results: Mapping[str, Any], contents: Contents) -> str:
+def _examples(figures: Path, results: Results, contents: Contents) -> str:
     parts = []
     for title, name, examples in (
         ("Wrong, and most sure of it", "misclassified", contents.errors),
@@ -198,10 +198,11 @@ def _card(card: Mapping[str, Any]) -> str:
     return table(["", ""], facts) + counts
 
 
-def _repeat(config: dict[str, Any], results: dict[str, Any]) -> str:
+def _repeat(config: Config, results: Results) -> str:
     command = html.escape(shlex.join(["python", "src/train.py", *results["command"]]))
-    git = results.get("git") or {}
-    words = f"On commit <code>{html.escape(git['commit'])}</code>" if git.get("commit") else ""
+    git: Git = results.get("git") or {}
+    commit = git.get("commit")
+    words = f"On commit <code>{html.escape(commit)}</code>" if commit else ""
     words += " with changes that are not committed" if git.get("dirty") else ""
     if resumed := [word for changes in results.get("resumed_with", []) for word in changes]:
         words += f", gone on with <code>{html.escape(shlex.join(resumed))}</code>"

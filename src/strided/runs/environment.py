@@ -5,15 +5,15 @@ import platform
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from strided.config.yaml_files import CONF_DIR, IS_CHECKOUT
+from strided.runs.results import Git, Hardware
 from strided.version import __version__
 
 PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "torchmetrics", "timm", "numpy")
 
 
-def git_state() -> dict[str, Any]:
+def git_state() -> Git:
     """Return the commit of the code and whether it was changed since; nulls outside a checkout."""
 
     def git(*words: str) -> str | None:
@@ -34,7 +34,7 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), "strided": __version__, **found}
 
 
-def hardware() -> dict[str, Any]:
+def hardware() -> Hardware:
     """Return the processor, its cores, threads used by torch, and the accelerator, if any."""
     import torch
 

@@ -5,12 +5,14 @@ import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import yaml
 
+from strided.config.keys import Config
 from strided.config.yaml_files import CONF_DIR, IS_CHECKOUT
 from strided.errors import UserError
+from strided.runs.results import Results
 from strided.system.durable import write_text
 
 log = logging.getLogger(__name__)
@@ -112,7 +114,7 @@ def create_run_folder(parent: Path) -> Path:
     raise UserError(f"{parent} holds 1,000 runs of this second; try another name=")
 
 
-def write_config(folder: Path, config: dict[str, Any], typed: list[str]) -> None:
+def write_config(folder: Path, config: Config, typed: list[str]) -> None:
     """Write overrides.yaml (what was typed) and config.yaml (whole and resolved).
 
     config.yaml comes last: where it is, a run that was killed can be resumed.
@@ -122,7 +124,7 @@ def write_config(folder: Path, config: dict[str, Any], typed: list[str]) -> None
     write_text(files.config, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> Config:
     """Read a run folder's config.yaml. Raises UserError if there is none or it is damaged."""
     file = RunFolder(folder).config
     if not file.is_file():
@@ -136,16 +138,16 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise UserError(f"{file} cannot be read: {error}; expected the YAML of a run") from error
     if not isinstance(config, dict):
         raise UserError(f"{file} holds no mapping; expected the YAML of a run")
-    return config
+    return cast("Config", config)
 
 
-def read_results(folder: Path) -> dict[str, Any]:
+def read_results(folder: Path) -> Results:
     """Return results.json of a run folder, empty if the run was killed before writing it."""
     file = RunFolder(folder).results
     if not file.is_file():
         return {}
     try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
+        return cast("Results", dict(json.loads(file.read_text(encoding="utf-8"))))
     except (ValueError, TypeError) as error:
         raise UserError(
             f"{file} is damaged: {error}; expected the JSON of a run. Try deleting it: "

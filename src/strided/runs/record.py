@@ -6,11 +6,11 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from strided.errors import describe_error
 from strided.runs.environment import git_state, hardware, versions
 from strided.runs.folder import RunFolder, read_results
+from strided.runs.results import Results, by_name
 from strided.system.durable import write_json
 from strided.system.machine import alone_in
 from strided.system.processes import from_first, is_first
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def recorded(folder: Path, command: list[str]) -> Iterator[dict[str, Any]]:
+def recorded(folder: Path, command: list[str]) -> Iterator[Results]:
     """Log into run.log, and write results.json at the end, also when the run fails or is stopped.
 
     Yields the results so far (those of an earlier sitting, if there was one), to be added to.
@@ -32,7 +32,7 @@ def recorded(folder: Path, command: list[str]) -> Iterator[dict[str, Any]]:
         yield from _followed(folder)
 
 
-def _followed(folder: Path) -> Iterator[dict[str, Any]]:
+def _followed(folder: Path) -> Iterator[Results]:
     """A process beside the first one: it writes nothing but why it failed."""
     with _logging_to([logging.NullHandler()]):
         try:
@@ -42,11 +42,11 @@ def _followed(folder: Path) -> Iterator[dict[str, Any]]:
             raise
 
 
-def _recorded(folder: Path, command: list[str]) -> Iterator[dict[str, Any]]:
-    results = read_results(folder) or {"command": command}
+def _recorded(folder: Path, command: list[str]) -> Iterator[Results]:
+    results = read_results(folder) or Results(command=command)
     for key in list(results):  # of an earlier sitting: measured anew, or no longer true
         if key in ("error", "tested", "confusion") or key.startswith("test/"):
-            del results[key]
+            del by_name(results)[key]
     results["state"] = "running"  # what a killed run leaves
     write_json(RunFolder(folder).results, results)
     handlers: list[logging.Handler] = [
@@ -55,7 +55,7 @@ def _recorded(folder: Path, command: list[str]) -> Iterator[dict[str, Any]]:
     ]
     with _logging_to(handlers):
         try:
-            results.update(git=git_state(), versions=versions(), hardware=hardware())
+            results.update({"git": git_state(), "versions": versions(), "hardware": hardware()})
             from_first(results)
             yield results
             results["state"] = "finished"

@@ -10,6 +10,7 @@ from typing import Any
 
 from strided.report.page import page
 from strided.runs.folder import read_results
+from strided.runs.results import Results, by_name
 from strided.sweeps.folder import SweepFolder
 from strided.system.durable import write_csv, write_text
 
@@ -31,7 +32,7 @@ class Job:
     number: int
     command: list[str]
     state: str
-    results: dict[str, Any]
+    results: Results
 
     @classmethod
     def read(cls, folder: Path, command: list[str]) -> "Job":
@@ -121,7 +122,7 @@ def table_of_repeats(jobs: Sequence[Job]) -> Table | None:
         groups.setdefault(tuple(job.overrides.get(key, "") for key in keys), []).append(job)
     rows = []
     for values, members in groups.items():
-        done = [job.results for job in members if job.state == "finished"]
+        done = [by_name(job.results) for job in members if job.state == "finished"]
         row: list[Any] = [*values, len(done), len(members) - len(done)]
         for name in averaged:
             row += _mean_and_std([r[name] for r in done if r.get(name) is not None])

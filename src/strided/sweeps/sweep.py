@@ -10,6 +10,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from strided.config.compose import compose_hydra, plain
+from strided.config.keys import Config
 from strided.config.overrides import (
     ONLY_TYPED,
     as_typed,
@@ -122,7 +123,7 @@ def read_sweep(file: Path) -> dict[str, Any]:
 
 def check_corners(
     verb: str, corners: Sequence[Sequence[str]], config_dir: Path | None
-) -> tuple[str, dict[str, Any]]:
+) -> tuple[str, Config]:
     """Check keys and options of every choice of groups; return a name for all, and a config.
 
     Values are not checked: a bad one fails its own job only.
@@ -202,7 +203,7 @@ def run_one(verb: str, composed: DictConfig) -> int:
         return 0
     choices = {str(key): str(value) for key, value in hydra.runtime.choices.items()}
 
-    def new_config() -> dict[str, Any]:
+    def new_config() -> Config:
         write_config(folder, dict(OmegaConf.to_container(composed)), command)  # type: ignore[arg-type]
         config = plain(composed)
         check(config)

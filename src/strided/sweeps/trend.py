@@ -8,6 +8,7 @@ from statistics import fmean
 
 from strided.report.page import bullets, picture
 from strided.runs.folder import RunFolder
+from strided.runs.results import by_name
 from strided.sweeps.axes import Sweep
 from strided.sweeps.folder import SweepFolder
 from strided.sweeps.summary import Job, measured
@@ -46,9 +47,9 @@ def cells(sweep: Sweep, jobs: Sequence[Job], metric: str) -> Cells:
     """The values of a metric, those of repeats together."""
     found: Cells = {}
     for job in jobs:
-        if job.results.get(metric) is not None:
+        if (value := by_name(job.results).get(metric)) is not None:
             key = job.overrides[sweep.lines], job.overrides[sweep.x]
-            found.setdefault(key, []).append(float(job.results[metric]))
+            found.setdefault(key, []).append(float(value))
     return found
 
 

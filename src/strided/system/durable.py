@@ -58,7 +58,7 @@ def write_csv(
     write_text(file, text.getvalue())
 
 
-def write_json(file: Path, values: dict[str, Any]) -> None:
+def write_json(file: Path, values: Mapping[str, Any]) -> None:
     """Write strict JSON: a number that is not finite becomes null."""
 
     def finite(value: Any) -> Any:

@@ -11,6 +11,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.profilers import PassThroughProfiler
 
+from strided.config.keys import Config
 from strided.config.targets import locate
 from strided.training.task import ClassificationTask
 
@@ -49,7 +50,7 @@ def fused(optimizer: Mapping[str, Any], trainer: Mapping[str, Any]) -> dict[str,
 
 @contextmanager
 def executed(
-    config: Mapping[str, Any], task: ClassificationTask, trainer: pl.Trainer, macs_of_batch: int
+    config: Config, task: ClassificationTask, trainer: pl.Trainer, macs_of_batch: int
 ) -> Iterator[dict[str, Any]]:
     """Run what is inside with the switches of the config; yields which those are."""
     device = trainer.strategy.root_device
@@ -77,9 +78,7 @@ def without_driver_check(device: torch.device) -> Iterator[None]:
             os.environ[_DRIVER_CHECK] = check
 
 
-def _switches(
-    config: Mapping[str, Any], task: ClassificationTask, trainer: pl.Trainer
-) -> dict[str, Any]:
+def _switches(config: Config, task: ClassificationTask, trainer: pl.Trainer) -> dict[str, Any]:
     return {
         "device": trainer.strategy.root_device.type,
         "precision": str(trainer.precision),

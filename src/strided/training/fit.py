@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import Timer
 from strided.data import ImageDataModule
 from strided.errors import UserError
 from strided.runs.folder import RunFolder
+from strided.runs.results import by_name
 from strided.system.processes import from_first
 from strided.training.callbacks.lr_finder import LearningRateFinder
 from strided.training.execution import executed
@@ -56,7 +57,7 @@ def fit(run: Run, task: ClassificationTask, data: ImageDataModule) -> None:
         results["images_per_second"] = run.recorder.images_per_second
         results["skipped"] = len(data.skipped)  # more than before, where they are met one by one
         if checkpoint is not None:
-            results[f"best_{checkpoint.monitor}"] = checkpoint.best_score
+            by_name(results)[f"best_{checkpoint.monitor}"] = checkpoint.best_score
             results["best_epoch"] = checkpoint.best_epoch
 
 

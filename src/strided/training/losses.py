@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from strided.config.keys import Config, Node
 from strided.config.targets import build, locate
 from strided.errors import UserError, did_you_mean, first_line
 
@@ -110,7 +111,7 @@ def weight_tensor(classes: Sequence[str], class_weights: ClassWeights) -> Tensor
     return torch.tensor(list(weights.values()))
 
 
-def balanced(node: Mapping[str, Any], classes: Sequence[str], labels: np.ndarray) -> dict[str, Any]:
+def balanced(node: Mapping[str, Any], classes: Sequence[str], labels: np.ndarray) -> Node:
     """Return a loss node with `class_weights: auto` as numbers: n / (K n_k) for n_k images of n.
 
     Every class then weighs the same in an epoch, and the mean weight of its images is 1 (King &
@@ -134,7 +135,7 @@ def build_loss(node: Mapping[str, Any], classes: Sequence[str]) -> nn.Module:
     return criterion
 
 
-def try_loss(node: dict[str, Any], classes: list[str], *, soft_labels: bool) -> None:
+def try_loss(node: Node, classes: list[str], *, soft_labels: bool) -> None:
     """Raise UserError if the loss refuses logits and labels: torch checks its arguments late.
 
     `soft_labels` are those of mixup and cutmix, probabilities in the shape of the logits.
@@ -155,7 +156,7 @@ def try_loss(node: dict[str, Any], classes: list[str], *, soft_labels: bool) -> 
             ) from error
 
 
-def refuse_two_balances(config: dict[str, Any]) -> None:
+def refuse_two_balances(config: Config) -> None:
     """Raise UserError for a sampler and class weights together: rare classes would count twice."""
     sampler, weights = config["data"].get("sampler"), config["loss"].get("class_weights")
     if sampler is not None and weights is not None:

@@ -2,15 +2,16 @@
 
 import logging
 from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as pl
 import torch
 
+from strided.config.keys import Config
 from strided.config.targets import build
 from strided.data import BatchAugment, ImageDataModule
 from strided.errors import UserError
 from strided.models import Plan, initialise, plan
+from strided.runs.results import Parameters, Results
 from strided.system.processes import gathered
 from strided.training.execution import fused
 from strided.training.losses import CrossEntropy, FocalLoss, balanced, try_loss
@@ -40,7 +41,7 @@ def set_seeds(seed: int) -> None:
     pl.seed_everything(seed, verbose=False)
 
 
-def prepare_data(config: dict[str, Any], results: dict[str, Any]) -> tuple[ImageDataModule, Plan]:
+def prepare_data(config: Config, results: Results) -> tuple[ImageDataModule, Plan]:
     """List the images, decide the input of this (model, data) pair, decode, split."""
     data: ImageDataModule = build(config["data"], "data")
     decided = plan(
@@ -60,14 +61,16 @@ def prepare_data(config: dict[str, Any], results: dict[str, Any]) -> tuple[Image
     sizes = {split: len(indices) for split, indices in data.splits.items()}
     log.info("images: %s", ", ".join(f"{split} {size}" for split, size in sizes.items()))
     results.update(
-        classes=data.classes,
-        splits=sizes,
-        split_hash=data.split_hash,
-        data_fingerprint=data.fingerprint,
-        preprocessing=data.preprocessing.asdict(),
-        skipped=len(data.skipped),
-        ignored_files=data.source.ignored,
-        duplicates=None if data.duplicates is None else len(data.duplicates),
+        {
+            "classes": data.classes,
+            "splits": sizes,
+            "split_hash": data.split_hash,
+            "data_fingerprint": data.fingerprint,
+            "preprocessing": data.preprocessing.asdict(),
+            "skipped": len(data.skipped),
+            "ignored_files": data.source.ignored,
+            "duplicates": None if data.duplicates is None else len(data.duplicates),
+        }
     )
     return data, decided
 
@@ -98,10 +101,10 @@ def check_same_split(data: ImageDataModule, checkpoint: Path) -> None:
 
 
 def build_task(
-    config: dict[str, Any],
+    config: Config,
     decided: Plan,
     data: ImageDataModule,
-    results: dict[str, Any],
+    results: Results,
     *,
     fresh: bool,
 ) -> ClassificationTask:
@@ -129,11 +132,11 @@ def build_task(
         size = data.preprocessing.image_size
         for note in initialise(task.model, config["model"], len(data.classes), size):
             log.info("%s", note)
-    counts = {
+    counts: Parameters = {
         "total": sum(p.numel() for p in task.model.parameters()),
         "trainable": sum(p.numel() for p in task.model.parameters() if p.requires_grad),
     }
-    results.update(parameters=counts, macs=multiply_adds(task))
+    results.update({"parameters": counts, "macs": multiply_adds(task)})
     log.info(
         "parameters: %s, trainable %s; %.4g million multiply-adds an image",
         f"{counts['total']:,}",
@@ -145,7 +148,7 @@ def build_task(
     return task
 
 
-def report_class_weights(task: ClassificationTask, results: dict[str, Any]) -> None:
+def report_class_weights(task: ClassificationTask, results: Results) -> None:
     """Show the weights of the classes and add them to the results, if the loss has any."""
     criterion = task.criterion
     if not isinstance(criterion, CrossEntropy | FocalLoss) or criterion.weight is None:

@@ -7,11 +7,13 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ProgressBar as LightningProgressBar
 
+from strided.config.keys import Config, Node
 from strided.config.schema import OFF_WHEN_NULL
 from strided.config.targets import build
 from strided.config.trainer_node import among_others
 from strided.errors import UserError
 from strided.runs.folder import RunFolder
+from strided.runs.results import Results
 from strided.system.devices import choose_device
 from strided.system.processes import from_first, is_first, is_launched
 from strided.system.signals import Interruption
@@ -30,9 +32,9 @@ class Run:
     `results` becomes results.json: what is learnt on the way is added to it.
     """
 
-    config: dict[str, Any]
+    config: Config
     folder: Path
-    results: dict[str, Any]
+    results: Results
     quick: bool
     trainer: pl.Trainer
     recorder: EpochRecorder
@@ -41,9 +43,7 @@ class Run:
     resume_from: Path | None  # the checkpoint of an earlier sitting
 
 
-def prepare_run(
-    config: dict[str, Any], folder: Path, results: dict[str, Any], interruption: Interruption
-) -> Run:
+def prepare_run(config: Config, folder: Path, results: Results, interruption: Interruption) -> Run:
     """Build callbacks and Trainer of the config. Raises UserError for what they refuse."""
     quick = bool(config["trainer"].get("fast_dev_run"))
     callbacks = build_callbacks(config["callbacks"])
@@ -61,7 +61,7 @@ def prepare_run(
     )
 
 
-def build_callbacks(node: dict[str, Any]) -> list[pl.Callback]:
+def build_callbacks(node: Node) -> list[pl.Callback]:
     """Build the callbacks of the config, without those that a null switches off."""
     return [
         build(callback, f"callbacks.{name}")
@@ -70,7 +70,7 @@ def build_callbacks(node: dict[str, Any]) -> list[pl.Callback]:
     ]
 
 
-def _is_off(path: str, callback: dict[str, Any]) -> bool:
+def _is_off(path: str, callback: Node) -> bool:
     return path in OFF_WHEN_NULL and callback.get(OFF_WHEN_NULL[path]) is None
 
 
@@ -86,7 +86,7 @@ def stage_trainer(run: Run, stage: Stage, end: int | None) -> pl.Trainer:
     return trainer
 
 
-def build_trainer(node: dict[str, Any], callbacks: list[pl.Callback], folder: Path) -> pl.Trainer:
+def build_trainer(node: Node, callbacks: list[pl.Callback], folder: Path) -> pl.Trainer:
     """Build Lightning's Trainer. Raises UserError for what strided cannot do with it."""
     if node.get("accelerator") == "gpu":
         choose_device("gpu", "trainer.accelerator")

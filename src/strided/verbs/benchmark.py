@@ -1,15 +1,17 @@
 """The benchmark verb: images per second of training and inference, beside what they could be."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from strided.benchmark.repeats import measure_model
 from strided.benchmark.table import table, write_table
+from strided.config.keys import Config
 from strided.config.trainer_node import processes_to_start
 from strided.errors import UserError, describe_error
 from strided.models.dry_run import label
+from strided.runs.results import Results
 from strided.system.signals import Interruption
 from strided.training.losses import refuse_two_balances
 from strided.training.preparation import set_seeds
@@ -17,9 +19,7 @@ from strided.training.preparation import set_seeds
 log = logging.getLogger(__name__)
 
 
-def benchmark(
-    config: dict[str, Any], folder: Path, results: dict[str, Any], interruption: Interruption
-) -> None:
+def benchmark(config: Config, folder: Path, results: Results, interruption: Interruption) -> None:
     """Measure every model on the data; write benchmark.csv, and a row each into `results`.
 
     Raises UserError at the end if a model failed: the others have been measured.
@@ -28,7 +28,7 @@ def benchmark(
     set_seeds(config["seed"])
     models = config["models"] or {label(config["model"]): config["model"]}
     rows: list[dict[str, Any]] = []
-    results.update(seed=config["seed"], benchmarks=rows)
+    results.update({"seed": config["seed"], "benchmarks": rows})
     try:
         for name, node in models.items():
             rows.append({"model": name, "state": "running"})
@@ -50,11 +50,12 @@ def benchmark(
     raise_failures(rows)
 
 
-def check_benchmark(config: dict[str, Any]) -> None:
+def check_benchmark(config: Config) -> None:
     """Raise UserError for what cannot be measured, before any image is decoded."""
+    numbers: Mapping[str, Any] = config
     for key, least in (("repeats", 1), ("seconds", 0.01)):
-        if config[key] < least:
-            raise UserError(f"{key}={config[key]}; expected {least} or more. Try {key}=3")
+        if numbers[key] < least:
+            raise UserError(f"{key}={numbers[key]}; expected {least} or more. Try {key}=3")
     if (processes := processes_to_start(config["trainer"])) > 1:
         raise UserError(
             f"trainer.devices={config['trainer'].get('devices')} is {processes} processes; "

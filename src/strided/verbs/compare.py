@@ -1,16 +1,19 @@
 """The compare verb: networks before training, or finished runs."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from strided.compare.model_table import compare_models
 from strided.compare.run_comparison import compare_runs
+from strided.config.keys import Config
 from strided.errors import UserError
+from strided.runs.results import Results
 from strided.system.devices import choose_device
 from strided.system.signals import Interruption
 
 
-def compare(config: dict[str, Any], folder: Path, results: dict[str, Any], _: Interruption) -> None:
+def compare(config: Config, folder: Path, results: Results, _: Interruption) -> None:
     """Compare `models` or `runs`; write compare.csv and compare.html. Raises UserError."""
     check_compare(config)
     if config["runs"]:
@@ -20,7 +23,7 @@ def compare(config: dict[str, Any], folder: Path, results: dict[str, Any], _: In
         compare_models(config["models"], config, device, folder, results)
 
 
-def check_compare(config: dict[str, Any]) -> None:
+def check_compare(config: Config) -> None:
     """Raise UserError for what cannot be compared."""
     if bool(config["runs"]) == bool(config["models"]):
         both = "both were given" if config["runs"] else "neither was given"
@@ -28,6 +31,7 @@ def check_compare(config: dict[str, Any]) -> None:
             f"compare takes models= or runs=, and {both}; expected one of them. Try "
             '"models=[vgg16,resnet18]" or "runs=[<a run folder>,<another>]"'
         )
+    numbers: Mapping[str, Any] = config
     for key, least, example in (
         ("repeats", 1, "3"),
         ("seconds", 0.01, "1"),
@@ -36,5 +40,5 @@ def check_compare(config: dict[str, Any]) -> None:
         ("channels", 1, "3"),
         ("image_size", 1, "null"),
     ):
-        if config[key] is not None and config[key] < least:
-            raise UserError(f"{key}={config[key]}; expected {least} or more. Try {key}={example}")
+        if numbers[key] is not None and numbers[key] < least:
+            raise UserError(f"{key}={numbers[key]}; expected {least} or more. Try {key}={example}")

@@ -2,23 +2,23 @@
 
 import logging
 from pathlib import Path
-from typing import Any
 
+from strided.config.keys import Config
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.evaluate import evaluate
 from strided.evaluation.held_out import data_of, match_classes, require_known_split, require_split
 from strided.runs.folder import RunFolder
 from strided.runs.predictions_csv import write_predictions
+from strided.runs.results import Results, by_name
 from strided.system.signals import Interruption
 
 log = logging.getLogger(__name__)
 
 
-def evaluate_checkpoint(
-    config: dict[str, Any], folder: Path, results: dict[str, Any], _: Interruption
-) -> None:
+def evaluate_checkpoint(config: Config, folder: Path, results: Results, _: Interruption) -> None:
     """The eval verb: measure `checkpoint` on a split, write metrics and predictions."""
     split = config["split"]
+    assert config["checkpoint"] is not None, "check() refuses it"
     classifier = Classifier.load(config["checkpoint"], device=config["accelerator"])
     data = data_of(classifier, config.get("data"))
     match_classes(classifier, data)
@@ -28,13 +28,15 @@ def evaluate_checkpoint(
     require_known_split(classifier, data, split)
     evaluation = evaluate(classifier, data, split)
     write_predictions(RunFolder(folder).predictions, evaluation.rows, classifier.classes)
+    by_name(results).update(evaluation.metrics)
     results.update(
-        evaluation.metrics,
-        confusion=evaluation.confusion,
-        classes=classifier.classes,
-        splits={split: evaluation.count},
-        split_hash=data.split_hash,
-        data_fingerprint=data.fingerprint,
-        skipped=len(data.skipped),
+        {
+            "confusion": evaluation.confusion,
+            "classes": classifier.classes,
+            "splits": {split: evaluation.count},
+            "split_hash": data.split_hash,
+            "data_fingerprint": data.fingerprint,
+            "skipped": len(data.skipped),
+        }
     )
     log.info("%s", evaluation.headline())

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from strided.config.keys import Config
 from strided.errors import UserError
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.imagenet import pretrained_task
@@ -15,13 +16,14 @@ from strided.explain.image import Work, explain_image
 from strided.explain.inputs import sources
 from strided.explain.subject import Subject, choose, layers_of, list_layers
 from strided.runs.folder import RunFolder
+from strided.runs.results import Results
 from strided.system.durable import write_text
 from strided.system.signals import Interruption
 
 log = logging.getLogger(__name__)
 
 
-def explain(config: dict[str, Any], folder: Path, results: dict[str, Any], _: Interruption) -> None:
+def explain(config: Config, folder: Path, results: Results, _: Interruption) -> None:
     """Explain the images of `input`: figures/, explain.html, results.json. Raises UserError."""
     check_explain(config)
     classifier = (
@@ -36,7 +38,8 @@ def explain(config: dict[str, Any], folder: Path, results: dict[str, Any], _: In
         return
     found, total = sources(config["input"], config["max_images"])
     subject = choose(classifier, config)
-    results.update(_facts(subject, config), images=[], images_found=total)
+    results.update(_facts(subject, config))
+    results.update({"images": [], "images_found": total})
     if total > len(found):
         log.warning("the first %d of %d images; max_images= for more", len(found), total)
     work = Work(folder, config["maps"], config["batch_size"])
@@ -54,7 +57,7 @@ def explain(config: dict[str, Any], folder: Path, results: dict[str, Any], _: In
     log.info("%d images: %s", len(results["images"]), page)
 
 
-def check_explain(config: dict[str, Any]) -> None:
+def check_explain(config: Config) -> None:
     """Raise UserError for what cannot be drawn, before anything is loaded."""
     for key in ("max_images", "maps", "batch_size"):
         if config[key] < 1:
@@ -72,7 +75,7 @@ def check_explain(config: dict[str, Any]) -> None:
         )
 
 
-def draw_network(subject: Subject, work: Work, results: dict[str, Any]) -> None:
+def draw_network(subject: Subject, work: Work, results: Results) -> None:
     """Draw the filters, which no image changes."""
     folder = RunFolder(work.run_folder).figures
     folder.mkdir()
@@ -80,7 +83,7 @@ def draw_network(subject: Subject, work: Work, results: dict[str, Any]) -> None:
     results["figures"] = {"filters": [work.relative(file) for file in drawn]}
 
 
-def _facts(subject: Subject, config: dict[str, Any]) -> dict[str, Any]:
+def _facts(subject: Subject, config: Config) -> Results:
     """What was decided, for results.json."""
     size = subject.classifier.preprocessing.image_size
     patch, stride = occlusion_window(size)

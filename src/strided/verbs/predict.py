@@ -2,20 +2,21 @@
 
 import logging
 from pathlib import Path
-from typing import Any
 
+from strided.config.keys import Config
 from strided.errors import UserError
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.imagenet import pretrained_task
 from strided.evaluation.predict_files import most_probable, predict_files
 from strided.runs.folder import RunFolder
 from strided.runs.predictions_csv import write_predictions
+from strided.runs.results import Results
 from strided.system.signals import Interruption
 
 log = logging.getLogger(__name__)
 
 
-def predict(config: dict[str, Any], folder: Path, results: dict[str, Any], _: Interruption) -> None:
+def predict(config: Config, folder: Path, results: Results, _: Interruption) -> None:
     """The predict verb: classify `input` with `checkpoint` or `model`, write predictions.csv."""
     if config["batch_size"] < 1:
         raise UserError(f"batch_size={config['batch_size']}; expected 1 or more. Try batch_size=64")
@@ -30,7 +31,7 @@ def predict(config: dict[str, Any], folder: Path, results: dict[str, Any], _: In
     file = RunFolder(folder).predictions
     write_predictions(file, rows, classifier.classes)
     failed = sum(row.probabilities is None for row in rows)
-    results.update(images=len(rows), unreadable=failed, classes=classifier.classes)
+    results.update({"images": len(rows), "unreadable": failed, "classes": classifier.classes})
     for row in rows[:5]:
         if row.probabilities is not None:
             log.info("%s: %s", row.path, most_probable(row.probabilities, classifier.classes))

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
+from strided.config.keys import Config
+from strided.runs.results import Results
 from strided.system.signals import Interruption
 
-Work = Callable[[dict[str, Any], Path, dict[str, Any], Interruption], None]
+Work = Callable[[Config, Path, Results, Interruption], None]
 
 
 @dataclass(frozen=True)

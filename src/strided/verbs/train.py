@@ -3,10 +3,10 @@
 import logging
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as pl
 
+from strided.config.keys import Config
 from strided.data import ImageDataModule
 from strided.errors import UserError
 from strided.evaluation.classifier import Classifier
@@ -18,6 +18,7 @@ from strided.report.contents import Contents, gather_contents
 from strided.report.document import write_report
 from strided.runs.folder import RunFolder
 from strided.runs.predictions_csv import write_predictions
+from strided.runs.results import Results, by_name
 from strided.system.processes import first_on_each_machine, is_first
 from strided.system.signals import Interruption
 from strided.training.fit import fit
@@ -36,9 +37,7 @@ from strided.training.trainer import Run, prepare_run
 log = logging.getLogger(__name__)
 
 
-def train(
-    config: dict[str, Any], folder: Path, results: dict[str, Any], interruption: Interruption
-) -> None:
+def train(config: Config, folder: Path, results: Results, interruption: Interruption) -> None:
     """Fit, test the best checkpoint once, write the report; go on where `folder` left off.
 
     `results` becomes results.json and is added to as soon as something is known.
@@ -99,11 +98,13 @@ def test_best(run: Run, best: Classifier | None, data: ImageDataModule) -> Evalu
         log.info("trainer.limit_test_batches=0: nothing was tested")
         return None
     evaluation = evaluate(best, data, "test", limit)
+    by_name(run.results).update(evaluation.metrics)
     run.results.update(
-        evaluation.metrics,
-        tested=evaluation.count,
-        confusion=evaluation.confusion,
-        skipped=len(data.skipped),
+        {
+            "tested": evaluation.count,
+            "confusion": evaluation.confusion,
+            "skipped": len(data.skipped),
+        }
     )
     if not run.quick:
         write_predictions(RunFolder(run.folder).predictions, evaluation.rows, data.classes)

@@ -82,7 +82,9 @@ def test_the_average_changes_what_is_measured_and_not_how_the_run_goes(
     words = ["eval", f"checkpoint={averaged}", "split=val", f"log_dir={tmp_path / 'eval'}"]
     assert main(words) == 0
     (measured,) = (tmp_path / "eval").glob("eval/*/*")
-    best = rows[0][read_results(averaged)["best_epoch"]]
+    best_epoch = read_results(averaged)["best_epoch"]
+    assert best_epoch is not None
+    best = rows[0][best_epoch]
     assert read_results(measured)["val/loss"] == pytest.approx(float(best["val/loss"]), rel=1e-5)
     loaded = Classifier.load(averaged).task.state_dict()
     assert same(dict(loaded), saved(averaged, "best.ckpt")["state_dict"])

@@ -15,6 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep
 
 from strided.config.compose import compose_hydra, plain
+from strided.config.keys import Config, Node
 from strided.config.overrides import as_typed, normalise, typed_trust
 from strided.config.targets import trusting
 from strided.errors import UserError
@@ -88,12 +89,10 @@ def _is_search(word: str) -> bool:
     return word.lstrip("+~").partition("=")[0].partition(".")[0] == "search"
 
 
-def search_node(
-    fixed: Sequence[str], swept: dict[str, str], config_dir: Path | None
-) -> dict[str, Any]:
+def search_node(fixed: Sequence[str], swept: dict[str, str], config_dir: Path | None) -> Node:
     """Return the search group with its space: that of YAML, where nothing typed replaces it."""
     composed, _ = compose_hydra("train", normalise("train", fixed, config_dir), config_dir)
-    node: dict[str, Any] = plain(composed)["search"]
+    node = plain(composed)["search"]
     typed = {word.partition("=")[0] for word in fixed}
     for part in ("sampler", "pruner"):
         if f"search.{part}._target_" in typed:  # the YAML's arguments are those of another class
@@ -122,7 +121,7 @@ def corners(fixed: Sequence[str], search: Search, config_dir: Path | None) -> li
     return sweep_corners("train", overrides, config_dir)
 
 
-def require_monitor(search: Search, config: dict[str, Any]) -> None:
+def require_monitor(search: Search, config: Config) -> None:
     """Raise UserError unless trials will measure the metric of the search."""
     checkpoint = config["callbacks"].get("checkpoint")
     if not checkpoint or checkpoint.get("monitor") != search.monitor:

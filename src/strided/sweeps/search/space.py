@@ -1,12 +1,13 @@
 """What a sweep or a search varies: keys with several values, in Hydra's sweep grammar."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
+from strided.config.keys import Node
 from strided.errors import UserError
 from strided.sweeps.grammar import swept_values
 
@@ -26,8 +27,8 @@ class Search:
     direction: Literal["maximize", "minimize"]
     num_trials: int
     num_workers: int
-    sampler: dict[str, Any]
-    pruner: dict[str, Any] | None
+    sampler: Node
+    pruner: Node | None
     space: dict[str, str]
 
     def __post_init__(self) -> None:

@@ -6,10 +6,12 @@ from typing import Any
 
 import yaml
 
+from strided.config.keys import Node
 from strided.config.overrides import read_words
 from strided.config.schema import arguments_of, check
 from strided.config.targets import build, locate
 from strided.errors import UserError, first_line
+from strided.runs.results import Results, by_name
 from strided.sweeps.folder import SweepFolder
 from strided.sweeps.search.space import Search, distribution
 from strided.system.durable import write_text
@@ -69,7 +71,7 @@ class SearchPlan:
             distribution(key, text)
 
 
-def read_search(node: dict[str, Any]) -> Search:
+def read_search(node: Node) -> Search:
     """Return the search that a config node describes. Raises UserError."""
     check({"search": node})
     return Search(**{key: value for key, value in node.items() if key != "_target_"})
@@ -127,9 +129,9 @@ class Study:
         trial = Trial(self.study, trial_id(self.storage, number))
         return {key: _suggest(trial, key, values) for key, values in self.space.items()}
 
-    def tell(self, number: int, results: dict[str, Any]) -> str:
+    def tell(self, number: int, results: Results) -> str:
         """Say how a trial ended, from its results.json; return a word for it."""
-        value = results.get(self.plan.search.metric)
+        value = by_name(results).get(self.plan.search.metric)
         if self.trials()[number].user_attrs.get("pruned"):
             return self._tell(number, TrialState.PRUNED)
         if results["state"] == "finished" and value is not None:

@@ -8,6 +8,7 @@ from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from strided.config.keys import Config
 from strided.config.targets import trusting
 from strided.jobs.job import compose_run
 from strided.jobs.runner import finish_job
@@ -49,9 +50,7 @@ def run_trial(study: Study, number: int, config_dir: Path | None, *, quiet: bool
     print(f"trial {number}: {state}, {said}", flush=True)
 
 
-def trial_config(
-    study: Study, number: int, command: list[str], config_dir: Path | None
-) -> dict[str, Any]:
+def trial_config(study: Study, number: int, command: list[str], config_dir: Path | None) -> Config:
     """Return the config of a trial: it is not tested, and it can be pruned. Raises UserError."""
     config, name = compose_run("train", command, config_dir)
     search = study.plan.search

@@ -12,8 +12,10 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 
+from strided.config.keys import Config
 from strided.data import BatchAugment, ImageDataModule
 from strided.errors import UserError
+from strided.runs.results import Parameters, Results
 from strided.system.processes import first_on_each_machine, from_first
 from strided.training.task import ClassificationTask, multiply_adds
 from strided.training.transfer.cut import Cut, CutError
@@ -86,7 +88,7 @@ def limit_reached(trainer: pl.Trainer, place: Place, end: int | None) -> str | N
     return None
 
 
-def begin(task: ClassificationTask, stage: Stage, place: Place, config: dict[str, Any]) -> None:
+def begin(task: ClassificationTask, stage: Stage, place: Place, config: Config) -> None:
     """Freeze what the stage does not train, and set its optimizer and schedule."""
     chosen = parts(task.model, stage.trainable)
     freeze(task.model, chosen)
@@ -128,10 +130,10 @@ def describe_stage(
     stage: Stage,
     task: ClassificationTask,
     end: int | None,
-    results: dict[str, Any],
+    results: Results,
 ) -> None:
     """Say what a stage trains, and add it to the results."""
-    counts = {
+    counts: Parameters = {
         "total": sum(p.numel() for p in task.model.parameters()),
         "trainable": sum(p.numel() for p in task.model.parameters() if p.requires_grad),
     }
@@ -154,7 +156,7 @@ def describe_stage(
 
 @contextmanager
 def on_features(
-    config: dict[str, Any],
+    config: Config,
     stage: Stage,
     task: ClassificationTask,
     data: ImageDataModule,

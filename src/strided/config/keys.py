@@ -1,0 +1,70 @@
+"""The keys of a config at its top level, with the types that a verb is given them in."""
+
+from typing import Any, Literal, TypedDict, cast
+
+Node = dict[str, Any]  # what one group has decided, often a `_target_` with its arguments
+
+
+class PlainKeys(TypedDict, total=False):
+    """The keys that belong to no group. Each verb has some of them: see conf/<verb>.yaml."""
+
+    # of most verbs
+    seed: int
+    name: str  # of the run folder
+    tags: list[str]
+    log_dir: str | None  # holds all run folders; None: logs/ of the checkout or the cwd
+    trust: list[str]  # further packages that a _target_ may name
+    traceback: bool
+    accelerator: str
+    batch_size: int
+    # of what trains
+    resume: str | None
+    compile: bool
+    channels_last: bool
+    matmul_precision: Literal["highest", "high", "medium"]
+    sweep: Node | None  # of an experiment that is many runs
+    # of what reads a checkpoint
+    checkpoint: str | None  # None: the network is that of `model`
+    input: str
+    split: Literal["test", "val"]
+    # of explain
+    max_images: int
+    target: str | int | list[str | int] | None
+    methods: list[Literal["grad_cam", "grad_cam_pp", "integrated_gradients", "occlusion"]]
+    layer: str | None
+    maps: int
+    cam_layer: str | None
+    sanity: bool
+    # of compare and benchmark
+    models: dict[str, Node]  # by the names that were typed
+    runs: list[str]
+    num_classes: int
+    image_size: int | None
+    channels: int
+    measure: bool
+    repeats: int
+    seconds: float
+
+
+class Config(PlainKeys, total=False):
+    """A whole config, resolved: the plain keys, and a node for each group of the verb.
+
+    A group whose option is null has None for its node: `data` of eval, `model` of a checkpoint.
+    """
+
+    data: Node
+    model: Node
+    optimizer: Node
+    scheduler: Node
+    loss: Node
+    augment: Node
+    transfer: Node
+    trainer: Node
+    callbacks: Node  # a node, or None, for each name
+    logger: Node  # as callbacks
+    search: Node
+
+
+def node_of(config: Config, group: str) -> Node:
+    """The node of a group whose name is known only at run time."""
+    return cast("dict[str, Node]", config)[group]

@@ -1,0 +1,107 @@
+"""The contract of results.json: its keys, and what each of them says."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, TypedDict, cast
+
+
+class Git(TypedDict, total=False):
+    """The state of the code; None outside a checkout."""
+
+    commit: str | None
+    dirty: bool | None  # changed since that commit
+
+
+class Hardware(TypedDict, total=False):
+    """The machine of a run."""
+
+    cpu: str
+    cores: int | None
+    torch_threads: int
+    accelerator: str | None  # the name of the GPU
+
+
+class Parameters(TypedDict):
+    """How many numbers the network has."""
+
+    total: int
+    trainable: int
+
+
+# The metrics that the code asks for by a fixed name; `by_name` reaches all others.
+Metrics = TypedDict(
+    "Metrics",
+    {
+        "test/acc": float,
+        "test/acc_ci95": Sequence[float],  # the two ends of a 95 % interval
+        "test/loss": float,
+        "test/ece": float,
+        "val/acc": float,
+        "val/loss": float,
+        "best_val/acc": float | None,  # of the epoch whose weights were kept
+    },
+    total=False,
+)
+
+
+class Results(Metrics, total=False):
+    """What becomes results.json; each verb and each way to end leave out what they do not have.
+
+    Besides these there are `<split>/<metric>`, `<split>/<metric>/<class>` and `best_<monitor>`.
+    """
+
+    # how it ended, of every verb
+    command: list[str]  # what was typed
+    state: Literal["running", "finished", "failed", "interrupted"]  # running: it was killed, or is
+    error: str  # why it failed
+    resumed_with: list[list[str]]  # what was typed at each resume
+    git: Git  # of the code
+    versions: dict[str, str]  # of Python, strided and the packages its numbers depend on
+    hardware: Hardware  # of the last sitting
+    seed: int  # as in the config
+    # the data
+    classes: list[str]  # by index
+    splits: dict[str, int]  # images of each
+    split_hash: str  # which images are in which split
+    data_fingerprint: str  # of the images
+    preprocessing: dict[str, Any]  # as a checkpoint has it
+    skipped: int  # images that could not be read
+    ignored_files: int  # that are no images
+    duplicates: int | None  # images of the same pixels in two splits; None: not looked for
+    # the network and its training
+    parameters: Parameters  # trainable: in the last stage
+    macs: int  # multiply-adds of an image
+    class_weights: dict[str, float]  # of the loss
+    execution: dict[str, Any]  # device, precision and switches that training ran with
+    stages: list[dict[str, Any]]  # of a run that has them, those that have begun
+    lr_finder: dict[str, Any]  # the suggestion, and the losses it was read from
+    fit_finished: int | None  # trainer.max_epochs of the fit that came to its end
+    train_seconds: float  # all of fit, over all resumes
+    images_per_second: float | None  # of training
+    best_epoch: int | None  # whose weights best.ckpt holds
+    # the test, or what eval measured
+    tested: int  # images
+    confusion: list[list[int]]  # a row for each true class
+    diagnosis: dict[str, Any]  # over- or underfitting
+    # of predict and explain
+    images: Any  # predict: how many; explain: what was found of each
+    unreadable: int  # images
+    images_found: int  # before max_images
+    layers: dict[str, Any]  # that were looked at; for layer=? all there are
+    methods: list[str]  # of the heatmaps
+    refused: dict[str, str]  # methods that this network does not allow, and why
+    parameters_used: dict[str, Any]  # of the methods
+    figures: dict[str, Any]  # files, relative to the run folder
+    # of compare
+    models: list[dict[str, Any]]  # a row for each
+    device: str  # that was measured on
+    threads: int  # of torch, on the CPU
+    runs: list[dict[str, Any]]  # a row for each
+    pairs: list[dict[str, Any]]  # of runs, tested against each other
+    resamples: int  # of the bootstrap
+    # of benchmark
+    benchmarks: list[dict[str, Any]]  # a row for each model
+
+
+def by_name(results: Results) -> dict[str, Any]:
+    """The same results, for a key that is put together, such as f"{split}/acc"."""
+    return cast("dict[str, Any]", results)
