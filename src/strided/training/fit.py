@@ -1,4 +1,4 @@
-"""Fit: the stages of a run, one after the other, from where an earlier sitting stopped."""
+"""Fit: the stages of a run, one after the other, from where an earlier session stopped."""
 
 import logging
 from contextlib import nullcontext
@@ -18,18 +18,16 @@ from strided.training.callbacks.lr_finder import LearningRateFinder
 from strided.training.execution import executed
 from strided.training.task import ClassificationTask
 from strided.training.trainer import Run, stage_trainer
+from strided.training.transfer.on_features import on_features
 from strided.training.transfer.parts import parts
 from strided.training.transfer.stages import (
-    Place,
-    Position,
-    begin,
+    StageRun,
+    count_from,
     describe_stage,
-    last_epoch,
-    limit_reached,
     load_weights,
-    on_features,
-    position_of,
-    start_at,
+    prepare_stage,
+    progress_of,
+    stages_left,
 )
 from strided.training.transfer.transfer import Transfer
 
@@ -37,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 def fit(run: Run, task: ClassificationTask, data: ImageDataModule) -> None:
-    """Fit to the end, unless an earlier sitting did. The results keep what an error leaves."""
+    """Fit to the end, unless an earlier session did. The results keep what an error leaves."""
     max_epochs, checkpoint, results = run.trainer.max_epochs, run.checkpoint, run.results
     gone = checkpoint is not None and run.resume_from is None  # deleted, to train again
     if results.get("fit_finished") == max_epochs and not gone:
@@ -62,48 +60,29 @@ def fit(run: Run, task: ClassificationTask, data: ImageDataModule) -> None:
 
 
 def fit_stages(run: Run, task: ClassificationTask, data: ImageDataModule) -> None:
-    """Fit one stage after the other, from the one that the run's checkpoint is of."""
+    """Fit the stages that are left, one after the other."""
     transfer = Transfer.of(run.config)
-    position = position_of(run.resume_from)
     for stage in transfer.stages.values():  # not after hours of the stages before
         parts(task.model, stage.trainable)
-    begun = False  # in this sitting
-    for number, (name, stage) in enumerate(transfer.named()):
-        resumed = run.resume_from if number == position.stage.number else None
-        place = position.stage if resumed else Place(number, position.epoch, position.step)
-        if run.quick:  # a batch of each stage
-            place = Place(number)
-        end = last_epoch(transfer, stage, place.epoch, run.trainer.max_epochs)
-        is_over = resumed and (position.stopped_early or position.epoch == end)
-        if number < position.stage.number or (is_over and number + 1 < len(transfer.stages)):
-            continue
-        if number and not resumed and (limit := limit_reached(run.trainer, place, end)):
-            log.info("%s ends the run before stage %s", limit, name)
-            return
-        trainer = stage_trainer(run, stage, end) if transfer.stages else run.trainer
-        if resumed:
-            load_weights(task, resumed)  # before Lightning does: features may be made of them
-        else:
-            if run.resume_from and not begun:
-                go_on_between_stages(run, task, run.resume_from)
-            start_at(trainer, place)
-            begin_with_best(run, task)
-        begun = True
-        begin(task, stage, place, run.config)
+    progress = progress_of(run.resume_from)
+    earlier = run.resume_from  # the checkpoint, until the first stage has taken it over
+    for stage_run in stages_left(transfer, progress, run.trainer):
+        trainer = run.trainer
         if transfer.stages:
-            describe_stage(name, stage, task, end, run.results)
-        before, macs = position.on_features if resumed else None, run.results["macs"]
-        with on_features(run.config, stage, task, data, trainer, macs, before) as cost:
-            if cost:
-                run.results["stages"][-1]["features"] = cost
-            fit_stage(run, trainer, task, data, cost["macs"] if cost else macs, resumed)
-        position = Position(Place(number), trainer.current_epoch, trainer.global_step, False)
-    if not begun and run.results.get("fit_finished") not in (None, run.trainer.max_epochs):
-        log.warning(
-            "trainer.max_epochs=%s adds nothing: the stages of this run are over, and only a new "
-            "run can have longer ones (transfer.stages.<name>.epochs)",
-            run.trainer.max_epochs,
-        )
+            trainer = stage_trainer(run, stage_run.stage, stage_run.end)
+        if stage_run.resumed:
+            load_weights(task, stage_run.resumed)  # before Lightning: features may be made of them
+        else:
+            if earlier:
+                go_on_between_stages(run, task, earlier)
+            count_from(trainer, stage_run.start)
+            begin_with_best(run, task)
+        earlier = None
+        prepare_stage(task, stage_run, run.config)
+        if transfer.stages:
+            describe_stage(task, stage_run, run.results)
+        fit_stage(run, stage_run, trainer, task, data)
+        progress.epoch, progress.step = trainer.current_epoch, trainer.global_step
 
 
 def go_on_between_stages(run: Run, task: ClassificationTask, checkpoint: Path) -> None:
@@ -125,29 +104,38 @@ def begin_with_best(run: Run, task: ClassificationTask) -> None:
 
 def fit_stage(
     run: Run,
+    stage_run: StageRun,
     trainer: pl.Trainer,
     task: ClassificationTask,
     data: ImageDataModule,
-    macs: int,
-    resume_from: Path | None,
 ) -> None:
-    """Fit one stage, of so many multiply-adds an image, or what is left of it."""
-    checkpoint, results = run.checkpoint, run.results
-    try:
-        with (
-            run.interruption.deferring() if checkpoint else nullcontext(),
-            executed(run.config, task, trainer, macs * data.batch_size) as switches,
-        ):
-            results["execution"] = switches
-            results["hardware"]["torch_threads"] = torch.get_num_threads()
-            trainer.fit(task, data, ckpt_path=resume_from, weights_only=True)
-    finally:
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, LearningRateFinder) and callback.found:
-                results["lr_finder"] = callback.found
-        if run.config["trainer"].get("profiler"):  # Lightning's own message is switched off
-            log.info("%s", trainer.profiler.summary())  # type: ignore[attr-defined]
-    if checkpoint is not None and checkpoint.stopped_early:
+    """Fit one stage, or what is left of it."""
+    results = run.results
+    with on_features(run, stage_run, trainer, task, data) as cost:
+        macs = results["macs"]
+        if cost:
+            results["stages"][-1]["features"] = cost
+            macs = cost["macs"]
+        try:
+            with (
+                run.interruption.deferring() if run.checkpoint else nullcontext(),
+                executed(run.config, task, trainer, macs * data.batch_size) as switches,
+            ):
+                results["execution"] = switches
+                results["hardware"]["torch_threads"] = torch.get_num_threads()
+                trainer.fit(task, data, ckpt_path=stage_run.resumed, weights_only=True)
+        finally:
+            note_findings(run, trainer)
+    if run.checkpoint is not None and run.checkpoint.stopped_early:
         late = any(isinstance(c, Timer) for c in trainer.callbacks)  # type: ignore[attr-defined]
         why = "trainer.max_time may be over" if late else "more epochs change nothing"
-        log.info("stopped early, before epoch %d: %s", checkpoint.epochs, why)
+        log.info("stopped early, before epoch %d: %s", run.checkpoint.epochs, why)
+
+
+def note_findings(run: Run, trainer: pl.Trainer) -> None:
+    """Keep what Lightning's learning rate finder and profiler found in a stage."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, LearningRateFinder) and callback.found:
+            run.results["lr_finder"] = callback.found
+    if run.config["trainer"].get("profiler"):  # Lightning's own message is switched off
+        log.info("%s", trainer.profiler.summary())  # type: ignore[attr-defined]

@@ -6,8 +6,6 @@ what comes before it is passed by: every frozen unit hands on what it is given.
 
 import hashlib
 import json
-import math
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +23,6 @@ from strided.system.built_once import open_or_build, reserve
 from strided.training.transfer.cut import Cut
 
 _FORMAT = 2  # raise it when the same key would give other features
-_MACS_PER_BYTE = 4  # that are computed while a byte of features is read, on a slow disk
 
 
 @dataclass(frozen=True)
@@ -154,11 +151,6 @@ def _digest(cut: Cut) -> str:
     return content.hexdigest()
 
 
-def num_bytes(shape: tuple[int, ...]) -> int:
-    """Of float32."""
-    return 4 * math.prod(shape)
-
-
 def _load(folder: Path, shapes: dict[str, tuple[int, ...]]) -> Features:
     """FileNotFoundError where there are none, another OSError or ValueError if damaged."""
     if not folder.exists():
@@ -172,28 +164,3 @@ def _load(folder: Path, shapes: dict[str, tuple[int, ...]]) -> Features:
         if arrays[split].shape != shape:
             raise ValueError(f"features of shape {arrays[split].shape}, not {shape}")
     return Features(folder, arrays["train"], arrays["val"], seconds)
-
-
-def not_worthwhile(
-    folder: Path, shape: tuple[int, ...], views: Views, macs: int, epochs: float, batches: float
-) -> str | None:
-    """Why computing the frozen layers in each epoch is the better choice; None if it is not.
-
-    macs: multiply-adds of the frozen layers for an image; `epochs` that are to come at most, each
-    of `batches` of training. Room is asked for only where the folder is not there yet: the same
-    command trains on the same images again.
-    """
-    data = views.data
-    train, val = (len(data.readable(split)) for split in ("train", "val"))
-    shown = views.number * train + val
-    seen = epochs * (min(train, batches * data.batch_size) + val)
-    if shown >= seen:
-        return f"{shown:,} passes would replace {seen:,.0f}"
-    if macs < _MACS_PER_BYTE * num_bytes(shape):
-        return "the frozen layers are faster than a disk"
-    needed = shown * num_bytes(shape)
-    data.cache_dir.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(data.cache_dir).free
-    if needed > free / 2 and not folder.exists():
-        return f"it would take {needed / 1e9:.1f} of {free / 1e9:.1f} GB free in {data.cache_dir}"
-    return None
