@@ -15,7 +15,7 @@ from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 
 from strided.config.yaml_files import config_folders, group_options, verb_keys
-from strided.errors import UserError, did_you_mean
+from strided.errors import UserError, did_you_mean, first_line
 
 # Paths and free text are quoted, since Hydra's grammar gives , = ( ) and spaces a meaning.
 FREE_TEXT = (
@@ -146,7 +146,7 @@ def _check_grammar(word: str, multirun: bool) -> Override:
     except HydraException as error:
         key, _, value = word.partition("=")
         raise UserError(
-            f"{key}={value} cannot be read: {str(error).splitlines()[0]}. Lists are typed "
+            f"{key}={value} cannot be read: {first_line(error)}. Lists are typed "
             f"{key}=[a,b]; quote text that holds , = ( ) or spaces: \"{key}='{value}'\""
         ) from error
     if override.is_sweep_override() and not multirun:

@@ -10,8 +10,7 @@ from typing import Any, ClassVar
 from lightning.pytorch.loggers import Logger
 from torch import nn
 
-from strided.config.keys import Config
-from strided.errors import UserError
+from strided.errors import UserError, first_line
 from strided.evaluation.examples import Example
 from strided.runs.results import Results
 
@@ -119,12 +118,7 @@ class RunLogger(Logger):
         raise NotImplementedError
 
 
-def first_line(error: Exception) -> str:
-    """Return what went wrong in one line."""
-    return (str(error).strip() or repr(error)).splitlines()[0]
-
-
-def summary(results: Results) -> dict[str, float]:
+def summary(results: Mapping[str, Any]) -> dict[str, float]:
     """Return the numbers of results.json that sum a run up."""
     return {
         key: value

@@ -10,11 +10,10 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from strided.errors import first_line
 from strided.evaluation.examples import Example
 from strided.evaluation.metrics import class_table
-from strided.loggers.run_logger import RunLogger, StartedRun, first_line
-from strided.runs.folder import RunFolder
-from strided.runs.results import Results
+from strided.loggers.run_logger import RunLogger, StartedRun
 
 log = logging.getLogger(__name__)
 

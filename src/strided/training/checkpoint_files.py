@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from strided.errors import UserError
-from strided.runs.folder import BEST, LAST, PREVIOUS
+from strided.errors import UserError, first_line
 from strided.system.durable import put, sync, sync_folder
 
 log = logging.getLogger(__name__)
@@ -140,7 +139,7 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         return dict(torch.load(file, map_location="cpu", weights_only=True, mmap=True))
     except Exception as error:  # of any kind: the bytes between the sums may say anything
-        raise DamagedError(_first_line(error)) from error
+        raise DamagedError(first_line(error)) from error
 
 
 def check_sums(file: Path) -> None:
@@ -161,10 +160,6 @@ def check_sums(file: Path) -> None:
             with zipfile.ZipFile(stream) as archive:
                 broken = archive.testzip()
         except Exception as error:  # of any kind, as above
-            raise DamagedError(_first_line(error)) from error
+            raise DamagedError(first_line(error)) from error
     if broken:
         raise DamagedError(f"wrong checksum of {broken}")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

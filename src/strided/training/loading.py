@@ -9,8 +9,7 @@ from typing import Any
 import torch
 
 from strided.config.schema import check
-from strided.errors import UserError
-from strided.runs.folder import RunFolder
+from strided.errors import UserError, first_line
 from strided.training.checkpoint_files import DamagedError, check_sums
 from strided.training.task import ClassificationTask
 
@@ -51,10 +50,9 @@ def load_task(file: Path) -> ClassificationTask:
             "it, or last.ckpt or previous.ckpt beside it, which may be of other epochs"
         ) from error
     except (RuntimeError, EOFError, zipfile.BadZipFile, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"{file} cannot be loaded: {reason[:200]}. Expected a checkpoint written by strided. "
-            "Try best.ckpt or last.ckpt of a run folder"
+            f"{file} cannot be loaded: {first_line(error)}. Expected a checkpoint written by "
+            "strided. Try best.ckpt or last.ckpt of a run folder"
         ) from error
     if not _is_of_task(checkpoint):
         raise UserError(

@@ -7,8 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
-from strided.config.keys import Node
-from strided.errors import UserError
+from strided.errors import UserError, first_line
 from strided.sweeps.grammar import swept_values
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ def parse(key: str, text: str) -> Override:
         override = OverridesParser.create().parse_override(f"{key}={text}")
     except HydraException as error:
         raise UserError(
-            f"search.space {key}: {text} cannot be read: {str(error).splitlines()[0]}. Expected "
+            f"search.space {key}: {text} cannot be read: {first_line(error)}. Expected "
             f"Hydra's sweep grammar. Try {key}=interval(0,1)"
         ) from error
     if not override.is_sweep_override():
