@@ -8,15 +8,13 @@ import torch
 from lightning.pytorch.plugins.precision import Precision
 from torch import Tensor, nn
 
+from strided.training.losses import add_auxiliary
 from strided.training.task import ClassificationTask
 
 
 def training_loss(model: nn.Module, criterion: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """Loss of a batch as `ClassificationTask.training_step` has it, auxiliary heads included."""
-    loss: Tensor = criterion(model(images), labels)
-    for auxiliary in getattr(model, "auxiliary_logits", ()):
-        loss = loss + model.auxiliary_weight * criterion(auxiliary, labels)
-    return loss
+    return add_auxiliary(criterion(model(images), labels), model, criterion, labels)
 
 
 def resident_batch(

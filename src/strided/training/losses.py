@@ -135,7 +135,17 @@ def build_loss(node: Mapping[str, Any], classes: Sequence[str]) -> nn.Module:
     return criterion
 
 
-def try_loss(node: Node, classes: list[str], *, soft_labels: bool) -> None:
+def add_auxiliary(loss: Tensor, model: nn.Module, criterion: nn.Module, labels: Tensor) -> Tensor:
+    """Add the weighted losses of the auxiliary heads of the last forward pass, if there are any.
+
+    Szegedy et al. 2015, section 5.
+    """
+    for logits in getattr(model, "auxiliary_logits", ()):
+        loss = loss + model.auxiliary_weight * criterion(logits, labels)
+    return loss
+
+
+def try_loss(node: dict[str, Any], classes: list[str], *, soft_labels: bool) -> None:
     """Raise UserError if the loss refuses logits and labels: torch checks its arguments late.
 
     `soft_labels` are those of mixup and cutmix, probabilities in the shape of the logits.

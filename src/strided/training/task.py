@@ -16,7 +16,7 @@ from strided.errors import UserError
 from strided.models import build_model
 from strided.models.macs import count_macs
 from strided.system.processes import gathered, is_first, place, total
-from strided.training.losses import build_loss
+from strided.training.losses import add_auxiliary, build_loss
 from strided.training.parameter_groups import parameter_groups, scale_rates
 from strided.training.schedules import Plateau
 
@@ -153,15 +153,15 @@ class ClassificationTask(pl.LightningModule):
         return images.to(self.dtype, memory_format=self.memory_format)
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
-        """Loss of a batch, with that of auxiliary heads (Szegedy et al. 2015, section 5)."""
+        """Loss of a batch, with that of auxiliary heads where the whole network is trained."""
         images, labels = batch
         logits = self(images)
-        loss = self.criterion(logits, labels)
+        loss: Tensor = self.criterion(logits, labels)
         self.meters["train"].update(loss, logits, labels)
-        for auxiliary in () if self.frozen else getattr(self.model, "auxiliary_logits", ()):
-            loss = loss + self.model.auxiliary_weight * self.criterion(auxiliary, labels)
+        if not self.frozen:
+            loss = add_auxiliary(loss, self.model, self.criterion, labels)
         self.learning_rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        return cast(Tensor, loss)
+        return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
         """Add a batch to the validation metrics, but for what only fills a process's last batch."""
