@@ -31,6 +31,14 @@ def parameter_groups(model: nn.Module, layer_decay: float | None) -> list[dict[s
     ]
 
 
+def parameter_counts(model: nn.Module) -> dict[str, int]:
+    """Count the parameters of a network: all of them, and those that are not frozen."""
+    return {
+        "total": sum(p.numel() for p in model.parameters()),
+        "trainable": sum(p.numel() for p in model.parameters() if p.requires_grad),
+    }
+
+
 def scale_rates(optimizer: Optimizer) -> None:
     """Multiply each group's rate by its `lr_scale`; schedules take it from there."""
     for group in optimizer.param_groups:

@@ -15,6 +15,7 @@ from strided.runs.results import Parameters, Results
 from strided.system.processes import gathered
 from strided.training.execution import fused
 from strided.training.losses import CrossEntropy, FocalLoss, balanced, try_loss
+from strided.training.parameter_groups import parameter_counts
 from strided.training.task import ClassificationTask, multiply_adds
 from strided.training.transfer.transfer import Transfer
 
@@ -132,11 +133,8 @@ def build_task(
         size = data.preprocessing.image_size
         for note in initialise(task.model, config["model"], len(data.classes), size):
             log.info("%s", note)
-    counts: Parameters = {
-        "total": sum(p.numel() for p in task.model.parameters()),
-        "trainable": sum(p.numel() for p in task.model.parameters() if p.requires_grad),
-    }
-    results.update({"parameters": counts, "macs": multiply_adds(task)})
+    counts = parameter_counts(task.model)
+    results.update(parameters=counts, macs=multiply_adds(task))
     log.info(
         "parameters: %s, trainable %s; %.4g million multiply-adds an image",
         f"{counts['total']:,}",

@@ -10,6 +10,7 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 
+from strided.training.parameter_groups import parameter_counts
 from strided.training.task import ClassificationTask
 from strided.training.transfer.parts import batch_norms, freeze, parts
 from strided.training.transfer.transfer import Stage, Transfer
@@ -170,10 +171,7 @@ def load_weights(task: ClassificationTask, checkpoint: Path) -> None:
 def describe_stage(task: ClassificationTask, stage_run: StageRun, results: dict[str, Any]) -> None:
     """Say what a stage trains, and add it to the results."""
     name, stage, end = stage_run.name, stage_run.stage, stage_run.end
-    counts = {
-        "total": sum(p.numel() for p in task.model.parameters()),
-        "trainable": sum(p.numel() for p in task.model.parameters() if p.requires_grad),
-    }
+    counts = parameter_counts(task.model)
     first_epoch = stage_run.start.epoch
     log.info(
         "stage %s (%s): %s of %s parameters are trained, from epoch %d%s, lr %s",
