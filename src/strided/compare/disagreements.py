@@ -7,7 +7,7 @@ from strided.compare.paired_runs import Pair
 from strided.data.reading.files import as_text
 from strided.errors import UserError
 from strided.evaluation.classifier import Classifier
-from strided.evaluation.held_out import data_of
+from strided.evaluation.held_out import set_up_data
 from strided.report.contact_sheet import Captioned, draw_sheet
 from strided.runs.predictions_csv import Predictions
 
@@ -27,9 +27,8 @@ def draw_disagreements(pair: Pair, folder: Path) -> Path | None:
             for run in (pair.first, pair.second)
         ]
         classifier, run = max(loaded, key=lambda entry: entry[0].preprocessing.image_size)
-        data = data_of(classifier, run.config.get("data") if "checkpoint" in run.config else None)
-        data.use(classifier.preprocessing)
-        data.setup()
+        typed = run.config.get("data") if "checkpoint" in run.config else None  # of an eval
+        data = set_up_data(classifier, typed)
         if data.fingerprint != run.results["data_fingerprint"]:
             raise UserError("the data have changed since")
         places = {path: place for place, path in enumerate(data.paths(run.split))}

@@ -36,6 +36,19 @@ def match_classes(classifier: Classifier, data: ImageDataModule) -> None:
     )
 
 
+def set_up_data(classifier: Classifier, typed: dict[str, Any] | None) -> ImageDataModule:
+    """Decode the data to evaluate on, as the classifier was trained to see them.
+
+    `typed` is what the user said of them, None for the data of the training. Raises UserError for
+    data with other classes, or with another split of the images that were trained on.
+    """
+    data = data_of(classifier, typed)
+    match_classes(classifier, data)
+    data.use(classifier.preprocessing)
+    data.setup()
+    return data
+
+
 def data_of(classifier: Classifier, typed: dict[str, Any] | None) -> ImageDataModule:
     """Build the data to evaluate on: that of the checkpoint, with what was typed on top.
 

@@ -6,8 +6,7 @@ from pathlib import Path
 from strided.config.keys import Config
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.evaluate import evaluate
-from strided.evaluation.held_out import data_of, match_classes, require_known_split, require_split
-from strided.runs.folder import RunFolder
+from strided.evaluation.held_out import require_known_split, require_split, set_up_data
 from strided.runs.predictions_csv import write_predictions
 from strided.runs.results import Results, by_name
 from strided.system.signals import Interruption
@@ -20,10 +19,7 @@ def evaluate_checkpoint(config: Config, folder: Path, results: Results, _: Inter
     split = config["split"]
     assert config["checkpoint"] is not None, "check() refuses it"
     classifier = Classifier.load(config["checkpoint"], device=config["accelerator"])
-    data = data_of(classifier, config.get("data"))
-    match_classes(classifier, data)
-    data.use(classifier.preprocessing)
-    data.setup()
+    data = set_up_data(classifier, config.get("data"))
     require_split(data, split)
     require_known_split(classifier, data, split)
     evaluation = evaluate(classifier, data, split)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from strided.data import ImageDataModule
 from strided.evaluation.classifier import Classifier
-from strided.evaluation.held_out import data_of
+from strided.evaluation.held_out import set_up_data
 from strided.report.page import bullets, picture, table
 from strided.sweeps.folder import SweepFolder
 from strided.sweeps.summary import Job
@@ -58,9 +58,7 @@ def moved(run: Path) -> list[float]:
     file = run / "moved.json"
     if not file.is_file():
         classifier = Classifier(load_task(find_checkpoint(run)))
-        data = data_of(classifier, None)
-        data.use(classifier.preprocessing)
-        data.setup()
+        data = set_up_data(classifier, None)
         write_json(file, {"accuracy": [_accuracy(classifier, data, by) for by in SHIFTS]})
     accuracy: list[float] = json.loads(file.read_text())["accuracy"]
     return accuracy

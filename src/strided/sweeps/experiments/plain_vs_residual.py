@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from strided.evaluation.classifier import Classifier
-from strided.evaluation.held_out import data_of
+from strided.evaluation.held_out import set_up_data
 from strided.models import build_model
 from strided.report.page import bullets, picture, table
 from strided.runs.folder import RunFolder
@@ -114,9 +114,7 @@ def at_start(folder: Path, run: Path) -> list[dict[str, Any]]:
 
 def _measure_start(run: Path) -> list[dict[str, Any]]:
     classifier = Classifier(load_task(find_checkpoint(run)), "cpu")
-    data = data_of(classifier, None)
-    data.use(classifier.preprocessing)
-    data.setup()
+    data = set_up_data(classifier, None)
     batch = next(iter(data.loader("train", data.spread("train", IMAGES))))
     images = classifier.preprocessing.normalise(batch.images)
     found = []
