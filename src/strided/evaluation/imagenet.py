@@ -1,4 +1,4 @@
-"""A network with published ImageNet weights as a task, for predict and explain, untrained."""
+"""A network with published ImageNet weights, for predict and explain: nothing is trained."""
 
 import logging
 from collections.abc import Mapping
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from strided.errors import UserError
+from strided.evaluation.classifier import Classifier
 from strided.models import load_weights, plan
 from strided.models.dry_run import label
 from strided.models.weights import pretrained_preprocessing, pretrained_state
@@ -13,6 +14,16 @@ from strided.models.weights_file import State, read_weights
 from strided.training.task import ClassificationTask
 
 log = logging.getLogger(__name__)
+
+
+def chosen_classifier(config: Mapping[str, Any]) -> Classifier:
+    """The classifier of `checkpoint`, or else of `model` with its ImageNet weights.
+
+    Raises UserError.
+    """
+    if config["checkpoint"]:
+        return Classifier.load(config["checkpoint"], device=config["accelerator"])
+    return Classifier(pretrained_task(config["model"]), config["accelerator"])
 
 
 def pretrained_task(config: Mapping[str, Any]) -> ClassificationTask:

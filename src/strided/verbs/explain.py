@@ -6,8 +6,7 @@ from typing import Any
 
 from strided.config.keys import Config
 from strided.errors import UserError
-from strided.evaluation.classifier import Classifier
-from strided.evaluation.imagenet import pretrained_task
+from strided.evaluation.imagenet import chosen_classifier
 from strided.explain.attribution import STEPS, occlusion_window
 from strided.explain.document import render
 from strided.explain.figures import Explained, draw_sheet
@@ -26,11 +25,7 @@ log = logging.getLogger(__name__)
 def explain(config: Config, folder: Path, results: Results, _: Interruption) -> None:
     """Explain the images of `input`: figures/, explain.html, results.json. Raises UserError."""
     check_explain(config)
-    classifier = (
-        Classifier.load(config["checkpoint"], device=config["accelerator"])
-        if config["checkpoint"]
-        else Classifier(pretrained_task(config["model"]), config["accelerator"])
-    )
+    classifier = chosen_classifier(config)
     if config["layer"] == "?":
         layers = layers_of(classifier)
         list_layers(classifier.task.model, layers)

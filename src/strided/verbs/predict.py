@@ -5,8 +5,7 @@ from pathlib import Path
 
 from strided.config.keys import Config
 from strided.errors import UserError
-from strided.evaluation.classifier import Classifier
-from strided.evaluation.imagenet import pretrained_task
+from strided.evaluation.imagenet import chosen_classifier
 from strided.evaluation.predict_files import most_probable, predict_files
 from strided.runs.folder import RunFolder
 from strided.runs.predictions_csv import write_predictions
@@ -20,11 +19,7 @@ def predict(config: Config, folder: Path, results: Results, _: Interruption) -> 
     """The predict verb: classify `input` with `checkpoint` or `model`, write predictions.csv."""
     if config["batch_size"] < 1:
         raise UserError(f"batch_size={config['batch_size']}; expected 1 or more. Try batch_size=64")
-    classifier = (
-        Classifier.load(config["checkpoint"], device=config["accelerator"])
-        if config["checkpoint"]
-        else Classifier(pretrained_task(config["model"]), config["accelerator"])
-    )
+    classifier = chosen_classifier(config)
     if config["input"] is None:
         raise UserError("input=null; expected a file, a folder or a glob. Try input=photos/")
     rows = predict_files(classifier, config["input"], config["batch_size"])
