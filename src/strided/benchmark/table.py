@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from strided.benchmark.failures import failure_lines
 from strided.benchmark.pair import PARTS
-from strided.system.durable import write_csv
+from strided.system.durable import write_text
+from strided.system.text_table import text_table
 
 RATIOS = {
     "strided/ceiling": ("strided", "ceiling"),
@@ -49,13 +51,7 @@ def table(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Lines of a table in columns: medians in images per second, and the ratios."""
     head = ["model", "parameters", "million MACs", *SHOWN, "of ceiling", "of plain"]
     measured = [_cells(row) for row in rows if "ratios" in row]
-    widths = [max(map(len, column)) for column in zip(head, *measured, strict=True)]
-    lines = [
-        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
-        for line in [head, *measured]
-    ]
-    failed = [row for row in rows if "error" in row]
-    return lines + [f"{row['model']} failed: {row['error'].splitlines()[0]}" for row in failed]
+    return text_table([head, *measured]) + failure_lines(rows)
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

@@ -4,9 +4,9 @@ import html
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from strided.config.keys import Config
+from strided.benchmark.failures import failure_lines
 from strided.report.page import page
-from strided.runs.results import Results
+from strided.system.text_table import text_table
 
 STYLE = """
 body { max-width: 76rem; } table { font-size: .95rem; }
@@ -83,13 +83,7 @@ def lines(rows: Sequence[dict[str, Any]]) -> list[str]:
     )
     whole = [row for row in rows if "error" not in row]
     table = [["model", *shown]] + [[r["model"], *(columns[c](r) for c in shown)] for r in whole]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = [
-        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
-        for line in table
-    ]
-    failed = [row for row in rows if "error" in row]
-    return lines + [f"{row['model']} failed: {row['error'].splitlines()[0]}" for row in failed]
+    return text_table(table) + failure_lines(rows)
 
 
 def _html_table(rows: Sequence[dict[str, Any]], columns: Mapping[str, Cell]) -> str:

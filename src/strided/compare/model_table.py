@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from strided.benchmark.failures import raise_failures
 from strided.benchmark.timing import images_per_second
 from strided.compare.facts import facts_of
 from strided.compare.families import family
@@ -71,10 +72,8 @@ def compare_models(
     write_text(folder / PAGE, render(config, results))
     for line in lines(rows):
         log.info("%s", line)
-    log.info("%s", folder / PAGE)
-    if failed := [row for row in rows if "error" in row]:
-        reasons = "\n".join(f"{row['model']}: {row['error'].splitlines()[0]}" for row in failed)
-        raise UserError(f"{len(failed)} of {len(rows)} models have no facts:\n{reasons}")
+    log.info("%s", folder / "compare.html")
+    raise_failures(rows, "have no facts")
 
 
 def _row(name: str, node: Node, config: Config, device: torch.device) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """The benchmark verb: images per second of training and inference, beside what they could be."""
 
 import logging
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from strided.benchmark.failures import raise_failures
 from strided.benchmark.repeats import measure_model
 from strided.benchmark.table import table, write_table
 from strided.config.keys import Config
@@ -47,7 +47,7 @@ def benchmark(config: Config, folder: Path, results: Results, interruption: Inte
     for line in table(rows):
         log.info("%s", line)
     log.info("results in %s", folder)
-    raise_failures(rows)
+    raise_failures(rows, "were not measured")
 
 
 def check_benchmark(config: Config) -> None:
@@ -62,11 +62,3 @@ def check_benchmark(config: Config) -> None:
             "expected one, which is what benchmark measures. Try trainer.devices=1"
         )
     refuse_two_balances(config)
-
-
-def raise_failures(rows: Sequence[dict[str, Any]]) -> None:
-    """Raise UserError, with their reasons, if any of several models failed."""
-    failed = [row for row in rows if "error" in row]
-    if failed:
-        reasons = "\n".join(f"{row['model']}: {row['error'].splitlines()[0]}" for row in failed)
-        raise UserError(f"{len(failed)} of {len(rows)} models were not measured:\n{reasons}")
