@@ -10,7 +10,7 @@ from strided.report.page import bullets, picture
 from strided.runs.folder import RunFolder
 from strided.runs.results import by_name
 from strided.sweeps.axes import Sweep
-from strided.sweeps.folder import SweepFolder
+from strided.sweeps.error_bars import draw_means
 from strided.sweeps.summary import Job, measured
 
 Cells = dict[tuple[str, str], list[float]]  # by line and x: a value for each finished repeat
@@ -97,12 +97,8 @@ def _draw(file: Path, sweep: Sweep, panels: Sequence[tuple[str, Cells]]) -> None
     for axes, (metric, values) in zip(figure.subplots(1, len(panels)), panels, strict=True):
         for name in dict.fromkeys(line for line, _ in values):
             xs = [x for x in ticks if values.get((name, x))]
-            own = [values[name, x] for x in xs]
-            means = [fmean(repeats) for repeats in own]
-            below = [mean - min(repeats) for mean, repeats in zip(means, own, strict=True)]
-            above = [max(repeats) - mean for mean, repeats in zip(means, own, strict=True)]
             places = [ticks.index(x) for x in xs]
-            axes.errorbar(places, means, [below, above], marker="o", capsize=3, label=name)
+            draw_means(axes, places, [values[name, x] for x in xs], name)
         axes.set_xticks(range(len(ticks)), ticks)
         axes.set(xlabel=sweep.x, ylabel=metric)
         axes.grid(alpha=0.3)

@@ -13,7 +13,7 @@ from strided.data import ImageDataModule
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.held_out import set_up_data
 from strided.report.page import bullets, picture, table
-from strided.sweeps.folder import SweepFolder
+from strided.sweeps.error_bars import draw_means
 from strided.sweeps.summary import Job
 from strided.system.durable import write_json
 from strided.training.loading import find_checkpoint, load_task
@@ -138,11 +138,8 @@ def _draw(file: Path, found: Found) -> None:
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes = figure.subplots()
     for model, rows in found.items():
-        columns = list(zip(*(row["moved"] for row in rows), strict=True))
-        means = [fmean(values) for values in columns]
-        below = [mean - min(values) for mean, values in zip(means, columns, strict=True)]
-        above = [max(values) - mean for mean, values in zip(means, columns, strict=True)]
-        axes.errorbar(SHIFTS, means, [below, above], marker="o", capsize=3, label=model)
+        repeats = list(zip(*(row["moved"] for row in rows), strict=True))  # for each shift
+        draw_means(axes, SHIFTS, repeats, model)
     axes.set(xlabel="test images moved by (pixels)", ylabel="accuracy", xticks=SHIFTS)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.grid(alpha=0.3)
