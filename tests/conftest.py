@@ -114,6 +114,27 @@ def image_folder(tmp_path: Path) -> Path:
     return write_images(tmp_path / "images")
 
 
+def with_splits(images: Path, *splits: str) -> Path:
+    """Make <splits>/<class>/ of a folder of class folders, with other pixels in each."""
+    root = images.parent / "split"
+    for turn, split in enumerate(splits):
+        for file in images.rglob("*.*"):
+            target = root / split / file.relative_to(images)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            Image.open(file).rotate(90 * turn).save(target)
+    return root
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """What the files of a folder hold, by their paths in it."""
+    return {name: (folder / name).read_bytes() for name in files(folder)}
+
+
+def files(folder: Path) -> set[str]:
+    """The paths of all files in a folder and in those below it."""
+    return {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Where `make real` finds the real data sets."""
     parser.addoption("--data-root", default="data", help="folder of the real data sets")

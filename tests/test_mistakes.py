@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from tests.conftest import contents
 
 from strided.cli import main
 from strided.config.yaml_files import CONF_DIR
@@ -309,9 +310,9 @@ def test_traceback_is_shown_when_asked_for(
 
 
 def test_a_failed_resume_keeps_the_run(copied_run: Path) -> None:
-    before = {file: file.read_bytes() for file in copied_run.rglob("*") if file.is_file()}
+    before = contents(copied_run)
     assert main(["train", f"resume={copied_run}", "seed=3"]) == 1
-    assert before == {file: file.read_bytes() for file in copied_run.rglob("*") if file.is_file()}
+    assert contents(copied_run) == before
 
 
 def test_a_damaged_config_of_a_run_is_named(

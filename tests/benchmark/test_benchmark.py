@@ -16,6 +16,7 @@ import pytest
 import torch
 from lightning.pytorch.plugins.precision import Precision
 from PIL import Image
+from tests.conftest import files
 
 from strided.benchmark.bare_network import bare_inference, bare_training
 from strided.benchmark.pair import PARTS, Pair, prepare_pair, train_for
@@ -80,7 +81,7 @@ def test_the_figures_of_a_run_agree_with_each_other(
     assert sum(row["time_shares"].values()) == pytest.approx(1)
     assert all(0 <= share <= 1 for share in row["time_shares"].values())
     assert row["bound"].startswith("bound by ") and row["bound"] in shown
-    assert {file.name for file in folder.iterdir()} == {
+    assert files(folder) == {
         "config.yaml",
         "overrides.yaml",
         "run.log",

@@ -1,19 +1,16 @@
 import csv
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from tests.conftest import Train, with_splits
 
 from strided.cli import main
 from strided.config.targets import build
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.evaluate import evaluate
-
-Train = Callable[..., Path]
 
 
 def evaluated(log_dir: Path, *words: str, code: int = 0) -> Path:
@@ -32,17 +29,6 @@ def results(folder: Path) -> dict[str, Any]:
 def predictions(folder: Path) -> list[dict[str, str]]:
     with (folder / "predictions.csv").open(newline="") as stream:
         return list(csv.DictReader(stream))
-
-
-def with_splits(images: Path, *splits: str) -> Path:
-    """Make <splits>/<class>/ of a folder of class folders, with other pixels in each."""
-    root = images.parent / "split"
-    for turn, split in enumerate(splits):
-        for file in images.rglob("*.*"):
-            target = root / split / file.relative_to(images)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            Image.open(file).rotate(90 * turn).save(target)
-    return root
 
 
 def assert_same_metrics(one: dict[str, Any], two: dict[str, Any], split: str) -> None:

@@ -17,6 +17,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 import yaml
+from tests.conftest import contents
 
 from strided.cli import main
 
@@ -525,10 +526,6 @@ def test_a_damaged_results_file_is_named(
     (folder / "results.json").unlink()
     resume(folder)
     assert_same_outcome(folder, uninterrupted)
-
-
-def contents(folder: Path) -> dict[Path, bytes]:
-    return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 @pytest.mark.parametrize("step", [12, 16, 32])  # 32: the epoch that ends the run

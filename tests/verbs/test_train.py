@@ -3,7 +3,6 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 import yaml
 from lightning.pytorch.callbacks import TQDMProgressBar
 from PIL import Image
+from tests.conftest import Train, files, with_splits
 
 import strided
 from strided.cli import main
@@ -25,8 +25,6 @@ TIMING = ("epoch_seconds", "images_per_second")
 TRUST = f"trust=[{__name__.partition('.')[0]}]"
 MODELS = sorted(file.stem for file in (Path(__file__).parents[2] / "conf" / "model").glob("*.yaml"))
 NAMES = {"torchvision": "model.name=mobilenet_v3_small", "timm": "model.name=test_resnet"}
-
-Train = Callable[..., Path]
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -54,24 +52,9 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return state
 
 
-def files(folder: Path) -> set[str]:
-    return {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
-
-
 def only_run(log_dir: Path) -> Path:
     (folder,) = log_dir.glob("train/*/*")
     return folder
-
-
-def with_splits(images: Path, *splits: str) -> Path:
-    """Make <splits>/<class>/ of a folder of class folders, with other pixels in each."""
-    root = images.parent / "split"
-    for turn, split in enumerate(splits):
-        for file in images.rglob("*.*"):
-            target = root / split / file.relative_to(images)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            Image.open(file).rotate(90 * turn).save(target)
-    return root
 
 
 def test_a_run_folder_is_complete_and_nothing_is_written_elsewhere(
