@@ -12,7 +12,7 @@ import torch
 
 from strided.errors import UserError
 from strided.training import checkpoint_files as checkpoints
-from strided.training.checkpoint_files import check_sums, keep, resumable
+from strided.training.checkpoint_files import check_sums, find_resumable, make_last
 from strided.training.loading import load_task
 
 BEST = {0: True, 1: True, 2: False, 3: True}  # epoch: whether it was better than those before
@@ -35,7 +35,7 @@ def write(folder: Path, epoch: int) -> Path:
 
 
 def save(folder: Path, epoch: int) -> None:
-    keep(write(folder, epoch), also_best=BEST[epoch])
+    make_last(write(folder, epoch), also_best=BEST[epoch])
 
 
 def epoch_of(file: Path) -> int:
@@ -83,13 +83,13 @@ def test_at_every_instant_of_a_save_there_is_a_whole_checkpoint_and_the_best_can
         with monkeypatch.context() as patch:
             done = killed_after(steps, patch)
             try:
-                keep(folder / "last.tmp", also_best=BEST[epoch])
+                make_last(folder / "last.tmp", also_best=BEST[epoch])
                 finished = True
             except Killed:
                 finished = False
         if epoch > 0:
             assert epoch_of(folder / "last.ckpt") in (epoch - 1, epoch)
-        last = resumable(folder)
+        last = find_resumable(folder)
         if last is None:
             assert epoch == 0 and not finished
         else:
@@ -132,7 +132,7 @@ def test_any_damage_is_found_or_does_not_matter(saved: Path) -> None:
         content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
         last.write_bytes(content)
         try:
-            resumable(saved)
+            find_resumable(saved)
         except UserError:
             found += 1
         else:
@@ -141,7 +141,7 @@ def test_any_damage_is_found_or_does_not_matter(saved: Path) -> None:
     for length in (0, 1, 100, len(whole) // 2, len(whole) - 1):
         last.write_bytes(whole[:length])
         with pytest.raises(UserError, match="no checkpoint that is whole"):
-            resumable(saved)
+            find_resumable(saved)
 
 
 def test_a_file_that_cannot_be_opened_is_not_taken_for_a_damaged_one(
@@ -153,7 +153,7 @@ def test_a_file_that_cannot_be_opened_is_not_taken_for_a_damaged_one(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", refuse)
         with pytest.raises(UserError, match="cannot be read"):
-            resumable(saved)
+            find_resumable(saved)
     assert epoch_of(saved / "last.ckpt") == 2
 
 
@@ -168,20 +168,20 @@ def test_previous_takes_the_place_of_a_last_checkpoint_that_is_damaged_or_gone(
     harm: Callable[[Path], None], saved: Path
 ) -> None:
     harm(saved / "last.ckpt")
-    assert resumable(saved) == saved / "last.ckpt"
+    assert find_resumable(saved) == saved / "last.ckpt"
     assert epoch_of(saved / "last.ckpt") == epoch_of(saved / "previous.ckpt") == 1
 
 
 def test_a_save_after_a_fallback_does_not_keep_the_damaged_file(saved: Path) -> None:
     flip(saved / "last.ckpt")
-    resumable(saved)
+    find_resumable(saved)
     save(saved, 2)
     assert epoch_of(saved / "last.ckpt") == 2 and epoch_of(saved / "previous.ckpt") == 1
 
 
 def test_a_damaged_best_checkpoint_is_made_again_from_what_was_saved_with_it(saved: Path) -> None:
     flip(saved / "best.ckpt")
-    resumable(saved)
+    find_resumable(saved)
     assert epoch_of(saved / "best.ckpt") == 1  # from previous.ckpt
 
 
@@ -193,7 +193,7 @@ def test_a_damaged_best_checkpoint_that_nothing_else_holds_is_a_mistake_before_t
     save(tmp_path, 2)  # inside the next epoch, say
     flip(tmp_path / "best.ckpt")
     with pytest.raises(UserError, match=r"best\.ckpt cannot be used \(wrong checksum .* epoch 1;"):
-        resumable(tmp_path)
+        find_resumable(tmp_path)
     with pytest.raises(UserError, match=r"best\.ckpt is damaged: wrong checksum"):
         load_task(tmp_path / "best.ckpt")
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from strided.cli import main
-from strided.training.execution import NoProfiler, fused
+from strided.training.execution import NoProfiler, with_fused_step
 
 Train = Callable[..., Path]
 SGD: dict[str, Any] = {"_target_": "torch.optim.SGD", "lr": 0.1}
@@ -24,19 +24,21 @@ def checkpoint(folder: Path) -> dict[str, Any]:
 
 
 def test_the_fused_step_is_used_where_there_is_one() -> None:
-    assert fused(SGD, {})["fused"] is True
-    assert "fused" not in fused({"_target_": "torch.optim.RMSprop"}, {})
+    assert with_fused_step(SGD, {})["fused"] is True
+    assert "fused" not in with_fused_step({"_target_": "torch.optim.RMSprop"}, {})
 
 
 @pytest.mark.parametrize("typed", [{"fused": False}, {"foreach": True}, {"differentiable": True}])
 def test_an_implementation_that_was_typed_stays(typed: dict[str, Any]) -> None:
-    assert fused({**SGD, **typed}, {}) == {**SGD, **typed}
+    assert with_fused_step({**SGD, **typed}, {}) == {**SGD, **typed}
 
 
 def test_scaled_gradients_that_are_clipped_have_no_fused_step() -> None:
-    assert "fused" not in fused(SGD, {"precision": "16-mixed", "gradient_clip_val": 1.0})
-    assert fused(SGD, {"precision": "16-mixed"})["fused"] is True
-    assert fused(SGD, {"precision": "bf16-mixed", "gradient_clip_val": 1.0})["fused"] is True
+    assert "fused" not in with_fused_step(SGD, {"precision": "16-mixed", "gradient_clip_val": 1.0})
+    assert with_fused_step(SGD, {"precision": "16-mixed"})["fused"] is True
+    assert (
+        with_fused_step(SGD, {"precision": "bf16-mixed", "gradient_clip_val": 1.0})["fused"] is True
+    )
 
 
 def test_the_fused_step_learns_what_the_plain_one_does(run_train: Train) -> None:

@@ -23,7 +23,7 @@ from strided.data import BatchAugment, ImageDataModule
 from strided.evaluation.classifier import Classifier
 from strided.runs.results import Results
 from strided.system.signals import Interruption
-from strided.training.execution import executed, without_driver_check
+from strided.training.execution import execution_switches, without_driver_check
 from strided.training.fit import fit
 from strided.training.preparation import build_task, prepare_data
 from strided.training.task import ClassificationTask
@@ -120,7 +120,7 @@ def _ceiling(pair: Pair) -> tuple[float, int]:
     precision = pair.trainer.precision_plugin
     batch = pair.macs * pair.data.batch_size  # as fit has it, for the same threads
     every = pair.trainer.accumulate_grad_batches
-    with _quietly(), executed(pair.config, pair.task, pair.trainer, batch):
+    with _quietly(), execution_switches(pair.config, pair.task, pair.trainer, batch):
         return pair.time(bare_training(pair.task, precision, pair.batch_size, pair.device, every))
 
 

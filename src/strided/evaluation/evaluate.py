@@ -89,7 +89,9 @@ def _logits(
     return logits[:count], labels[:count]
 
 
-def hits(classifier: Classifier, data: ImageDataModule, split: str, most: int) -> tuple[int, int]:
+def count_hits(
+    classifier: Classifier, data: ImageDataModule, split: str, most: int
+) -> tuple[int, int]:
     """How many of at most so many images of a split are classified rightly, and of how many."""
     right = count = 0
     for batch in data.loader(split, data.spread(split, most)):

@@ -21,7 +21,7 @@ def require_split(data: ImageDataModule, split: str) -> None:
         )
 
 
-def match_classes(classifier: Classifier, data: ImageDataModule) -> None:
+def require_same_classes(classifier: Classifier, data: ImageDataModule) -> None:
     """Raise UserError unless the data set's classes are the classifier's, in that order."""
     if data.classes == classifier.classes:
         return
@@ -42,18 +42,18 @@ def set_up_data(classifier: Classifier, typed: dict[str, Any] | None) -> ImageDa
     `typed` is what the user said of them, None for the data of the training. Raises UserError for
     data with other classes, or with another split of the images that were trained on.
     """
-    data = data_of(classifier, typed)
-    match_classes(classifier, data)
+    data = build_data(classifier, typed)
+    require_same_classes(classifier, data)
     data.use(classifier.preprocessing)
     data.setup()
     return data
 
 
-def data_of(classifier: Classifier, typed: dict[str, Any] | None) -> ImageDataModule:
+def build_data(classifier: Classifier, typed: dict[str, Any] | None) -> ImageDataModule:
     """Build the data to evaluate on: that of the checkpoint, with what was typed on top.
 
-    Raises UserError where that would split the training data anew: images that were trained on
-    would be measured.
+    Raises UserError where that would split the training data in another way: images that were
+    trained on would be measured.
     """
     trained_on = classifier.task.hparams["data"]
     node = typed if typed and "_target_" in typed else {**trained_on, **(typed or {})}

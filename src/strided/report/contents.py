@@ -11,7 +11,7 @@ from strided.config.keys import Config
 from strided.data import ImageDataModule
 from strided.evaluation.calibration import reliability
 from strided.evaluation.classifier import Classifier
-from strided.evaluation.evaluate import Evaluation, hits
+from strided.evaluation.evaluate import Evaluation, count_hits
 from strided.evaluation.examples import Example, least_certain_hits, most_confident_errors
 from strided.report.data_card import data_card
 from strided.report.diagnosis import Diagnosis, Share, diagnose, is_augmented
@@ -65,8 +65,10 @@ def gather_contents(
         # a run that is to be quick has limited its validation
         limit = config["trainer"].get("limit_val_batches")
         most = min(MOST_IMAGES, limit * data.batch_size if isinstance(limit, int) else MOST_IMAGES)
-        val = Share(*hits(classifier, data, "val", most))
-        train = Share(*hits(classifier, data, "train", min(most, max(LEAST_TRAIN, val.count))))
+        val = Share(*count_hits(classifier, data, "val", most))
+        train = Share(
+            *count_hits(classifier, data, "train", min(most, max(LEAST_TRAIN, val.count)))
+        )
         curves = read_metrics(metrics) if metrics.is_file() else {}
         labels = data.labels("val")
         guessing = np.bincount(labels).max() / len(labels)

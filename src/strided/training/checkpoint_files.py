@@ -30,11 +30,11 @@ class PlainFile(TorchCheckpointIO):
             torch.save(checkpoint, stream)
 
 
-def keep(unfinished: Path, *, also_best: bool) -> None:
+def make_last(unfinished: Path, *, also_best: bool) -> None:
     """Make a file the last.ckpt of its folder, the one until now previous.ckpt.
 
     Whatever comes in between, last.ckpt is whole, and either best.ckpt is of the epoch that
-    last.ckpt calls the best, or last.ckpt itself is: `resumable` then copies it.
+    last.ckpt calls the best, or last.ckpt itself is: `find_resumable` then copies it.
     """
     folder = unfinished.parent
     last = folder / LAST
@@ -66,7 +66,7 @@ def _put_copy(source: Path, target: Path) -> None:
     put(unfinished, target)
 
 
-def resumable(folder: Path) -> Path | None:
+def find_resumable(folder: Path) -> Path | None:
     """Return the checkpoint to go on from, None where nothing was saved yet.
 
     A damaged last.ckpt is replaced by previous.ckpt; a best.ckpt that is damaged or behind, by the

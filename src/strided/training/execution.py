@@ -31,7 +31,7 @@ class NoProfiler(PassThroughProfiler):
         return self._section
 
 
-def fused(optimizer: Mapping[str, Any], trainer: Mapping[str, Any]) -> dict[str, Any]:
+def with_fused_step(optimizer: Mapping[str, Any], trainer: Mapping[str, Any]) -> dict[str, Any]:
     """The optimizer's config with torch's fused step switched on, where there is one.
 
     One pass over the weights instead of five or more: a sixth of a step of LeNet-5. Left out where
@@ -49,8 +49,8 @@ def fused(optimizer: Mapping[str, Any], trainer: Mapping[str, Any]) -> dict[str,
 
 
 @contextmanager
-def executed(
-    config: Config, task: ClassificationTask, trainer: pl.Trainer, macs_of_batch: int
+def execution_switches(
+    config: Mapping[str, Any], task: ClassificationTask, trainer: pl.Trainer, macs_of_batch: int
 ) -> Iterator[dict[str, Any]]:
     """Run what is inside with the switches of the config; yields which those are."""
     device = trainer.strategy.root_device

@@ -15,7 +15,7 @@ from strided.runs.folder import RunFolder
 from strided.runs.results import by_name
 from strided.system.processes import from_first
 from strided.training.callbacks.lr_finder import LearningRateFinder
-from strided.training.execution import executed
+from strided.training.execution import execution_switches
 from strided.training.task import ClassificationTask
 from strided.training.trainer import Run, stage_trainer
 from strided.training.transfer.on_features import on_features
@@ -119,7 +119,7 @@ def fit_stage(
         try:
             with (
                 run.interruption.deferring() if run.checkpoint else nullcontext(),
-                executed(run.config, task, trainer, macs * data.batch_size) as switches,
+                execution_switches(run.config, task, trainer, macs * data.batch_size) as switches,
             ):
                 results["execution"] = switches
                 results["hardware"]["torch_threads"] = torch.get_num_threads()

@@ -13,7 +13,7 @@ from strided.errors import UserError
 from strided.models import Plan, initialise, plan
 from strided.runs.results import Parameters, Results
 from strided.system.processes import gathered
-from strided.training.execution import fused
+from strided.training.execution import with_fused_step
 from strided.training.losses import CrossEntropy, FocalLoss, balanced, try_loss
 from strided.training.parameter_groups import parameter_counts
 from strided.training.task import ClassificationTask, multiply_adds
@@ -118,7 +118,7 @@ def build_task(
         classes=data.classes,
         preprocessing=data.preprocessing.asdict(),
         loss=loss,
-        optimizer=fused(config["optimizer"], config["trainer"]),
+        optimizer=with_fused_step(config["optimizer"], config["trainer"]),
         scheduler=config["scheduler"],
         data=config["data"],
         channels_last=config["channels_last"],

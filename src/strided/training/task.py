@@ -164,7 +164,7 @@ class ClassificationTask(pl.LightningModule):
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
-        """Add a batch to the validation metrics, but for what only fills a process's last batch."""
+        """Add a batch to the validation metrics, without what only fills a process's last batch."""
         images, labels = batch
         logits = self(images)
         if self.trainer.world_size > 1:

@@ -20,7 +20,7 @@ from strided.system.signals import Interruption
 from strided.training.callbacks.checkpoint import Checkpoint
 from strided.training.callbacks.epoch_recorder import EpochRecorder
 from strided.training.callbacks.progress_bar import ProgressBar
-from strided.training.checkpoint_files import resumable
+from strided.training.checkpoint_files import find_resumable
 from strided.training.execution import NoProfiler
 from strided.training.transfer.transfer import Stage
 
@@ -40,7 +40,7 @@ class Run:
     recorder: EpochRecorder
     checkpoint: Checkpoint | None
     interruption: Interruption
-    resume_from: Path | None  # the checkpoint of an earlier sitting
+    resume_from: Path | None  # the checkpoint of an earlier session
 
 
 def prepare_run(config: Config, folder: Path, results: Results, interruption: Interruption) -> Run:
@@ -55,7 +55,7 @@ def prepare_run(config: Config, folder: Path, results: Results, interruption: In
         checkpoint.attach(files.checkpoints, interruption)
     trainer = build_trainer(config["trainer"], [recorder, *callbacks], folder)
     # the first process only: it may have to put files in order
-    resume_from = from_first(resumable(files.checkpoints) if is_first() else None)
+    resume_from = from_first(find_resumable(folder / "checkpoints") if is_first() else None)
     return Run(
         config, folder, results, quick, trainer, recorder, checkpoint, interruption, resume_from
     )
@@ -75,7 +75,7 @@ def _is_off(path: str, callback: Node) -> bool:
 
 
 def stage_trainer(run: Run, stage: Stage, end: int | None) -> pl.Trainer:
-    """Build the Trainer of a stage, with callbacks of its own but for what spans the run."""
+    """Build the Trainer of a stage, with new callbacks except for what spans the run."""
     nodes = dict(run.config["callbacks"])
     if stage.patience is not None and nodes.get("early_stopping"):
         nodes["early_stopping"] = {**nodes["early_stopping"], "patience": stage.patience}

@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from strided.errors import UserError
 from strided.system.processes import is_first, largest
 from strided.system.signals import Interrupted, Interruption
-from strided.training.checkpoint_files import PlainFile, keep
+from strided.training.checkpoint_files import PlainFile, make_last
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Checkpoint(LightningCheckpoint):
         self.best_epoch: int | None = None
         self.stopped_early = False
         self.epochs = 0  # that have been saved
-        self.save_seconds = 0.0  # of this sitting
+        self.save_seconds = 0.0  # of this session
         self.folder: Path | None = None
         self.interruption = Interruption()
 
@@ -122,7 +122,7 @@ class Checkpoint(LightningCheckpoint):
         unfinished = self.folder / "last.tmp"
         trainer.save_checkpoint(unfinished)  # by all processes; the first writes
         if is_first():
-            keep(unfinished, also_best=also_best)
+            make_last(unfinished, also_best=also_best)
         self.save_seconds += time.perf_counter() - started
 
     def state_dict(self) -> dict[str, Any]:

@@ -26,9 +26,9 @@ class EpochRecorder(LightningCheckpoint):
 
     def __init__(self, file: Path | None, checkpoint: Checkpoint | None) -> None:
         self.file, self.checkpoint = file, checkpoint
-        self.fit_seconds = 0.0  # of earlier sittings too
+        self.fit_seconds = 0.0  # of earlier sessions too
         self._rates: list[float] = []  # images per second, an epoch each
-        self._epoch_seconds = 0.0  # of this epoch in an earlier sitting
+        self._epoch_seconds = 0.0  # of this epoch in an earlier session
         self._train_seconds = 0.0  # of this epoch, without validation and checkpoints
         self._images = 0
         self._saved = 0.0  # checkpoint.save_seconds when the clock was restarted
@@ -37,9 +37,9 @@ class EpochRecorder(LightningCheckpoint):
 
     @property
     def train_seconds(self) -> float:
-        """Seconds inside fit, over all sittings."""
-        this_sitting = time.perf_counter() - self._fit_start if self._fit_start else 0.0
-        return self.fit_seconds + this_sitting
+        """Seconds inside fit, over all sessions."""
+        this_session = time.perf_counter() - self._fit_start if self._fit_start else 0.0
+        return self.fit_seconds + this_session
 
     @property
     def images_per_second(self) -> float | None:
@@ -129,7 +129,7 @@ class EpochRecorder(LightningCheckpoint):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the times of the earlier sitting."""
+        """Go on with the times of the earlier session."""
         self.fit_seconds = state_dict["fit_seconds"]
         self._rates = list(state_dict["rates"])
         self._epoch_seconds = state_dict["epoch_seconds"]

@@ -16,7 +16,7 @@ class GradientNorms(pl.Callback):
 
     A row per epoch and layer, in the order of the network: the root mean square over the first
     `steps` optimizer steps of the epoch. With 1 those of epoch 0 are of the initial weights.
-    Gradients are as the optimizer is given them, but for clipping.
+    Gradients are as the optimizer is given them, before clipping.
     """
 
     def __init__(self, steps: int) -> None:

@@ -32,7 +32,7 @@ class Features:
     folder: Path
     train: np.ndarray
     val: np.ndarray
-    seconds: float  # to compute them, when that was
+    seconds: float  # that computing them took
 
     @property
     def bytes(self) -> int:
@@ -56,7 +56,7 @@ class Views:
     context: Callable[[], AbstractContextManager[Any]]
 
     def key(self) -> list[Any]:
-        """What the images and their features depend on, but for the network."""
+        """What the images and their features depend on, without the network."""
         data = self.data
         own = [data.fingerprint, data.split_hashes, data.preprocessing.asdict(), self.precision]
         if data.pipeline == "streaming":  # its fingerprint is not of pixels
@@ -130,9 +130,9 @@ def _compute(cut: Cut, views: Views, split: str, view: int, row: np.ndarray) -> 
 
 
 def _digest(cut: Cut) -> str:
-    """Of all that is not trained: what it is, its settings and its weights.
+    """Hash all that is not trained: what it is, its settings and its weights.
 
-    That a network has of its own, too, beside its units: position embeddings, how it pools.
+    What belongs to no unit counts too, such as position embeddings and how the network pools.
     """
     trained = {id(module) for unit in cut.parts.trained for module in unit.modules()}
     content = hashlib.sha256()

@@ -25,7 +25,7 @@ def parts(net: nn.Module, trainable: str | int) -> Parts:
     """Cut a network in two at the first block that a stage trains.
 
     Auxiliary heads are trained with everything only: they would be fed from frozen blocks, or pull
-    at blocks whose head is not the one that is wanted. Raises UserError for a block it has not.
+    at blocks whose head is not the one that is wanted. Raises UserError for an unknown block.
     """
     if trainable == "all":
         return Parts([], [net], "")
