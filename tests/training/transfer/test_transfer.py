@@ -41,6 +41,7 @@ STAGES = (
     "transfer.stages.fine_tuned.epochs=2",
     "trainer.max_epochs=4",
 )
+TRUST = f"trust=[{__name__.partition('.')[0]}]"
 
 
 def train(log_dir: Path, *words: str, code: int = 0) -> Path:
@@ -75,6 +76,16 @@ class FailOnce(pl.Callback):
         if trainer.current_epoch == self.epoch and not self.mark.exists():
             self.mark.touch()
             raise RuntimeError("as a kill would, nothing is saved")
+
+
+def failing(mark: Path, epoch: int) -> tuple[str, ...]:
+    """The words for a run that fails once in this epoch."""
+    return (
+        f"+callbacks.fail._target_={__name__}.FailOnce",
+        f"+callbacks.fail.epoch={epoch}",
+        f"+callbacks.fail.mark={mark}",
+        TRUST,
+    )
 
 
 def results(folder: Path) -> dict[str, Any]:
@@ -168,8 +179,7 @@ def test_a_run_goes_on_inside_any_stage(
     weights: str, uninterrupted: Path, log_dir: Path, step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop = (f"callbacks.stop._target_={__name__}.StopAtStep", f"callbacks.stop.step={step}")
-    trust = f"trust=[{__name__.partition('.')[0]}]"
-    folder = train(log_dir, weights, *STAGES, *(f"+{word}" for word in stop), trust, code=143)
+    folder = train(log_dir, weights, *STAGES, *(f"+{word}" for word in stop), TRUST, code=143)
     taken_over: list[Path] = []
     between = fitting.go_on_between_stages
 
@@ -178,7 +188,7 @@ def test_a_run_goes_on_inside_any_stage(
         between(run, task, checkpoint)
 
     monkeypatch.setattr(fitting, "go_on_between_stages", spy)
-    resume(folder, trust)
+    resume(folder, TRUST)
     # only where the first stage was over: else times would count twice, as this sitting fitted it
     assert len(taken_over) == (step == -16)
     assert_same_outcome(folder, uninterrupted)
@@ -189,14 +199,8 @@ def test_a_run_of_coarse_weights_goes_on_with_the_same_features(
 ) -> None:
     words = (weights, "transfer=frozen", "transfer.cache=true", "trainer.precision=bf16-true")
     whole = train(log_dir, *words)
-    fail = (
-        f"+callbacks.fail._target_={__name__}.FailOnce",
-        "+callbacks.fail.epoch=1",
-        f"+callbacks.fail.mark={tmp_path / 'failed'}",
-    )
-    trust = f"trust=[{__name__.partition('.')[0]}]"
-    folder = train(log_dir, *words, *fail, trust, code=1)
-    resume(folder, trust)
+    folder = train(log_dir, *words, *failing(tmp_path / "failed", epoch=1), code=1)
+    resume(folder, TRUST)
     assert_same_outcome(folder, whole)
 
 
@@ -206,14 +210,8 @@ def test_a_run_goes_on_between_two_stages(
 ) -> None:
     words = (weights, *STAGES, f"callbacks.ema.decay={ema}")
     whole = uninterrupted if ema == "null" else train(log_dir, *words)
-    fail = (
-        f"+callbacks.fail._target_={__name__}.FailOnce",
-        "+callbacks.fail.epoch=2",
-        f"+callbacks.fail.mark={tmp_path / 'failed'}",
-    )
-    trust = f"trust=[{__name__.partition('.')[0]}]"
-    folder = train(log_dir, *words, *fail, trust, code=1)
-    resume(folder, trust)
+    folder = train(log_dir, *words, *failing(tmp_path / "failed", epoch=2), code=1)
+    resume(folder, TRUST)
     assert_same_outcome(folder, whole)
 
 
