@@ -22,7 +22,6 @@ from strided.runs.results import Results, by_name
 from strided.system.processes import first_on_each_machine, is_first
 from strided.system.signals import Interruption
 from strided.training.fit import fit
-from strided.training.loading import find_checkpoint, load_task
 from strided.training.losses import refuse_two_balances
 from strided.training.preparation import (
     build_task,
@@ -82,7 +81,7 @@ def best_classifier(run: Run, task: ClassificationTask) -> Classifier | None:
             "checkpoint is the best; expected a validation. Try more trainer.max_epochs or "
             "trainer.max_steps, or a smaller trainer.val_check_interval"
         )
-    return Classifier(load_task(find_checkpoint(run.folder)), str(task.device))
+    return Classifier.load(run.folder, device=str(task.device))
 
 
 def test_best(run: Run, best: Classifier | None, data: ImageDataModule) -> Evaluation | None:

@@ -16,7 +16,6 @@ from strided.report.page import bullets, picture, table
 from strided.sweeps.error_bars import draw_means
 from strided.sweeps.summary import Job
 from strided.system.durable import write_json
-from strided.training.loading import find_checkpoint, load_task
 
 SHIFTS = (0, 1, 2, 3, 4)  # pixels
 MOST = 5000  # test images that are moved
@@ -57,7 +56,7 @@ def moved(run: Path) -> list[float]:
     """
     file = run / "moved.json"
     if not file.is_file():
-        classifier = Classifier(load_task(find_checkpoint(run)))
+        classifier = Classifier.load(run)
         data = set_up_data(classifier, None)
         write_json(file, {"accuracy": [_accuracy(classifier, data, by) for by in SHIFTS]})
     accuracy: list[float] = json.loads(file.read_text())["accuracy"]

@@ -24,7 +24,6 @@ from strided.runs.metrics_csv import read_metrics
 from strided.sweeps.folder import SweepFolder
 from strided.sweeps.summary import Job
 from strided.system.durable import write_json
-from strided.training.loading import find_checkpoint, load_task
 
 AT_START = (20, 56, 110, 1202)  # depths that are looked at before any training
 IMAGES = 16  # of a batch, before any training
@@ -113,7 +112,7 @@ def at_start(folder: Path, run: Path) -> list[dict[str, Any]]:
 
 
 def _measure_start(run: Path) -> list[dict[str, Any]]:
-    classifier = Classifier(load_task(find_checkpoint(run)), "cpu")
+    classifier = Classifier.load(run, device="cpu")
     data = set_up_data(classifier, None)
     batch = next(iter(data.loader("train", data.spread("train", IMAGES))))
     images = classifier.preprocessing.normalise(batch.images)
