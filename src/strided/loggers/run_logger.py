@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from lightning.pytorch.loggers import Logger
 from torch import nn
 
+from strided.config.keys import Config
 from strided.errors import UserError, first_line
 from strided.evaluation.examples import Example
 from strided.runs.results import Results

@@ -14,6 +14,8 @@ from strided.errors import first_line
 from strided.evaluation.examples import Example
 from strided.evaluation.metrics import class_table
 from strided.loggers.run_logger import RunLogger, StartedRun
+from strided.runs.folder import RunFolder
+from strided.runs.results import Results
 
 log = logging.getLogger(__name__)
 

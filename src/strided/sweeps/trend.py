@@ -11,6 +11,7 @@ from strided.runs.folder import RunFolder
 from strided.runs.results import by_name
 from strided.sweeps.axes import Sweep
 from strided.sweeps.error_bars import draw_means
+from strided.sweeps.folder import SweepFolder
 from strided.sweeps.summary import Job, measured
 
 Cells = dict[tuple[str, str], list[float]]  # by line and x: a value for each finished repeat

@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from strided.errors import UserError, first_line
+from strided.runs.folder import BEST, LAST, PREVIOUS
 from strided.system.durable import put, sync, sync_folder
 
 log = logging.getLogger(__name__)

@@ -50,7 +50,7 @@ def with_fused_step(optimizer: Mapping[str, Any], trainer: Mapping[str, Any]) ->
 
 @contextmanager
 def execution_switches(
-    config: Mapping[str, Any], task: ClassificationTask, trainer: pl.Trainer, macs_of_batch: int
+    config: Config, task: ClassificationTask, trainer: pl.Trainer, macs_of_batch: int
 ) -> Iterator[dict[str, Any]]:
     """Run what is inside with the switches of the config; yields which those are."""
     device = trainer.strategy.root_device

@@ -10,6 +10,7 @@ import torch
 
 from strided.config.schema import check
 from strided.errors import UserError, first_line
+from strided.runs.folder import RunFolder
 from strided.training.checkpoint_files import DamagedError, check_sums
 from strided.training.task import ClassificationTask
 

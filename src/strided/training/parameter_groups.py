@@ -7,6 +7,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from strided.errors import UserError
+from strided.runs.results import Parameters
 
 
 def parameter_groups(model: nn.Module, layer_decay: float | None) -> list[dict[str, Any]]:
@@ -31,7 +32,7 @@ def parameter_groups(model: nn.Module, layer_decay: float | None) -> list[dict[s
     ]
 
 
-def parameter_counts(model: nn.Module) -> dict[str, int]:
+def parameter_counts(model: nn.Module) -> Parameters:
     """Count the parameters of a network: all of them, and those that are not frozen."""
     return {
         "total": sum(p.numel() for p in model.parameters()),

@@ -11,7 +11,7 @@ from strided.config.targets import build
 from strided.data import BatchAugment, ImageDataModule
 from strided.errors import UserError
 from strided.models import Plan, initialise, plan
-from strided.runs.results import Parameters, Results
+from strided.runs.results import Results
 from strided.system.processes import gathered
 from strided.training.execution import with_fused_step
 from strided.training.losses import CrossEntropy, FocalLoss, balanced, try_loss
@@ -134,7 +134,7 @@ def build_task(
         for note in initialise(task.model, config["model"], len(data.classes), size):
             log.info("%s", note)
     counts = parameter_counts(task.model)
-    results.update(parameters=counts, macs=multiply_adds(task))
+    results.update({"parameters": counts, "macs": multiply_adds(task)})
     log.info(
         "parameters: %s, trainable %s; %.4g million multiply-adds an image",
         f"{counts['total']:,}",

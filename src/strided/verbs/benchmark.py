@@ -1,6 +1,7 @@
 """The benchmark verb: images per second of training and inference, beside what they could be."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 

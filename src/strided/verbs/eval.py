@@ -7,6 +7,7 @@ from strided.config.keys import Config
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.evaluate import evaluate
 from strided.evaluation.held_out import require_known_split, require_split, set_up_data
+from strided.runs.folder import RunFolder
 from strided.runs.predictions_csv import write_predictions
 from strided.runs.results import Results, by_name
 from strided.system.signals import Interruption

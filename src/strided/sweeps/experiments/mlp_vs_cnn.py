@@ -14,6 +14,7 @@ from strided.evaluation.classifier import Classifier
 from strided.evaluation.held_out import set_up_data
 from strided.report.page import bullets, picture, table
 from strided.sweeps.error_bars import draw_means
+from strided.sweeps.folder import SweepFolder
 from strided.sweeps.summary import Job
 from strided.system.durable import write_json
 

@@ -7,6 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
+from strided.config.keys import Node
 from strided.errors import UserError, first_line
 from strided.sweeps.grammar import swept_values
 

@@ -10,6 +10,8 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 
+from strided.config.keys import Config
+from strided.runs.results import Results
 from strided.training.parameter_groups import parameter_counts
 from strided.training.task import ClassificationTask
 from strided.training.transfer.parts import batch_norms, freeze, parts
@@ -130,7 +132,7 @@ def _limit_reached(trainer: pl.Trainer, start: StageStart, end: int | None) -> s
     return None
 
 
-def prepare_stage(task: ClassificationTask, stage_run: StageRun, config: dict[str, Any]) -> None:
+def prepare_stage(task: ClassificationTask, stage_run: StageRun, config: Config) -> None:
     """Freeze what the stage does not train, and set its optimizer and schedule."""
     stage, start = stage_run.stage, stage_run.start
     chosen = parts(task.model, stage.trainable)
@@ -168,7 +170,7 @@ def load_weights(task: ClassificationTask, checkpoint: Path) -> None:
     task.load_state_dict(saved["state_dict"])
 
 
-def describe_stage(task: ClassificationTask, stage_run: StageRun, results: dict[str, Any]) -> None:
+def describe_stage(task: ClassificationTask, stage_run: StageRun, results: Results) -> None:
     """Say what a stage trains, and add it to the results."""
     name, stage, end = stage_run.name, stage_run.stage, stage_run.end
     counts = parameter_counts(task.model)
