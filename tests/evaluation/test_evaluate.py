@@ -5,12 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import Train, with_splits
+import torch
+from tests.conftest import Train, with_splits, write_images
 
 from strided.cli import main
 from strided.config.targets import build
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.evaluate import evaluate
+from strided.evaluation.held_out import set_up_data
+from strided.evaluation.predict_files import predict_files
 
 
 def evaluated(log_dir: Path, *words: str, code: int = 0) -> Path:
@@ -207,3 +210,57 @@ def test_limit_test_batches_reaches_the_test_of_training(run_train: Train) -> No
     run = run_train("model=mlp", "data.train_fraction=0.2", "trainer.limit_test_batches=2")
     assert len(predictions(run)) == results(run)["tested"] == 128
     assert results(run)["splits"]["test"] == 359
+
+
+# Outputs that are no numbers
+
+
+def test_weights_that_are_not_finite_are_refused(
+    copied_run: Path, log_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = copied_run / "checkpoints" / "best.ckpt"
+    saved = torch.load(file, weights_only=True)
+    name = list(saved["state_dict"])[-1]
+    saved["state_dict"][name][0] = float("nan")
+    torch.save(saved, tmp_path / "nan.ckpt")
+    for verb, extra in (("eval", []), ("predict", [f"input={write_images(tmp_path / 'i', 1)}"])):
+        words = [f"checkpoint={tmp_path / 'nan.ckpt'}", *extra, f"log_dir={log_dir}"]
+        assert main([verb, *words]) == 1
+        assert f"{name} holds values that are not finite" in capsys.readouterr().err
+
+
+def with_nan(classifier: Classifier, index: int) -> Classifier:
+    """Let a classifier give NaN for the image of this place in each batch."""
+    whole = classifier.logits
+
+    def logits(pixels: torch.Tensor) -> torch.Tensor:
+        found = whole(pixels).clone()
+        found[index] = float("nan")
+        return found
+
+    classifier.logits = logits  # type: ignore[method-assign]
+    return classifier
+
+
+def test_an_image_with_outputs_that_are_not_finite_has_a_row_and_no_part_in_the_metrics(
+    trained_run: Path,
+) -> None:
+    classifier = Classifier.load(trained_run, device="cpu")
+    data = set_up_data(classifier, None)
+    whole = evaluate(classifier, data, "test", 1)
+    part = evaluate(with_nan(classifier, 3), data, "test", 1)
+    assert part.count == whole.count - 1
+    assert "not finite" in part.rows[3].error and part.rows[3].probabilities is None
+    assert [row.path for row in part.rows] == [row.path for row in whole.rows]
+    hits = [
+        max(range(10), key=row.probabilities.__getitem__) == classifier.classes.index(row.label)
+        for row in part.rows
+        if row.probabilities is not None
+    ]
+    assert part.metrics["test/acc"] == pytest.approx(sum(hits) / len(hits))
+
+
+def test_predict_gives_such_an_image_an_error(trained_run: Path, tmp_path: Path) -> None:
+    classifier = with_nan(Classifier.load(trained_run, device="cpu"), 1)
+    rows = predict_files(classifier, str(write_images(tmp_path / "images", 1)), 8)
+    assert [bool(row.error) for row in rows] == [False, True, False]

@@ -11,6 +11,7 @@ from typing import Any, get_type_hints
 import pytest
 import yaml
 
+from strided.cli import main
 from strided.config.keys import Config
 from strided.errors import UserError
 from strided.runs.folder import create_run_folder, read_config, read_results, write_config
@@ -194,3 +195,21 @@ def test_signal_handlers_are_put_back() -> None:
     with Interruption().listening():
         assert signal.getsignal(signal.SIGTERM) != before
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "/tmp/x", "a/../../x", "..", "a//b", "a\\..\\b", "C:x", "a\x1bb"]
+)
+@pytest.mark.parametrize("multirun", [(), ("-m", "seed=0,1")])
+def test_a_name_does_not_lead_out_of_log_dir(
+    name: str, multirun: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log_dir = tmp_path / "a" / "b" / "logs"
+    own = tmp_path / "mine" / "experiment"
+    own.mkdir(parents=True)
+    text = "# @package _global_\n" + yaml.safe_dump({"name": name})
+    (own / "theirs.yaml").write_text(text)
+    words = ["--config-dir", str(own.parent), "experiment=theirs", f"log_dir={log_dir}"]
+    assert main(["train", *multirun, *words]) == 1
+    assert "leads out of log_dir" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine"]

@@ -19,6 +19,8 @@ from strided.training.task import ClassificationTask
 
 log = logging.getLogger(__name__)
 
+NOT_FINITE = "the network's outputs for this image are not finite (NaN or infinity)"
+
 ImageLike = Image.Image | np.ndarray | str | Path
 
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from strided.data import ImageDataModule
-from strided.evaluation.classifier import Classifier
+from strided.errors import UserError
+from strided.evaluation.classifier import NOT_FINITE, Classifier
 from strided.evaluation.intervals import wilson_interval
 from strided.evaluation.metrics import classification_metrics, confusion_matrix
 from strided.runs.predictions_csv import Row
@@ -42,11 +43,19 @@ def evaluate(
 ) -> Evaluation:
     """Run the classifier over a split of a data module that is set up.
 
-    `<split>/loss` is the training loss in evaluation mode; unreadable images that were skipped
-    have a row with the reason, and no part in the metrics. `limit` is a number of batches, or a
-    fraction of them, as trainer.limit_test_batches.
+    `<split>/loss` is the training loss in evaluation mode. Unreadable images that were skipped, and
+    images with outputs that are not finite, have a row with the reason and no part in the metrics.
+    `limit` is a number of batches, or a fraction of them, as trainer.limit_test_batches. Raises
+    UserError if no output is finite.
     """
-    logits, labels = _logits(classifier, data, split, limit)
+    all_logits, all_labels = _logits(classifier, data, split, limit)
+    finite = all_logits.isfinite().all(1)
+    if not finite.any():
+        raise UserError(
+            f"{NOT_FINITE}, and so for every other of {split}; expected a network that tells "
+            "classes apart. Try a checkpoint from before the training failed"
+        )
+    logits, labels = all_logits[finite], all_labels[finite]
     probabilities = logits.softmax(1)
     # on the CPU in float32, whatever the training precision was
     loss = classifier.task.criterion.cpu()(logits, labels).item()
@@ -57,12 +66,17 @@ def evaluate(
         if name == "acc":
             named[f"{split}/acc_ci95"] = wilson_interval(float(value or 0.0), len(labels))
     confusion = confusion_matrix(probabilities.argmax(1), labels, len(classifier.classes))
+    measured = iter(probabilities.tolist())
     rows = [
-        Row(path, classifier.classes[label], probabilities=row)
-        for path, label, row in zip(
-            data.paths(split), labels.tolist(), probabilities.tolist(), strict=False
+        Row(path, classifier.classes[label], probabilities=next(measured))
+        if is_finite
+        else Row(path, classifier.classes[label], error=NOT_FINITE)
+        for path, label, is_finite in zip(
+            data.paths(split), all_labels.tolist(), finite.tolist(), strict=False
         )
     ]
+    if left_out := len(all_labels) - len(labels):
+        log.warning("%d images of %s are not measured: %s", left_out, split, NOT_FINITE)
     if limit is None:
         rows += [
             Row(path, classifier.classes[label], error=reason)

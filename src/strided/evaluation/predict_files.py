@@ -2,7 +2,7 @@
 
 import glob
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from strided.data.reading.decoding import IMAGE_SUFFIXES, ImageError, as_image
 from strided.data.reading.files import is_hidden
 from strided.errors import UserError
-from strided.evaluation.classifier import Classifier
+from strided.evaluation.classifier import NOT_FINITE, Classifier
 from strided.runs.predictions_csv import Row
 
 log = logging.getLogger(__name__)
@@ -59,21 +59,27 @@ def predict_files(classifier: Classifier, given: str, batch_size: int) -> list[R
 
 def _predict_batch(classifier: Classifier, files: list[Path], folder: Path | None) -> list[Row]:
     pixels, errors = [], {}
+    rows: dict[Path, list[float]] = {}
     for file in files:
         try:
             pixels.append(classifier.preprocessing.pixels(as_image(file)))
         except ImageError as error:
             errors[file] = str(error)
             log.warning("%s: %s", file, error)
-    rows: Iterator[list[float]] = iter(())
     if pixels:
-        rows = iter(classifier.logits(torch.from_numpy(np.stack(pixels))).softmax(1).tolist())
+        read = [file for file in files if file not in errors]
+        logits = classifier.logits(torch.from_numpy(np.stack(pixels)))
+        rows = dict(zip(read, logits.softmax(1).tolist(), strict=True))
+        for file, finite in zip(read, logits.isfinite().all(1).tolist(), strict=True):
+            if not finite:
+                errors[file] = NOT_FINITE
+                log.warning("%s: %s", file, NOT_FINITE)
     return [
         Row(
             path=file.relative_to(folder).as_posix() if folder else str(file),
             label=file.parent.name if file.parent.name in classifier.classes else "",
             error=errors.get(file, ""),
-            probabilities=None if file in errors else next(rows),
+            probabilities=None if file in errors else rows[file],
         )
         for file in files
     ]

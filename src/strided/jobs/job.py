@@ -1,5 +1,6 @@
 """One job of a verb in its run folder: a new one, or the rest of a stopped one."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from strided.config.networks import compose_models
 from strided.config.overrides import normalise
 from strided.config.schema import check
 from strided.config.trainer_node import processes_to_start
+from strided.errors import UserError
 from strided.jobs.launching import launch
 from strided.runs.folder import (
     RunFolder,
@@ -39,7 +41,7 @@ def compose_run(
 def run_name(config: Config, choices: dict[str, str]) -> str:
     """Return the name of the run folder: as typed, of the experiment, of model and data."""
     if config["name"]:
-        return str(config["name"])
+        return _inside_log_dir(str(config["name"]))
     if checkpoint := config.get("checkpoint"):  # eval and predict: that of the run
         path = Path(checkpoint)
         known = read_config(path).get("name") if RunFolder(path).config.is_file() else None
@@ -53,6 +55,18 @@ def run_name(config: Config, choices: dict[str, str]) -> str:
         return choices["experiment"]
     model = "models" if config.get("models") else choices["model"]
     return f"{model}-{choices['data']}"
+
+
+def _inside_log_dir(name: str) -> str:
+    """Return a name under which a run folder lies inside log_dir. Raises UserError for others."""
+    parts = re.split(r"[/\\]", name)
+    if "" in parts or "." in parts or ".." in parts or ":" in name or not name.isprintable():
+        raise UserError(
+            f"name={name!r} leads out of log_dir, or is no name of a folder; expected words such "
+            "as name=baseline or name=baseline/small. Try log_dir=<another folder> to write "
+            "elsewhere"
+        )
+    return name
 
 
 def run_job(

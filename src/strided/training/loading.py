@@ -65,8 +65,20 @@ def load_task(file: Path) -> ClassificationTask:
     check({key: arguments[key] for key in ("model", "loss")})
     task = ClassificationTask(**arguments)
     task.load_state_dict(checkpoint["state_dict"])
+    _require_finite(task, file)
     task.trained_on = checkpoint["strided"].get("trained_on", {})
     return task
+
+
+def _require_finite(task: ClassificationTask, file: Path) -> None:
+    """Raise UserError for weights that are no numbers: every image would be of the first class."""
+    for name, tensor in task.state_dict().items():
+        if not tensor.isfinite().all():
+            raise UserError(
+                f"{file}: {name} holds values that are not finite (NaN or infinity); expected "
+                "trained weights. Try a checkpoint from before the training failed, or train again "
+                "with a lower optimizer.lr"
+            )
 
 
 def _is_of_task(checkpoint: Any) -> bool:
