@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 
 from strided.cli import main
-from strided.data.reading import web as download
-from strided.data.reading.web import fetched
+from strided.data.reading import web
+from strided.data.reading.web import download
 from strided.errors import UserError
 from strided.explain.inputs import safe_names
 from strided.explain.subject import target_indices
@@ -248,15 +248,15 @@ def test_an_address_is_bounded_and_stays_on_the_web(
     server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(UserError, match="404"):
-        fetched(f"{server}/missing.png")
-    with pytest.raises(UserError, match="could not be had"):
-        fetched(f"{server}/away")
-    with pytest.raises(UserError, match="could not be had"):
-        fetched("http://127.0.0.1:1/a.png")
-    monkeypatch.setattr(download, "MOST_SECONDS", 0.5)
+        download(f"{server}/missing.png")
+    with pytest.raises(UserError, match="could not be downloaded"):
+        download(f"{server}/away")
+    with pytest.raises(UserError, match="could not be downloaded"):
+        download("http://127.0.0.1:1/a.png")
+    monkeypatch.setattr(web, "MOST_SECONDS", 0.5)
     with pytest.raises(UserError, match="took longer than"):
-        fetched(f"{server}/slow")
-    monkeypatch.setattr(download, "MOST_SECONDS", 60.0)
-    monkeypatch.setattr(download, "MOST_BYTES", 10)
+        download(f"{server}/slow")
+    monkeypatch.setattr(web, "MOST_SECONDS", 60.0)
+    monkeypatch.setattr(web, "MOST_BYTES", 10)
     with pytest.raises(UserError, match="larger than"):
-        fetched(f"{server}/digit.png")
+        download(f"{server}/digit.png")

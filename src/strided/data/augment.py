@@ -14,21 +14,21 @@ from strided.errors import UserError
 
 @dataclass(frozen=True)
 class BatchAugment:
-    """Each image of a batch changed by its own draw; everything is off by default.
+    """Changes each image of a batch by its own random draw; everything is off by default.
 
-    crop_scale: a box of this fraction of the area or more, 3/4 to 4/3 in shape, fills the image
+    crop_scale: a box of at least this fraction of the area, 3/4 to 4/3 in shape, fills the image
     (Szegedy et al. 2015, arXiv:1409.4842); 1 is off. horizontal_flip: with probability 1/2.
-    crop_padding: shift by up to this fraction of the side, either way. rotation: up to this many
-    degrees either way. zoom, brightness, contrast: a factor in 1 - value .. 1 + value. erasing:
-    probability that a rectangle of 2 to 33 % of the area takes the image's mean colour (Zhong et
-    al. 2017, arXiv:1708.04896). rand_augment_ops: so many of RandAugment's operations, each of
-    strength rand_augment_magnitude of 30 (Cubuk et al. 2020, arXiv:1909.13719). mixup, cutmix:
-    alpha of the Beta(alpha, alpha) that says how much of a second image of the batch comes in, as a
-    blend (Zhang et al. 2018, arXiv:1710.09412) or as a rectangle (Yun et al. 2019,
-    arXiv:1905.04899); with both on, one of them for each batch.
+    crop_padding: shift by up to this fraction of the side in each direction. rotation: up to this
+    many degrees in each direction. zoom, brightness, contrast: a factor in 1 - value .. 1 + value.
+    erasing: the probability that a rectangle of 2 to 33 % of the area takes the image's mean colour
+    (Zhong et al. 2017, arXiv:1708.04896). rand_augment_ops: the number of RandAugment's operations,
+    each of strength rand_augment_magnitude of 30 (Cubuk et al. 2020, arXiv:1909.13719). mixup,
+    cutmix: alpha of Beta(alpha, alpha), the distribution of a second image's share. mixup blends
+    the two (Zhang et al. 2018, arXiv:1710.09412), cutmix pastes a rectangle (Yun et al. 2019,
+    arXiv:1905.04899); with both on, each batch gets one of them.
 
-    In this order: crop, mirror, shift, turn and zoom, RandAugment, light, erasing, mixing. What
-    comes in from outside the image is black.
+    The order is crop, mirror, shift, turn and zoom, RandAugment, light, erasing, mixing. Pixels
+    that come in from outside the image are black.
     """
 
     horizontal_flip: bool = False
@@ -77,10 +77,10 @@ class BatchAugment:
         return self.mixup > 0 or self.cutmix > 0
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """(B, C, S, S) of 0..255, uint8 or float, on any device, to the same shape.
+        """Augment (B, C, S, S) of 0..255, uint8 or float, on any device; the shape stays.
 
-        float32, unless all that is on moves whole pixels, which keeps the type, or is RandAugment,
-        which gives uint8. The generator is a CPU's, so that a seed draws the same on any device.
+        The result is float32, with two exceptions. Moves of whole pixels alone keep the type, and
+        RandAugment gives uint8. The generator is a CPU's: a seed draws the same on any device.
         """
         given = images
         if self.horizontal_flip or self.crop_padding or self._resamples:
@@ -88,7 +88,7 @@ class BatchAugment:
         if self.rand_augment_ops:
             images = self._rand_augment(images, generator)
         if self.brightness or self.contrast or self.erasing:
-            # changed in place: memory for a new copy costs more than the arithmetic
+            # changed in place: memory for another copy costs more than the arithmetic
             images = images.to(torch.float32, copy=images is given)
             self._relight(images, generator)
             self._erase(images, generator)
@@ -99,14 +99,14 @@ class BatchAugment:
     ) -> tuple[Tensor, Tensor]:
         """Mix each image with its neighbour in the batch, and the labels in the same proportion.
 
-        Images (B, C, S, S) of 0..255 and labels int64 (B,) to float32 (B, K) whose rows sum to 1;
-        both unchanged where mixing is off. The same for the same seed of the generator.
+        Takes images (B, C, S, S) of 0..255 and labels int64 (B,); the labels become float32 (B, K)
+        whose rows sum to 1. Both stay unchanged if mixing is off. The same seed gives the same mix.
         """
         if not self.mixes:
             return images, labels
         from torchvision.transforms import v2
 
-        with _drawing(generator.initial_seed() + 1):  # another stream than the generator's own
+        with _seeded(generator.initial_seed() + 1):  # a stream other than the generator's
             if self.mixup and (not self.cutmix or torch.rand(()) < 0.5):
                 images = images.float()
                 mixing = v2.MixUp(alpha=self.mixup, num_classes=num_classes)
@@ -138,17 +138,17 @@ class BatchAugment:
         if images.is_floating_point():
             images = images.round().to(torch.uint8)
         change = v2.RandAugment(self.rand_augment_ops, self.rand_augment_magnitude)
-        with _drawing(generator.initial_seed() + 2):  # another stream than the generator's own
+        with _seeded(generator.initial_seed() + 2):  # a stream other than the generator's
             return torch.stack([change(image) for image in images])
 
     def _relight(self, images: Tensor, generator: torch.Generator) -> None:
-        """Contrast about the image's mean, then brightness, as one a * x + b."""
+        """Change contrast about the image's mean, then brightness, as one a * x + b."""
         if not (self.brightness or self.contrast):
             return
         reach = torch.tensor([self.contrast, self.brightness]).view(2, 1, 1, 1, 1)
         draws = torch.rand(2, len(images), 1, 1, 1, generator=generator)
         contrast, brightness = (1 + reach * (2 * draws - 1)).to(images.device)
-        mean = _colour(images).mean(dim=1, keepdim=True)
+        mean = _mean_colour(images).mean(dim=1, keepdim=True)
         images.mul_(contrast * brightness).add_((1 - contrast) * brightness * mean).clamp_(0, 255)
 
     def _erase(self, images: Tensor, generator: torch.Generator) -> None:
@@ -161,32 +161,32 @@ class BatchAugment:
         chosen = chosen.to(images.device)
         mask = (rows.unsqueeze(2) & columns.unsqueeze(1)).unsqueeze(1)
         part = images[chosen]
-        images[chosen] = torch.where(mask, _colour(part), part)
+        images[chosen] = torch.where(mask, _mean_colour(part), part)
 
 
 @contextmanager
-def _drawing(seed: int) -> Iterator[None]:
-    """Within this torch's global CPU generator, which torchvision draws from, starts at `seed`."""
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed torch's global CPU generator, which torchvision draws from, inside the block."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed GPUs too
         yield
 
 
-def _colour(images: Tensor) -> Tensor:
-    """Mean over the pixels, (B, C, 1, 1), the same with any number of threads.
+def _mean_colour(images: Tensor) -> Tensor:
+    """Return the mean over the pixels, (B, C, 1, 1), the same with any number of threads.
 
-    In two steps, since torch shares a sum out among threads where it is of all there is.
+    There are two steps because torch splits the sum of a whole tensor among its threads.
     """
     return images.mean(dim=3, keepdim=True).mean(dim=2, keepdim=True)
 
 
 def _uniform(num: int, reach: float, generator: torch.Generator) -> Tensor:
-    """Numbers in -reach .. reach, (num,)."""
+    """Draw numbers in -reach .. reach, (num,)."""
     return reach * (2 * torch.rand(num, generator=generator) - 1)
 
 
 def _spans(lengths: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """(N, side) marking, for each of N lengths, so many pixels in a row somewhere on the side."""
+    """Mark one run of pixels at a random place for each of N lengths; returns bool (N, side)."""
     lengths = lengths.round().clamp(1, side)
     start = (torch.rand(len(lengths), generator=generator) * (side - lengths + 1)).floor()
     axis = torch.arange(side)

@@ -1,4 +1,4 @@
-"""The LightningDataModule every data set shares: decode once, split, measure, serve batches."""
+"""The LightningDataModule that all data sets share: decode once, split, measure, serve batches."""
 
 from dataclasses import replace
 from functools import cached_property
@@ -32,13 +32,13 @@ from strided.system.machine import cores
 
 
 class ImageDataModule(LightningDataModule):
-    """A data set is a subclass that says, in `make_source`, where its images are.
+    """A data set is a subclass whose `make_source` says where its images are.
 
-    None (null) means decided for each model: by its pretrained weights, else by what is published
-    for the data set, else by the images. After `use` and `setup`, batches reach the model as
-    float32 (B, C, S, S), augmented and normalised on its device, with int64 labels (B,), or
-    float32 (B, K) where mixup or cutmix mixed them. `sampler` class_balanced: an epoch of training
-    has as many images as ever, but equally many of each class.
+    None (null) means decided for each model: by its pretrained weights, else by the numbers
+    published for the data set, else by the images. After `use` and `setup`, batches reach the model
+    as float32 (B, C, S, S), augmented and normalised on its device. Labels are int64 (B,), or
+    float32 (B, K) after mixup or cutmix. With `sampler` class_balanced, an epoch of training has
+    the usual number of images, but equally many of each class.
     """
 
     name: str
@@ -49,8 +49,8 @@ class ImageDataModule(LightningDataModule):
 
     splits: Splits
     split_hash: str
-    split_hashes: dict[str, str]  # of each split alone
-    duplicates: Duplicates | None  # None where the pixels were not looked at
+    split_hashes: dict[str, str]  # one for each split
+    duplicates: Duplicates | None  # None if the pixels were not compared
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class ImageDataModule(LightningDataModule):
 
     @cached_property
     def source(self) -> Source:
-        """The listed images; fetched first where the data set can be."""
+        """The listed images; downloads them first if the data set can."""
         return self.make_source()
 
     @property
@@ -134,38 +134,38 @@ class ImageDataModule(LightningDataModule):
 
     @property
     def native_size(self) -> int | None:
-        """Side in pixels of a data set whose images are all squares of one size."""
+        """Side in pixels if all images of the data set are squares of one size, else None."""
         return self.source.native_size
 
     @cached_property
     def channels(self) -> int:
-        """1 or 3, as asked for or known, else as the first look at the images says."""
+        """1 or 3: as asked for or known, else as a sample of the images shows."""
         return self._channels or self.default_channels or channels_of(self.source)
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """What `use` was given, with mean and std once `setup` is done."""
+        """The preprocessing given to `use`, with mean and std once `setup` is done."""
         assert self._preprocessing is not None, "call use() first"
         return self._preprocessing
 
     @property
     def augmentation(self) -> BatchAugment:
-        """What `use` was given."""
+        """The augmentation given to `use`."""
         return self._augment or BatchAugment()
 
     @property
     def fingerprint(self) -> str:
-        """Of classes, labels, names and pixels, or of the listing: the same on any machine."""
+        """Hash of classes, labels, names and pixels, or of the listing: the same on any machine."""
         return self._open().fingerprint
 
     @cached_property
     def listing_fingerprint(self) -> str:
-        """Of classes, labels, names and sizes of the files: what there is without decoding."""
+        """Hash of classes, labels, names and sizes of the files; needs no decoding."""
         return listing_fingerprint(self.source)
 
     @property
     def skipped(self) -> list[tuple[str, str]]:
-        """(path, reason) of the images that cannot be read, as far as they have been met."""
+        """(path, reason) of the unreadable images found so far."""
         return named(self.source, self._open().errors)
 
     def use(
@@ -174,14 +174,14 @@ class ImageDataModule(LightningDataModule):
         augment: BatchAugment | None = None,
         seed: int = 0,
     ) -> None:
-        """Decide the input for one model; seed gives the order and augmentation of training."""
+        """Set the input for one model; seed gives the order and augmentation of training."""
         self._preprocessing, self._augment, self._seed = preprocessing, augment, seed
         self._pipeline, self._ready = None, False
 
     def serve(self, features: dict[str, np.ndarray] | None) -> None:
-        """Have training and validation take these arrays in place of the images, or images again.
+        """Train and validate on these arrays instead of the images; None returns to the images.
 
-        (V, N, ...) for V views of the N readable images of each split.
+        An array is (V, N, ...): V views of the N readable images of a split.
         """
         self._features = features
 
@@ -207,9 +207,9 @@ class ImageDataModule(LightningDataModule):
         self._ready = True
 
     def readable(self, split: str) -> np.ndarray:
-        """Indices of a split's images in the order `loader` serves them, without broken ones.
+        """Indices of a split's readable images, in the order that `loader` serves them.
 
-        data.pipeline=streaming knows only of those that it has met.
+        data.pipeline=streaming leaves out only the broken images found so far.
         """
         indices = self.splits[split]
         return indices[~np.isin(indices, list(self._open().errors))]
@@ -223,15 +223,15 @@ class ImageDataModule(LightningDataModule):
         return self.source.labels[self.readable(split)]
 
     def picture(self, split: str, position: int) -> np.ndarray:
-        """uint8 (S, S, 3) of a readable image as the network is given it, not normalised."""
+        """uint8 (S, S, 3) of a readable image as the network is given it, before normalisation."""
         pixels = self._open().picture(self.readable(split)[position])
-        return np.broadcast_to(pixels, (3, *pixels.shape[1:])).transpose(1, 2, 0)  # grey: thrice
+        return np.broadcast_to(pixels, (3, *pixels.shape[1:])).transpose(1, 2, 0)  # grey: 3 times
 
     def unreadable(self, split: str) -> list[tuple[str, int, str]]:
-        """(path, label, reason) of broken images that are part of a split.
+        """(path, label, reason) of a split's broken images.
 
-        A store knows them before it splits: then they are part of a split that is the data set's
-        own, and of none that is made.
+        A store finds broken images before the split. They then belong to a split that comes with
+        the data set, and to no split that is made here.
         """
         source = self.source
         made = {index: name for name, own in self.splits.items() for index in own.tolist()}
@@ -242,10 +242,10 @@ class ImageDataModule(LightningDataModule):
         ]
 
     def train_dataloader(self) -> BatchLoader:
-        """Shuffled by (seed, epoch); in order when a few batches are to be learnt by heart."""
+        """Batches shuffled by (seed, epoch); in order if a few batches are to be overfitted."""
         overfitting = self.trainer is not None and getattr(self.trainer, "overfit_batches", 0) > 0
         share = -(-len(self.splits["train"]) // self._world()[1])
-        # Batch normalisation cannot train on one image: shuffled, another is left out each epoch.
+        # Batch normalisation cannot train on one image: leave out one, another in each epoch.
         drop_last = self.drop_last or share % self.batch_size == 1
         self._train_loader = self._loader(
             "train",
@@ -258,8 +258,11 @@ class ImageDataModule(LightningDataModule):
         return self._train_loader
 
     def state_dict(self) -> dict[str, Any]:
-        """The place reached in the epoch. Lightning would keep it too, but not restore it where
-        the schedule has asked for the number of steps, and so for the loader, first."""
+        """The place reached in the epoch.
+
+        Lightning keeps it too, but does not restore it if the schedule asked for the number of
+        steps first, since that builds the loader.
+        """
         if self._train_loader is None:
             return {}
         place = self._train_loader.state_dict()
@@ -267,37 +270,37 @@ class ImageDataModule(LightningDataModule):
         return {"loader": place, "inside_epoch_of": self._world()[1] if inside else None}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on there with the next train_dataloader.
+        """Continue there with the next train_dataloader.
 
-        Raises UserError inside an epoch whose batches another number of processes shared out.
+        Raises UserError inside an epoch whose batches were shared by another number of processes.
         """
         processes = state_dict.get("inside_epoch_of")
         if processes not in (None, self._world()[1]):
             raise UserError(
                 f"this run stopped inside an epoch that {processes} processes shared, and "
-                f"{self._world()[1]} would go on; expected as many until that epoch ends. Try "
-                f"trainer.devices={processes}"
+                f"now {self._world()[1]} run it; expected the same number until that epoch ends. "
+                f"Try trainer.devices={processes}"
             )
         self._resume_at = state_dict.get("loader")
 
     def val_dataloader(self) -> BatchLoader:
-        """In order; each process has its share."""
+        """Batches in order; each process has its share."""
         return self._loader("val", seed=None, drop_last=False, mark_repeated=True)
 
     def loader(self, split: str, indices: np.ndarray | None = None) -> BatchLoader:
-        """All of a split's images in order, or those at `indices` of the source, for evaluation."""
+        """Serve all of a split's images in order, or the ones at `indices` of the source."""
         chosen = self.splits[split] if indices is None else indices
         return BatchLoader(self._open(), self.source.labels, chosen, self.batch_size)
 
     def spread(self, split: str, most: int) -> np.ndarray:
-        """Indices, for `loader`, of at most so many images of a split, from all over it."""
+        """Indices, for `loader`, of at most `most` images spread over the whole split."""
         indices = self.splits[split]
         places = np.linspace(0, len(indices) - 1, min(most, len(indices)))
         chosen: np.ndarray = indices[places.round().astype(int)]
         return chosen
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> tuple[Tensor, Tensor]:
-        """Augment (when training only) and normalise where the model is."""
+        """Augment (only in training) and normalise on the model's device."""
         images, labels, seed = batch
         if self._features is not None:
             return images, labels

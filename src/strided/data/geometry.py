@@ -1,4 +1,4 @@
-"""Moving the pixels of whole batches, each image by moves of its own."""
+"""Moves the pixels of whole batches, each image by its own amounts."""
 
 import math
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_TRIES = 10  # of torchvision's RandomResizedCrop
-_WIDEST = 4 / 3  # width to height of a box, and height to width; also torchvision's
+_TRIES = 10  # as torchvision's RandomResizedCrop
+_WIDEST = 4 / 3  # of a box, width to height or height to width; as torchvision
 
 
 @dataclass(frozen=True)
 class Moves:
-    """What happens to each of B images, in this order; all on the CPU.
+    """The moves of each of B images, in this order; all tensors are on the CPU.
 
     box: float (B, 4), top, left, height and width in pixels of the part that is stretched over the
     whole square. flipped: bool (B,), left and right exchanged. shift: int64 (B, 2), pixels down and
@@ -40,11 +40,11 @@ class Moves:
 
 
 def flip_and_shift(images: Tensor, flipped: Tensor, shift: Tensor) -> Tensor:
-    """Do these of Moves alone, exactly: (B, C, S, S) of any dtype to the same, 0 from outside."""
+    """Flip and shift exactly: (B, C, S, S) of any dtype to the same, 0 from outside."""
     batch, channels, side, _ = images.shape
     most = int(shift.abs().max())
-    # Image and mirror image side by side in black, of which each row of the result is one run:
-    # runs are copied whole, which is many times faster than indexing single pixels.
+    # The canvas holds the image and its mirror image side by side in black. Each row of the result
+    # is one run of it: copying runs is many times faster than indexing single pixels.
     height, width = side + 2 * most, 2 * side + 3 * most
     canvas = images.new_zeros(batch, channels, height, width)
     inner = canvas[:, :, most : most + side]
@@ -61,14 +61,14 @@ def flip_and_shift(images: Tensor, flipped: Tensor, shift: Tensor) -> Tensor:
 def warp(images: Tensor, moves: Moves, *, black_outside: bool) -> Tensor:
     """Do all of moves in one bilinear sampling: (B, C, S, S) to float32 of the same shape.
 
-    Pixels from outside are 0, or those of the edge, which is what a box inside the image needs:
-    magnified, its outermost pixels reach half an input pixel beyond it.
+    Pixels from outside are 0 if black_outside, else they repeat the edge. A box inside the image
+    needs the edge: magnified, its outermost pixels reach half an input pixel beyond it.
     """
     batch, _, side, _ = images.shape
     matrix = moves.matrix(side).to(images.device)
     centres = (2 * torch.arange(side, device=images.device) + 1) / side - 1
     grid = matrix.new_empty(batch, side, side, 2)
-    for axis in (0, 1):  # F.affine_grid's result in a quarter of its time
+    for axis in (0, 1):  # as F.affine_grid, in a quarter of the time
         by_column, by_row, offset = matrix[:, axis].unsqueeze(-1).unbind(1)
         rows = (by_row * centres + offset).unsqueeze(2)
         torch.add((by_column * centres).unsqueeze(1), rows, out=grid[..., axis])
@@ -79,8 +79,8 @@ def warp(images: Tensor, moves: Moves, *, black_outside: bool) -> Tensor:
 def random_boxes(num: int, side: int, least: float, generator: torch.Generator) -> Tensor:
     """Draw boxes for Moves as torchvision's RandomResizedCrop does for a square image.
 
-    least..1 of the area, 3/4 to 4/3 in shape, rounded to pixels: the first of ten draws that fits,
-    else the whole image.
+    A box has least..1 of the area, is 3/4 to 4/3 in shape and is rounded to pixels. The first of
+    ten draws that fits is taken, else the whole image.
     """
     area = side**2 * (1 - (1 - least) * torch.rand(num, _TRIES, generator=generator))
     reach = 2 * torch.rand(num, _TRIES, generator=generator) - 1

@@ -14,12 +14,12 @@ def carve_groups(
     to_carve: dict[str, float],
     generator: np.random.Generator,
 ) -> dict[str, np.ndarray]:
-    """Positions of each split to carve, and of what is left as "train"; no group is in two.
+    """Positions of each split to carve, and of the rest as "train"; no group is in two splits.
 
-    Large groups are placed first, each where it leaves the classes closest to their fractions in
-    all splits: where the sum of count^2 / target over splits and classes, Pearson's chi-square but
-    for a constant, grows least. Before that every split gets a small group of every class, or
-    UserError is raised.
+    Every split first gets a small group of every class; UserError is raised if that fails. Then
+    the largest groups are placed first, each where it leaves the classes closest to their
+    fractions in all splits. The measure is the sum of count^2 / target over splits and classes,
+    which is Pearson's chi-square up to a constant.
     """
     fractions = {"train": 1 - sum(to_carve.values()), **to_carve}
     _, group_of = np.unique(groups, return_inverse=True)
@@ -41,9 +41,9 @@ def carve_groups(
 def _one_of_each_class(
     content: np.ndarray, order: np.ndarray, classes: Sequence[str], splits: list[str]
 ) -> np.ndarray:
-    """The split of the groups that give every split every class, -1 for all other groups.
+    """Choose groups that give every split every class; returns each group's split, else -1.
 
-    The classes with the fewest groups choose first, and the smallest groups are taken.
+    The classes with the fewest groups choose first, and they take the smallest groups.
     """
     split_of = np.full(len(content), -1)
     has_class = content > 0

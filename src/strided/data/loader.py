@@ -1,4 +1,4 @@
-"""Whole batches, in an order that any epoch and batch can be resumed at."""
+"""Whole batches, in an order that can be resumed at any epoch and batch."""
 
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -22,11 +22,11 @@ class Batch(NamedTuple):
 class BatchLoader:
     """Batches of the images at `indices`: shuffled by (seed, epoch), or in order without a seed.
 
-    Of world_size processes each has as many batches: the order wraps round to fill them, with the
-    label -1 for what it fills them with where `mark_repeated`.
-    `class_balanced` needs a seed: as many images, but equally many of each class.
-    Of `views` of each image, view v of image i at v * len(labels) + i of the pixels, an epoch shows
-    one, another one in each of so many epochs.
+    Each of world_size processes has the same number of batches: the order repeats its beginning to
+    fill them. With `mark_repeated`, repeated images have the label -1. `class_balanced` needs a
+    seed; it keeps the number of images, but takes equally many of each class. With `views`, view v
+    of image i is at v * len(labels) + i of the pixels; an epoch shows one view of each image, and
+    that many epochs show all.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class BatchLoader:
         self.pin_memory = pin_memory
         self.views = views
         self._epoch = 0
-        self._batch = 0  # batches of this epoch handed out so far
+        self._batch = 0  # batches of this epoch served so far
         self._resumed = False
 
     def __len__(self) -> int:
@@ -66,14 +66,14 @@ class BatchLoader:
         return share // self.batch_size if self.drop_last else -(-share // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        # Lightning calls iter() before set_epoch(): nothing may be read until the first next().
+        # Lightning calls iter() before set_epoch(): read nothing until the first next().
         first = self._batch if self._resumed and self._batch < len(self) else 0
         self._resumed = False
         order = self._order()
         starts = range(first * self.batch_size, len(self) * self.batch_size, self.batch_size)
         chosen = [order[start : start + self.batch_size] for start in starts]
-        shown = [self._of_this_epoch(indices) for indices in chosen]
-        batches = self.pixels.read(shown, pin_memory=self.pin_memory)  # maybe ahead of the place
+        shown = [self._views_of_epoch(indices) for indices in chosen]
+        batches = self.pixels.read(shown, pin_memory=self.pin_memory)  # may read ahead of the place
         for number, (images, places) in enumerate(batches, first):
             entropy = [self.seed or 0, self._epoch, number, self.rank]
             seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
@@ -85,13 +85,13 @@ class BatchLoader:
             yield Batch(images, torch.from_numpy(labels[places]), seed)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch's order; a batch resumed at counts for its own epoch only."""
+        """Choose the epoch's order; a place to resume at holds only within its epoch."""
         if epoch != self._epoch:
             self._epoch, self._batch, self._resumed = epoch, 0, False
 
     @property
     def batch_sampler(self) -> SimpleNamespace:
-        """Where Lightning looks for something to call set_epoch on, at each epoch's start."""
+        """The object on which Lightning calls set_epoch at each epoch's start."""
         return SimpleNamespace(sampler=self)
 
     def state_dict(self) -> dict[str, int]:
@@ -99,10 +99,10 @@ class BatchLoader:
         return {"epoch": self._epoch, "batch": self._batch}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Begin the next iteration there, if it is of the same epoch."""
+        """Start the next iteration there, if it is of the same epoch."""
         self._epoch, self._batch, self._resumed = state["epoch"], state["batch"], True
 
-    def _of_this_epoch(self, indices: np.ndarray) -> np.ndarray:
+    def _views_of_epoch(self, indices: np.ndarray) -> np.ndarray:
         if self.views == 1:
             return indices
         first = np.random.default_rng(self.seed or 0).integers(self.views, size=len(self.labels))
@@ -119,25 +119,25 @@ class BatchLoader:
 
 
 def class_balanced(indices: np.ndarray, labels: np.ndarray, seed: int, epoch: int) -> np.ndarray:
-    """Return as many indices, in the same number of each class that occurs (or one more).
+    """Return as many indices, with equally many (within one) of each class that occurs.
 
-    A class hands out its images from shuffled copies of itself, one after the other and on into
-    the next epoch: none comes again before all others of its class were seen. Which part of that
-    is this epoch's follows from seed and epoch alone.
+    A class serves its images from shuffled copies of itself, one after the other, across epochs:
+    none repeats before all others of its class were seen. Seed and epoch alone decide which part
+    of that sequence this epoch takes.
     """
     own = [indices[labels == label] for label in np.unique(labels)]
     draws = np.arange(epoch * len(indices), (epoch + 1) * len(indices))  # of the whole run
-    turns, whose = np.divmod(draws, len(own))
+    positions, class_of_draw = np.divmod(draws, len(own))
     return np.concatenate(
-        [_copies(images, turns[whose == c], [seed, c]) for c, images in enumerate(own)]
+        [_copies(images, positions[class_of_draw == c], [seed, c]) for c, images in enumerate(own)]
     )
 
 
-def _copies(images: np.ndarray, turns: np.ndarray, entropy: list[int]) -> np.ndarray:
-    """The images at consecutive places of an endless row of shuffled copies of `images`."""
-    first, last = turns[0] // len(images), turns[-1] // len(images)
+def _copies(images: np.ndarray, positions: np.ndarray, entropy: list[int]) -> np.ndarray:
+    """Take the images at consecutive places of an endless row of shuffled copies of `images`."""
+    first, last = positions[0] // len(images), positions[-1] // len(images)
     copies = [
         np.random.default_rng([*entropy, copy]).permutation(images)
         for copy in range(first, last + 1)
     ]
-    return np.concatenate(copies)[turns - first * len(images)]
+    return np.concatenate(copies)[positions - first * len(images)]

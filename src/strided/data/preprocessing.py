@@ -12,7 +12,7 @@ from torch import Tensor
 from strided.data.reading.decoding import ImageError
 from strided.errors import UserError
 
-_MOST_OBLONG = 100  # to 1: scaled before it is cropped, a line of pixels would fill the memory
+_MOST_OBLONG = 100  # to 1: scaling before the crop would make a line of pixels fill the memory
 
 Resize = Literal["crop", "squash", "pad"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
@@ -22,9 +22,10 @@ Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 class Preprocessing:
     """Input geometry (crop, squash or pad to image_size) and normalisation of the 0..1 pixels.
 
-    crop: shorter side to image_size / crop_fraction, then the centre. squash: both sides so, then
-    the centre. pad: shrunk only where it must be, centred on black (LeCun et al. 1998, II.B, put
-    digits of 28 pixels in a field of 32). mean and std are None until they are known.
+    crop: the shorter side becomes image_size / crop_fraction, then the centre is cut out. squash:
+    both sides become that, then the centre is cut out. pad: larger images shrink, all are centred
+    on black (LeCun et al. 1998, II.B, put digits of 28 pixels in a field of 32). mean and std are
+    None until they are known.
     """
 
     channels: int
@@ -43,7 +44,7 @@ class Preprocessing:
     def pixels(self, image: Image.Image) -> np.ndarray:
         """Bring an "L" or "RGB" image to uint8 (channels, image_size, image_size).
 
-        Raises ImageError for one that is too oblong to be cropped.
+        Raises ImageError for an image too oblong to be cropped.
         """
         if self.channels == 1 and image.mode != "L":
             image = image.convert("L")
@@ -58,7 +59,7 @@ class Preprocessing:
         assert self.mean is not None and self.std is not None, "mean and std are not known yet"
         mean = _per_channel(self.mean, images.device)
         std = _per_channel(self.std, images.device)
-        # in place: with new memory for each step it takes twice as long on a CPU
+        # in place: allocating memory for each step takes twice as long on a CPU
         return images.to(torch.float32, copy=True).sub_(mean).div_(std)
 
     def asdict(self) -> dict[str, Any]:
@@ -67,7 +68,7 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Self:
-        """Rebuild what `asdict` gave."""
+        """Rebuild what `asdict` returned."""
         values: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()
         }
@@ -84,7 +85,7 @@ class Preprocessing:
                 f"{width} x {height} pixels, too oblong to be cropped; expected at most "
                 f"{_MOST_OBLONG} to 1. Try data.resize=pad"
             )
-        # the longer side is cut to a whole number, as torchvision's is
+        # the longer side is rounded down, as in torchvision
         return self._resized(image, target * width // shorter, target * height // shorter)
 
     def _centre(self, image: Image.Image) -> Image.Image:
@@ -118,7 +119,7 @@ def check_input_format(
     resize: str | None,
     crop_fraction: float | None,
 ) -> None:
-    """Raise UserError for a geometry that cannot be; None (not decided yet) passes."""
+    """Raise UserError for an impossible geometry; None (not decided yet) passes."""
     check_one_of("channels", channels, (1, 3))
     check_one_of("resize", resize, get_args(Resize))
     if image_size is not None and image_size < 1:

@@ -1,4 +1,4 @@
-"""What a data set is before anything is decoded: names, labels and a way to read one image."""
+"""A data set before anything is decoded: names, labels and a way to read one image."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -13,10 +13,10 @@ class Source:
     """The images of one data set, listed but not read.
 
     paths are relative to the official split's folder (`cat/0001.jpg`); arrays have numbers
-    (`00012`). split holds "train", "val", "test" or "" for each image; images with the same group,
-    where there are groups, are never split. read(index) raises ImageError; it must be picklable,
-    for processes that decode. listing changes whenever the files or parameters do; it names no
-    machine. sizes are those of the files in bytes, where there are files.
+    (`00012`). split holds "train", "val", "test" or "" for each image. group, if any, names groups
+    whose images are never split. read(index) raises ImageError; it must be picklable, for
+    processes that decode. listing changes whenever the files or parameters do; it is the same on
+    any machine. sizes, if there are files, are their bytes.
     """
 
     classes: list[str]
@@ -36,7 +36,7 @@ class Source:
 
 @dataclass(frozen=True)
 class ArrayReader:
-    """Images that lie in memory."""
+    """Reads images that are in memory."""
 
     images: np.ndarray
 
@@ -51,7 +51,7 @@ def array_source(
     classes: Sequence[str],
     listing: str,
 ) -> Source:
-    """Serve images that lie in memory: uint8 (N, S, S) or (N, S, S, 3)."""
+    """Serve images that are in memory: uint8 (N, S, S) or (N, S, S, 3)."""
     return Source(
         classes=list(classes),
         paths=[f"{index:05d}" for index in range(len(images))],
@@ -64,5 +64,5 @@ def array_source(
 
 
 def digest(*parts: object) -> str:
-    """Hex sha256 of the parts' text; no two lists of parts share one."""
+    """Hex sha256 of the parts' text; different lists of parts have different digests."""
     return hashlib.sha256(repr(parts).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Which image is in train, val and test: decided by labels, groups and split_seed alone."""
+"""Decide which image is in train, val and test, by labels, groups and split_seed alone."""
 
 import hashlib
 from collections.abc import Sequence
@@ -22,12 +22,12 @@ def make_splits(
     split_seed: int,
     groups: np.ndarray | None = None,
 ) -> Splits:
-    """Sorted indices of "train", "val" and, where there is one, "test".
+    """Sorted indices of "train", "val" and, if there is one, "test".
 
-    Official val and test splits are taken as they are. Where only test is official, val is carved
-    from train as a fraction of it; where neither is, both are carved as fractions of all images.
+    Official val and test splits stay as they are. If only test is official, val is carved from
+    train as a fraction of it; if neither is, both are carved as fractions of all images.
     train_fraction then keeps a part of train: a smaller part lies within a larger one. Images of
-    one of the groups stay together in all of this; fractions are then met about.
+    one group stay together throughout; fractions are then met approximately.
     """
     check_fractions(val_fraction, test_fraction, train_fraction)
     splits = {s: np.flatnonzero(official == s) for s in ("val", "test") if np.any(official == s)}
@@ -54,11 +54,11 @@ def make_splits(
 
 
 def _carve_each(labels: np.ndarray, to_carve: dict[str, float], split_seed: int) -> Splits:
-    """Positions of each split to carve, and of what is left as "train"."""
+    """Positions of each split to carve, and of the rest as "train"."""
     splits: Splits = {}
     train = np.arange(len(labels))
     for position, (split, fraction) in enumerate(to_carve.items()):
-        spare = len(to_carve) - position  # images a class keeps for train and what follows
+        spare = len(to_carve) - position  # images of a class kept for train and later splits
         generator = np.random.default_rng([split_seed, position])
         size = round(len(labels) * fraction)
         splits[split], train = carve(train, labels, size, spare, generator)
@@ -68,12 +68,12 @@ def _carve_each(labels: np.ndarray, to_carve: dict[str, float], split_seed: int)
 def _first_groups(
     labels: np.ndarray, groups: np.ndarray, size: int, generator: np.random.Generator
 ) -> np.ndarray:
-    """Positions of as many groups, of an order of their own, as have `size` images and each class.
+    """Positions of the first groups, in random order, that hold `size` images and every class.
 
-    Every prefix of the order holds the classes in proportion, but for the groups' uneven sizes.
+    Every prefix of the order has the classes in proportion, within the groups' uneven sizes.
     """
     _, first, group_of = np.unique(groups, return_index=True, return_inverse=True)
-    order = stratified_order(labels[first], generator)  # a group counts for its first image
+    order = stratified_order(labels[first], generator)  # a group counts as its first image
     rank = np.argsort(order)[group_of]
     by_rank = np.argsort(rank, kind="stable")
     _, seen = np.unique(labels[by_rank], return_index=True)
@@ -90,7 +90,7 @@ def carve(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Take `size` of the indices, in proportion to the classes: (taken, left).
 
-    Every class gives at least one image and keeps at least `spare`; the size yields to that.
+    Every class gives at least one image and keeps at least `spare`, even if `size` is then missed.
     """
     order = stratified_order(labels[indices], generator, last=spare)
     num_classes = len(np.unique(labels[indices]))
@@ -101,9 +101,9 @@ def carve(
 def stratified_order(
     labels: np.ndarray, generator: np.random.Generator, last: int = 0
 ) -> np.ndarray:
-    """A random order of which every prefix holds the classes in proportion, within one image.
+    """A random order in which every prefix has the classes in proportion, within one image.
 
-    One image of each class stands before all others, the `last` ones of each class after them.
+    One image of each class comes before all others, the `last` ones of each class after them.
     """
     quantile = np.empty(len(labels))
     for label in np.unique(labels):

@@ -1,4 +1,4 @@
-"""The pictures to explain: files or an address, as the network sees them, and names for them."""
+"""The pictures to explain: files or an address, as the network sees them, and their names."""
 
 import re
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ import numpy as np
 
 from strided.data.preprocessing import Preprocessing
 from strided.data.reading.decoding import decode
-from strided.data.reading.web import fetched, is_address, require_web
+from strided.data.reading.web import download, is_address, require_web
 from strided.evaluation.predict_files import find_images
 
 _LONGEST = 48  # letters of a name, which is part of a path
@@ -18,7 +18,7 @@ _LONGEST = 48  # letters of a name, which is part of a path
 
 @dataclass(frozen=True)
 class Source:
-    """A file or an address as shown to people, and `name`, which may be that of a folder."""
+    """A file or an address as shown to the user, and a `name` that suits a folder."""
 
     path: str
     name: str
@@ -26,9 +26,9 @@ class Source:
 
 
 def sources(given: str, most: int) -> tuple[list[Source], int]:
-    """The first `most` pictures that the input names, and how many it names.
+    """The first `most` pictures that the input names, and the number of all.
 
-    Raises UserError when there is none.
+    Raises UserError if there is none.
     """
     if is_address(given):
         require_web(given)
@@ -42,18 +42,18 @@ def sources(given: str, most: int) -> tuple[list[Source], int]:
 
 
 def pixels_of(source: Source, preprocessing: Preprocessing) -> np.ndarray:
-    """uint8 (C, S, S), as for predict. Raises UserError for what cannot be had or read."""
-    return preprocessing.pixels(decode(source.file or fetched(source.path)))
+    """uint8 (C, S, S), as for predict. Raises UserError if it cannot be downloaded or read."""
+    return preprocessing.pixels(decode(source.file or download(source.path)))
 
 
 def safe_names(texts: Iterable[str]) -> list[str]:
-    """Names of files and folders on any system, all different: letters, digits, - and _."""
+    """Distinct names for files and folders on any system: letters, digits, - and _ only."""
     found: list[str] = []
     taken: set[str] = set()
     for text in texts:
         name = base = re.sub(r"[^A-Za-z0-9_-]+", "_", text)[:_LONGEST].strip("_") or "image"
         number = 1
-        while name.lower() in taken:  # Windows and macOS take A and a for the same
+        while name.lower() in taken:  # Windows and macOS do not tell A from a
             number += 1
             name = f"{base}_{number}"
         taken.add(name.lower())

@@ -156,7 +156,7 @@ def test_a_build_that_is_killed_goes_on(
     wait_for(lambda: not any(map(is_alive, workers)))  # the pipe is closed just before
     said, last = last_line(decode())
     assert last == fingerprint
-    there = int(said.split("going on with a stopped decoding: ")[1].split()[0])
+    there = int(said.split("continuing a stopped decoding: ")[1].split()[0])
     assert 2 * CHUNK <= there < NUM_IMAGES
     assert f"decoded {NUM_IMAGES + 1 - there} images" in said
     assert [path for path in (tmp_path / "cache").iterdir() if path.suffix == ".unfinished"] == []

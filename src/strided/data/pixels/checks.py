@@ -1,4 +1,4 @@
-"""A look at the images: grey or coloured, files that cannot be read, pixels in two splits."""
+"""Checks of the images: grey or coloured, unreadable files, the same pixels in two splits."""
 
 import logging
 
@@ -14,13 +14,13 @@ log = logging.getLogger(__name__)
 
 Duplicates = list[tuple[str, str, str, str]]
 
-_PEEKED = 32  # images looked at to tell a grey data set from a coloured one
+_SAMPLED = 32  # images read to tell a grey data set from a coloured one
 _SHOWN_FILES = 8
 _SHOWN_PAIRS = 3
 
 
 class BrokenImagesError(UserError):
-    """Images that cannot be read; files holds all of them as (path, reason)."""
+    """Some images cannot be read; files holds all of them as (path, reason)."""
 
     def __init__(self, message: str, files: list[tuple[str, str]]) -> None:
         super().__init__(message)
@@ -28,13 +28,13 @@ class BrokenImagesError(UserError):
 
 
 def channels_of(source: Source) -> int:
-    """3 if any of a few images from all over the source has colour, else 1."""
-    for index in np.unique(np.linspace(0, len(source) - 1, _PEEKED).astype(int)).tolist():
+    """Return 3 if any of a few images from all over the source has colour, else 1."""
+    for index in np.unique(np.linspace(0, len(source) - 1, _SAMPLED).astype(int)).tolist():
         try:
             if source.read(index).mode == "RGB":
                 return 3
         except ImageError:
-            continue  # listed with all the others when the store has been built
+            continue  # listed with all others once the store is built
     log.info("the images are grey: data.channels=1 (data.channels=3 reads them as colour)")
     return 1
 
@@ -48,7 +48,7 @@ def named(source: Source, errors: dict[int, str]) -> list[tuple[str, str]]:
 
 
 def refuse_broken(broken: list[tuple[str, str]], among: str) -> None:
-    """Raise BrokenImagesError with the first of the (path, reason)s."""
+    """Raise BrokenImagesError with the first few (path, reason)."""
     lines = [f"  {path}: {reason}" for path, reason in broken[:_SHOWN_FILES]]
     if len(broken) > _SHOWN_FILES:
         lines.append(f"  and {len(broken) - _SHOWN_FILES} more")
@@ -61,7 +61,7 @@ def refuse_broken(broken: list[tuple[str, str]], among: str) -> None:
 
 
 def duplicates_across(source: Source, store: Store, splits: Splits) -> Duplicates:
-    """(path, split, path, split) of images with the same pixels in two splits; warns of them."""
+    """(path, split, path, split) of images with the same pixels in two splits; logs a warning."""
     first_seen: dict[bytes, tuple[int, str]] = {}
     pairs = []
     same_class = 0
@@ -84,7 +84,7 @@ def duplicates_across(source: Source, store: Store, splits: Splits) -> Duplicate
 
 
 def _with_twins(digests: np.ndarray, splits: Splits) -> Splits:
-    """Those images of the splits that share half of their digest with another: few, in general."""
+    """Keep the images that share half of their digest with another image: usually few."""
     halves = digests.view(np.uint64)[:, 0]
     everywhere = np.sort(halves[np.concatenate(list(splits.values()))])
     shared = np.unique(everywhere[1:][everywhere[1:] == everywhere[:-1]])

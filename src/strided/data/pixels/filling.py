@@ -1,6 +1,6 @@
-"""Decode the images of a source into memory-mapped arrays, in as many processes as there are cores.
+"""Decode the images of a source into memory-mapped arrays, in one process per core.
 
-Processes, not threads: tiny images spend their time in Python, where threads wait for each other.
+Threads would not do: tiny images spend their time in Python, where threads wait for each other.
 """
 
 import errno
@@ -25,19 +25,19 @@ from strided.data.reading.files import Reader
 from strided.errors import UserError
 from strided.system.signals import follow_parent, held_back
 
-CHUNK = 128  # images in a task: what Ctrl-C waits for, and what a kill -9 loses of each process
+CHUNK = 128  # images in a task: Ctrl-C waits for one, and kill -9 loses one per process
 
-# Seconds of work from which processes are worth their start; unless forked they import it all.
+# Processes pay off from these seconds of work on; unless forked, each imports everything.
 _WORTH_A_FORK = 1.0
 _WORTH_A_START = 20.0
 
-# What the system says of a file that is as it is; any other error may pass.
+# Errors that lie in the file itself; any other error may be temporary.
 _OF_THE_FILE = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP)
 
 
 @dataclass(frozen=True)
 class Job:
-    """What there is to decode, and the folder of images.npy and digests.npy to write it to."""
+    """What to decode, and the folder of images.npy and digests.npy to write to."""
 
     read: Reader
     preprocessing: Preprocessing
@@ -45,16 +45,16 @@ class Job:
 
 
 class Task(NamedTuple):
-    """A chunk to fill, or only to check where `checksum` is that of what should be there."""
+    """A chunk to fill; with `checksum`, a chunk to fill only if its content differs."""
 
     chunk: int
     checksum: str | None
 
 
-class Filled(NamedTuple):
-    """A chunk with its images: how many, their checksum, and the reasons of those unreadable.
+class FilledChunk(NamedTuple):
+    """A finished chunk: the number of images, their checksum, and why some are unreadable.
 
-    errors is None where the chunk was there already, as its checksum says.
+    errors is None if the chunk was there already, as its checksum says.
     """
 
     chunk: int
@@ -64,17 +64,17 @@ class Filled(NamedTuple):
 
 
 class Filler:
-    """Fills or checks one chunk after the other."""
+    """Fills or checks one chunk at a time."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
         self.images, self.digests = open_arrays(job.folder, "r+")
 
-    def __call__(self, task: Task) -> Filled:
+    def __call__(self, task: Task) -> FilledChunk:
         chosen = slice(task.chunk * CHUNK, min((task.chunk + 1) * CHUNK, len(self.images)))
         count = chosen.stop - chosen.start
         if task.checksum is not None and self._checksum(chosen) == task.checksum:
-            return Filled(task.chunk, count, task.checksum, None)
+            return FilledChunk(task.chunk, count, task.checksum, None)
         errors = {}
         for index in range(chosen.start, chosen.stop):
             try:
@@ -85,7 +85,7 @@ class Filler:
                 _refuse_passing_fault(error)
                 self.images[index], self.digests[index] = 0, 0
                 errors[index] = str(error)
-        return Filled(task.chunk, count, self._checksum(chosen), errors)
+        return FilledChunk(task.chunk, count, self._checksum(chosen), errors)
 
     def _checksum(self, chosen: slice) -> str:
         content = hashlib.blake2b(self.images[chosen].data, digest_size=8)
@@ -94,7 +94,7 @@ class Filler:
 
 
 def _refuse_passing_fault(error: ImageError) -> None:
-    """A fault of the disk or of memory is none of the image: kept, it would be so for ever."""
+    """Raise UserError for a fault of disk or memory: kept as the image's fault, it would stay."""
     cause = error.__cause__
     of_disk = isinstance(cause, OSError) and cause.errno not in (None, *_OF_THE_FILE)
     if of_disk or isinstance(cause, MemoryError):
@@ -105,7 +105,7 @@ def _refuse_passing_fault(error: ImageError) -> None:
 
 
 def open_arrays(folder: Path, mode: str) -> tuple[np.ndarray, np.ndarray]:
-    """Map images and digests; ValueError or OSError for files that are not whole."""
+    """Map images and digests; raises ValueError or OSError for incomplete files."""
     arrays = []
     for name in ("images.npy", "digests.npy"):
         array = np.lib.format.open_memmap(folder / name, mode=mode)
@@ -121,29 +121,29 @@ def open_arrays(folder: Path, mode: str) -> tuple[np.ndarray, np.ndarray]:
     return images, digests
 
 
-def fill(job: Job, tasks: Sequence[Task], num_workers: int) -> Generator[Filled, None, None]:
-    """Do all tasks, in any order; in this process alone where others would not be worth it."""
+def fill(job: Job, tasks: Sequence[Task], num_workers: int) -> Generator[FilledChunk, None, None]:
+    """Do all tasks, in any order; uses only this process if others would not pay off."""
     filler = Filler(job)
     started = time.perf_counter()
     for task in tasks[:1]:
         yield filler(task)
     seconds = (time.perf_counter() - started) * (len(tasks) - 1)
     worth = _WORTH_A_FORK if get_start_method() == "fork" else _WORTH_A_START
-    # a daemon, as some launchers of sweeps start, may not have processes of its own
+    # daemon processes, which some launchers of sweeps start, may not start processes
     if num_workers == 1 or seconds < worth or current_process().daemon:
         yield from map(filler, tasks[1:])
     else:
         yield from _in_processes(job, tasks[1:], num_workers)
 
 
-def _in_processes(job: Job, tasks: Iterable[Task], num_workers: int) -> Iterator[Filled]:
+def _in_processes(job: Job, tasks: Iterable[Task], num_workers: int) -> Iterator[FilledChunk]:
     pool = ProcessPoolExecutor(num_workers, initializer=_start, initargs=(job,))
     remaining = iter(tasks)
-    pending: set[Future[Filled]] = set()
+    pending: set[Future[FilledChunk]] = set()
     try:
         while True:
             for task in islice(remaining, 2 * num_workers - len(pending)):
-                with held_back():  # the first starts the processes
+                with held_back():  # the first submit starts the processes
                     pending.add(pool.submit(_fill, task))
             if not pending:
                 break
@@ -151,7 +151,7 @@ def _in_processes(job: Job, tasks: Iterable[Task], num_workers: int) -> Iterator
             yield from (future.result() for future in done)
     except BrokenProcessPool as error:
         raise UserError(
-            "a process that decodes images was killed, maybe for want of memory or of space in"
+            "a process that decodes images was killed, maybe out of memory or out of space in"
             " data.cache_dir; expected it to end by itself. What was decoded is kept. Try the same"
             " command once more, with data.num_workers=1"
         ) from error
@@ -159,7 +159,7 @@ def _in_processes(job: Job, tasks: Iterable[Task], num_workers: int) -> Iterator
         pool.shutdown(cancel_futures=True)
 
 
-_filler: Filler  # of a process that decodes
+_filler: Filler  # of a decoding process
 
 
 def _start(job: Job) -> None:
@@ -168,7 +168,7 @@ def _start(job: Job) -> None:
     _filler = Filler(job)
 
 
-def _fill(task: Task) -> Filled:
+def _fill(task: Task) -> FilledChunk:
     return _filler(task)
 
 

@@ -1,4 +1,4 @@
-"""Where a data module's pixels come from: here the store; `streaming` decodes them every epoch."""
+"""Sources of a data module's pixels: a store here; `streaming` decodes them every epoch."""
 
 import logging
 from collections import deque
@@ -28,7 +28,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _AHEAD = 2  # batches
-_WORTH_A_THREAD = 1_000_000  # bytes of a batch: a smaller one is read before a thread is awake
+_WORTH_A_THREAD = 1_000_000  # bytes of a batch: a smaller one is read before a thread wakes up
 _MEASURED_AT_ONCE = 16_000_000  # bytes of images
 
 
@@ -36,28 +36,28 @@ class Pixels(Protocol):
     """What a BatchLoader needs."""
 
     def read(self, batches: Sequence[np.ndarray], *, pin_memory: bool = False) -> Iterator[Read]:
-        """For each array of indices, uint8 images (B, C, S, S) and their places in that array.
+        """Yield uint8 images (B, C, S, S) for each array of indices, and their places in it.
 
-        A place that is missing is that of an image that cannot be read, and may be skipped.
+        A missing place means an image that cannot be read and may be skipped.
         """
 
 
 class Pipeline(Pixels, Protocol):
-    """All that a data module asks of the pixels of its source, prepared for one network."""
+    """All that a data module needs from the pixels of its source, prepared for one network."""
 
-    errors: dict[int, str]  # why an image cannot be read, by its index; as far as is known yet
-    fingerprint: str  # of the images, on any machine
+    errors: dict[int, str]  # index to the reason it cannot be read; found so far
+    fingerprint: str  # of the images; the same on any machine
 
     def picture(self, index: int) -> np.ndarray:
         """uint8 (C, S, S) of one image."""
 
     def duplicates(self, splits: Splits) -> Duplicates | None:
-        """Images with the same pixels in two splits; None where the pixels were not looked at."""
+        """Images with the same pixels in two splits; None if the pixels were not compared."""
 
     def mean_and_std(self, train: np.ndarray, split_hash: str, seed: int) -> Statistics:
-        """Of each channel of the training images, or of a sample drawn by `seed`.
+        """Mean and std of each channel of the training images, or of a sample drawn by `seed`.
 
-        On the scale where white is 1. The hash of the split they are of is the key of a cache.
+        The scale is the one where white is 1. split_hash identifies the split in a cache.
         """
 
 
@@ -81,7 +81,7 @@ class ArrayPixels:
 
 
 class StorePipeline(ArrayPixels):
-    """A Pipeline over a store that holds every image, decoded.
+    """A Pipeline over a store that holds every decoded image.
 
     Raises BrokenImagesError for images that cannot be read, unless they may be skipped.
     """
@@ -110,11 +110,11 @@ class StorePipeline(ArrayPixels):
         return self.images[index]
 
     def duplicates(self, splits: Splits) -> Duplicates | None:
-        """See Pipeline; known from the digests of the one pass."""
+        """See Pipeline; uses the digests that decoding computed."""
         return duplicates_across(self.source, self.store, splits)
 
     def mean_and_std(self, train: np.ndarray, split_hash: str, seed: int) -> Statistics:
-        """See Pipeline; over all of them, once."""
+        """See Pipeline; measured once over all of them."""
         step = max(1, _MEASURED_AT_ONCE // self.images[:1].nbytes)
         chunks = (self.images[train[at : at + step]] for at in range(0, len(train), step))
         return mean_and_std(chunks, self.store.folder / f"statistics-{split_hash}.json")
@@ -123,8 +123,8 @@ class StorePipeline(ArrayPixels):
 def read_ahead(read: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """`map(read, items)`, a few items ahead in a thread, which ends with the iteration.
 
-    The thread waits for the disk where the first touch of a page of a memory map does, and for
-    the copy into memory that a GPU can fetch from by itself.
+    The thread waits for the disk when a page of a memory map is read first, and for the copy
+    into memory that a GPU can read directly.
     """
     thread = ThreadPoolExecutor(1, "read_ahead")
     remaining = iter(items)
@@ -141,9 +141,9 @@ def read_ahead(read: Callable[[Item], Result], items: Iterable[Item]) -> Iterato
 
 
 def pins_memory(asked: bool | None, trainer: Trainer | None) -> bool:
-    """Whether batches lie where a GPU can fetch them by itself: None means where it trains.
+    """Whether batches are in memory that a GPU can read directly; None: if training is on a GPU.
 
-    Raises UserError where that is asked for without a GPU.
+    Raises UserError if that is asked for without a GPU.
     """
     if asked and not torch.cuda.is_available():
         raise UserError(

@@ -16,15 +16,15 @@ Statistics = tuple[Values, Values]
 
 
 def mean_and_std(chunks: Iterable[np.ndarray], cached: Path) -> Statistics:
-    """Of each channel over all pixels, on the scale where white is 1; kept in `cached`.
+    """Mean and std of each channel over all pixels, where white is 1; kept in the file `cached`.
 
-    chunks are images uint8 (B, C, S, S), asked for only where `cached` is not there yet.
+    chunks are images uint8 (B, C, S, S), read only if `cached` does not exist.
     """
     with suppress(OSError, ValueError, KeyError, TypeError):
         kept = json.loads(cached.read_text())
         return tuple(kept["mean"]), tuple(kept["std"])
     mean, std = _measure(chunks)
-    with suppress(OSError):  # a cache that can only be read is still of use
+    with suppress(OSError):  # a read-only cache is still useful
         unfinished = cached.with_suffix(f".{os.getpid()}")
         unfinished.write_text(json.dumps({"mean": mean, "std": std}))
         unfinished.replace(cached)
@@ -32,7 +32,7 @@ def mean_and_std(chunks: Iterable[np.ndarray], cached: Path) -> Statistics:
 
 
 def _measure(chunks: Iterable[np.ndarray]) -> Statistics:
-    """From histograms: exact, whatever the size of the data set and of the chunks."""
+    """Measure from histograms: exact for any size of the data set and of the chunks."""
     counts, images = np.zeros((1, 256), dtype=np.int64), 0
     for chunk in chunks:
         counts = counts + _histograms(chunk)
@@ -41,7 +41,7 @@ def _measure(chunks: Iterable[np.ndarray]) -> Statistics:
     share = counts / counts.sum(axis=1, keepdims=True)
     mean = share @ values
     std = np.sqrt(share @ values**2 - mean**2)
-    std[std < 1e-3] = 1.0  # one flat colour throughout: nothing to scale
+    std[std < 1e-3] = 1.0  # a constant channel: nothing to scale
     measured = tuple(mean.round(6).tolist()), tuple(std.round(6).tolist())
     log.info("measured on %d training images: mean %s, std %s", images, *measured)
     return measured

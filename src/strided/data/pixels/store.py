@@ -22,8 +22,8 @@ from strided.system.built_once import open_or_build, reserve
 log = logging.getLogger(__name__)
 
 _FORMAT = 1  # raise it when the same source and preprocessing would give another store
-_LONG_BUILD = 5_000  # images from which a progress bar is worth its line
-_JOURNAL = "chunks.jsonl"  # of a build: a line for each chunk that is done
+_LONG_BUILD = 5_000  # images from which a progress bar is useful
+_JOURNAL = "chunks.jsonl"  # of a build: a line for each finished chunk
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class Store:
 def open_store(
     source: Source, preprocessing: Preprocessing, cache_dir: Path, num_workers: int
 ) -> Store:
-    """Open the store of this source and input geometry, building it where it is not there yet.
+    """Open the store of this source and input geometry; build it first if it does not exist.
 
-    One process builds, others that want the same store wait for it. What a stopped build has
-    decoded is kept, and the next one goes on there. UserError for a cache that cannot be used.
+    One process builds; others that want the same store wait for it. The next build continues with
+    what a stopped one has decoded. Raises UserError for a cache that cannot be used.
     """
     geometry = {**preprocessing.asdict(), "mean": None, "std": None}
     key = digest(_FORMAT, PIL.__version__, source.listing, geometry)[:24]
@@ -59,7 +59,7 @@ def open_store(
     store = open_or_build(
         cache_dir / key, lambda folder: _load(folder, shape), build, "decoded images"
     )
-    with suppress(OSError):  # gone already, or of another user
+    with suppress(OSError):  # gone already, or another user's
         (store.folder / _JOURNAL).unlink()
     return store
 
@@ -70,7 +70,7 @@ def default_cache_dir() -> Path:
 
 
 def _load(folder: Path, shape: tuple[int, ...]) -> Store:
-    """FileNotFoundError where there is no store, another OSError or ValueError if damaged."""
+    """Load a store; FileNotFoundError if it does not exist, OSError or ValueError if damaged."""
     if not folder.exists():
         raise FileNotFoundError(folder)
     try:
@@ -86,7 +86,7 @@ def _load(folder: Path, shape: tuple[int, ...]) -> Store:
 
 
 def _build(source: Source, job: Job, shape: tuple[int, ...], num_workers: int) -> None:
-    """Fill the job's folder with a whole store, from what an earlier build has left there on."""
+    """Fill the job's folder with a whole store; continues what an earlier build left there."""
     from tqdm import tqdm
 
     done = _prepare(job.folder, shape)
@@ -100,7 +100,7 @@ def _build(source: Source, job: Job, shape: tuple[int, ...], num_workers: int) -
     started = time.perf_counter()
     if done:
         there = min(len(done) * CHUNK, len(source))
-        log.info("going on with a stopped decoding: %d of %d images are there", there, len(source))
+        log.info("continuing a stopped decoding: %d of %d images are there", there, len(source))
     quiet = len(source) < _LONG_BUILD or not sys.stderr.isatty()
     with (
         tqdm(total=len(source), desc="decoding", unit=" images", disable=quiet, leave=False) as bar,
@@ -136,11 +136,11 @@ def _build(source: Source, job: Job, shape: tuple[int, ...], num_workers: int) -
 
 
 def _prepare(folder: Path, shape: tuple[int, ...]) -> dict[int, tuple[str, dict[int, str]]]:
-    """Checksum and errors of the chunks that a stopped build has left; else make new arrays."""
+    """Checksum and errors of the chunks that a stopped build left; else create empty arrays."""
     try:
         if open_arrays(folder, "r")[0].shape == shape:
             return _read_journal(folder / _JOURNAL, len(range(0, shape[0], CHUNK)))
-    except (OSError, ValueError, EOFError):  # nothing, or not enough to go on with
+    except (OSError, ValueError, EOFError):  # nothing, or not enough, to continue from
         pass
     for file in folder.iterdir():
         file.unlink()

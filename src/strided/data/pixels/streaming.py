@@ -1,4 +1,4 @@
-"""A pipeline that decodes in every epoch, in processes of its own: for sets too large to store."""
+"""A pipeline that decodes in every epoch, in worker processes: for sets too large to store."""
 
 import hashlib
 import logging
@@ -29,17 +29,17 @@ from strided.system.signals import follow_parent, held_back
 
 log = logging.getLogger(__name__)
 
-Decoded = tuple[Tensor, dict[int, str]]  # what can be read; why each other place cannot
+Decoded = tuple[Tensor, dict[int, str]]  # the readable images; why each other place cannot be read
 
-_MEASURED = 2_000  # training images that stand for all of them
+_MEASURED = 2_000  # training images measured in place of all
 _MEASURED_AT_ONCE = 50
 
 
 class StreamingPipeline:
-    """A Pipeline over the files themselves; the pixels are those that a store would hold.
+    """A Pipeline over the files themselves; it gives the same pixels as a store.
 
-    What the one pass over all images would find is found as far as it is met: broken images. What
-    only all pixels could tell is not known: duplicates.
+    Broken images are found only when they are read. Duplicates stay unknown, since finding them
+    needs all pixels.
     """
 
     def __init__(
@@ -58,43 +58,45 @@ class StreamingPipeline:
         self.skip = skip
         self.errors: dict[int, str] = {}
         self.fingerprint = listing_fingerprint(source)
-        # where processes come from a server (Python 3.14), it imports for all of them, once
+        # if processes come from a server (Python 3.14), it imports this once for all of them
         multiprocessing.set_forkserver_preload(["__main__", __name__])
 
     def read(self, batches: Sequence[np.ndarray], *, pin_memory: bool = False) -> Iterator[Read]:
-        """See Pixels; each batch is decoded by one of the processes, which end with the iteration.
+        """See Pixels; one process decodes each batch; the processes end with the iteration.
 
-        Raises UserError for broken images unless they may be skipped, and for a batch of nothing
-        else.
+        Raises UserError for broken images unless they may be skipped, and for a batch that has no
+        other images.
         """
         if not batches:
             return
-        decoded = self._started(batches, pin_memory)
+        decoded = self._start_workers(batches, pin_memory)
         for number, indices in enumerate(batches, 1):
             images, errors = self._next(decoded)
             if number == len(batches):
-                # Lightning never asks for the end; this ends the processes before validation
+                # Lightning never closes the iterator; this ends the processes before validation
                 del decoded
             if errors:
-                self._met({int(indices[place]): errors[place] for place in errors}, len(indices))
+                self._handle_broken(
+                    {int(indices[place]): errors[place] for place in errors}, len(indices)
+                )
             yield images, np.setdiff1d(np.arange(len(indices)), list(errors))
 
-    def _started(self, batches: Sequence[np.ndarray], pin_memory: bool) -> Iterator[Decoded]:
+    def _start_workers(self, batches: Sequence[np.ndarray], pin_memory: bool) -> Iterator[Decoded]:
         daemon = multiprocessing.current_process().daemon
         loader = DataLoader(
             self.decoding,
-            batch_size=None,  # what is asked of the data set is a batch already
+            batch_size=None,  # each item asked of the data set is a batch already
             sampler=batches,
-            # a daemon, as some launchers of sweeps start, may not have processes of its own
+            # daemon processes, which some launchers of sweeps start, may not start processes
             num_workers=0 if daemon else min(self.num_workers, len(batches)),
             pin_memory=pin_memory,
             worker_init_fn=follow_parent,
-            generator=torch.Generator(),  # torch's own is left to dropout
+            generator=torch.Generator(),  # torch's global generator is left to dropout
         )
         if threading.current_thread() is not threading.main_thread() or os.name == "nt":
             return iter(loader)
-        # Of a process that dies torch would tell by an error wherever the program is, be it in a
-        # step or while a checkpoint is saved. Without its handler `_next` finds out.
+        # If a process dies, torch's handler raises wherever the program is, even in a step or
+        # while a checkpoint is saved. Without the handler, `_next` finds out.
         before = signal.getsignal(signal.SIGCHLD)
         try:
             with held_back():
@@ -106,7 +108,7 @@ class StreamingPipeline:
         try:
             return next(decoded)
         except (RuntimeError, OSError, EOFError) as error:
-            # the latter two where it was gone before its last batch was fetched from it
+            # the latter two if it died before its last batch was fetched
             if isinstance(error, RuntimeError) and "DataLoader worker (" not in str(error):
                 raise
             raise UserError(
@@ -115,7 +117,7 @@ class StreamingPipeline:
                 " in a container, more shared memory (docker run --shm-size=8g)"
             ) from error
 
-    def _met(self, errors: dict[int, str], images: int) -> None:
+    def _handle_broken(self, errors: dict[int, str], images: int) -> None:
         """Stop for broken images, or warn of each once."""
         if not self.skip:
             refuse_broken(named(self.source, errors), f"{images} images of a batch")
@@ -136,13 +138,13 @@ class StreamingPipeline:
     def duplicates(self, splits: Splits) -> Duplicates | None:
         """See Pipeline."""
         log.info(
-            "data.pipeline=streaming decodes the images anew in every epoch: broken ones are found"
-            " when they are met, and the same image in two splits is not found"
+            "data.pipeline=streaming decodes the images in every epoch: broken ones are found when"
+            " they are read, and the same image in two splits is not found"
         )
         return None
 
     def mean_and_std(self, train: np.ndarray, split_hash: str, seed: int) -> Statistics:
-        """See Pipeline; over a sample."""
+        """See Pipeline; measured over a sample."""
         count = min(_MEASURED, len(train))
         if count < len(train):
             log.info("mean and std: of %d of the %d training images", count, len(train))
@@ -159,13 +161,13 @@ class StreamingPipeline:
 
 @dataclass(frozen=True)
 class Decoding(Dataset[Decoded]):
-    """What a process that decodes is given."""
+    """What a decoding process is given."""
 
     read: Callable[[int], Image.Image]
     preprocessing: Preprocessing
 
     def __getitem__(self, indices: np.ndarray) -> Decoded:
-        """uint8 (B, C, S, S) of those that can be read; the reason for each place of the others."""
+        """uint8 (B, C, S, S) of the readable images; the reason for each other place."""
         pixels, errors = [], {}
         for place, index in enumerate(indices.tolist()):
             try:
@@ -180,9 +182,9 @@ class Decoding(Dataset[Decoded]):
 
 
 def listing_fingerprint(source: Source) -> str:
-    """What tells listings apart on any machine: classes, names, labels and sizes of the files.
+    """Hash of classes, names, labels and sizes of the files: the same on any machine.
 
-    Nothing is decoded, and a zip has that of its unpacked folder.
+    Nothing is decoded, and a zip has the same hash as its unpacked folder.
     """
     content = hashlib.sha256(digest(source.classes, source.paths, source.native_size).encode())
     content.update(source.labels.tobytes())

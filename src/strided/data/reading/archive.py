@@ -1,4 +1,4 @@
-"""Archives from the web: fetched whole or not at all, unpacked without harm."""
+"""Archives from the web: downloaded whole or not at all, and unpacked safely."""
 
 import hashlib
 import logging
@@ -19,14 +19,14 @@ _TIMEOUT = 60  # seconds without a byte
 
 @dataclass(frozen=True)
 class Archive:
-    """A file with a known address and size in bytes, and sha256 where that is known."""
+    """A file with a known address and size in bytes, and its sha256 if known."""
 
     url: str
     size: int
     sha256: str | None = None
 
     def fetch(self, file: Path) -> None:
-        """Write it to `file` once all of it is there and checked; OSError if that fails."""
+        """Download and check, then move the whole to `file`; raises OSError if that fails."""
         log.info("%s: %.0f MB", self.url, self.size / 1e6)
         with _beside(file) as unfinished:
             content = hashlib.sha256()
@@ -48,9 +48,9 @@ class Archive:
 
 
 def unpack(archive: Path, folder: Path, most_bytes: int) -> None:
-    """Unpack a .tgz whose one top folder is called as `folder` into its place, whole.
+    """Unpack a .tgz into `folder`, whole; its one top folder has the same name.
 
-    OSError for a damaged archive, for one with paths or links that lead outside of it, and for
+    Raises OSError for a damaged archive, for paths or links that lead outside of it, and for
     more than `most_bytes` of contents.
     """
     with _beside(folder) as unfinished:
@@ -75,7 +75,7 @@ def unpack(archive: Path, folder: Path, most_bytes: int) -> None:
 
 @contextmanager
 def _beside(place: Path) -> Iterator[Path]:
-    """A name beside `place` for what is not finished; nothing is left there in the end."""
+    """A name beside `place` for unfinished content; nothing is left there in the end."""
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent) as folder:
         yield Path(folder) / place.name

@@ -1,4 +1,4 @@
-"""Picture files and arrays to upright 8-bit PIL images: grey ("L") or colour ("RGB")."""
+"""Convert picture files and arrays to upright 8-bit PIL images: grey ("L") or colour ("RGB")."""
 
 import warnings
 from collections.abc import Iterator
@@ -13,18 +13,18 @@ from strided.errors import UserError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 
-# Pillow would go by the content and hand, say, PostScript in a .png to Ghostscript.
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # JPEG includes MPO, of some cameras
+# Pillow goes by the content: without this list, PostScript in a .png would reach Ghostscript.
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # JPEG includes MPO, which some cameras write
 
 _GREY_MODES = {"1", "L", "LA", "La"}
 
 
 class ImageError(UserError):
-    """One picture that cannot be read; the message is the reason, without the file's name."""
+    """One picture cannot be read; the message is the reason, without the file's name."""
 
 
 def decode(file: str | Path | BinaryIO) -> Image.Image:
-    """Decode the first frame, upright, transparency on white; ImageError says why it cannot be.
+    """Decode the first frame, upright, transparency on white; raises ImageError with the reason.
 
     16-bit values map 65535 to 255 (never clipped); floating-point pixels must lie in 0..1.
     """
@@ -36,7 +36,7 @@ def decode(file: str | Path | BinaryIO) -> Image.Image:
 
 
 def as_image(image: Image.Image | np.ndarray | str | Path) -> Image.Image:
-    """What `decode` gives for a file, for an array (H, W[, 1, 3 or 4]) or a PIL image as well."""
+    """Convert as `decode` does: a file, an array (H, W[, 1, 3 or 4]) or a PIL image."""
     if isinstance(image, np.ndarray):
         return _from_array(image)
     if isinstance(image, Image.Image):
@@ -47,7 +47,7 @@ def as_image(image: Image.Image | np.ndarray | str | Path) -> Image.Image:
 
 @contextmanager
 def image_errors() -> Iterator[None]:
-    """Turn whatever reading a picture raises into an ImageError with a short reason."""
+    """Turn any error of reading a picture into an ImageError with a short reason."""
     try:
         yield
     except ImageError:

@@ -1,4 +1,4 @@
-"""The files of a folder, or of a zip that is read in place; how one becomes an image."""
+"""The files of a folder or of a zip read in place, and how to decode one."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -21,10 +21,10 @@ Reader = Callable[[int], Image.Image]
 
 @dataclass(frozen=True)
 class Files:
-    """stamps: the name of each file, its size first, then what changes with its content.
+    """stamps: for each file name, its size first, then what changes with its content.
 
-    reader(names) decodes the file names[index], or says in an ImageError why it cannot be. It can
-    be pickled, and opens the file anew each time: threads and processes share nothing.
+    reader(names) decodes the file names[index], or raises ImageError with the reason. It can be
+    pickled and opens the file for each read: threads and processes share nothing.
     """
 
     stamps: dict[str, Stamp]
@@ -47,7 +47,7 @@ class FolderReader:
 
 @dataclass(frozen=True)
 class ZipReader:
-    """Decodes files of a zip; members int64 (N, 5) holds a `Member` each."""
+    """Decodes files of a zip; each row of members, int64 (N, 5), is a `Member`."""
 
     file: Path
     members: np.ndarray
@@ -66,7 +66,7 @@ def _check_size(size: int) -> None:
 
 
 def all_files(root: Path) -> Files:
-    """Everything below a folder or in a zip."""
+    """List everything below a folder or in a zip."""
     if root.is_dir():
         return Files(_walk(root), lambda names: FolderReader(root, names))
     if not root.exists():
@@ -85,7 +85,7 @@ def all_files(root: Path) -> Files:
     for name in [name for name, row in rows.items() if packed[row]] if packed.any() else ():
         raise UserError(
             f"data.root={root} packs {name} by zip's method {members[rows[name], 4]};"
-            " expected files that are stored or deflated. Try unzipping it, or zip it anew"
+            " expected files that are stored or deflated. Try unzipping it, or zip it again"
         )
 
     def reader(names: Sequence[str]) -> Reader:
@@ -96,7 +96,7 @@ def all_files(root: Path) -> Files:
 
 
 def listed_files(folder: Path, names: Iterable[str]) -> Files:
-    """Those of the named files that are there; a name may also be an absolute path."""
+    """List the named files that exist; a name may also be an absolute path."""
     paths = {name: os.path.join(folder, name) for name in names}
     stamps = {name: _stamp(os.stat(path)) for name, path in paths.items() if os.path.isfile(path)}
     return Files(stamps, lambda names: FolderReader(folder, names))
@@ -111,21 +111,21 @@ def _walk(root: Path) -> dict[str, Stamp]:
             file = f"{folder}/{name}"
             try:
                 stamps[prefix + name] = _stamp(os.stat(file))
-            except FileNotFoundError:  # a link to nothing: it is listed as a broken image
+            except FileNotFoundError:  # a broken link: listed as a broken image
                 stamps[prefix + name] = _stamp(os.lstat(file))
     return stamps
 
 
 def _stamp(status: os.stat_result) -> Stamp:
-    # size and time alone may be those of another file: moved here, or copied with its times
+    # size and time can match another file: one moved here, or copied with its times
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def is_hidden(parts: Sequence[str]) -> bool:
-    """Tell whether a path is none of the user's own making: `.DS_Store`, `__MACOSX/._cat.jpg`."""
+    """Tell whether the system made a path, not the user: `.DS_Store`, `__MACOSX/._cat.jpg`."""
     return any(part.startswith(".") or part == "__MACOSX" for part in parts)
 
 
 def as_text(name: str) -> str:
-    """A file, and so a class, may be called by bytes that are no text."""
+    """Show a name as text: bytes of a file's or class's name need not be valid text."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -23,7 +23,7 @@ SPLIT_FOLDERS = {
 }
 
 Parts = tuple[str, ...]
-# of each (split, class) the path of each image relative to the split's folder, then to the root
+# for each (split, class), each image's path from the split's folder and from the root
 Placed = dict[tuple[str, str], dict[str, str]]
 
 
@@ -54,7 +54,7 @@ def folder_source(root: Path) -> Source:
 
 
 def _visible(names: Iterable[str]) -> dict[str, list[str]]:
-    """The files of each folder, which ends in /, without hidden ones."""
+    """The files of each folder, whose name ends in /, without hidden ones."""
     folders: dict[str, list[str]] = defaultdict(list)
     for name in names:
         end = name.rfind("/") + 1
@@ -82,7 +82,7 @@ def _place(images: dict[str, list[str]], root: Path) -> Placed:
 
 
 def _split_folders(inside: dict[str, Parts], root: Path) -> dict[str, str]:
-    """The top folders that are splits, with the split each is: all or none."""
+    """The top folders that are splits, with the split each is: all of them or none."""
     tops = sorted({parts[0] for parts in inside.values() if len(parts) > 1})
     found = {top: SPLIT_FOLDERS[top.lower()] for top in tops if top.lower() in SPLIT_FOLDERS}
     if not found:

@@ -1,4 +1,4 @@
-"""A CSV file with an image in each row: its path, its label, and maybe its split and group."""
+"""A CSV file with one image per row: its path, its label, and optionally its split and group."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ _SHOWN = 5  # lines with a problem
 
 
 class Row(NamedTuple):
-    """One image as the table has it: split is train, val, test or "", group "" without groups."""
+    """One row: split is train, val, test or "" (not given); group is "" without groups."""
 
     line: int
     path: str
@@ -23,7 +23,7 @@ class Row(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """The name of each column; None where it is not to be used."""
+    """The name of each column; None for one that is not used."""
 
     path: str
     label: str
@@ -32,9 +32,9 @@ class Columns(NamedTuple):
 
 
 def read_table(file: Path, columns: Columns) -> list[Row]:
-    """The rows of a UTF-8 table split by comma, semicolon or tab; UserError for unusable ones.
+    """Read a UTF-8 table split by comma, semicolon or tab; UserError for unusable rows.
 
-    A column called as by default for split or group may be absent; any other must be there.
+    A split or group column with its default name may be absent; any other must exist.
     """
     header, lines = _cells(file, columns)
     columns = _present(columns, header, file)
@@ -52,7 +52,7 @@ def read_table(file: Path, columns: Columns) -> list[Row]:
 
 
 def refuse(problems: Sequence[str], file: Path, expected: str, advice: str = "") -> None:
-    """Raise UserError with the first of the problems, if there are any."""
+    """Raise UserError with the first few problems, if there are any."""
     if problems:
         shown = [f"  {problem}" for problem in problems[:_SHOWN]]
         if len(problems) > _SHOWN:
@@ -65,7 +65,7 @@ def refuse(problems: Sequence[str], file: Path, expected: str, advice: str = "")
 
 
 def _cells(file: Path, columns: Columns) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The header, and the cells of each other line that is not blank, with its number."""
+    """The header, and the cells of each other non-blank line with its number."""
     try:
         text = file.read_text(encoding="utf-8-sig")
         readers = {
@@ -84,7 +84,7 @@ def _cells(file: Path, columns: Columns) -> tuple[list[str], list[tuple[int, lis
 
 
 def _present(columns: Columns, header: list[str], file: Path) -> Columns:
-    """The columns without those by default that the table does not have."""
+    """Drop default columns that the table does not have; UserError for other missing ones."""
     present = columns._asdict()
     for key, name in present.items():
         if name is None or name in header:
@@ -105,7 +105,7 @@ def _row(line: int, cell: dict[str, str], columns: Columns) -> Row:
 
 
 def _check(rows: list[Row], columns: Columns, file: Path) -> None:
-    """Raise UserError for rows without what they need, and for images listed twice."""
+    """Raise UserError for rows that lack a value, and for images listed twice."""
     line_of: dict[str, int] = {}
     problems = []
     for row in rows:

@@ -1,4 +1,4 @@
-"""One picture by its address: bounded in size and time, by http and https only."""
+"""Download one picture, by http or https only, bounded in size and time."""
 
 import time
 from http.client import HTTPException
@@ -12,8 +12,8 @@ from urllib.response import addinfourl
 from strided.errors import UserError
 
 MOST_BYTES = 32 * 2**20
-SECONDS = 15.0  # for the server to say anything
-MOST_SECONDS = 60.0  # for all of it
+SECONDS = 15.0  # for the server's first answer
+MOST_SECONDS = 60.0  # for the whole download
 _CHUNK = 64 * 2**10  # bytes
 
 # urllib's own opener reads file:, ftp: and data: too, and follows a redirect to ftp:
@@ -34,7 +34,7 @@ def is_address(given: str) -> bool:
 
 
 def require_web(address: str) -> None:
-    """Raise UserError for any other scheme than http and https."""
+    """Raise UserError for any scheme other than http and https."""
     try:
         scheme = urlsplit(address).scheme.lower()
     except ValueError:  # half an IPv6 address
@@ -46,32 +46,32 @@ def require_web(address: str) -> None:
         )
 
 
-def fetched(address: str) -> BytesIO:
-    """Return what is at an http(s) address.
+def download(address: str) -> BytesIO:
+    """Download the content of an http(s) address.
 
-    Raises UserError, also for more than 32 MiB or 60 seconds: redirects and headers count too.
+    Raises UserError, also for more than 32 MiB or 60 seconds; redirects and headers count too.
     """
     require_web(address)
     outcome: list[BytesIO | BaseException] = []
 
     def fetch() -> None:
         try:
-            outcome.append(_fetched(address))
+            outcome.append(_download(address))
         except BaseException as error:
             outcome.append(error)
 
-    # each receive has a limit of its own, so that a header a second may take for ever
+    # the timeout limits each receive only: one header a second could take for ever
     thread = Thread(target=fetch, daemon=True)
     thread.start()
     thread.join(MOST_SECONDS)
     if not outcome:
-        raise _failed(address, f"it took longer than {MOST_SECONDS:.0f} seconds")
+        raise _download_error(address, f"it took longer than {MOST_SECONDS:.0f} seconds")
     if isinstance(outcome[0], BaseException):
         raise outcome[0]
     return outcome[0]
 
 
-def _fetched(address: str) -> BytesIO:
+def _download(address: str) -> BytesIO:
     opener = request.OpenerDirector()
     for handler in _HANDLERS:
         opener.add_handler(handler())
@@ -82,29 +82,29 @@ def _fetched(address: str) -> BytesIO:
             return _read(response, address)
     except HTTPError as error:
         error.close()
-        raise _failed(address, f"the server says {error.code} {error.reason}") from error
+        raise _download_error(address, f"the server says {error.code} {error.reason}") from error
     except (OSError, HTTPException, ValueError) as error:
         if isinstance(error, UserError):
             raise
         reason = error.reason if isinstance(error, URLError) else error
-        raise _failed(address, str(reason) or type(error).__name__) from error
+        raise _download_error(address, str(reason) or type(error).__name__) from error
 
 
 def _read(response: addinfourl, address: str) -> BytesIO:
-    """Chunk by chunk: a server may be slow for ever, or say a wrong length, or none."""
+    """Read in chunks, since a server may be slow for ever or send a wrong length or none."""
     content, started = BytesIO(), time.monotonic()
     while chunk := response.read1(_CHUNK):
         content.write(chunk)
         if content.tell() > MOST_BYTES:
-            raise _failed(address, f"it is larger than {MOST_BYTES // 2**20} MiB")
+            raise _download_error(address, f"it is larger than {MOST_BYTES // 2**20} MiB")
         if time.monotonic() - started > MOST_SECONDS:
-            raise _failed(address, f"it took longer than {MOST_SECONDS:.0f} seconds")
+            raise _download_error(address, f"it took longer than {MOST_SECONDS:.0f} seconds")
     content.seek(0)
     return content
 
 
-def _failed(address: str, reason: str) -> UserError:
+def _download_error(address: str, reason: str) -> UserError:
     return UserError(
-        f"input={address} could not be had: {reason}. Expected a picture of at most "
+        f"input={address} could not be downloaded: {reason}. Expected a picture of at most "
         f"{MOST_BYTES // 2**20} MiB. Try downloading it yourself, and input=<file>"
     )

@@ -1,7 +1,7 @@
-"""What a zip lists, and the bytes of one file in it, read without any shared handle.
+"""List the files of a zip and read the bytes of one, without any shared handle.
 
-zipfile is made for a few files: for 60,000 it takes half a second to list them, three times
-as long, and its handle has one place in the file that forked processes would share.
+zipfile is made for a few files: it takes half a second to list 60,000, three times as long.
+Its handle has one position in the file, which forked processes would share.
 Layout: PKWARE's APPNOTE.TXT 6.3.10, sections 4.3.7, 4.3.12 to 4.3.16 and 4.5.3.
 """
 
@@ -13,11 +13,11 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-STORED, DEFLATED = 0, 8  # unpacked no further than is asked for; other methods: all at once
+STORED, DEFLATED = 0, 8  # can be unpacked in part; other methods unpack everything at once
 
 _MOST_COMMENT = 0xFFFF
 _END = struct.Struct("<4s6xHLLH")  # of the central directory: entries, size, offset, comment
-_LOCATOR = struct.Struct("<4s4xQ4x")  # of the next
+_LOCATOR = struct.Struct("<4s4xQ4x")  # offset of the next
 _END_64 = struct.Struct("<4s28xQQQ")  # entries, size, offset
 _ENTRY = np.dtype(
     {
@@ -27,11 +27,11 @@ _ENTRY = np.dtype(
         "itemsize": 46,
     }
 )
-_LENGTHS = struct.Struct("<HHH")  # of an entry's name, extra fields and comment, from byte 28 on
+_LENGTHS = struct.Struct("<HHH")  # of an entry's name, extra fields and comment; at byte 28
 _LOCAL = struct.Struct("<4s2xH18xHH")
 _ENCRYPTED, _UTF8 = 0x1, 0x800
-_MOST = 2**63 - 1  # that a place in a file can be
-_IN_EXTRA = 0xFFFFFFFF  # a number of four bytes that stands among the extra fields, in eight
+_MOST = 2**63 - 1  # largest possible position in a file
+_IN_EXTRA = 0xFFFFFFFF  # marks a number whose eight bytes are in the extra fields
 
 
 class Member(NamedTuple):
@@ -44,21 +44,21 @@ class Member(NamedTuple):
     method: int
 
 
-class Listed(NamedTuple):
-    """The row of each file's name in `members`, int64 (N, 5), whose rows are a `Member` each."""
+class ZipListing(NamedTuple):
+    """`rows` maps a file's name to its row of `members`, int64 (N, 5); each row is a `Member`."""
 
     rows: dict[str, int]
     members: np.ndarray
 
 
-def zip_members(file: Path) -> Listed:
-    """List all files of a zip; ValueError or OSError for one that is damaged."""
+def zip_members(file: Path) -> ZipListing:
+    """List all files of a zip; raises ValueError or OSError for a damaged one."""
     with file.open("rb") as stream:
         entries, start, content = _directory(stream)
     places = _places(content)
-    if (len(places) - entries) % 0x10000:  # macOS counts in two bytes, whatever there is
+    if (len(places) - entries) % 0x10000:  # macOS always stores the count in two bytes
         raise ValueError(f"it holds {entries} files and lists {len(places)}")
-    # all numbers at once: one entry after the other takes Python three times as long
+    # all numbers at once: entry by entry takes Python three times as long
     table = np.frombuffer(content, np.uint8)[np.add.outer(places, np.arange(_ENTRY.itemsize))]
     found = table.view(_ENTRY).reshape(-1)
     if (found["signature"] != int.from_bytes(b"PK\1\2", "little")).any():
@@ -66,16 +66,16 @@ def zip_members(file: Path) -> Listed:
     columns = ("offset", "packed", "size", "crc", "method")
     members = np.stack([found[column].astype(np.int64) for column in columns], axis=1)
     for row in np.flatnonzero((members[:, :3] == _IN_EXTRA).any(axis=1)).tolist():
-        members[row, :3] = _large(content, places[row], *members[row, :3].tolist())
+        members[row, :3] = _wide_numbers(content, places[row], *members[row, :3].tolist())
     members[:, 0] += start
-    if (members[:, :3] < 0).any():  # so large that the sum is no number of eight bytes
+    if (members[:, :3] < 0).any():  # so large that the sum overflows eight bytes
         raise ValueError("its list of files is damaged")
     names = _names(content, places, found)
-    return Listed({n: row for row, n in enumerate(names) if not n.endswith("/")}, members)
+    return ZipListing({n: row for row, n in enumerate(names) if not n.endswith("/")}, members)
 
 
 def _places(content: bytes) -> list[int]:
-    """Where the entries of a directory begin."""
+    """Where each entry of a directory begins."""
     places = []
     place = 0
     try:
@@ -93,21 +93,21 @@ def _names(content: bytes, places: list[int], found: np.ndarray) -> Iterator[str
     lengths, in_utf8 = found["name"].tolist(), ((found["flags"] & _UTF8) > 0).tolist()
     for place, length, is_utf8 in zip(places, lengths, in_utf8, strict=True):
         raw = content[place + 46 : place + 46 + length]
-        # cp437 takes Python's time: ASCII is the same
+        # decoding cp437 is slow in Python; for ASCII it is the same
         yield raw.decode("utf-8" if is_utf8 or raw.isascii() else "cp437")
 
 
 def read_member(file: Path, member: Member, most: int) -> bytes:
-    """Unpack one file, `most` bytes at most; ValueError, zlib.error or OSError if damaged."""
+    """Unpack one file, at most `most` bytes; ValueError, zlib.error or OSError if damaged."""
     with file.open("rb", buffering=0) as stream:
         stream.seek(member.offset)
-        signature, flags, *lengths = _LOCAL.unpack(_exactly(stream, _LOCAL.size))
+        signature, flags, *lengths = _LOCAL.unpack(_read_exactly(stream, _LOCAL.size))
         if signature != b"PK\3\4":
             raise ValueError("not where the zip says it is")
         if flags & _ENCRYPTED:
             raise ValueError("encrypted")
         stream.seek(sum(lengths), 1)
-        content = _exactly(stream, min(member.packed, most))
+        content = _read_exactly(stream, min(member.packed, most))
     if member.method == DEFLATED:
         content = zlib.decompressobj(-15).decompress(content, max(1, min(member.size, most)))
     if len(content) != member.size or zlib.crc32(content) != member.crc:
@@ -127,11 +127,11 @@ def _directory(stream: BinaryIO) -> tuple[int, int, bytes]:
     _, entries, size, offset, _ = _END.unpack_from(tail, end)
     locator = end - _LOCATOR.size
     if locator >= 0 and tail[locator : locator + 4] == b"PK\6\7":
-        end = locator - 56  # just before it: what is in front of the zip shifts the offset there
+        end = locator - 56  # just before it: content in front of the zip shifts the stored offset
         if end < 0 or tail[end : end + 4] != b"PK\6\6":
             raise ValueError("its end is damaged")
         _, entries, size, offset = _END_64.unpack_from(tail, end)
-    start = tail_start + end - size - offset  # above 0 where something else stands in front
+    start = tail_start + end - size - offset  # above 0 if other content stands in front
     if start < 0:
         raise ValueError("its end is damaged")
     stream.seek(start + offset)
@@ -139,8 +139,10 @@ def _directory(stream: BinaryIO) -> tuple[int, int, bytes]:
     return entries, start, content
 
 
-def _large(content: bytes, place: int, offset: int, packed: int, size: int) -> tuple[int, int, int]:
-    """Replace those numbers of an entry that need eight bytes by those of its extra field 1."""
+def _wide_numbers(
+    content: bytes, place: int, offset: int, packed: int, size: int
+) -> tuple[int, int, int]:
+    """Take an entry's offset and sizes from its extra field 1 where they need eight bytes."""
     name, length, _ = _LENGTHS.unpack_from(content, place + 28)
     extra = content[place + 46 + name : place + 46 + name + length]
     start = 0
@@ -162,7 +164,7 @@ def _large(content: bytes, place: int, offset: int, packed: int, size: int) -> t
     return offset, packed, size
 
 
-def _exactly(stream: BinaryIO, count: int) -> bytes:
+def _read_exactly(stream: BinaryIO, count: int) -> bytes:
     content = stream.read(count)
     if len(content) < count:
         raise ValueError("cut off")

@@ -35,13 +35,13 @@ class CIFAR10(NamedDataModule):
     wanted_files = f"{folder}/ (or {archive}, with the network)"
 
     def torchvision_class(self) -> Any:
-        """What reads, checks and fetches the official files."""
+        """torchvision's class that reads, checks and downloads the official files."""
         from torchvision import datasets
 
         return datasets.CIFAR10
 
     def official_source(self) -> Source | None:
-        """Read torchvision's copy, which checks each file's md5 before it is unpickled."""
+        """Read torchvision's copy, which checks each file's md5 before unpickling it."""
         if not (self.root / self.folder).is_dir():
             return None
         try:
@@ -57,9 +57,9 @@ class CIFAR10(NamedDataModule):
             np.concatenate([part.targets for part in parts]),
             np.repeat(["train", "test"], [len(part.data) for part in parts]),
             self.class_names,
-            digest(self.name, "official"),  # the md5 sums of the one version there is were checked
+            digest(self.name, "official"),  # there is one version, whose md5 sums were checked
         )
 
     def download(self) -> None:
-        """Let torchvision fetch the archive, verify and unpack it."""
+        """Let torchvision download, verify and unpack the archive."""
         self.torchvision_class()(self.root, download=True)

@@ -30,7 +30,7 @@ class CIFAR100(CIFAR10):
     published_std = (0.2673, 0.2564, 0.2762)
 
     def torchvision_class(self) -> Any:
-        """What reads, checks and fetches the official files."""
+        """torchvision's class that reads, checks and downloads the official files."""
         from torchvision import datasets
 
         return datasets.CIFAR100

@@ -22,7 +22,7 @@ class Flowers102(NamedDataModule):
     )
 
     def make_source(self) -> Source:
-        """The names of the classes are in none of the files: torchvision has the usual ones."""
+        """Take the class names from torchvision: none of the official files has them."""
         from torchvision import datasets
 
         self.class_names = tuple(datasets.Flowers102.classes)
@@ -65,7 +65,7 @@ class Flowers102(NamedDataModule):
         )
 
     def download(self) -> None:
-        """Let torchvision fetch the three files, verify and unpack them."""
+        """Let torchvision download, verify and unpack the three files."""
         from torchvision import datasets
 
         datasets.Flowers102(self.root, download=True)

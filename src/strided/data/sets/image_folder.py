@@ -1,4 +1,4 @@
-"""Anyone's own images: a folder or a zip with one sub-folder per class."""
+"""The user's own images: a folder or a zip with one sub-folder per class."""
 
 from strided.data.datamodule import ImageDataModule
 from strided.data.reading.folder import folder_source

@@ -1,4 +1,4 @@
-"""Anyone's own images, listed in a CSV file with their labels."""
+"""The user's own images, listed in a CSV file with their labels."""
 
 import logging
 from collections import defaultdict
@@ -19,10 +19,10 @@ _SHOWN_GROUPS = 3
 
 
 class ImageTable(ImageDataModule):
-    """The table `csv`; its paths are relative to `root`, by default the folder of the table.
+    """Images of the table `csv`; paths are relative to `root`, by default the table's folder.
 
-    root may be a .zip. Images of one group are never in two splits, unless the table itself puts
-    them there. Columns by the default names of split and group need not exist; null: not used.
+    root may be a .zip. No group is in two splits unless the table itself puts it there. Split and
+    group columns with their default names need not exist; null means not used.
     """
 
     default_image_size = 224
@@ -46,7 +46,7 @@ class ImageTable(ImageDataModule):
         self.columns = Columns(path_column, label_column, split_column, group_column)
 
     def make_source(self) -> Source:
-        """Read the table and look for its files."""
+        """Read the table and find its files."""
         rows = read_table(self.csv, self.columns)
         classes = sorted({row.label for row in rows})
         if len(classes) < 2:
@@ -61,7 +61,7 @@ class ImageTable(ImageDataModule):
         split = np.array([row.split for row in rows])
         groups = np.array([row.group for row in rows]) if rows[0].group else None
         if groups is not None:
-            _look_at_groups(groups, split)
+            _report_groups(groups, split)
         return Source(
             classes=classes,
             paths=[row.path for row in rows],
@@ -74,7 +74,7 @@ class ImageTable(ImageDataModule):
         )
 
     def _find(self, rows: list[Row]) -> tuple[Files, list[str]]:
-        """The files, and each row's name among them; UserError for those that are not there."""
+        """The files, and each row's name among them; UserError for missing ones."""
         names = [row.path for row in rows]
         if self.root.is_dir():
             files = listed_files(self.root, names)
@@ -94,18 +94,18 @@ class ImageTable(ImageDataModule):
         return files, names
 
 
-def _look_at_groups(groups: np.ndarray, split: np.ndarray) -> None:
-    """Tell how many there are; warn of those that the table itself puts into several splits."""
+def _report_groups(groups: np.ndarray, split: np.ndarray) -> None:
+    """Log the number of groups; warn of groups that the table puts into several splits."""
     splits_of: dict[str, set[str]] = defaultdict(set)
     for group, name in zip(groups.tolist(), split.tolist(), strict=True):
         splits_of[group].add(name)
     log.info("%d images of %d groups", len(groups), len(splits_of))
-    torn = sorted(group for group, names in splits_of.items() if len(names) > 1)
-    if torn:
+    divided = sorted(group for group, names in splits_of.items() if len(names) > 1)
+    if divided:
         log.warning(
-            "%d groups are in more than one split of the table, so that what is measured on val"
-            " and test is not of new groups: %s%s",
-            len(torn),
-            ", ".join(torn[:_SHOWN_GROUPS]),
-            ", ..." if len(torn) > _SHOWN_GROUPS else "",
+            "%d groups are in more than one split of the table, so val and test do not measure new"
+            " groups: %s%s",
+            len(divided),
+            ", ".join(divided[:_SHOWN_GROUPS]),
+            ", ..." if len(divided) > _SHOWN_GROUPS else "",
         )

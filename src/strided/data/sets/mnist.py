@@ -19,7 +19,7 @@ _FILES = {
 
 
 class MNIST(NamedDataModule):
-    """The IDX files under `<root>/MNIST/raw` or `<root>`, plain or .gz as they lie."""
+    """The IDX files under `<root>/MNIST/raw` or `<root>`, plain or .gz."""
 
     name = "mnist"
     folder: ClassVar[str] = "MNIST"
@@ -41,7 +41,7 @@ class MNIST(NamedDataModule):
         return None
 
     def download(self) -> None:
-        """Let torchvision fetch the files and verify them."""
+        """Let torchvision download the files and verify them."""
         from torchvision import datasets
 
         datasets.MNIST(self.root, download=True)
@@ -53,7 +53,7 @@ class FashionMNIST(MNIST):
     name = "fashion_mnist"
     folder = "FashionMNIST"
     class_names = (
-        "T-shirt",  # officially T-shirt/top: no name for a folder, nor the end of a metric's name
+        "T-shirt",  # officially T-shirt/top: a / cannot be in the name of a folder or a metric
         "Trouser",
         "Pullover",
         "Dress",
@@ -69,14 +69,14 @@ class FashionMNIST(MNIST):
     wanted_files = MNIST.wanted_files.replace("MNIST/raw", "FashionMNIST/raw")
 
     def download(self) -> None:
-        """Let torchvision fetch the files and verify them."""
+        """Let torchvision download the files and verify them."""
         from torchvision import datasets
 
         datasets.FashionMNIST(self.root, download=True)
 
 
 def idx_source(folder: Path, classes: tuple[str, ...]) -> Source | None:
-    """The four IDX files of `folder`, each plain or .gz; None unless all are there."""
+    """The four IDX files of `folder`, each plain or .gz; None unless all exist."""
     found = {name: _plain_or_gz(folder / name) for pair in _FILES.values() for name in pair}
     files = [file for file in found.values() if file is not None]
     if len(files) < len(found):
@@ -88,14 +88,14 @@ def idx_source(folder: Path, classes: tuple[str, ...]) -> Source | None:
         if len(split_images) != len(split_labels):
             raise UserError(
                 f"{folder / name} has {len(split_images)} images but {len(split_labels)} labels;"
-                " expected as many. Try copying all four files once more"
+                " expected one label per image. Try copying all four files once more"
             )
     return array_source(
         np.concatenate(images),
         np.concatenate(labels),
         np.repeat(list(_FILES), [len(part) for part in labels]),
         classes,
-        # the plain files of both sets have the same names and sizes
+        # MNIST and Fashion-MNIST have plain files of the same names and sizes
         digest("idx", classes, [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]),
     )
 

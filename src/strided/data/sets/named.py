@@ -1,4 +1,4 @@
-"""Sets known by name: official files, else class folders called by that name, else a download."""
+"""Sets known by name: official files, else class folders of that name, else a download."""
 
 import logging
 from dataclasses import replace
@@ -16,22 +16,22 @@ log = logging.getLogger(__name__)
 
 
 class NamedDataModule(ImageDataModule):
-    """Under data.root: the official files, `<name>.zip` or `<name>/`; else fetched into it."""
+    """Reads official files, `<name>.zip` or `<name>/` under data.root; else downloads into it."""
 
     class_names: tuple[str, ...]
-    pixels: ClassVar[int | None] = None  # side of the images, where all have one
-    wanted_files: ClassVar[str]  # what to put where, for those without a network
+    pixels: ClassVar[int | None] = None  # side of the images, if all have the same
+    wanted_files: ClassVar[str]  # what to put where without a network
 
     def official_source(self) -> Source | None:
-        """The official files, where they lie under data.root."""
+        """The official files under data.root; None if they are not there."""
         raise NotImplementedError
 
     def download(self) -> None:
-        """Fetch the official files into data.root; may raise OSError or RuntimeError."""
+        """Download the official files into data.root; may raise OSError or RuntimeError."""
         raise NotImplementedError
 
     def make_source(self) -> Source:
-        """Official files before class folders before a download."""
+        """Try official files, then class folders, then a download."""
         if source := self.official_source():
             return source
         for name in (f"{self.name}.zip", self.name):
@@ -40,7 +40,7 @@ class NamedDataModule(ImageDataModule):
         return self._downloaded()
 
     def class_folders(self, place: Path) -> Source:
-        """A folder or zip with the classes of this set, numbered as in its official files."""
+        """Read a folder or zip with this set's classes, numbered as in its official files."""
         source = folder_source(place)
         if set(source.classes) != set(self.class_names):
             raise UserError(
@@ -54,7 +54,7 @@ class NamedDataModule(ImageDataModule):
             source,
             classes=list(self.class_names),
             labels=numbers[source.labels],
-            listing=digest(self.name, source.listing),  # the fingerprint follows the numbers
+            listing=digest(self.name, source.listing),  # the fingerprint depends on the numbering
             native_size=self.pixels,
         )
 

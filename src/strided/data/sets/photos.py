@@ -26,7 +26,7 @@ class Flowers(NamedDataModule):
     )
 
     def official_source(self) -> Source | None:
-        """The folder, unpacked first where only the archive is there."""
+        """Read the folder; unpack the archive first if the folder does not exist."""
         folder = self.root / "flower_photos"
         packed = self.root / "flower_photos.tgz"
         if not folder.is_dir():
@@ -42,14 +42,14 @@ class Flowers(NamedDataModule):
         return self.class_folders(folder)
 
     def download(self) -> None:
-        """Fetch the archive."""
+        """Download the archive."""
         self.archive.fetch(self.root / "flower_photos.tgz")
 
 
 class CatsDogs(NamedDataModule):
     """Google's `cats_and_dogs_filtered`, a part of Kaggle's dogs-vs-cats: train and val, no test.
 
-    A cats_dogs.zip or cats_dogs/ of one's own may have a test split.
+    The user's own cats_dogs.zip or cats_dogs/ may have a test split.
     """
 
     name = "cats_dogs"
@@ -62,12 +62,12 @@ class CatsDogs(NamedDataModule):
     )
 
     def official_source(self) -> Source | None:
-        """The zip as it is, or the folder."""
+        """Read the zip as it is, or the folder."""
         for name in ("cats_and_dogs_filtered.zip", "cats_and_dogs_filtered"):
             if (self.root / name).exists():
                 return self.class_folders(self.root / name)
         return None
 
     def download(self) -> None:
-        """Fetch the archive; it is read without unpacking it."""
+        """Download the archive; it is read without unpacking."""
         self.archive.fetch(self.root / "cats_and_dogs_filtered.zip")

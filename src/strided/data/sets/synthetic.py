@@ -13,7 +13,7 @@ from strided.data.source import Source, digest
 
 @dataclass(frozen=True)
 class Stripes:
-    """Generates image `index` from nothing but these numbers."""
+    """Generates image `index` from these numbers alone."""
 
     num_classes: int
     side: int
@@ -54,7 +54,7 @@ class Synthetic(ImageDataModule):
         self.side = side
 
     def make_source(self) -> Source:
-        """Image i is generated from i alone when it is read."""
+        """List the images; image i is generated from i alone when it is read."""
         return Source(
             classes=[f"stripes{k:02d}" for k in range(self.num_classes)],
             paths=[f"{index:05d}" for index in range(self.num_images)],
