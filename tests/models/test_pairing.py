@@ -130,7 +130,7 @@ def test_a_checkpoint_brings_its_stem_and_its_preprocessing(tmp_path: Path) -> N
     assert decided.preprocessing == replace(
         made.preprocessing, mean=(0.1, 0.2, 0.3), std=(1.0, 1.0, 1.0)
     )
-    assert decided.notes[-1] == "mean and std: those of the weights"
+    assert decided.notes[-1] == "mean and std: from the weights"
     typed = _plan({**MOBILE, "weights": weights}, image_size=96, mean=[0, 0, 0], std=[1, 1, 1])
     assert typed.model["stem"] == "small"
     assert (typed.preprocessing.image_size, typed.preprocessing.mean) == (96, (0, 0, 0))

@@ -1,7 +1,7 @@
 """What each pixel adds to a class: integrated gradients and occlusion, by captum.
 
-The baseline of both is 0 after normalisation: the mean colour that the preprocessing has, which
-is mid-grey for some pretrained weights.
+The baseline of both is 0 after normalisation: the mean colour of the preprocessing, which is
+mid-grey for some pretrained weights.
 """
 
 import math
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 STEPS = 64  # points of the integral
-PATCHES = 15  # an image's side in strides of occlusion: at most 14 x 14 positions
+PATCHES = 15  # strides of occlusion per image side: at most 14 x 14 positions
 
 
 def integrated_gradients(
@@ -19,9 +19,10 @@ def integrated_gradients(
 ) -> tuple[Tensor, Tensor]:
     """Integrated gradients (Sundararajan et al., ICML 2017, arXiv:1703.01365) of target logits.
 
-    Normalised images (B, C, S, S) and class indices (B,) to float32 (B, S, S), in units of the
-    logit, summed over channels; and the error of completeness of each image, (B,): what the sum of
-    all pixels misses of the logit's rise over the baseline's, as a fraction of that rise.
+    Takes normalised images (B, C, S, S) and class indices (B,). Returns float32 (B, S, S), in units
+    of the logit, summed over channels, and each image's error of completeness, (B,). The error is
+    the difference between the sum of all pixels and the logit's rise over the baseline, as a
+    fraction of that rise.
     """
     from captum.attr import IntegratedGradients
 
@@ -42,9 +43,9 @@ def integrated_gradients(
 def occlusion(net: nn.Module, images: Tensor, targets: Tensor, batch_size: int = 32) -> Tensor:
     """Occlusion (Zeiler & Fergus, ECCV 2014, arXiv:1311.2901): how far the probability falls.
 
-    Normalised images (B, C, S, S) and class indices (B,) to float32 (B, S, S): the fall of the
-    target's probability where a square of mean colour covers the pixel, averaged over all such
-    squares; negative where covering raises it. Takes at most 197 passes of each image.
+    Takes normalised images (B, C, S, S) and class indices (B,). Returns float32 (B, S, S): the fall
+    of the target's probability when a square of mean colour covers the pixel, averaged over all
+    squares that cover it; negative if covering raises it. Needs at most 197 passes of each image.
     """
     from captum.attr import Occlusion
 

@@ -10,18 +10,18 @@ from strided.explain.layers import outputs_of
 def grad_cam(net: nn.Module, layer: str, images: Tensor, targets: Tensor) -> Tensor:
     """Grad-CAM (Selvaraju et al., ICCV 2017, arXiv:1610.02391) of the maps of `layer`.
 
-    Normalised images (B, C, S, S) and class indices (B,) to float32 (B, S, S) in [0, 1], on the
-    CPU: each image's largest value is 1, or all are 0 where no map speaks for the class.
+    Takes normalised images (B, C, S, S) and class indices (B,). Returns float32 (B, S, S) in
+    [0, 1], on the CPU: each image's largest value is 1, or all are 0 if no map favours the class.
     """
     maps, gradients = _maps_and_gradients(net, layer, images, targets)
     return _heat(gradients.mean((2, 3)), maps, images.shape[-1])
 
 
 def grad_cam_pp(net: nn.Module, layer: str, images: Tensor, targets: Tensor) -> Tensor:
-    """Grad-CAM++ (Chattopadhay et al., WACV 2018, arXiv:1710.11063); shapes as of `grad_cam`.
+    """Grad-CAM++ (Chattopadhay et al., WACV 2018, arXiv:1710.11063); shapes as in `grad_cam`.
 
-    The score is exp(logit), so that the second and third derivatives of a network that is
-    piecewise linear are powers of the first; exp itself scales a whole image and cancels.
+    The score is exp(logit): the second and third derivatives of a piecewise linear network are then
+    powers of the first. The factor exp scales a whole image, and so cancels.
     """
     maps, gradients = _maps_and_gradients(net, layer, images, targets)
     denominator = 2 * gradients**2 + gradients**3 * maps.sum((2, 3), keepdim=True)
@@ -34,7 +34,7 @@ def _maps_and_gradients(
     net: nn.Module, layer: str, images: Tensor, targets: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Maps of the layer, and the gradient of each image's target logit, both (B, K, H, W)."""
-    # the gradient reaches the maps also where all weights are frozen
+    # the gradient has to reach the maps even if all weights are frozen
     images = images.detach().requires_grad_()
     with outputs_of(net, [layer]) as kept:
         logits = net(images)
@@ -45,7 +45,7 @@ def _maps_and_gradients(
 
 
 def _heat(weights: Tensor, maps: Tensor, size: int) -> Tensor:
-    """Weights (B, K) of maps (B, K, H, W) to what of them is positive, (B, S, S)."""
+    """Sum maps (B, K, H, W) by weights (B, K) and keep the positive part, (B, S, S)."""
     heat = torch.einsum("bk,bkhw->bhw", weights, maps).relu()
     heat = F.interpolate(heat.unsqueeze(1), (size, size), mode="bilinear").squeeze(1)
     most = heat.amax((1, 2), keepdim=True)

@@ -37,7 +37,7 @@ READING = {
     "integrated_gradients": (
         "Sundararajan et al. 2017. What each pixel adds to the class's logit on the way from an "
         "image of mean colour to this one; red adds, blue takes away. All pixels together "
-        "give the logit's rise over that baseline, but for the error of completeness given below. "
+        "give the logit's rise over that baseline, except for the error of completeness below. "
         "A region of the baseline's own colour gets nothing, however important it is. "
         "The colour of a pixel is full from the 99.5th percentile on."
     ),
@@ -51,7 +51,7 @@ READING = {
 
 
 def render(config: Config, results: Results, folder: Path) -> str:
-    """Return the page; figures are named in `results`, relative to the run folder."""
+    """Return the page; `results` name the figures relative to the run folder."""
     figures = results["figures"]
     command = html.escape(as_text(" ".join(["python src/explain.py", *results["command"]])))
     used = results["methods"]
@@ -79,7 +79,7 @@ not show that the answer is right, or that a person would look there.</p>
 
 
 def headline(results: Results) -> str:
-    """How many images, and the layers that were looked at."""
+    """The number of images, and the layers that the methods look at."""
     count = sum("error" not in entry for entry in results["images"])
     layers = results["layers"]
     parts = [f"{count} image{'s' if count != 1 else ''}"]
@@ -89,7 +89,7 @@ def headline(results: Results) -> str:
 
 
 def sanity_part(results: Results, methods: Sequence[str]) -> str:
-    """The rank correlations with heatmaps of randomised weights; nothing without the check."""
+    """The rank correlations with heatmaps of randomised weights; empty without the check."""
     if not results["parameters_used"]["sanity"]:
         return ""
     heads = "".join(f"<th>{METHODS[method]}</th>" for method in methods)
@@ -109,10 +109,10 @@ def sanity_part(results: Results, methods: Sequence[str]) -> str:
         f"in absolute value):</p><ul>{''.join(f'<li>{w}</li>' for w in warnings)}</ul></div>"
     )
     return f"""<h2>Sanity check</h2>
-<p>Rank correlation (Spearman) of each heatmap with the one that the same network gives after all
-its weights were drawn anew (Adebayo et al. 2018). Near 0 the heatmap depends on what was learnt;
-near 1 it would be there without any learning: it shows the image's own edges, or the method. One
-draw of weights is compared. A dash: one of the two is constant, and says nothing.</p>
+<p>Rank correlation (Spearman) of each heatmap with the one that the same network gives with all
+its weights replaced by random ones (Adebayo et al. 2018). Near 0 the heatmap depends on what was
+learnt; near 1 it would be there without any learning: it shows the image's own edges, or the
+method. One draw of weights is compared. A dash: one of the two is constant, and says nothing.</p>
 {warned if warnings else ""}
 <div class="scroll"><table><tr><th>image, class</th>{heads}</tr>{"".join(rows)}</table></div>"""
 
@@ -141,7 +141,7 @@ def image_part(entry: dict[str, Any], folder: Path) -> str:
 
 
 def filters_part(figures: dict[str, Any], folder: Path) -> str:
-    """Both pictures of the filters, or that there are none."""
+    """Both pictures of the filters, or a line that there are none."""
     if not figures["filters"]:
         return "<p>This network has none, and so no filters to show.</p>"
     shown = "".join(picture(folder / file) for file in figures["filters"])

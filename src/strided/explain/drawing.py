@@ -1,4 +1,4 @@
-"""Pictures from arrays: overlays, grids, bars of colours, lines of text. Pixel by pixel, by PIL."""
+"""Draw pictures from arrays, pixel by pixel with PIL: overlays, grids, colour bars, text lines."""
 
 import math
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ def overlay(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
     The picture is grey, so that every colour is heat: orange to red for positive values, light to
     deep blue for negative ones, nothing at 0.
     """
-    # lifted, since colours over black are no longer those of the bar
+    # lightened, since colours over black would differ from the bar's
     grey = 50 + 0.75 * (picture @ _GREY)[..., None]
     opacity = np.minimum(OPACITY, np.abs(heat) * 1.5)[..., None]
     return np.rint(grey * (1 - opacity) + colours(heat) * opacity).astype(np.uint8)
@@ -31,7 +31,7 @@ def overlay(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
 def colours(heat: np.ndarray) -> np.ndarray:
     """Colours (..., 3) from 0 to 255 of values in [-1, 1]."""
     table = _table("RdYlBu_r", 511)  # safe for the colour-blind
-    # without its pale middle, which over a grey picture looks like none
+    # without its pale middle, which would be invisible over a grey picture
     place = heat + 0.3 * (np.sign(heat) - heat)
     return table[np.rint(255 * (place + 1)).astype(int)]
 
@@ -50,7 +50,7 @@ def map_colours(values: np.ndarray) -> np.ndarray:
 
 
 def fitted(pixels: np.ndarray, side: int) -> Image.Image:
-    """A picture, uint8 (S, S, 3), about `side` pixels wide: small ones keep their pixels."""
+    """A picture, uint8 (S, S, 3), about `side` pixels wide: small ones keep sharp pixels."""
     picture = Image.fromarray(pixels)
     if picture.width <= side // 2:
         factor = side // picture.width
@@ -61,7 +61,7 @@ def fitted(pixels: np.ndarray, side: int) -> Image.Image:
 
 
 def columns_of(count: int) -> int:
-    """Columns of a near-square grid, without gaps where that is possible."""
+    """Columns of a near-square grid, without gaps if possible."""
     least = math.isqrt(count - 1) + 1
     return min(
         range(least, max(least + 1, int(1.5 * math.sqrt(count)) + 1)), key=lambda c: -count % c
@@ -71,7 +71,7 @@ def columns_of(count: int) -> int:
 def grid(tiles: np.ndarray, width: int = 960) -> Image.Image:
     """Tiles, uint8 (N, H, W, 3), in a near-square grid, magnified to about `width` pixels.
 
-    By a whole number, without smoothing: a square is a value.
+    The factor is a whole number, without smoothing: each value is a square.
     """
     count, height, across, _ = tiles.shape
     columns = columns_of(count)
@@ -111,14 +111,14 @@ def text_lines(lines: Sequence[str], width: int, size: int = SIZE) -> Image.Imag
     for index, line in enumerate(lines):
         title = index == 0
         face = font(size, bold=title)
-        # a file's name may have a line break, which a line of text cannot
+        # a file's name may have a line break, but a line of text may not
         shown = cut(as_text(" ".join(line.splitlines())), width, face)
         draw.text((0, step * index), shown, TEXT if title else QUIET, face)
     return image
 
 
 def cut(text: str, width: int, face: ImageFont.FreeTypeFont) -> str:
-    """Text of at most `width` pixels, with an ellipsis in place of what does not fit."""
+    """Text of at most `width` pixels; an ellipsis replaces the rest."""
     if face.getlength(text) <= width:
         return text
     while text and face.getlength(f"{text}…") > width:
@@ -128,15 +128,15 @@ def cut(text: str, width: int, face: ImageFont.FreeTypeFont) -> str:
 
 @cache
 def font(size: int = SIZE, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which matplotlib brings; it has the letters of most alphabets."""
+    """DejaVu Sans, which comes with matplotlib and has the letters of most alphabets."""
     import matplotlib
 
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name, size)
 
 
-def beside(images: Sequence[Image.Image], gap: int = 12) -> Image.Image:
-    """Images from left to right, on white, their upper edges in line."""
+def side_by_side(images: Sequence[Image.Image], gap: int = 12) -> Image.Image:
+    """Put images side by side, on white, with their upper edges in line."""
     width = sum(image.width for image in images) + gap * (len(images) - 1)
     canvas = Image.new("RGB", (width, max(image.height for image in images)), "white")
     left = 0
@@ -146,8 +146,8 @@ def beside(images: Sequence[Image.Image], gap: int = 12) -> Image.Image:
     return canvas
 
 
-def below(images: Sequence[Image.Image], gap: int = 8) -> Image.Image:
-    """Images from top to bottom, on white, their left edges in line."""
+def stacked(images: Sequence[Image.Image], gap: int = 8) -> Image.Image:
+    """Put images below each other, on white, with their left edges in line."""
     height = sum(image.height for image in images) + gap * (len(images) - 1)
     canvas = Image.new("RGB", (max(image.width for image in images), height), "white")
     top = 0
@@ -158,7 +158,7 @@ def below(images: Sequence[Image.Image], gap: int = 8) -> Image.Image:
 
 
 def bordered(image: Image.Image, margin: int = 12) -> Image.Image:
-    """An image with a white margin."""
+    """Add a white margin to an image."""
     canvas = Image.new("RGB", (image.width + 2 * margin, image.height + 2 * margin), "white")
     canvas.paste(image, (margin, margin))
     return canvas

@@ -1,4 +1,4 @@
-"""A heatmap beside its picture, and the contact sheet of all."""
+"""Figures of heatmaps: one beside its picture, and the contact sheet of all."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from PIL import Image
 from strided.data.reading.files import as_text
 from strided.explain.drawing import (
     bar,
-    below,
-    beside,
     bordered,
     fitted,
     overlay,
+    side_by_side,
+    stacked,
     text_lines,
 )
 from strided.explain.heatmaps import METHODS, UNITS, Heatmap
@@ -36,7 +36,7 @@ class Explained:
 
     @property
     def claim(self) -> str:
-        """Class and probability, and the predicted class where it is another one."""
+        """Class and probability; also the predicted class if it is another one."""
         own = f"{as_text(self.target)}: {self.probability:.3f}"
         if self.target == self.predicted:
             return f"{own} (predicted)"
@@ -47,14 +47,14 @@ def draw_heatmap(explained: Explained, method: str, of: str, file: Path) -> Path
     """Draw picture and overlay with a bar of its colours; `of` says what the method looked at."""
     heat = explained.heatmaps[method]
     drawn = fitted(overlay(explained.picture, heat.shades), LARGE)
-    body = beside([fitted(explained.picture, LARGE), drawn, legend(heat, drawn.height)])
+    body = side_by_side([fitted(explained.picture, LARGE), drawn, legend(heat, drawn.height)])
     lines = [explained.claim, f"{METHODS[method]}{of}; {UNITS[method]}", explained.path]
-    bordered(below([text_lines(lines, body.width), body])).save(file)
+    bordered(stacked([text_lines(lines, body.width), body])).save(file)
     return file
 
 
 def legend(heat: Heatmap, height: int) -> Image.Image:
-    """The bar of an overlay's colours, as they are over middle grey."""
+    """The bar of an overlay's colours, as they look over middle grey."""
     ramp = np.linspace(-1 if heat.is_signed else 0, 1, 256)[:, None]
     strip = overlay(np.full((256, 1, 3), 128, np.uint8), ramp)[:, 0]
     high = f"{heat.scale:.2g}"
@@ -65,19 +65,19 @@ def draw_sheet(rows: Sequence[Explained], file: Path) -> Path:
     """Draw a row for each image and class: the picture, then a column for each method."""
     methods = list(rows[0].heatmaps)
     heads = ["Picture", *(METHODS[method] for method in methods)]
-    top = beside([text_lines([head], TILE) for head in heads])
+    top = side_by_side([text_lines([head], TILE) for head in heads])
     lines = [top]
     for row in rows:
         drawn = [overlay(row.picture, row.heatmaps[method].shades) for method in methods]
         tiles = [_square(pixels) for pixels in (row.picture, *drawn)]
         about = text_lines([row.claim, row.path], top.width, 13)
-        lines.append(below([beside(tiles), about], 4))
-    bordered(below(lines, 10)).save(file)
+        lines.append(stacked([side_by_side(tiles), about], 4))
+    bordered(stacked(lines, 10)).save(file)
     return file
 
 
 def _square(pixels: np.ndarray) -> Image.Image:
-    """A picture of TILE x TILE pixels, those of small ones magnified and centred on white."""
+    """A picture of TILE x TILE pixels; small ones are magnified and centred on white."""
     picture = fitted(pixels, TILE)
     canvas = Image.new("RGB", (TILE, TILE), "white")
     canvas.paste(picture, ((TILE - picture.width) // 2, (TILE - picture.height) // 2))

@@ -1,4 +1,4 @@
-"""The filters of the first convolution, all of them, in one picture."""
+"""All filters of the first convolution in one picture."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -10,10 +10,10 @@ from torch import nn
 
 from strided.explain.drawing import (
     bar,
-    below,
-    beside,
     bordered,
     grid,
+    side_by_side,
+    stacked,
     text_lines,
 )
 
@@ -21,9 +21,9 @@ _RAMP = np.arange(256, dtype=np.uint8)[:, None].repeat(3, 1)
 
 
 class Filters(NamedTuple):
-    """weights: float32 (N, h, w, 3 or 1), of the layer `name`; `channels` is what it takes.
+    """weights: float32 (N, h, w, 3 or 1), of the layer `name`, which takes `channels` channels.
 
-    Of other channels than 1 and 3 it is their mean.
+    With any number of channels except 1 and 3, the weights are the mean over them.
     """
 
     name: str
@@ -62,7 +62,7 @@ def draw_filters(filters: Filters, folder: Path) -> list[Path]:
 def _drawn(
     filters: Filters, scale: np.ndarray | float, note: str, ends: tuple[str, str]
 ) -> Image.Image:
-    """Weight 0 is middle grey; RGB where the filters have three channels."""
+    """Draw the filters, weight 0 as middle grey; RGB if they have three channels."""
     scaled = filters.weights / np.where(np.asarray(scale) > 0, scale, 1)
     tiles = np.rint(127.5 * (scaled + 1)).astype(np.uint8)
     sheet = grid(tiles if tiles.shape[-1] == 3 else tiles.repeat(3, 3), 720)
@@ -71,5 +71,5 @@ def _drawn(
     kind = kinds.get(filters.channels, f"mean of {filters.channels} channels")
     title = f"{filters.name}: {len(tiles)} filters of {high}x{wide}, {kind}"
     legend = bar(_RAMP, min(sheet.height, 240), [ends[0], "0", ends[1]])
-    body = beside([sheet, legend])
-    return bordered(below([text_lines([title, note], body.width), body]))
+    body = side_by_side([sheet, legend])
+    return bordered(stacked([text_lines([title, note], body.width), body]))

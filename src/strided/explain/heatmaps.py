@@ -29,9 +29,9 @@ CLIPPED = 99.5  # percentile of integrated gradients with the full colour: singl
 
 @dataclass(frozen=True)
 class Heatmap:
-    """values: float32 (S, S) in the method's own units; `scale` is the one with the full colour.
+    """values: float32 (S, S) in the method's units; `scale` is the value with the full colour.
 
-    `completeness_error` is that of integrated gradients.
+    Only integrated gradients have a `completeness_error`.
     """
 
     method: str
@@ -41,7 +41,7 @@ class Heatmap:
 
     @property
     def shades(self) -> np.ndarray:
-        """Values for `drawing.overlay`: (S, S) in [-1, 1], all 0 where the heatmap is."""
+        """Values for `drawing.overlay`: (S, S) in [-1, 1], all 0 for a heatmap of zeros."""
         return np.clip(self.values / (self.scale or 1.0), -1, 1)
 
     @property
@@ -59,7 +59,7 @@ def heatmaps(
 ) -> list[dict[str, Heatmap]]:
     """Heatmaps by method, of each normalised image (B, C, S, S) for its class index (B,).
 
-    `cam` names the layer of Grad-CAM and Grad-CAM++, None where neither is among the methods.
+    `cam` names the layer of Grad-CAM and Grad-CAM++; None if neither is among the methods.
     """
     found: list[dict[str, Heatmap]] = [{} for _ in images]
     for method in methods:
@@ -70,7 +70,7 @@ def heatmaps(
             values = draw(net, cam, images, targets)
         elif method == "integrated_gradients":
             values, relative = integrated_gradients(net, images, targets, batch_size)
-            # of no rise there is no fraction
+            # without a rise there is no fraction
             errors = [error if math.isfinite(error) else None for error in relative.tolist()]
         else:
             values = occlusion(net, images, targets, batch_size)
@@ -83,6 +83,6 @@ def _scale(method: str, heat: Tensor) -> float:
     if method in CAMS:
         return 1.0
     if method == "integrated_gradients":
-        # of all pixels' 99.5th percentile nothing is left where few pixels count at all
+        # if few pixels count at all, the 99.5th percentile of all pixels may be 0
         return float(np.percentile(heat.abs().numpy(), CLIPPED)) or float(heat.abs().max())
     return float(torch.max(heat.abs()))

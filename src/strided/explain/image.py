@@ -1,4 +1,4 @@
-"""One image explained: prediction, feature maps, heatmaps, and what they owe to the weights."""
+"""Explain one image: prediction, feature maps, heatmaps, and what depends on the weights."""
 
 import logging
 import math
@@ -22,12 +22,12 @@ from strided.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
 
-NUM_SHOWN = 5  # of the most probable classes
+NUM_SHOWN = 5  # classes listed, the most probable first
 
 
 @dataclass(frozen=True)
-class Work:
-    """Where an image's figures go, within the run folder, and how they are made."""
+class FigureSettings:
+    """The folder of a run's figures and the settings to draw them with."""
 
     run_folder: Path
     num_maps: int
@@ -39,11 +39,11 @@ class Work:
 
 
 def explain_image(
-    subject: Subject, source: Source, work: Work
+    subject: Subject, source: Source, settings: FigureSettings
 ) -> tuple[dict[str, Any], list[Explained]]:
-    """Draw all of one image; return its entry of results.json and its rows of the sheet.
+    """Draw all figures of one image; return its entry of results.json and its rows of the sheet.
 
-    One that cannot be read has an entry with the reason.
+    The entry of an unreadable image holds the reason.
     """
     classifier = subject.classifier
     try:
@@ -61,16 +61,16 @@ def explain_image(
             f"the network's logits of {source.path} are no numbers; expected trained weights "
             "without NaN. Try another checkpoint"
         )
-    folder = RunFolder(work.run_folder).figures / source.name
+    folder = RunFolder(settings.run_folder).figures / source.name
     folder.mkdir()
     entry = _prediction(source, probabilities, classifier.classes)
     log.info("%s: %s (%.3f)", source.path, entry["predicted"], entry["probability"])
     if subject.maps:
         maps = feature_maps(subject.net, subject.maps, image)[0]
-        file = draw_maps(maps, work.num_maps, subject.maps, source.path, folder / "maps.png")
-        entry["maps"] = work.relative(file)
-    rows = explained(subject, source, pixels, image, probabilities, work.batch_size)
-    entry["explanations"] = _explanations(subject, rows, folder, work)
+        file = draw_maps(maps, settings.num_maps, subject.maps, source.path, folder / "maps.png")
+        entry["maps"] = settings.relative(file)
+    rows = class_heatmaps(subject, source, pixels, image, probabilities, settings.batch_size)
+    entry["explanations"] = _draw_explanations(subject, rows, folder, settings)
     return entry, [row for row, _ in rows]
 
 
@@ -86,7 +86,7 @@ def _prediction(source: Source, probabilities: list[float], classes: list[str]) 
     }
 
 
-def explained(
+def class_heatmaps(
     subject: Subject,
     source: Source,
     pixels: np.ndarray,
@@ -94,7 +94,7 @@ def explained(
     probabilities: list[float],
     batch_size: int,
 ) -> list[tuple[Explained, dict[str, Heatmap]]]:
-    """The image's heatmaps for each class, and by method those of the random weights, if any.
+    """The image's heatmaps for each class; beside them, the random network's by method, if any.
 
     pixels: uint8 (C, S, S) as the network saw them; image: the same, normalised, (1, C, S, S).
     """
@@ -102,7 +102,7 @@ def explained(
     best = max(range(len(classes)), key=probabilities.__getitem__)
     targets = subject.targets or [best]
 
-    def of(net: nn.Module) -> list[dict[str, Heatmap]]:
+    def heatmaps_of(net: nn.Module) -> list[dict[str, Heatmap]]:
         found = []
         for at in range(0, len(targets), batch_size):
             indices = torch.tensor(targets[at : at + batch_size])
@@ -110,8 +110,8 @@ def explained(
             found += heatmaps(net, subject.methods, subject.cam, images, indices, batch_size)
         return found
 
-    found = of(subject.net)
-    random = of(subject.random) if subject.random else [{} for _ in targets]
+    found = heatmaps_of(subject.net)
+    random = heatmaps_of(subject.random) if subject.random else [{} for _ in targets]
     picture = np.broadcast_to(pixels, (3, *pixels.shape[1:])).transpose(1, 2, 0)
     return [
         (
@@ -124,16 +124,19 @@ def explained(
                 probabilities[target],
                 own,
             ),
-            other,
+            random_heatmaps,
         )
-        for target, own, other in zip(targets, found, random, strict=True)
+        for target, own, random_heatmaps in zip(targets, found, random, strict=True)
     ]
 
 
-def _explanations(
-    subject: Subject, rows: list[tuple[Explained, dict[str, Heatmap]]], folder: Path, work: Work
+def _draw_explanations(
+    subject: Subject,
+    rows: list[tuple[Explained, dict[str, Heatmap]]],
+    folder: Path,
+    settings: FigureSettings,
 ) -> list[dict[str, Any]]:
-    """Draw the heatmaps of one image; return what results.json says of them, by class."""
+    """Draw the heatmaps of one image; return their entries of results.json, by class."""
     found = []
     for (row, random), name in zip(rows, safe_names(r.target for r, _ in rows), strict=True):
         entries: dict[str, Any] = {}
@@ -144,7 +147,7 @@ def _explanations(
             if method in random:
                 correlation = rank_correlation(heat.values, random[method].values)
             entries[method] = {
-                "figure": work.relative(file),
+                "figure": settings.relative(file),
                 "largest": float(heat.values.max()),
                 "smallest": float(heat.values.min()),
                 "unit": UNITS[method],
@@ -152,13 +155,13 @@ def _explanations(
                 "rank_correlation": correlation,
                 "hardly_depends": hardly_depends(correlation),
             }
-        _warn(row, entries)
+        _warn_of_random(row, entries)
         found.append({"target": row.target, "probability": row.probability, "heatmaps": entries})
     return found
 
 
-def _warn(row: Explained, entries: dict[str, Any]) -> None:
-    """Say which heatmaps are no explanation of this network."""
+def _warn_of_random(row: Explained, entries: dict[str, Any]) -> None:
+    """Warn of heatmaps that do not explain this network."""
     hardly = [
         f"{METHODS[method]} ({entry['rank_correlation']:.2f})"
         for method, entry in entries.items()

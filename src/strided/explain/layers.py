@@ -1,4 +1,4 @@
-"""The layers of a network by name, what they give for an image, and the one that CAMs look at."""
+"""The layers of a network by name, their outputs for an image, and the layer for CAMs."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,9 +14,9 @@ from strided.models.anatomy import anatomy
 
 @dataclass(frozen=True)
 class Layer:
-    """A module that took part in a forward pass; `shape` is of its output, without the batch.
+    """A module that took part in a forward pass; `shape` is its output's, without the batch.
 
-    `shape` is None where a module gives no single tensor.
+    `shape` is None if the module's output is not a single tensor.
     """
 
     kind: str
@@ -26,7 +26,7 @@ class Layer:
     def is_maps(self) -> bool:
         """Whether the output is maps (C, H, W): square, as images are.
 
-        Some transformers give (H, W, C), which has as many axes.
+        Some transformers give (H, W, C), which has the same number of axes.
         """
         return self.shape is not None and len(self.shape) == 3 and self.shape[1] == self.shape[2]
 
@@ -36,9 +36,9 @@ class Layer:
 
 @contextmanager
 def outputs_of(net: nn.Module, names: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """Within this, a forward pass leaves the outputs of these layers in the dict, by name.
+    """Inside the block, a forward pass puts the outputs of these layers into the dict, by name.
 
-    A layer's successor gets a copy: an in-place ReLU would overwrite what is kept.
+    A layer's successor gets a copy: an in-place ReLU would overwrite the kept output.
     """
     kept: dict[str, Any] = {}
 
@@ -93,11 +93,10 @@ def require_maps(layers: Mapping[str, Layer], name: str, key: str = "layer") -> 
 
 
 def cam_layer(net: nn.Module, layers: Mapping[str, Layer]) -> str:
-    """The last layer with spatial extent before the head, poolings aside.
+    """The last layer with spatial extent before the head, except poolings.
 
-    Between it and the logits may be layers on vectors (LeNet-5), but none on tokens: these are
-    mixed by attention, so that a place of the map is no longer one of the image. Raises UserError
-    where there is no such layer.
+    Layers on vectors may follow it (LeNet-5), but none on tokens: attention mixes tokens, and a
+    place of the map would not be a place of the image. Raises UserError if there is no such layer.
     """
     units = [unit for block in anatomy(net).blocks for unit in block.units]
     for name, module in reversed(units):

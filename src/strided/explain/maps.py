@@ -6,7 +6,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from strided.explain.drawing import bar, below, beside, bordered, grid, map_colours, text_lines
+from strided.explain.drawing import (
+    bar,
+    bordered,
+    grid,
+    map_colours,
+    side_by_side,
+    stacked,
+    text_lines,
+)
 from strided.explain.layers import outputs_of
 
 
@@ -28,11 +36,11 @@ def draw_maps(maps: np.ndarray, count: int, layer: str, about: str, file: Path) 
     sheet = grid(map_colours((shown - low) / spread))
     constant = int((most == low).sum())
     which = f"{total} maps" if total == len(shown) else f"maps 1 to {len(shown)} of {total}"
-    note = f"each from its own smallest to its own largest value; over all {low.min():.3g} to " + (
+    note = f"each from its smallest to its largest value; over all {low.min():.3g} to " + (
         f"{most.max():.3g}" + (f"; {constant} constant" if constant else "")
     )
     ramp = map_colours(np.linspace(0, 1, 256))
-    body = beside([sheet, bar(ramp, min(sheet.height, 240), ["largest", "smallest"])])
+    body = side_by_side([sheet, bar(ramp, min(sheet.height, 240), ["largest", "smallest"])])
     lines = [f"{layer}: {which} of {high}x{wide}", about, note]
-    bordered(below([text_lines(lines, body.width), body])).save(file)
+    bordered(stacked([text_lines(lines, body.width), body])).save(file)
     return file

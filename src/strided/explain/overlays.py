@@ -15,9 +15,9 @@ log = logging.getLogger(__name__)
 
 
 def overlays(classifier: Classifier, examples: Sequence[Example]) -> dict[int, np.ndarray]:
-    """What spoke for the predicted class, laid over each picture; by the example's position.
+    """The Grad-CAM of the predicted class laid over each picture, by the example's position.
 
-    Empty for a network that Grad-CAM cannot look into.
+    Empty if Grad-CAM does not suit the network.
     """
     net, device = classifier.task.model, classifier.device
     pictures = np.stack([example.picture.transpose(2, 0, 1) for example in examples])

@@ -11,17 +11,17 @@ from torch import nn
 from strided.training.transfer.parts import batch_norms
 
 NOISE = 8  # images
-DEPENDS = 0.5  # absolute rank correlation above which a heatmap hardly depends on the weights
+DEPENDS = 0.5  # above this absolute rank correlation, a heatmap hardly depends on the weights
 
 
 def randomised(net: nn.Module, shape: Sequence[int], seed: int = 0) -> nn.Module:
-    """Return a copy of the network with all weights drawn anew; the same for the same seed.
+    """Return a copy of the network with random weights; the same for the same seed.
 
-    The randomisation test of all layers at once of Adebayo et al., NeurIPS 2018, arXiv:1810.03292.
-    Weights are He et al.'s (2015); biases are 0, norms as they begin. Statistics of batch
-    normalisation are those of noise of `shape` (C, H, W): without, signals explode with depth, and
-    with them the softmax, so that no square that covers anything would change it. Other vectors
-    have their own values in another order.
+    This is Adebayo et al.'s randomisation test of all layers at once (NeurIPS 2018,
+    arXiv:1810.03292). Weights follow He et al. (2015), biases are 0, norms are as initialised, and
+    other vectors are permuted. Batch normalisation takes its statistics from noise of `shape`
+    (C, H, W). Otherwise signals would explode with depth and saturate the softmax, so that no
+    covering square would change it.
     """
     device = next(net.parameters()).device
     other = copy.deepcopy(net).cpu()  # so that each device draws the same
@@ -41,14 +41,14 @@ def randomised(net: nn.Module, shape: Sequence[int], seed: int = 0) -> nn.Module
                     weights.copy_(weights[torch.randperm(len(weights))])
         norms = batch_norms(other)
         for norm in norms:
-            vars(norm).update(momentum=None)  # the mean over batches, of which there is one
+            vars(norm).update(momentum=None)  # the mean over the batches: there is one
         if norms:
             other.train()(torch.randn(NOISE, *shape))
     return other.to(device).eval()
 
 
 def rank_correlation(one: np.ndarray, other: np.ndarray) -> float | None:
-    """Spearman's rank correlation of two heatmaps; None where one of them is constant."""
+    """Spearman's rank correlation of two heatmaps; None if one of them is constant."""
     from scipy.stats import ConstantInputWarning, spearmanr  # scikit-learn brings scipy
 
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""What is looked at: a classifier, its layers, the methods that suit it, the classes."""
+"""What to explain: a classifier, its layers, the methods that suit it, the classes."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -20,11 +20,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Subject:
-    """A network, what is looked at in it, and the same network with random weights, if asked for.
+    """A network, what to look at in it, and the same network with random weights, if asked for.
 
-    `maps` and `cam` name layers; None where the network has none such. `methods` are those that
-    it has the layers for, `refused` says why it has not for the others. `targets` are class
-    indices, None for the predicted one.
+    `maps` and `cam` name layers; None if the network has no such layer. `methods` have the layers
+    that they need; `refused` says why the others do not. `targets` are class indices; None means
+    the predicted class.
     """
 
     classifier: Classifier
@@ -50,7 +50,7 @@ def layers_of(classifier: Classifier) -> dict[str, Layer]:
 
 
 def choose(classifier: Classifier, config: Config) -> Subject:
-    """Decide layers, methods and classes. Raises UserError."""
+    """Choose layers, methods and classes. Raises UserError."""
     net, layers = classifier.task.model, layers_of(classifier)
     filters = first_filters(net)
     maps = config["layer"]
@@ -78,7 +78,7 @@ def choose(classifier: Classifier, config: Config) -> Subject:
 def _choose_cam(
     net: nn.Module, layers: Mapping[str, Layer], config: Config
 ) -> tuple[str | None, dict[str, str]]:
-    """The layer of CAMs, and why each of those asked for is refused, where other methods remain."""
+    """The layer of CAMs, and why each requested CAM is refused if other methods remain."""
     cams = [method for method in config["methods"] if method in CAMS]
     if not cams:
         return None, {}
@@ -97,7 +97,7 @@ def _choose_cam(
 def target_indices(
     target: str | int | list[str | int] | None, classes: Sequence[str]
 ) -> list[int] | None:
-    """Indices of classes given by name or else by number; None for the predicted one.
+    """Indices of classes given by name or else by number; None means the predicted class.
 
     Raises UserError.
     """
@@ -122,7 +122,7 @@ def target_indices(
 
 
 def list_layers(net: nn.Module, layers: Mapping[str, Layer]) -> None:
-    """Log every layer with its kind and the shape of its output, and what CAMs would look at."""
+    """Log every layer with its kind and the shape of its output, and the layer for CAMs."""
     width = max(map(len, layers))
     kinds = max(len(layer.kind) for layer in layers.values())
     for name, layer in layers.items():

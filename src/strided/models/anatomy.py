@@ -1,11 +1,11 @@
-"""The blocks of a network, in the order of the forward pass, under the architecture's own names."""
+"""The blocks of a network, in the order of the forward pass, under the architecture's names."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from torch import nn
 
-_SHARE = 0.9  # of a network's weights, that make a module its trunk
+_SHARE = 0.9  # a module with this share of a network's weights is its trunk
 
 Unit = tuple[str, nn.Module]
 
@@ -27,9 +27,9 @@ class Block:
 
 @dataclass(frozen=True)
 class Anatomy:
-    """Blocks from the image on, then the head: what turns features into logits.
+    """Blocks in order from the image on, then the head, which turns features into logits.
 
-    `auxiliary` heads hang off the middle of the network (GoogLeNet, Inception v3).
+    `auxiliary` heads branch off the middle of the network (GoogLeNet, Inception v3).
     """
 
     blocks: list[Block]
@@ -38,11 +38,11 @@ class Anatomy:
 
 
 def anatomy(net: nn.Module) -> Anatomy:
-    """Cut a network into blocks: any of torchvision or timm, or one's own.
+    """Cut a network into blocks: torchvision's, timm's or the user's.
 
-    A block is a child of the network or, where one child holds nearly all weights, a child of that
-    one; of plain layers in a row (VGG, AlexNet), those up to each pooling. What has no weights
-    belongs to the block before it, but for the dropout before the head.
+    A block is a child of the network; if one child holds nearly all weights, its children are the
+    blocks. In a row of plain layers (VGG, AlexNet) a block ends with a pooling. Modules without
+    weights belong to the block before them; the dropout before the head belongs to the head.
     """
     auxiliary = _auxiliary(net)
     children = [unit for unit in net.named_children() if unit[1] not in auxiliary]
@@ -58,7 +58,7 @@ def _auxiliary(net: nn.Module) -> list[nn.Module]:
 
 
 def _start_of_head(net: nn.Module, children: list[Unit]) -> int:
-    """Index of the first child of the head: where timm says, else the last one with weights."""
+    """Index of the first child of the head: as timm says, else the last child with weights."""
     last = max((i for i, (_, child) in enumerate(children) if _has_weights(child)), default=0)
     start = min([last, *_classifiers(net, children)])
     while start > 0 and isinstance(children[start - 1][1], nn.Dropout):
@@ -67,7 +67,7 @@ def _start_of_head(net: nn.Module, children: list[Unit]) -> int:
 
 
 def _classifiers(net: nn.Module, children: list[Unit]) -> list[int]:
-    """Indices of the children that hold what timm calls the classifier, of which it may be two."""
+    """Indices of the children that hold what timm calls the classifier; there may be two."""
     if not callable(get := getattr(net, "get_classifier", None)):
         return []
     found = get()
@@ -80,7 +80,7 @@ def _classifiers(net: nn.Module, children: list[Unit]) -> list[int]:
 
 
 def _units(children: list[Unit]) -> Iterator[Unit]:
-    """The children, but in place of a trunk its own."""
+    """Yield the children, with a trunk replaced by its children."""
     weights = {name: sum(p.numel() for p in child.parameters()) for name, child in children}
     containers = [name for name, child in children if _is_container(child) and weights[name]]
     for name, child in children:
@@ -113,7 +113,7 @@ def _grouped(units: list[Unit]) -> list[Block]:
 
 
 def _is_row(units: list[Unit], name: str) -> bool:
-    """Whether a unit stands in a row of plain layers, some of which pool."""
+    """Whether a unit is in a row of plain layers, some of which pool."""
     parent = name.rpartition(".")[0]
     row = [module for other, module in units if other.rpartition(".")[0] == parent]
     pools = any("Pool" in type(module).__name__ for module in row)

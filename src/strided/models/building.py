@@ -1,4 +1,4 @@
-"""From a model config to a network."""
+"""Build a network from a model config."""
 
 import inspect
 from collections.abc import Mapping
@@ -18,8 +18,8 @@ def build_model(
 ) -> nn.Module:
     """Build the network of a model config, untrained: nothing is read or downloaded.
 
-    Its `_target_` is called with the config's other keys, `num_classes`, `in_channels` and, where
-    it takes one, `image_size`. Raises UserError if it cannot be.
+    Calls `_target_` with the config's other keys, `num_classes`, `in_channels` and, if it takes
+    one, `image_size`. Raises UserError if that fails.
     """
     own = {key: value for key, value in config.items() if key not in EXTRA_KEYS["model"]}
     given = {"num_classes": num_classes, "in_channels": in_channels}

@@ -1,4 +1,4 @@
-"""Does a network take images of a size? Found out by one pass that computes shapes only."""
+"""Find out if a network takes images of a size, by one pass that computes shapes only."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from strided.models.stems import choose_stem
 
 @dataclass(frozen=True)
 class Trial:
-    """A model config with the two numbers the data set fixes; the image size is what varies."""
+    """A model config with the two numbers that the data set fixes; the image size varies."""
 
     config: Mapping[str, Any]
     num_classes: int
@@ -30,9 +30,9 @@ class Trial:
         return config
 
     def run(self, image_size: int) -> nn.Module:
-        """The network after a training-mode pass of two images; UserError if it has none.
+        """Return the network after a training-mode pass of two images; UserError if the pass fails.
 
-        On the meta device: nothing is allocated or computed, and the random state stays.
+        It runs on the meta device: nothing is allocated or computed, and the random state stays.
         """
         try:
             return self._run(image_size, "meta")
@@ -63,7 +63,7 @@ class Trial:
             ).train()
             try:
                 output = net(torch.zeros(2, *shape))
-            except Exception as error:  # any layer, a user's own too, may refuse the shape
+            except Exception as error:  # any layer, also a user's, may refuse the shape
                 raise UserError(_refusal(config, shape, error)) from error
         self._check_logits(output)
         return net
@@ -80,7 +80,7 @@ class Trial:
 
 
 def label(config: Mapping[str, Any]) -> str:
-    """What to call a model in a message: `alexnet`, `LeNet5`."""
+    """Name a model in a message: `alexnet`, `LeNet5`."""
     return str(config.get("name") or config["_target_"].rsplit(".", 1)[-1])
 
 

@@ -1,4 +1,4 @@
-"""Heads for transfer learning: what turns a network's features into logits of new classes."""
+"""Heads for transfer learning, which turn a network's features into logits of new classes."""
 
 from typing import Literal, get_args
 
@@ -14,7 +14,7 @@ _POOLS = ("avgpool", "global_pool", "head.global_pool")  # of torchvision, of ti
 
 
 class Head(nn.Sequential):
-    """A head of strided's own, in place of a network's: never part of published weights."""
+    """strided's head in place of a network's: never part of published weights."""
 
 
 def set_head(
@@ -28,25 +28,25 @@ def set_head(
     """Replace the classifier of a network that takes images of `shape` (C, H, W).
 
     linear: pool - K. mlp: pool - hidden - ReLU - dropout - K. flatten_mlp: the same without
-    pooling, as the whole last map. `dropout` null: 0.5 before the output of the two, none in
-    linear. original: leave the network's own. Norms that begin its classifier stay. Raises
+    pooling, on the whole last map. `dropout` null: 0.5 before the output of the two mlp heads, none
+    in linear. original: keep the network's head. Norms at the start of its classifier stay. Raises
     UserError.
     """
     _check(kind, hidden, dropout)
     if kind == "original":
         return
     name = _classifier(net)
-    start = _beginning(net.get_submodule(name))
+    start = _leading_norms(net.get_submodule(name))
     _set_pooling(net, kind)
     net.set_submodule(name, (probe := _Probe(start, num_classes)))
     try:
-        _see(net, shape)
+        _run_once(net, shape)
     except Exception as error:  # any layer may refuse maps that are not pooled
         raise UserError(
             f"model.head={kind} does not fit this network: {first_line(error)}. "
             "Try model.head=linear, or model.head=original"
         ) from error
-    net.set_submodule(name, Head(*start, *_layers(kind, probe.seen, num_classes, hidden, dropout)))
+    net.set_submodule(name, Head(*start, *_layers(kind, probe.shape, num_classes, hidden, dropout)))
 
 
 def _check(kind: str, hidden: int, dropout: float | None) -> None:
@@ -71,22 +71,22 @@ def _check(kind: str, hidden: int, dropout: float | None) -> None:
 
 
 class _Probe(nn.Module):
-    """Stands where the classifier was, and remembers the shape of an image's features there."""
+    """Takes the classifier's place and records the shape of an image's features there."""
 
     def __init__(self, start: list[nn.Module], num_classes: int) -> None:
         super().__init__()
         self.start = nn.Sequential(*start)
         self.num_classes = num_classes
-        self.seen: tuple[int, ...] = ()
+        self.shape: tuple[int, ...] = ()
 
     def forward(self, features: Tensor) -> Tensor:
         features = self.start(features)
-        self.seen = tuple(features.shape[1:])
+        self.shape = tuple(features.shape[1:])
         return features.new_zeros(len(features), self.num_classes)
 
 
 def _classifier(net: nn.Module) -> str:
-    """Name of the module that is replaced: timm's classifier, else the head's with weights."""
+    """Name of the module to replace: timm's classifier, else the head's module with weights."""
     get = getattr(net, "get_classifier", None)
     if callable(get) and isinstance(output := get(), nn.Module):
         return next(name for name, module in net.named_modules() if module is output)
@@ -99,8 +99,8 @@ def _classifier(net: nn.Module) -> str:
     return units[0]
 
 
-def _beginning(classifier: nn.Module) -> list[nn.Module]:
-    """Layers of a classifier before its first Linear, which belong to the features: norms."""
+def _leading_norms(classifier: nn.Module) -> list[nn.Module]:
+    """Layers before a classifier's first Linear, if they have weights: norms of the features."""
     found: list[nn.Module] = []
     if isinstance(classifier, nn.Sequential):
         for layer in classifier:
@@ -127,8 +127,8 @@ def _set_pooling(net: nn.Module, kind: Kind) -> None:
 
 
 @torch.no_grad()
-def _see(net: nn.Module, shape: tuple[int, int, int]) -> None:
-    """Run the network on one image, of zeros, without changing it."""
+def _run_once(net: nn.Module, shape: tuple[int, int, int]) -> None:
+    """Run the network on one image of zeros, without changing it."""
     device = next(net.parameters()).device
     was_training = net.training
     net.eval()
@@ -137,16 +137,16 @@ def _see(net: nn.Module, shape: tuple[int, int, int]) -> None:
 
 
 def _layers(
-    kind: Kind, seen: tuple[int, ...], num_classes: int, hidden: int, dropout: float | None
+    kind: Kind, shape: tuple[int, ...], num_classes: int, hidden: int, dropout: float | None
 ) -> list[nn.Module]:
     layers: list[nn.Module] = []
     size = 1
-    for length in seen:
+    for length in shape:
         size *= length
-    if len(seen) == 3:
+    if len(shape) == 3:
         if kind != "flatten_mlp":
             layers.append(nn.AdaptiveAvgPool2d(1))
-            size = seen[0]
+            size = shape[0]
         layers.append(nn.Flatten())
     if kind == "linear":
         return [*layers, nn.Dropout(dropout or 0.0), nn.Linear(size, num_classes)]

@@ -44,7 +44,7 @@ _BLOCK = {
 def lite0_state() -> dict[str, Tensor] | None:
     """The package's weights under the names of timm's tf_efficientnet_lite0; None without it.
 
-    The package's code is not run. Raises UserError if the file is not that of version 0.1.0.
+    The package's code is not run. Raises UserError if the file is not the one of version 0.1.0.
     """
     spec = find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:

@@ -40,9 +40,9 @@ def plan(
 
     `requested` holds the user's data.image_size, resize, crop_fraction, interpolation, mean and
     std (None or absent: decide here) and the data set's `default_image_size`, `published_mean`
-    and `published_std`. Without any of these mean and std stay None: to be measured. Raises
-    UserError naming a size that works if the one asked for does not, and for weights that do not
-    fit the network.
+    and `published_std`. Without any of these, mean and std stay None: to be measured. Raises
+    UserError for weights that do not fit the network, and for a size that it does not take; the
+    message names a size that works.
     """
     wanted = {key: value for key, value in requested.items() if value is not None}
     path = model_config.get("weights")
@@ -67,7 +67,7 @@ def plan(
 def _preprocessing_of_weights(
     config: Mapping[str, Any], file: WeightsFile | None
 ) -> dict[str, Any]:
-    """The preprocessing that weights were made with; empty if there are none or it is unknown."""
+    """The preprocessing that weights were made with; empty without weights or if it is unknown."""
     if file is None:
         return pretrained_preprocessing(config) if config.get("pretrained") else {}
     if file.made_with is None:
@@ -76,7 +76,7 @@ def _preprocessing_of_weights(
 
 
 def _with_stem_of_weights(config: Mapping[str, Any], file: WeightsFile | None) -> Mapping[str, Any]:
-    """The stem of a checkpoint in place of `auto`: shapes do not tell a stride of 1 from 2."""
+    """Replace `auto` by the stem of a checkpoint: shapes do not tell a stride of 1 from 2."""
     if not (file and file.made_with and library(config)):
         return config
     given, made = config.get("stem", "auto"), file.made_with["model"].get("stem")
@@ -93,34 +93,34 @@ def _with_stem_of_weights(config: Mapping[str, Any], file: WeightsFile | None) -
 def _choose_size(
     trial: Trial, native_size: int | None, wanted: dict[str, Any], belongs: dict[str, Any]
 ) -> tuple[int, str]:
-    """The first that applies: asked for, the weights', the network's own, the data set's."""
+    """Take the first size that exists: asked for, the weights', the network's, the data set's."""
     if "image_size" in wanted:
         if not trial.fits(wanted["image_size"]):
             _refuse(trial, wanted["image_size"])
         return wanted["image_size"], "data.image_size"
     if belongs:
         return belongs["image_size"], "the size that the weights were made with"
-    own_size = getattr(locate(trial.config["_target_"], "model"), "image_size", None)
-    if own_size is not None:
-        return own_size, "the only size the network takes"
+    design_size = getattr(locate(trial.config["_target_"], "model"), "image_size", None)
+    if design_size is not None:
+        return design_size, "the only size the network takes"
     usual = wanted.get("default_image_size", native_size or 224)
     if trial.fits(usual):
         images = f"images are {native_size}x{native_size}" if native_size else "images vary"
         return usual, f"the data set's size; {images}" if native_size != usual else images
     size = next((s for s in SIZES if s >= (native_size or usual) and trial.fits(s)), None)
     if size is None:
-        trial.run(usual)  # raises, with the network's own reason
+        trial.run(usual)  # raises, with the network's reason
     assert size is not None
     return size, f"the smallest size {label(trial.config)} takes; {usual}x{usual} is too small"
 
 
 def _refuse(trial: Trial, size: int) -> None:
-    """Raise what is wrong at this size: the size itself if another one works."""
+    """Raise the fault of this size: the size itself if another one works."""
     try:
         trial.run(size)
     except UserError as error:
-        own_size = getattr(locate(trial.config["_target_"], "model"), "image_size", None)
-        ladder = [own_size] if own_size else sorted(SIZES, key=lambda s: (s < size, s))
+        design_size = getattr(locate(trial.config["_target_"], "model"), "image_size", None)
+        ladder = [design_size] if design_size else sorted(SIZES, key=lambda s: (s < size, s))
         works = next((s for s in ladder if trial.fits(s)), None)
         if works is None:
             raise
@@ -157,9 +157,9 @@ def _normalisation(
     if belongs:
         mean, std = belongs["mean"], belongs["std"]
         if len(mean) == channels:
-            return mean, std, "those of the weights"
+            return mean, std, "from the weights"
         mean, std = ((sum(values) / len(values),) * channels for values in (mean, std))
-        return mean, std, "those of the weights, averaged over their channels"
+        return mean, std, "from the weights, averaged over their channels"
     if "published_mean" in wanted:
         mean, std = tuple(wanted["published_mean"]), tuple(wanted["published_std"])
         return mean, std, "published with the data set"

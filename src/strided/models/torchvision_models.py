@@ -10,12 +10,12 @@ from strided.errors import UserError
 from strided.models.heads import Kind, set_head
 from strided.models.stems import Stem, choose_stem, require_small_stem, set_in_channels
 
-# What training adds of each auxiliary head's loss: Szegedy et al. 2015, section 5, for GoogLeNet;
+# Weight of each auxiliary head's loss in training: Szegedy et al. 2015, section 5, for GoogLeNet;
 # 0.4 for Inception v3 as in its authors' and torchvision's training code.
 _AUXILIARY_WEIGHTS = {"googlenet": 0.3, "inception_v3": 0.4}
 _INCEPTION_AUXILIARY_SIZE = 299  # pixels; below, the 5x5 convolution of the head does not fit
 
-# Names that old weights files use and torchvision itself translates while loading.
+# Names in old weights files, which torchvision itself translates while loading.
 _OLD_NAMES = (
     (re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\."), r"\1\2."),
     (re.compile(r"\.mlp\.linear_1\."), ".mlp.0."),
@@ -26,8 +26,8 @@ _OLD_NAMES = (
 class AuxiliaryLogits(tuple[Tensor, ...]):
     """Outputs of the auxiliary heads for the last batch; not part of a copied or saved network.
 
-    They belong to a graph that was computed once: deepcopy would fail on them, as for an average
-    of the weights, and pickle would carry a batch of activations along.
+    They belong to a graph that is computed once. On them deepcopy (for an average of the weights)
+    would fail, and pickle would carry a batch of activations along.
     """
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -48,12 +48,12 @@ def torchvision_model(
     head_hidden: int = 256,
     head_dropout: float | None = None,
 ) -> nn.Module:
-    """Build torchvision's network `name`, untrained; null `dropout` keeps its own rate.
+    """Build torchvision's network `name`, untrained; null `dropout` keeps its default rate.
 
-    `head`, `head_hidden` and `head_dropout` are those of `heads.set_head`.
-    GoogLeNet and Inception v3 return logits only and keep the outputs of their auxiliary heads in
-    `auxiliary_logits` (empty in eval mode), to be weighted by `auxiliary_weight` in the loss.
-    Raises UserError if torchvision has no such network, or it has no small stem or dropout.
+    See `heads.set_head` for `head`, `head_hidden` and `head_dropout`. GoogLeNet and Inception v3
+    return logits only. They keep the outputs of their auxiliary heads in `auxiliary_logits` (empty
+    in eval mode), which the loss weights by `auxiliary_weight`. Raises UserError if torchvision
+    has no such network, or if it has no small stem or no dropout.
     """
     from torchvision.models import get_model
 
@@ -95,7 +95,7 @@ def pretrained_preprocessing(name: str) -> dict[str, Any]:
     mean, std = tuple(transforms.mean), tuple(transforms.std)
     if name in _AUXILIARY_WEIGHTS:
         # These two were trained on (pixel - 0.5) / 0.5. torchvision normalises with ImageNet's
-        # mean and std, then undoes that in the network (transform_input); we leave both out.
+        # mean and std, then undoes that in the network (transform_input); here both are left out.
         mean = std = (0.5, 0.5, 0.5)
     return {
         "image_size": size,
@@ -108,10 +108,11 @@ def pretrained_preprocessing(name: str) -> dict[str, Any]:
 
 
 def published(name: str) -> dict[str, Any]:
-    """What torchvision says of its ImageNet weights (DEFAULT): nothing is downloaded.
+    """What torchvision says of its ImageNet weights (DEFAULT); nothing is downloaded.
 
-    top1 and top5 are fractions of ImageNet's 50,000 validation images, parameters and gmacs those
-    of the network, image_size in pixels; `source` names the weights. Raises UserError for none.
+    top1 and top5 are fractions of ImageNet's 50,000 validation images; parameters and gmacs
+    describe the network; image_size is in pixels; `source` names the weights. Raises UserError if
+    there are none.
     """
     weights = _default_weights(name)
     accuracy = weights.meta["_metrics"]["ImageNet-1K"]
@@ -126,7 +127,7 @@ def published(name: str) -> dict[str, Any]:
 
 
 def pretrained_state(name: str) -> dict[str, Tensor]:
-    """ImageNet weights (torchvision's DEFAULT) from TORCH_HOME, else downloaded there."""
+    """ImageNet weights (torchvision's DEFAULT) from TORCH_HOME, or downloaded there."""
     from torch import hub
 
     weights = _default_weights(name)
@@ -136,9 +137,9 @@ def pretrained_state(name: str) -> dict[str, Tensor]:
         state: dict[str, Tensor] = weights.get_state_dict(
             check_hash=True, map_location="cpu", weights_only=True
         )
-    except Exception as error:  # network, disk, hash and unpickling each have their own kind
+    except Exception as error:  # network, disk, hash and unpickling each raise their own kind
         raise UserError(
-            f"the ImageNet weights of {name} could not be had: {error}. Expected {file} in "
+            f"the ImageNet weights of {name} could not be loaded: {error}. Expected {file} in "
             f"{folder}, or a connection. Try putting the file there (from {weights.url}), or "
             "model.weights=<file>, or model.pretrained=false"
         ) from error
@@ -146,7 +147,7 @@ def pretrained_state(name: str) -> dict[str, Tensor]:
 
 
 def current_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The state with names of older torchvision releases brought up to date."""
+    """Bring names of older torchvision releases in the state up to date."""
     return {_current_name(key): tensor for key, tensor in state.items()}
 
 
@@ -170,7 +171,7 @@ def _default_weights(name: str) -> Any:
 
 
 def _arguments(name: str, image_size: int) -> dict[str, Any]:
-    """What some constructors need beyond the number of classes."""
+    """Arguments that some constructors need besides the number of classes."""
     if name.startswith("vit_"):
         return {"image_size": image_size}
     if name.startswith("maxvit"):
@@ -184,7 +185,7 @@ def _arguments(name: str, image_size: int) -> dict[str, Any]:
 
 
 def _keep_auxiliary_logits(net: nn.Module, images: object, output: Any) -> Tensor:
-    """Forward hook: logits pass, the auxiliary heads' are kept on the network."""
+    """Forward hook: return the logits, and keep the auxiliary heads' outputs on the network."""
     logits, *auxiliary = (output,) if isinstance(output, Tensor) else output
     kept = AuxiliaryLogits(a for a in auxiliary if a is not None)
     net.auxiliary_logits = kept  # type: ignore[assignment]

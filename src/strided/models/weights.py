@@ -1,4 +1,4 @@
-"""Start a network from weights: match names and shapes, say what did not match."""
+"""Start a network from weights: match names and shapes, and report what did not match."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
@@ -18,23 +18,23 @@ from strided.models.weights_file import State, read_weights
 
 @dataclass(frozen=True)
 class WeightsReport:
-    """What became of the tensors of a state dict; names are the network's, without prefix."""
+    """What happened to the tensors of a state dict; names are the network's, without prefix."""
 
     source: str
-    matched: int  # tensors copied, adapted ones included
+    matched: int  # tensors copied, including adapted ones
     adapted: list[str]  # stems summed or spread over another number of channels
-    head: list[str]  # left at initialisation: made for other classes
+    head: list[str]  # left at initialisation: the weights are for other classes
     unexpected: list[str]  # in the file only
 
     def describe(self) -> str:
         """One line for the user."""
         parts = [f"{self.matched} tensors loaded from {self.source}"]
         if self.adapted:
-            parts.append(f"filters adapted to the channels: {_some(self.adapted)}")
+            parts.append(f"filters adapted to the channels: {_abbreviated(self.adapted)}")
         if self.head:
-            parts.append(f"head left at initialisation: {_some(self.head)}")
+            parts.append(f"head left at initialisation: {_abbreviated(self.head)}")
         if self.unexpected:
-            parts.append(f"not in this network, ignored: {_some(self.unexpected)}")
+            parts.append(f"not in this network, ignored: {_abbreviated(self.unexpected)}")
         return "; ".join(parts)
 
 
@@ -46,8 +46,8 @@ def initialise(
 ) -> list[str]:
     """Apply `weights`, else `pretrained`, else leave as built; returns lines for the user.
 
-    With `image_size` (pixels) timm's weights are resampled where they depend on it (position
-    embeddings); without, they fit images of the size they were trained on.
+    With `image_size` (pixels), timm's weights are resampled if they depend on it (position
+    embeddings). Without it, they fit images of the size they were trained on.
     """
     if config.get("weights"):
         return [load_weights(model, config["weights"], num_classes).describe()]
@@ -66,7 +66,7 @@ def pretrained_state(config: Mapping[str, Any], image_size: int | None = None) -
 
 
 def pretrained_preprocessing(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The preprocessing that belongs to a model config's pretrained weights; no download."""
+    """The preprocessing that belongs to a model config's pretrained weights; downloads nothing."""
     library = _library(config)
     preprocessing: dict[str, Any] = library.pretrained_preprocessing(config["name"])
     return preprocessing
@@ -77,10 +77,10 @@ def load_weights(
 ) -> WeightsReport:
     """Copy a file's (or state dict's) tensors into the model.
 
-    One prefix common to the file's names is stripped. A first convolution of 3 channels is summed
-    for 1, one of 1 is spread evenly over 3. Output layers made for other classes keep their
+    A prefix common to the file's names is stripped. A first convolution of 3 channels is summed
+    for 1; one of 1 is spread evenly over 3. Output layers made for other classes keep their
     initialisation. Raises UserError if anything else of the network is missing or has another
-    shape, or the file is not one of plain tensors.
+    shape, or if the file does not hold plain tensors.
     """
     if isinstance(weights, str | Path):
         source, weights = str(weights), read_weights(Path(weights)).state
@@ -92,7 +92,7 @@ def load_weights(
 def match_weights(
     model: nn.Module, weights: State, num_classes: int, source: str
 ) -> tuple[State, WeightsReport]:
-    """The tensors that `load_weights` would copy, by the model's names; the model stays as it is.
+    """The tensors that `load_weights` would copy, by the model's names; the model does not change.
 
     Only names and shapes of the model matter: it may be on the meta device.
     """
@@ -128,7 +128,7 @@ def _library(config: Mapping[str, Any]) -> Any:
 
 
 def _common_prefix(keys: Collection[str], own: Collection[str]) -> str:
-    """What most names of the file have before a name of the network (`model.`, `module.`, ...)."""
+    """The part before the network's names in most names of the file (`model.`, `module.`, ...)."""
     votes = Counter(
         key[:start] for key in keys for start in _name_starts(key) if key[start:] in own
     )
@@ -143,7 +143,7 @@ def _name_starts(key: str) -> Iterator[int]:
 def _adapt_stem(model: nn.Module, state: State, own: State) -> list[str]:
     """Fit the first convolution's filters to 1 or 3 channels in `state`.
 
-    Summed, they answer to grey as they did to the same grey in three channels.
+    Summed filters respond to grey as they did to the same grey in three channels.
     """
     if not any(isinstance(module, nn.Conv2d) for module in model.modules()):
         return []
@@ -163,7 +163,7 @@ def _adapt_stem(model: nn.Module, state: State, own: State) -> list[str]:
 def _new_head(model: nn.Module, state: State, own: State, num_classes: int) -> list[str]:
     """Tensors of output layers that the file lacks or has for another number of classes.
 
-    And those of every layer of a Head that the file has not.
+    They include every tensor of a Head that the file lacks.
     """
     head: list[str] = []
     of_heads = {id(child) for m in model.modules() if isinstance(m, Head) for child in m}
@@ -206,6 +206,6 @@ def _shape(tensor: Tensor) -> str:
     return "x".join(map(str, tensor.shape)) or "a number"
 
 
-def _some(names: list[str]) -> str:
+def _abbreviated(names: list[str]) -> str:
     more = f" and {len(names) - 4} more" if len(names) > 4 else ""
     return ", ".join(names[:4]) + more

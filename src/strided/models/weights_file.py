@@ -1,4 +1,4 @@
-"""Read a file of weights without trusting it."""
+"""Read a file of weights safely: no code in it is run."""
 
 import pickle
 from collections.abc import Mapping
@@ -14,17 +14,17 @@ State = dict[str, Tensor]
 
 
 class WeightsFile(NamedTuple):
-    """Named tensors, and, of a checkpoint of strided, the arguments of its task."""
+    """Named tensors; for a checkpoint of strided, also the arguments of its task."""
 
     state: State
     made_with: Mapping[str, Any] | None
 
 
 def read_weights(path: Path) -> WeightsFile:
-    """Read a .pth, .pt, .ckpt or .safetensors file, never running code it holds."""
+    """Read a .pth, .pt, .ckpt or .safetensors file without running any code in it."""
     _require_file(path)
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
-    made_with = _made_with(content)
+    made_with = _task_arguments(content)
     for key in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -42,8 +42,8 @@ def read_weights(path: Path) -> WeightsFile:
     return WeightsFile(tensors, made_with)
 
 
-def _made_with(content: Any) -> Mapping[str, Any] | None:
-    """The task's arguments; other Lightning projects have others under the same key."""
+def _task_arguments(content: Any) -> Mapping[str, Any] | None:
+    """The task's arguments; other Lightning projects keep others under the same key."""
     arguments = content.get("hyper_parameters") if isinstance(content, Mapping) else None
     if not (isinstance(arguments, Mapping) and {"model", "preprocessing"} <= arguments.keys()):
         return None

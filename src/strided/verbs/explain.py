@@ -11,7 +11,7 @@ from strided.explain.attribution import STEPS, occlusion_window
 from strided.explain.document import render
 from strided.explain.figures import Explained, draw_sheet
 from strided.explain.filters import draw_filters
-from strided.explain.image import Work, explain_image
+from strided.explain.image import FigureSettings, explain_image
 from strided.explain.inputs import sources
 from strided.explain.subject import Subject, choose, layers_of, list_layers
 from strided.runs.folder import RunFolder
@@ -37,23 +37,23 @@ def explain(config: Config, folder: Path, results: Results, _: Interruption) -> 
     results.update({"images": [], "images_found": total})
     if total > len(found):
         log.warning("the first %d of %d images; max_images= for more", len(found), total)
-    work = Work(folder, config["maps"], config["batch_size"])
-    draw_network(subject, work, results)
+    settings = FigureSettings(folder, config["maps"], config["batch_size"])
+    draw_network(subject, settings, results)
     rows: list[Explained] = []
     for source in found:
-        entry, own = explain_image(subject, source, work)
+        entry, own = explain_image(subject, source, settings)
         results["images"].append(entry)
         rows += own
     _require_some(rows, results["images"], config["input"])
     sheet = draw_sheet(rows, RunFolder(folder).figures / "sheet.png")
-    results["figures"]["sheet"] = work.relative(sheet)
+    results["figures"]["sheet"] = settings.relative(sheet)
     page = folder / "explain.html"
     write_text(page, render(config, results, folder))
     log.info("%d images: %s", len(results["images"]), page)
 
 
 def check_explain(config: Config) -> None:
-    """Raise UserError for what cannot be drawn, before anything is loaded."""
+    """Raise UserError for a config that cannot be drawn, before anything is loaded."""
     for key in ("max_images", "maps", "batch_size"):
         if config[key] < 1:
             raise UserError(f"{key}={config[key]}; expected 1 or more. Try {key}=16")
@@ -70,16 +70,16 @@ def check_explain(config: Config) -> None:
         )
 
 
-def draw_network(subject: Subject, work: Work, results: Results) -> None:
-    """Draw the filters, which no image changes."""
-    folder = RunFolder(work.run_folder).figures
+def draw_network(subject: Subject, settings: FigureSettings, results: Results) -> None:
+    """Draw the filters, which are the same for every image."""
+    folder = RunFolder(settings.run_folder).figures
     folder.mkdir()
     drawn = draw_filters(subject.filters, folder) if subject.filters else []
-    results["figures"] = {"filters": [work.relative(file) for file in drawn]}
+    results["figures"] = {"filters": [settings.relative(file) for file in drawn]}
 
 
 def _facts(subject: Subject, config: Config) -> Results:
-    """What was decided, for results.json."""
+    """The decisions, for results.json."""
     size = subject.classifier.preprocessing.image_size
     patch, stride = occlusion_window(size)
     return {

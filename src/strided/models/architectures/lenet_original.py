@@ -8,15 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# Table I: the maps of S2 that each map of C3 sees. 60 kernels instead of 96.
+# Table I: the maps of S2 that each map of C3 sees; 60 kernels instead of 96
 _C3_INPUTS = (
-    *("012", "123", "234", "345", "045", "015"),  # every three neighbours, around the end
+    *("012", "123", "234", "345", "045", "015"),  # every three neighbours, in a circle
     *("0123", "1234", "2345", "0345", "0145", "0125"),  # every four neighbours
     *("0134", "1245", "0235"),  # four with gaps
     "012345",
 )
 
-# The codes of the output units, as the paper's figure 3: characters of 7x12 pixels, drawn here.
+# The codes of the output units, as in the paper's figure 3: 7x12 pixels, drawn for this file.
 _DIGITS = """
 .#####. ...#... .#####. .#####. ....##. ####### ..####. ####### .#####. .#####.
 ##...## ..##... ##...## ##...## ...###. ##..... .##.... .....## ##...## ##...##
@@ -37,10 +37,10 @@ CODE_LENGTH = 84  # units of F6, pixels of a character
 class LeNet5Original(nn.Module):
     """LeNet-5 layer by layer as in the paper; 60,000 trainable parameters for grey images.
 
-    The logits are the negative squared distances of F6 to the fixed code of each class, so that
-    cross-entropy is the paper's MAP criterion (equation 9) without the constant e^-j of its
-    rubbish class. The first ten classes have the digits as codes, as in the paper; class k > 9
-    has 84 coin flips that depend on k only, since the paper has no more than the ASCII set.
+    The logits are the negative squared distances of F6 to the fixed code of each class.
+    Cross-entropy is then the paper's MAP criterion (equation 9) without the constant e^-j of its
+    rubbish class. The first ten classes have the digits as codes, as in the paper. Class k > 9
+    has 84 coin flips that depend on k only, since the paper has only the ASCII set.
     """
 
     image_size: ClassVar[int] = 32  # C5 sees exactly one 5x5 map, so no other size fits
@@ -68,7 +68,7 @@ class LeNet5Original(nn.Module):
 
 
 class Subsampling(nn.Module):
-    """Sum of each 2x2 square times a coefficient plus a bias, both trained, one of each a map."""
+    """Sum of each 2x2 square times a coefficient plus a bias; each map has one trained pair."""
 
     def __init__(self, num_maps: int) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class Subsampling(nn.Module):
 
 
 class PartialConvolution(nn.Module):
-    """A convolution whose output maps each see their own selection of the input maps.
+    """A convolution in which each output map sees its selection of the input maps.
 
     `inputs[k]` has a digit for each input map that output map k sees. Only kernels that exist are
     parameters.
@@ -108,12 +108,12 @@ class PartialConvolution(nn.Module):
 
 
 def squash(sums: Tensor) -> Tensor:
-    """A tanh(S a), A = 1.7159, S = 2/3 (appendix A): takes +-1 to itself."""
+    """A tanh(S a), A = 1.7159, S = 2/3 (appendix A): maps +-1 to itself."""
     return 1.7159 * torch.tanh(sums * (2 / 3))
 
 
 def code(number: int) -> list[float]:
-    """Return the 84 values +-1 that F6 is to take for class `number`."""
+    """Return the 84 values +-1 that F6 should take for class `number`."""
     if number < 10:
         rows = [line.split()[number] for line in _DIGITS.strip().splitlines()]
         return [1.0 if pixel == "#" else -1.0 for pixel in "".join(rows)]

@@ -1,4 +1,4 @@
-"""Multilayer perceptron: the fully connected network that convolutional ones are compared with."""
+"""Multilayer perceptron: the fully connected network to compare convolutional ones with."""
 
 from collections.abc import Sequence
 from itertools import pairwise

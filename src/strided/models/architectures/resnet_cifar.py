@@ -13,8 +13,9 @@ class CifarResNet(nn.Module):
     """Three stages of (depth - 2) / 6 blocks on maps of full, half and quarter size.
 
     `depth` counts the layers with weights: 20, 32, 44, 56, 110 and 1202 in the paper. With
-    `residual=false` it is the plain network that the paper compares with, of as many parameters:
-    269,722 for depth 20, colour images and 10 classes. Raises UserError unless depth is 6n + 2.
+    `residual=false` it is the plain network of the paper's comparison, with the same number of
+    parameters: 269,722 for depth 20, colour images and 10 classes. Raises UserError unless depth is
+    6n + 2.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Block(nn.Module):
     """Two 3x3 convolutions and, if `residual`, a shortcut without parameters around them.
 
     More filters go with half the resolution. The shortcut then takes every second pixel and has
-    zeros in the new maps: option A of the paper.
+    zeros in the additional maps: option A of the paper.
     """
 
     def __init__(self, in_channels: int, out_channels: int, residual: bool) -> None:
