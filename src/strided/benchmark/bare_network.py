@@ -1,4 +1,4 @@
-"""The most a network can do here: it alone, on one batch that is there already."""
+"""The upper bound of speed here: the network alone, on one batch that is on the device already."""
 
 from collections.abc import Generator
 from itertools import count
@@ -13,7 +13,7 @@ from strided.training.task import ClassificationTask
 
 
 def training_loss(model: nn.Module, criterion: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Loss of a batch as `ClassificationTask.training_step` has it, auxiliary heads included."""
+    """Loss of a batch as in `ClassificationTask.training_step`, auxiliary heads included."""
     return add_auxiliary(criterion(model(images), labels), model, criterion, labels)
 
 
@@ -33,9 +33,9 @@ def bare_training(
     device: torch.device,
     every: int = 1,
 ) -> Generator[int, None, None]:
-    """Forward, loss, backward, optimizer step of the task's network, and nothing else.
+    """Forward, loss, backward and optimizer step of the task's network, and nothing else.
 
-    A step comes after `every` so many batches, as with trainer.accumulate_grad_batches.
+    A step comes after every `every` batches, as with trainer.accumulate_grad_batches.
     """
     task = task.to(device).train()
     task = precision.convert_module(task)  # type: ignore[assignment]  # returns what it is given

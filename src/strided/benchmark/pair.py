@@ -1,4 +1,4 @@
-"""What benchmark measures of a (model, data) pair: each part's images per second."""
+"""Measure a (model, data) pair: images per second of each part."""
 
 import logging
 import math
@@ -29,7 +29,7 @@ from strided.training.preparation import build_task, prepare_data
 from strided.training.task import ClassificationTask
 from strided.training.trainer import build_trainer, prepare_run
 
-# how long a run is, and how often it validates, is the benchmark's to say
+# the benchmark decides how long a run is and how often it validates
 LENGTHS = (
     "check_val_every_n_epoch",
     "fast_dev_run",
@@ -46,7 +46,7 @@ LENGTHS = (
 
 @dataclass(frozen=True)
 class Measurement:
-    """Images per second, torch's threads, and the most memory in bytes (None: not known)."""
+    """Images per second, torch's threads, and the peak memory in bytes (None: not known)."""
 
     rate: float
     threads: int
@@ -55,7 +55,7 @@ class Measurement:
 
 @dataclass
 class Pair:
-    """A network and its data, each part starting from the same `weights`."""
+    """A network and its data; each part starts from the same `weights`."""
 
     config: Config
     folder: Path
@@ -63,34 +63,34 @@ class Pair:
     data: ImageDataModule
     task: ClassificationTask
     macs: int
-    trainer: pl.Trainer  # which trains nothing: device, precision and switches are its own
+    trainer: pl.Trainer  # trains nothing, but gives device, precision and switches
     weights: dict[str, Tensor] = field(init=False)
-    training_rate: float | None = None  # of strided, when last measured
-    execution: dict[str, Any] = field(default_factory=dict)  # its switches
+    training_rate: float | None = None  # of strided, as last measured
+    execution: dict[str, Any] = field(default_factory=dict)  # strided's switches
 
     def __post_init__(self) -> None:
         self.weights = {key: value.clone() for key, value in self.task.state_dict().items()}
 
     @property
     def device(self) -> torch.device:
-        """Where the network runs."""
+        """The device of the network."""
         return self.trainer.strategy.root_device
 
     @property
     def batch_size(self) -> int:
-        """Images of a batch; fewer than data.batch_size where there are no more to train on."""
+        """Images of a batch; fewer than data.batch_size if there are fewer training images."""
         return min(self.data.batch_size, len(self.data.splits["train"]))
 
     def measure(self, part: str) -> Measurement:
-        """Measure one of PARTS. Raises UserError for what training refuses."""
-        self.task.cpu().zero_grad()  # what the part before has left is none of this one's memory
+        """Measure one of PARTS. Raises UserError for a config that training refuses."""
+        self.task.cpu().zero_grad()  # memory left by the part before must not count for this one
         self.task.load_state_dict(self.weights)
         memory = PeakMemory(self.device)
         rate, threads = PARTS[part](self)
         return Measurement(rate, threads, memory.bytes())
 
     def time(self, batches: Generator[int, None, None]) -> tuple[float, int]:
-        """Return the images per second of a loop, and the threads it has."""
+        """Return the images per second of a loop, and its number of threads."""
         rate = images_per_second(batches, self.config["seconds"], self.device)
         return rate, torch.get_num_threads()
 
@@ -118,9 +118,9 @@ def prepare_pair(
 
 def _ceiling(pair: Pair) -> tuple[float, int]:
     precision = pair.trainer.precision_plugin
-    batch = pair.macs * pair.data.batch_size  # as fit has it, for the same threads
+    batch = pair.macs * pair.data.batch_size  # as in fit, to get the same threads
     every = pair.trainer.accumulate_grad_batches
-    with _quietly(), execution_switches(pair.config, pair.task, pair.trainer, batch):
+    with _silenced(), execution_switches(pair.config, pair.task, pair.trainer, batch):
         return pair.time(bare_training(pair.task, precision, pair.batch_size, pair.device, every))
 
 
@@ -128,7 +128,7 @@ def _plain(pair: Pair) -> tuple[float, int]:
     augment: BatchAugment = build(pair.config["augment"], "augment")
     optimizer = pair.config["optimizer"]
     every = pair.trainer.accumulate_grad_batches
-    # as torch has them, both of which Lightning changes
+    # torch's defaults: Lightning changes both
     with torch.backends.cudnn.flags(enabled=True), without_driver_check(pair.device):
         batches = plain_training(pair.task, pair.data, augment, optimizer, pair.device, every)
         return pair.time(batches)
@@ -168,7 +168,7 @@ PARTS = {
 
 
 def train_for(pair: Pair, batches: int, profiler: ActionTimes | None = None) -> tuple[float, int]:
-    """Train as the train verb does, an epoch to warm up and then about so many batches.
+    """Train as the train verb does: an epoch to warm up, then about `batches` batches.
 
     Returns the images per second that metrics and results of a run would have, and the threads.
     """
@@ -176,11 +176,11 @@ def train_for(pair: Pair, batches: int, profiler: ActionTimes | None = None) -> 
     epoch = min(batches, len(pair.data.train_dataloader()))
     node = _trainer_node(pair.config, epoch, 1 + math.ceil(batches / epoch))
     found: Results = {"macs": pair.macs, "hardware": {}}
-    with tempfile.TemporaryDirectory(dir=pair.folder) as scratch, _quietly():
+    with tempfile.TemporaryDirectory(dir=pair.folder) as scratch, _silenced():
         config: Config = {**pair.config, "trainer": node}
         run = prepare_run(config, Path(scratch), found, pair.interruption)
         if run.checkpoint is not None:
-            run.checkpoint.folder = None  # writing is not in the recorder's figure
+            run.checkpoint.folder = None  # the recorder's figure excludes writing
         if profiler is not None:
             run.trainer.profiler = profiler  # type: ignore[attr-defined]
         # without a checkpoint to save first, a signal stops at once
@@ -197,8 +197,8 @@ def _trainer_node(config: Config, batches: int, epochs: int) -> Node:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
-    """Without a line for each epoch, and what each start of training advises."""
+def _silenced() -> Iterator[None]:
+    """Hide the line for each epoch, and the advice at each start of training."""
     loggers = [
         logging.getLogger(f"strided.training.{name}")
         for name in ("callbacks.epoch_recorder", "execution")

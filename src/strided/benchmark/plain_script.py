@@ -1,4 +1,4 @@
-"""Training as a course's script has it: what strided's speed is compared with."""
+"""Training as in a course's script: strided's speed is compared with it."""
 
 import multiprocessing
 from collections.abc import Callable, Generator
@@ -84,14 +84,14 @@ def _resize(preprocessing: Preprocessing) -> list[Any]:
         image.thumbnail((side, side), resample)
         return image
 
-    return [shrink, t.CenterCrop(side)]  # which pads what is smaller
+    return [shrink, t.CenterCrop(side)]  # pads smaller images too
 
 
 def plain_loader(data: ImageDataModule, augment: BatchAugment) -> DataLoader[Any]:
     """The script's DataLoader over the training images: shuffled, two workers."""
     transform = per_image_transform(data.preprocessing, augment, data.native_size)
     images = TrainingImages(data, transform)
-    # other ways to start a worker would need sources that can be pickled
+    # other ways to start a worker would need picklable sources
     forks = "fork" in multiprocessing.get_all_start_methods()
     return DataLoader(
         images,
@@ -100,7 +100,7 @@ def plain_loader(data: ImageDataModule, augment: BatchAugment) -> DataLoader[Any
         num_workers=WORKERS if forks else 0,
         multiprocessing_context="fork" if forks else None,
         worker_init_fn=follow_parent if forks else None,
-        # as ImageDataModule.train_dataloader: batch normalisation cannot train on one image
+        # as in ImageDataModule.train_dataloader: batch normalisation cannot train on one image
         drop_last=data.drop_last or 1 == len(images) % data.batch_size < len(images),
     )
 
@@ -113,10 +113,10 @@ def plain_training(
     device: torch.device,
     every: int = 1,
 ) -> Generator[int, None, None]:
-    """Train a network of its own, from the task's weights, in float32, epoch after epoch.
+    """Train another network from the task's weights, in float32, epoch after epoch.
 
-    `optimizer_node` is that of the config: strided's own has a fused step switched on. A step
-    comes after `every` so many batches.
+    `optimizer_node` comes from the config, since strided's optimizer has a fused step switched on.
+    A step comes after every `every` batches.
     """
     options: Any = task.hparams
     model = build_model(
@@ -147,7 +147,7 @@ def plain_training(
 
 
 def _mixing(augment: BatchAugment, num_classes: int) -> Callable[..., Any]:
-    """torchvision's mixup, CutMix, either of them for each batch, or nothing."""
+    """torchvision's mixup, CutMix, one of the two for each batch, or nothing."""
     from torchvision.transforms import v2
 
     choices: list[Any] = []

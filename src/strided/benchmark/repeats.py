@@ -1,4 +1,4 @@
-"""The measurements of one model: every part in turn, repeated, with medians and ranges."""
+"""Measure one model: every part in turn, repeated, with medians and ranges."""
 
 import logging
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ def measure_model(
 
 
 def measure_repeat(pair: Pair, row: dict[str, Any]) -> None:
-    """Measure each part once; the row has all that was measured, also when this is stopped."""
+    """Measure each part once; the row holds every measurement, even if this is stopped."""
     rates: dict[str, float] = {}
     for part in PARTS:
         found = pair.measure(part)
@@ -59,7 +59,7 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def find_bound(pair: Pair, row: dict[str, Any]) -> None:
-    """Train once more, timing Lightning's actions: this costs time, and is no repeat."""
+    """Train once more with Lightning's actions timed: this costs time, so it is no repeat."""
     times = ActionTimes(pair.device)
     batches = row["images_per_second"]["strided"]["median"] * pair.config["seconds"]
     train_for(pair, max(LEAST_BATCHES, round(batches / pair.batch_size)), times)

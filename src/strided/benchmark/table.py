@@ -1,4 +1,4 @@
-"""benchmark.csv, and the table that the terminal shows."""
+"""benchmark.csv, and the terminal's table."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ RATIOS = {
     "strided/plain": ("strided", "plain"),
     "inference/bare_inference": ("inference", "bare_inference"),
 }
-SPREAD = {"": "median", "_min": "min", "_max": "max"}  # ends of columns
+SPREAD = {"": "median", "_min": "min", "_max": "max"}  # endings of column names
 COLUMNS = (
     "model",
     "data",
@@ -27,7 +27,7 @@ COLUMNS = (
     "bound",
     "error",
 )
-SHOWN = ("ceiling", "plain", "strided", "inference")  # of the columns, beside the ratios
+SHOWN = ("ceiling", "plain", "strided", "inference")  # columns in the terminal, besides the ratios
 
 
 def csv_row(row: dict[str, Any]) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def csv_row(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_table(file: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write benchmark.csv: a row per model, empty where it was not measured."""
+    """Write benchmark.csv: a row per model; unmeasured cells are empty."""
     write_csv(file, COLUMNS, map(csv_row, rows))
 
 

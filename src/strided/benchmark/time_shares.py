@@ -1,4 +1,4 @@
-"""Where the time of training goes: Lightning's actions, summed up to a sentence."""
+"""Where the time of training goes: Lightning's actions, summed up in a sentence."""
 
 import time
 from collections import defaultdict
@@ -8,7 +8,7 @@ from lightning.pytorch.profilers import Profiler
 
 from strided.system.devices import synchronise
 
-# what Lightning calls each action, by the ends of its names
+# Lightning's names of each action, by their endings
 ACTIONS = {
     "waiting for data": (".train_dataloader_next",),
     "transfer and augmentation": (
@@ -23,10 +23,10 @@ REST = "everything else"  # Lightning, callbacks, progress
 
 
 class ActionTimes(Profiler):
-    """Seconds in the actions of training batches, without those of other actions inside them.
+    """Seconds in the actions of training batches, without the time of actions inside them.
 
-    From the start of the second epoch to its last batch, epochs after that included, as
-    `EpochRecorder.images_per_second`. On a GPU each action waits for what it has started.
+    It counts from the start of the second epoch to its last batch, later epochs included, as
+    `EpochRecorder.images_per_second` does. On a GPU each action waits for the work it started.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -35,12 +35,12 @@ class ActionTimes(Profiler):
         self.seconds: dict[str, float] = defaultdict(float)
         self.total = 0.0
         self._open: list[tuple[str | None, float, float]] = []  # kind, start, seconds inside it
-        self._training = False  # the batch under way is one of training
+        self._training = False  # whether the current batch is a training batch
         self._epochs = 0
         self._mark = 0.0
 
     def start(self, action_name: str) -> None:
-        """Lightning begins an action."""
+        """Record that Lightning begins an action."""
         kind = self._kind(action_name)
         if kind is not None:
             synchronise(self.device)
@@ -53,7 +53,7 @@ class ActionTimes(Profiler):
         self._open.append((kind, time.perf_counter(), 0.0))
 
     def stop(self, action_name: str) -> None:
-        """Lightning has ended the action that began last."""
+        """Record that Lightning has ended the action that began last."""
         kind, start, inside = self._open.pop()
         if kind is not None:
             synchronise(self.device)
@@ -73,7 +73,7 @@ class ActionTimes(Profiler):
         return next((kind for kind, ends in ACTIONS.items() if action_name.endswith(ends)), None)
 
     def shares(self) -> dict[str, float]:
-        """Each kind's share of the time, and that of everything else; they sum to 1."""
+        """Each kind's share of the time, and the share of everything else; they sum to 1."""
         shares = {kind: self.seconds[kind] / self.total for kind in ACTIONS}
         return {**shares, REST: 1 - sum(shares.values())}
 

@@ -1,4 +1,4 @@
-"""Images per second of anything that works batch by batch, and the most memory it took."""
+"""Images per second of anything that works in batches, and its peak memory."""
 
 import time
 from collections.abc import Generator
@@ -9,7 +9,7 @@ import torch
 
 from strided.system.devices import synchronise
 
-LEAST_BATCHES = 3  # that are timed, however slow they are
+LEAST_BATCHES = 3  # timed at least, however slow they are
 
 
 def images_per_second(
@@ -17,7 +17,7 @@ def images_per_second(
 ) -> float:
     """Time an endless generator that does a batch at each `next` and yields its images.
 
-    For about `seconds`, after a warm-up of a fifth of that; the generator is closed then.
+    It runs for about `seconds`, after a warm-up of a fifth of that; then it is closed.
     """
     with closing(batches):
         _run(batches, seconds / 5, device)
@@ -38,7 +38,7 @@ def _run(
 
 
 class PeakMemory:
-    """The most bytes in use from here on: what torch took of a GPU, else this process's RAM."""
+    """The most bytes in use from here on: torch's on a GPU, else this process's RAM."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -47,12 +47,12 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats(device)
             return
         try:
-            Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts anew: proc(5)
+            Path("/proc/self/clear_refs").write_text("5")  # restarts VmHWM: proc(5)
         except OSError:
             self._known = False
 
     def bytes(self) -> int | None:
-        """None where the system does not tell."""
+        """Peak bytes; None if the system does not tell."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
         if not self._known:

@@ -17,9 +17,9 @@ MOST = 16  # pictures
 
 
 def draw_disagreements(pair: Pair, folder: Path) -> Path | None:
-    """Draw up to 16 into disagreements.png, as the network of the larger input saw them.
+    """Draw up to 16 into disagreements.png, as the network with the larger input saw them.
 
-    None, with the reason in the log, where the images are not as they were.
+    Returns None, with the reason in the log, if the images have changed since.
     """
     try:
         loaded = [
@@ -44,7 +44,7 @@ def draw_disagreements(pair: Pair, folder: Path) -> Path | None:
             )
             for at in pair.disagreements()[:MOST]
         ]
-    except Exception as error:  # pictures are an extra: whatever became of checkpoint or data
+    except Exception as error:  # pictures are optional: a fault of checkpoint or data is logged
         log.warning("no pictures of the disagreements: %s", error)
         return None
     return draw_sheet(captioned, folder / "disagreements.png") if captioned else None

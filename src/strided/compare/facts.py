@@ -1,4 +1,4 @@
-"""What a network is, before it is trained: sizes, depth, arithmetic, memory, receptive field."""
+"""Facts of an untrained network: sizes, depth, arithmetic, memory, receptive field."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +18,7 @@ from strided.models.torchvision_models import published
 from strided.models.weights import pretrained_preprocessing
 
 FLOAT32 = 4  # bytes
-SMALL = 32  # pixels; of networks that have no size of their own and no ImageNet weights
+SMALL = 32  # pixels; for networks without a fixed size and without ImageNet weights
 
 
 def facts_of(
@@ -26,10 +26,10 @@ def facts_of(
 ) -> dict[str, Any]:
     """Return the facts of the network of a model config: the columns of compare.csv by name.
 
-    Shapes are computed, not the numbers: on the meta device no memory is taken. Raises UserError
-    for a size that the network does not take.
+    Only shapes are computed: on the meta device no memory is taken. Raises UserError for a size
+    that the network does not take.
     """
-    size = image_size or own_size(config)
+    size = image_size or design_size(config)
     trial = Trial(config, num_classes, channels)
     net = trial.run(size).eval()
     images = torch.zeros(1, channels, size, size, device=next(net.parameters()).device)
@@ -52,12 +52,12 @@ def facts_of(
     return facts | _accuracy(config, facts)
 
 
-def own_size(config: Mapping[str, Any]) -> int:
-    """Side in pixels that a network was made for: 32 where nobody says, as for an MLP."""
+def design_size(config: Mapping[str, Any]) -> int:
+    """Side in pixels that a network was made for; 32 if it is not known, as for an MLP."""
     if library(config):
         try:
             return int(pretrained_preprocessing(config)["image_size"])
-        except UserError:  # nobody has published weights
+        except UserError:  # it has no published weights
             return 224
     return int(getattr(locate(config["_target_"], "model"), "image_size", SMALL))
 
@@ -74,8 +74,8 @@ def checkpoint_bytes(net: nn.Module) -> int:
 def activation_bytes(net: nn.Module, images: Tensor) -> int:
     """Bytes of the float32 outputs of all leaf modules (layers) in a forward pass of `images`.
 
-    In place or not; a layer that hands its input on as it is, as dropout in evaluation mode, has
-    none. What a network computes between its layers is not counted.
+    Layers that work in place count too. A layer that returns its input unchanged, as dropout in
+    evaluation mode, has none. What a network computes between its layers is not counted.
     """
     versions: dict[nn.Module, int] = {}
     total = 0
@@ -104,7 +104,7 @@ def _largest_first(filters: set[tuple[int, ...]]) -> list[tuple[int, ...]]:
 
 
 def _accuracy(config: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """ImageNet accuracy of torchvision's weights, if the network is the one they were made for."""
+    """ImageNet accuracy of torchvision's weights, if they were made for exactly this network."""
     nothing = {"top1": None, "top5": None, "source": None}
     if library(config) != "torchvision":
         return nothing

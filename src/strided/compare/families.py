@@ -1,17 +1,17 @@
-"""What each family of networks is good for and where it ends, in a line each."""
+"""What each family of networks is good for and where its limits are, in a line each."""
 
 import re
 from typing import NamedTuple
 
 
 class Family(NamedTuple):
-    """Lines for a reader who chooses."""
+    """Strengths and limits, for a reader who has to choose."""
 
     strengths: str
     limits: str
 
 
-# By the whole name. Errors are those that the papers give, with what they were measured on.
+# By the whole name. Errors are the papers', with what they were measured on.
 _FAMILIES = {
     r"mlp(_small)?": Family(
         "Matrix products only: fast on small images, and the baseline that convolutions must beat.",
@@ -88,6 +88,6 @@ _FAMILIES = {
 
 
 def family(name: str) -> Family:
-    """Return what is known of a network's family; empty lines for others."""
+    """Return strengths and limits of a network's family; empty lines for other networks."""
     found = (lines for pattern, lines in _FAMILIES.items() if re.fullmatch(pattern, name))
     return next(found, Family("", ""))

@@ -1,4 +1,4 @@
-"""A finished run folder of train or eval as it is read again: results, curves, predictions."""
+"""Read a finished run folder of train or eval: results, curves, predictions."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +19,7 @@ _LONGEST = 60  # letters of a label
 
 @dataclass
 class FinishedRun:
-    """`split` is the one that was measured; `label` tells the run from those beside it."""
+    """A run's results; `split` is the one it measured, `label` tells it from the compared runs."""
 
     folder: Path
     config: Config
@@ -46,7 +46,7 @@ class FinishedRun:
 
     @cached_property
     def predictions(self) -> Predictions | None:
-        """predictions.csv; None where nothing was tested."""
+        """predictions.csv; None if nothing was tested."""
         file = RunFolder(self.folder).predictions
         return Predictions.read(file) if file.is_file() else None
 
@@ -58,11 +58,11 @@ class FinishedRun:
 
     @property
     def checkpoint(self) -> Path:
-        """What was measured."""
+        """The checkpoint that was measured."""
         return Path(self.config.get("checkpoint") or self.folder).expanduser()
 
     def row(self) -> dict[str, Any]:
-        """The row of compare.csv: None for what this run has not."""
+        """The row of compare.csv; None for values that this run lacks."""
         results, named, split = self.results, by_name(self.results), self.split
         low, high = named.get(f"{split}/acc_ci95", (None, None))
         metrics = ("loss", "acc_top5", "f1", "auroc", "nll", "ece", "brier")
@@ -85,7 +85,7 @@ class FinishedRun:
 
 
 def read_runs(folders: list[Path]) -> list[FinishedRun]:
-    """Read two or more runs, each with a label of its own. Raises UserError."""
+    """Read two or more runs and give each a distinct label. Raises UserError."""
     if len({folder.resolve() for folder in folders}) < max(2, len(folders)):
         raise UserError(
             f"runs has {', '.join(map(str, folders))}; expected two or more different runs. Try "
@@ -95,13 +95,13 @@ def read_runs(folders: list[Path]) -> list[FinishedRun]:
     names = [str(run.config.get("name") or run.folder.parent.name) for run in runs]
     short = ["/".join(run.folder.resolve().parts[-2:]) for run in runs]
     for index, run in enumerate(runs):
-        ways = (names, _differing_words(runs), short, [str(folder) for folder in folders])
+        ways = (names, _distinct_overrides(runs), short, [str(folder) for folder in folders])
         run.label = next(labels[index] for labels in ways if len(set(labels)) == len(runs))
     return runs
 
 
-def _differing_words(runs: list[FinishedRun]) -> list[str]:
-    """What was typed for each run and not for all: how jobs of a sweep differ."""
+def _distinct_overrides(runs: list[FinishedRun]) -> list[str]:
+    """The overrides that were typed for some runs only: they tell the jobs of a sweep apart."""
     files = [RunFolder(run.folder).overrides for run in runs]
     typed = [yaml.safe_load(file.read_text()) if file.is_file() else [] for file in files]
     common = set.intersection(*(set(map(str, words or [])) for words in typed))

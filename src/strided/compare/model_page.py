@@ -73,7 +73,7 @@ PUBLISHED: dict[str, Cell] = {
 
 
 def lines(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Lines of the terminal's table, and why a network has no row."""
+    """Lines of the terminal's table, and for a failed network the reason."""
     columns = {**SIZE, **SHAPE, **PUBLISHED}
     shown = (
         "parameters",

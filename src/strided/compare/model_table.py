@@ -1,4 +1,4 @@
-"""The table of architectures: facts, speed here, published accuracy."""
+"""The table of architectures: facts, speed on this machine, published accuracy."""
 
 import logging
 from collections.abc import Generator, Mapping, Sequence
@@ -56,7 +56,7 @@ def compare_models(
 ) -> None:
     """Write compare.csv and compare.html, and a row for each network into `results`.
 
-    Raises UserError at the end if a network could not be built: the others have their rows.
+    Raises UserError at the end if a network could not be built; the others then have their rows.
     """
     rows: list[dict[str, Any]] = []
     results.update({"models": rows, "device": str(device), "threads": torch.get_num_threads()})

@@ -1,4 +1,4 @@
-"""Two runs on the same images: who is right where, and whether the difference is more than luck."""
+"""Compare two runs on the same images: who is right where, and if the difference may be luck."""
 
 import html
 from dataclasses import dataclass, field
@@ -12,14 +12,14 @@ from strided.evaluation.intervals import bootstrap_interval, holm, mcnemar_exact
 from strided.runs.predictions_csv import Predictions
 
 SIGNIFICANT = 0.05
-FEWEST = 10  # images of a class with an interval: fewer are too alike to draw from
+FEWEST = 10  # images of a class with an interval: fewer give no meaningful bootstrap
 
 
 @dataclass
 class Pair:
-    """`reason` says why two runs cannot be paired; else `found` has the columns of pairs.csv.
+    """Two runs: `reason` says why they cannot be paired; else `found` has the columns of pairs.csv.
 
-    Differences are those of the first run less those of the second.
+    Differences are the first run's value minus the second's.
     """
 
     first: FinishedRun
@@ -30,16 +30,16 @@ class Pair:
 
     @property
     def predictions(self) -> tuple[Predictions, Predictions]:
-        """Of both, of the same images in the same order."""
+        """Both runs' predictions, of the same images in the same order."""
         assert self.first.predictions and self.second.predictions
         return self.first.predictions, self.second.predictions
 
     def disagreements(self) -> list[int]:
-        """Places of the images that are predicted differently: where the two are surest first."""
+        """Places of the images predicted differently; first where both runs are most certain."""
         one, other = self.predictions
         differ = np.flatnonzero(one.predicted != other.predicted)
-        surety = one.probabilities.max(1) + other.probabilities.max(1)
-        return [int(place) for place in sorted(differ, key=lambda place: -surety[place])]
+        certainty = one.probabilities.max(1) + other.probabilities.max(1)
+        return [int(place) for place in sorted(differ, key=lambda place: -certainty[place])]
 
 
 def pair_runs(runs: list[FinishedRun]) -> list[Pair]:
@@ -117,8 +117,8 @@ def _test(pair: Pair) -> None:
             )
 
 
-def reading(pair: Pair) -> str:
-    """What a pair shows, in words: a difference only where interval and test agree on one."""
+def conclusion(pair: Pair) -> str:
+    """Say what a pair shows: a difference only if interval and test agree on one."""
     if pair.reason:
         return f"{pair.first.label} and {pair.second.label} are not paired: {pair.reason}."
     found = pair.found
@@ -145,7 +145,7 @@ def reading(pair: Pair) -> str:
 
 
 def pair_html(pair: Pair) -> str:
-    """The table of both, and of the classes."""
+    """The table of both runs, and of the classes."""
     if pair.reason:
         return ""
     found = pair.found

@@ -1,4 +1,4 @@
-"""What a unit of a network sees of the image, and through how many layers: one traced pass."""
+"""Find what a unit sees of the image, and through how many layers, in one traced pass."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 CONVOLUTIONS = ("conv1d", "conv2d", "conv3d", "convolution")
 PRODUCTS = ("linear", "matmul", "mm", "addmm", "bmm", "einsum")
 POOLINGS = ("max_pool2d", "avg_pool2d")
-# of the whole map, whatever their result's shape is
+# of the whole map, whatever the shape of the result
 STATISTICS = ("group_norm", "native_group_norm", "instance_norm", "scaled_dot_product_attention")
 
 
@@ -24,7 +24,7 @@ class Window(NamedTuple):
     step: int = 1
 
     def slid(self, kernel: int, stride: int, padding: int, dilation: int = 1) -> "Window":
-        """The window of what slides over this: the recurrence of Araujo et al. 2019, section 3."""
+        """The window after an operator slides over this one: Araujo et al. 2019, section 3."""
         return Window(
             self.first - padding * self.step,
             self.last + ((kernel - 1) * dilation - padding) * self.step,
@@ -32,7 +32,7 @@ class Window(NamedTuple):
         )
 
     def joined(self, other: "Window") -> "Window":
-        """The smallest window around both, where two branches meet."""
+        """The smallest window around both, for two branches that meet."""
         pairs = zip(self, other, strict=True)
         (first, last, step) = (f(pair) for f, pair in zip((min, max, max), pairs, strict=True))
         return Window(first, last, step)
@@ -40,11 +40,12 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True)
 class Sight:
-    """What a tensor knows of the image.
+    """The part of the image that a tensor depends on.
 
-    `depth` is the number of layers with weights on the longest path to it. `windows` are those of
-    its units, `axes` (negative) where height and width are; None where a unit has the whole image.
-    `sees_all`: something of the whole image, such as a squeeze-and-excitation's factor, is in it.
+    `depth` is the number of layers with weights on the longest path to it. `windows` are its units'
+    windows, and `axes` (negative) say where height and width are; windows are None if a unit has
+    the whole image. `sees_all`: the tensor includes a value of the whole image, such as a
+    squeeze-and-excitation's factor.
     """
 
     depth: int = 0
@@ -54,14 +55,14 @@ class Sight:
 
     @property
     def size(self) -> int:
-        """Side in pixels of the receptive field, the longer one."""
+        """Longer side in pixels of the receptive field."""
         return max(w.last - w.first + 1 for w in self.windows) if self.windows else 0
 
 
 class SightTracer(TorchDispatchMode):
     """Follows what depends on the image through every operator, whatever the network's code is.
 
-    Within torch.inference_mode, where operators arrive as they are called, not in parts.
+    It works within torch.inference_mode, where operators arrive as called, not in parts.
     """
 
     def __init__(self, images: Tensor) -> None:
@@ -74,7 +75,7 @@ class SightTracer(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Run the operator, and note what its results see."""
+        """Run the operator, and record what its results see."""
         leaves = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         inputs = [self.known[id(leaf)] for leaf in leaves if id(leaf) in self.known]
         shapes = [tensor.shape for tensor, _ in inputs]  # before the operator changes one in place
@@ -87,20 +88,20 @@ class SightTracer(TorchDispatchMode):
             sights = [sight for _, sight in inputs]
             for tensor in tree_leaves(result):
                 if isinstance(tensor, Tensor):
-                    seen = _after(name, given, sights, shapes, tensor.shape)
+                    sight = _result_sight(name, given, sights, shapes, tensor.shape)
                     layer = weights and name in (*CONVOLUTIONS, *PRODUCTS)
-                    seen = replace(seen, depth=seen.depth + 1) if layer else seen
-                    self.known[id(tensor)] = (tensor, seen)
+                    sight = replace(sight, depth=sight.depth + 1) if layer else sight
+                    self.known[id(tensor)] = (tensor, sight)
                     if name in CONVOLUTIONS:
-                        self._note_convolution(seen, given["weight"], tensor)
+                        self._note_convolution(sight, given["weight"], tensor)
         return result
 
-    def _note_convolution(self, seen: Sight, weight: Tensor, maps: Tensor) -> None:
+    def _note_convolution(self, sight: Sight, weight: Tensor, maps: Tensor) -> None:
         self.filters.add(tuple(weight.shape[2:]))
-        if seen.windows is None and maps.shape[2:].numel() > 1:  # of tokens that attention mixed
-            self.largest = replace(seen, sees_all=True)
-        elif seen.windows and seen.size >= self.largest.size:
-            self.largest = seen
+        if sight.windows is None and maps.shape[2:].numel() > 1:  # of tokens mixed by attention
+            self.largest = replace(sight, sees_all=True)
+        elif sight.windows and sight.size >= self.largest.size:
+            self.largest = sight
 
     def sight(self, tensor: Tensor) -> Sight:
         """What a result of the traced pass sees."""
@@ -108,21 +109,21 @@ class SightTracer(TorchDispatchMode):
 
 
 def trace(net: nn.Module, images: Tensor) -> SightTracer:
-    """Run a network in evaluation mode over images (1, C, H, W), on the meta device if they are."""
+    """Run a network in evaluation mode over images (1, C, H, W); meta images stay on meta."""
     net.eval()
     with torch.inference_mode(), SightTracer(images) as tracer:
         tracer.depth = tracer.sight(net(images)).depth
     return tracer
 
 
-def _after(
+def _result_sight(
     name: str,
     given: dict[str, Any],
     sights: Sequence[Sight],
     shapes: Sequence[Sequence[int]],
     shape: Sequence[int],
 ) -> Sight:
-    """What a result of `shape` sees, from what the operator was given."""
+    """What a result of `shape` sees, from the operator's arguments."""
     joined = _joined(sights)
     mapped = next((i for i, sight in enumerate(sights) if sight.windows), None)
     if mapped is None:
@@ -130,9 +131,9 @@ def _after(
     joined = replace(joined, sees_all=joined.sees_all or name in STATISTICS)
     before = shapes[mapped]
     if name in (*CONVOLUTIONS, *POOLINGS):
-        return _slid(name, given, joined)
+        return _windows_slid(name, given, joined)
     if name in ("permute", "transpose", "slice", "pad", "constant_pad_nd"):
-        return _moved(name, given, joined, len(before))
+        return _rearranged(name, given, joined, len(before))
     kept = len(shape) >= -min(joined.axes) and all(shape[a] == before[a] for a in joined.axes)
     return joined if kept else replace(joined, windows=None)
 
@@ -149,8 +150,8 @@ def _joined(sights: Sequence[Sight]) -> Sight:
     return Sight(depth, first, maps[0].axes, sees_all)
 
 
-def _slid(name: str, given: dict[str, Any], sight: Sight) -> Sight:
-    """A convolution's or pooling's windows. Raises NotImplementedError for what has none here."""
+def _windows_slid(name: str, given: dict[str, Any], sight: Sight) -> Sight:
+    """Windows after a convolution or pooling. Raises NotImplementedError for unsupported ones."""
     assert sight.windows
     kernel = _pair(given["weight"].shape[2:] if name in CONVOLUTIONS else given["kernel_size"])
     default = 1 if name in CONVOLUTIONS else kernel
@@ -167,8 +168,8 @@ def _slid(name: str, given: dict[str, Any], sight: Sight) -> Sight:
     return replace(sight, windows=(height, width))
 
 
-def _moved(name: str, given: dict[str, Any], sight: Sight, rank: int) -> Sight:
-    """After axes were exchanged, every nth pixel taken, or a frame put around."""
+def _rearranged(name: str, given: dict[str, Any], sight: Sight, rank: int) -> Sight:
+    """Windows after axes were exchanged, pixels skipped or a frame added."""
     assert sight.windows
     if name in ("permute", "transpose"):
         order = list(range(rank))
@@ -185,7 +186,7 @@ def _moved(name: str, given: dict[str, Any], sight: Sight, rank: int) -> Sight:
         if name == "slice":
             if given.get("dim", 0) % rank == axis % rank:
                 first, stride = given.get("start") or 0, given.get("step", 1)
-        else:  # (left, right, top, bottom, ...), of the last axis first
+        else:  # (left, right, top, bottom, ...), the last axis first
             frame = given["pad"]
             first = -frame[2 * (-axis - 1)] if len(frame) >= -2 * axis else 0
         windows[index] = windows[index].slid(1, stride, -first)

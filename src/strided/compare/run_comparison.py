@@ -1,4 +1,4 @@
-"""Finished runs side by side: curves, metrics, and each pair on the images that both have seen."""
+"""Compare finished runs: curves, metrics, and each pair on the images that both have seen."""
 
 import html
 import logging
@@ -9,7 +9,7 @@ from typing import Any
 from strided.compare.disagreements import MOST, draw_disagreements
 from strided.compare.files import PAGE, TABLE
 from strided.compare.finished_run import FinishedRun, read_runs
-from strided.compare.paired_runs import Pair, pair_html, pair_runs, reading
+from strided.compare.paired_runs import Pair, conclusion, pair_html, pair_runs
 from strided.data.reading.files import as_text
 from strided.evaluation.intervals import RESAMPLES
 from strided.report.page import page, picture
@@ -31,7 +31,7 @@ code { overflow-wrap: anywhere; }
 def compare_runs(folders: list[Path], folder: Path, results: Results) -> None:
     """Write compare.csv, pairs.csv, disagreements.csv, compare.html and figures/.
 
-    Rows go into `results` too. Raises UserError for what is no finished run.
+    Rows go into `results` too. Raises UserError for a folder without a finished run.
     """
     runs = read_runs(folders)
     pairs = pair_runs(runs)
@@ -41,7 +41,7 @@ def compare_runs(folders: list[Path], folder: Path, results: Results) -> None:
         {
             "runs": rows,
             "pairs": [
-                {**pair.found, "classes": pair.classes, "reading": reading(pair)}
+                {**pair.found, "classes": pair.classes, "reading": conclusion(pair)}
                 if pair.found
                 else {"first": pair.first.label, "second": pair.second.label, "reason": pair.reason}
                 for pair in pairs
@@ -56,7 +56,7 @@ def compare_runs(folders: list[Path], folder: Path, results: Results) -> None:
     for run in runs:
         log.info("%s: %s", run.label, _accuracy(run.row()))
     for pair in pairs:
-        log.info("%s", reading(pair))
+        log.info("%s", conclusion(pair))
     log.info("%s", folder / PAGE)
 
 
@@ -86,7 +86,7 @@ def draw_curves(runs: Sequence[FinishedRun], folder: Path) -> Path:
         axes.grid(alpha=0.3)
     lines = [Line2D([], [], color=f"C{i}") for i, run in enumerate(runs) if run.curves]
     lines += [Line2D([], [], color="grey", linestyle=style) for style in ("--", "-")]
-    # matplotlib leaves out labels that begin with _, and reads mathematics between two $
+    # matplotlib omits labels that begin with _, and reads text between two $ as mathematics
     names = [" " + run.label.replace("$", r"\$") for run in runs if run.curves]
     figure.legend(lines, [*names, "train", "val"], loc="outside lower center", ncols=4)
     figure.savefig(folder / "curves.png", dpi=120)
@@ -116,7 +116,7 @@ def _disagreements(pairs: Iterable[Pair]) -> list[dict[str, Any]]:
 
 
 def _write_rows(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows of the same columns; nothing for none."""
+    """Write rows of the same columns; writes nothing without rows."""
     if rows:
         write_csv(file, list(rows[0]), rows)
 
@@ -166,9 +166,9 @@ def _render(runs: Sequence[FinishedRun], pairs: Sequence[Pair], figures: Sequenc
     for pair in pairs:
         names = f"{pair.first.label} (first), {pair.second.label} (second)"
         parts.append(f"<h3>{html.escape(as_text(names))}</h3>")
-        parts.append(f"<p>{html.escape(as_text(reading(pair)))}</p>{pair_html(pair)}")
+        parts.append(f"<p>{html.escape(as_text(conclusion(pair)))}</p>{pair_html(pair)}")
         if paired and pair is paired[0]:
-            parts.append(_differing(pair, sheet))
+            parts.append(_disagreements_part(pair, sheet))
     parts.append(
         '<p class="note">Differences are paired: both runs on the same images. McNemar\'s test is '
         f"exact; intervals are of {RESAMPLES:,} bootstrap samples of the images. Neither knows of "
@@ -182,7 +182,7 @@ def _render(runs: Sequence[FinishedRun], pairs: Sequence[Pair], figures: Sequenc
     return page("Runs compared", "\n".join([*parts, "</ul>"]), STYLE)
 
 
-def _differing(pair: Pair, sheet: str) -> str:
+def _disagreements_part(pair: Pair, sheet: str) -> str:
     places = pair.disagreements()
     if not places:
         return "<p>They predict the same class for every image.</p>"
