@@ -143,7 +143,7 @@ def test_stages_are_compared_with_what_chance_would_make_of_them() -> None:
     train, val = Share(950, 1000), Share(220, 250)
     few = diagnose(train, val, 0.5, curves(accuracies), CONFIG, stages)
     sentence = next(line for line in few.evidence if line.startswith("Stage frozen"))
-    assert "85.0% of validation at best, fine_tuned to 88.0%: +3.0 points, within" in sentence
+    assert "85.0% of validation at best, fine_tuned 88.0%: +3.0 points, within" in sentence
     val = Share(22000, 25000)
     many = diagnose(train, val, 0.5, curves(accuracies), CONFIG, stages)
     assert any("+3.0 points, more than the uncertainty" in line for line in many.evidence)

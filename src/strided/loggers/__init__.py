@@ -1,4 +1,4 @@
-"""Where a run is shown besides its own folder: W&B, TensorBoard, MLflow."""
+"""Where a run is shown besides its folder: W&B, TensorBoard, MLflow."""
 
 from strided.loggers.mlflow_logger import MLflowLogger
 from strided.loggers.run_logger import RunLogger, StartedRun

@@ -16,12 +16,12 @@ from strided.runs.folder import RunFolder, log_folder
 from strided.runs.results import Results
 from strided.system.durable import write_text
 
-# MLflow is configured by environment variables; those that are set already win.
+# MLflow is configured by environment variables; variables that are set already win.
 ENVIRONMENT = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # its 7 would hold a run up for minutes ...
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # its 7 would block a run for minutes ...
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",  # seconds; ... each of them for two
     "MLFLOW_LOGGING_LEVEL": "ERROR",
-    "MLFLOW_DISABLE_TELEMETRY": "true",  # nothing goes where nobody sent it
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # no data leaves unless the user sends it
 }
 MOST_PARAMS = 100  # in one request, a limit of MLflow's
 
@@ -29,9 +29,9 @@ MOST_PARAMS = 100  # in one request, a limit of MLflow's
 class MLflowLogger(RunLogger):
     """Log to MLflow: scalars per epoch, the config as params, report and figures as artifacts.
 
-    The server is `tracking_uri`, else MLFLOW_TRACKING_URI, else a store in `<log_dir>/mlflow`:
-    one for all runs, since MLflow compares only what is in the same store. The run's id is kept
-    in `<run folder>/mlflow.yaml`, so that a resumed run goes on in the same MLflow run.
+    The server is `tracking_uri`, else MLFLOW_TRACKING_URI, else a store in `<log_dir>/mlflow`. All
+    runs share that store, since MLflow compares only runs of one store. The run's id is kept in
+    `<run folder>/mlflow.yaml`, so that a resumed run continues the same MLflow run.
     """
 
     title, package = "MLflow", "mlflow"
@@ -63,7 +63,7 @@ class MLflowLogger(RunLogger):
         from mlflow.entities import Param
 
         known = self._client.get_experiment_by_name(self.experiment)
-        # without a place of their own, the artifacts of a local store would go into ./mlruns
+        # by default, artifacts of a local store would go into ./mlruns
         artifacts = (store / "artifacts").as_uri() if store else None
         experiment = (
             known.experiment_id
@@ -102,10 +102,10 @@ class MLflowLogger(RunLogger):
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what MLflow says of its own set-up, and each attempt at a server that is away."""
+    """Silence MLflow's messages on its set-up, and on each attempt to reach a missing server."""
     for variable, value in ENVIRONMENT.items():
         os.environ.setdefault(variable, value)
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of its use of SQLAlchemy, which its users cannot change
+        warnings.simplefilter("ignore")  # on its use of SQLAlchemy, which users cannot change
         yield

@@ -1,4 +1,4 @@
-"""A logger that cannot stop a run: what fails there is reported once, and training goes on."""
+"""A logger that cannot stop a run: its failure is reported once, and training continues."""
 
 import importlib.util
 import logging
@@ -17,13 +17,13 @@ from strided.runs.results import Results
 
 log = logging.getLogger(__name__)
 
-# of results.json: what sums a run up; numbers of single classes are in results.json and tables
+# Prefixes of results.json's keys that sum a run up; numbers of single classes are not among them.
 SUMMARY = ("test/", "best_", "train_seconds")
 
 
 @dataclass(frozen=True)
 class StartedRun:
-    """What a logger is told at the start: the run folder, its resolved config, the code version."""
+    """What a logger gets at the start: the run folder, its resolved config, the code version."""
 
     folder: Path
     config: Config
@@ -38,14 +38,14 @@ class StartedRun:
 
     @property
     def sweep(self) -> str | None:
-        """`<name>/<date_time>` of the sweep that this run is a job of: its folder is a number."""
+        """`<name>/<date_time>` of this run's sweep, if any: the job's folder is only a number."""
         return "/".join(self.folder.parts[-3:-1]) if self.folder.name.isdigit() else None
 
 
 class RunLogger(Logger):
-    """What strided asks of a logger; the first thing to fail switches it off, with one warning.
+    """What strided asks of a logger; the first failure switches it off, with one warning.
 
-    A subclass opens its run in `_start`, and says in the others what it does with it.
+    A subclass opens its run in `_start`, and uses it in the other methods.
     """
 
     title: ClassVar[str]
@@ -63,20 +63,20 @@ class RunLogger(Logger):
 
     @property
     def name(self) -> str | None:
-        """Nothing of strided's asks for it."""
+        """strided does not use it."""
         return self.title
 
     @property
     def version(self) -> str | None:
-        """Nothing of strided's asks for it."""
+        """strided does not use it."""
         return None
 
     def start(self, run: StartedRun) -> None:
-        """Open the run, or go on with it where an earlier sitting has opened it."""
+        """Open the run, or continue it if an earlier session has opened it."""
         try:
             self._start(run)
             self._on = True
-        except Exception as error:  # whatever happens there is no reason to stop training
+        except Exception as error:  # no failure there is a reason to stop training
             log.warning("%s did not start and is off: %s", self.title, first_line(error))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -84,14 +84,14 @@ class RunLogger(Logger):
         self._safely(lambda: self._log(metrics, step or 0))
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: `start` has given the whole config, once."""
+        """Do nothing: `start` has logged the whole config."""
 
     def finish(self, folder: Path, results: Results, errors: Sequence[Example]) -> None:
-        """Log what results.json, the report and the figures of a finished run say."""
+        """Log results.json, the report and the figures of a finished run."""
         self._safely(lambda: self._finish(folder, results, errors))
 
     def close(self, *, failed: bool) -> None:
-        """End the run there, so that the next job of a sweep has its own."""
+        """End the logger's run, so that the next job of a sweep opens another one."""
         self._safely(lambda: self._close(failed))
         self._on = False
 
@@ -129,7 +129,7 @@ def summary(results: Mapping[str, Any]) -> dict[str, float]:
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str | int | float]:
-    """Return a config as `{"optimizer.lr": 0.001}`; what is no number or text is written out."""
+    """Return a config as `{"optimizer.lr": 0.001}`; other values than numbers become text."""
     found: dict[str, str | int | float] = {}
     for key, value in config.items():
         if isinstance(value, dict):

@@ -16,9 +16,9 @@ from strided.system.processes import is_first
 
 
 def build_loggers(nodes: Node, callbacks: list[pl.Callback], *, quick: bool) -> list[Logger]:
-    """Build the loggers of a run's first process, none if it is quick.
+    """Build the loggers of a run's first process; a quick run has none.
 
-    Raises UserError where a callback misses one.
+    Raises UserError if a callback needs a logger that is missing.
     """
     if quick or not is_first():
         return [DummyLogger()]  # as Lightning does for a fast_dev_run
@@ -35,7 +35,7 @@ def build_loggers(nodes: Node, callbacks: list[pl.Callback], *, quick: bool) -> 
 
 @contextmanager
 def running(loggers: Iterable[Logger], run: StartedRun) -> Iterator[list[RunLogger]]:
-    """Start strided's own loggers, and close them; Lightning's own need neither."""
+    """Start strided's loggers, and close them at the end; Lightning's loggers need neither."""
     own = [logger for logger in loggers if isinstance(logger, RunLogger)]
     for logger in own:
         logger.start(run)

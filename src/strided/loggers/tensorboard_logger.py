@@ -16,8 +16,8 @@ from strided.runs.results import Results
 class TensorBoardLogger(RunLogger):
     """Write event files to `<run folder>/tensorboard`: `tensorboard --logdir logs` shows all runs.
 
-    Scalars per epoch at the optimizer step, the config as text, the figures of the report, and
-    config with test metrics for the HParams page. A resumed run adds a file to those there are.
+    It logs scalars per epoch at the optimizer step, the config as text, the figures of the report,
+    and config with test metrics for the HParams page. A resumed run adds another event file.
     """
 
     title, package = "TensorBoard", "tensorboard"
@@ -39,7 +39,7 @@ class TensorBoardLogger(RunLogger):
         for figure in sorted(RunFolder(folder).figures.glob("*.png")):
             pixels = np.asarray(Image.open(figure).convert("RGB"))
             self._writer.add_image(figure.stem, pixels, self._step, dataformats="HWC")
-        # "." is this run's own folder; by default it would be another run beside it
+        # "." is this run's folder; by default it would be another run beside it
         values = (flat(self._config), summary(results))
         self._writer.add_hparams(*values, run_name=".", global_step=self._step)
 

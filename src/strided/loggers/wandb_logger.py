@@ -20,17 +20,17 @@ from strided.runs.results import Results
 log = logging.getLogger(__name__)
 
 LONGEST = 128  # characters of a name or group, a limit of W&B's server
-MOST_CLASSES = 100  # of a confusion matrix: a chart of W&B's has at most 10,000 cells
+MOST_CLASSES = 100  # of a confusion matrix: a W&B chart has at most 10,000 cells
 
 
 class WandbLogger(RunLogger):
-    """Log to Weights & Biases, online, or offline with no account (WANDB_MODE=offline).
+    """Log to Weights & Biases, online, or offline without an account (WANDB_MODE=offline).
 
-    The jobs of a sweep are runs of their own in one group. The run's id is kept in
-    `<run folder>/wandb/run_id`, so that a resumed run goes on in the same W&B run. If W&B cannot
-    be reached (no key, no network, a failing server) the run is kept offline instead; if that
-    fails too, only W&B is switched off. `watch=gradients` logs a histogram per parameter and
-    epoch, of its last step; `log_model` uploads best.ckpt. `options` go to wandb.init.
+    Each job of a sweep is a W&B run, in one group. The run's id is kept in
+    `<run folder>/wandb/run_id`, so that a resumed run continues the same W&B run. If W&B cannot be
+    reached (no key, no network, a failing server), the run is kept offline instead; if that fails
+    too, only W&B is switched off. `watch=gradients` logs a histogram per parameter and epoch, of
+    the epoch's last step; `log_model` uploads best.ckpt. `options` go to wandb.init.
     """
 
     title, package = "W&B", "wandb"
@@ -55,12 +55,12 @@ class WandbLogger(RunLogger):
 
     @property
     def version(self) -> str | None:
-        """Lightning's word for the run's id."""
+        """Lightning's name for the run's id."""
         return self._run.id if self._run is not None else None
 
     def _start(self, run: StartedRun) -> None:
         self._gradients: dict[str, torch.Tensor] = {}
-        # what is to be uploaded, which for an offline run would else lie in the user's home
+        # for files to upload, which an offline run would else leave in the user's home
         self._owns_data_dir = "WANDB_DATA_DIR" not in os.environ
         if self._owns_data_dir:
             os.environ["WANDB_DATA_DIR"] = str((run.folder / "wandb").absolute())
@@ -79,7 +79,7 @@ class WandbLogger(RunLogger):
         id_file = run.folder / "wandb" / "run_id"
         id_file.parent.mkdir(parents=True, exist_ok=True)
         group = self.group or run.sweep
-        # offline, W&B waits for this machine only, which may be busy
+        # offline, W&B waits only for this machine, which may be busy
         patience = 90.0 if mode == "offline" else self.init_timeout
         self._run = wandb.init(
             project=self.project,
@@ -109,10 +109,10 @@ class WandbLogger(RunLogger):
         self._run.log({**metrics, **histograms, "trainer/global_step": step})
 
     def _keep_gradients(self, network: nn.Module) -> None:
-        """Keep those of the last step: Lightning clears them before it validates.
+        """Keep the gradients of the last step: Lightning clears them before it validates.
 
-        wandb.watch would log within the backward pass, where a W&B that fails stops the training;
-        and of all that it logs between two rows only the last is kept.
+        wandb.watch would log within the backward pass: a failing W&B would stop the training. It
+        would also log each step, of which W&B keeps only the last before a row.
         """
 
         def keep(parameter: torch.Tensor, name: str) -> None:
@@ -130,7 +130,7 @@ class WandbLogger(RunLogger):
         self._run.summary.update(
             {key: value for key, value in results.items() if key not in ("state", "confusion")}
         )
-        # inject=False: W&B would put a style of its own into the page
+        # inject=False: W&B would add its style sheet to the page
         self._run.log({"report": wandb.Html(str(files.report), inject=False)})
         figures = sorted(files.figures.glob("*.png"))
         self._run.log({f"figures/{file.stem}": wandb.Image(str(file)) for file in figures})
@@ -162,7 +162,7 @@ class WandbLogger(RunLogger):
 
 
 def _histogram(gradient: torch.Tensor) -> Any:
-    """64 bins over the finite values, and none where there are none."""
+    """64 bins over the finite values; no bins without finite values."""
     import wandb
 
     values = gradient[gradient.isfinite()].float().cpu()
@@ -177,7 +177,7 @@ def _table(columns: Sequence[str], rows: list[list[Any]]) -> Any:
 
 
 def _confusion(confusion: list[list[int]], classes: list[str]) -> Any:
-    """W&B's own chart; its wandb.plot.confusion_matrix would count the images again."""
+    """Draw W&B's chart from counts; wandb.plot.confusion_matrix would count the images again."""
     import wandb
 
     cells = [

@@ -1,1 +1,1 @@
-"""report.html of a run: what it came to, why, and on what."""
+"""report.html of a run: its result, the reasons for it, and the data."""

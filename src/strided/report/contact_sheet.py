@@ -13,14 +13,14 @@ LONGEST = 32  # letters of a line, so that it ends before the next tile
 
 @dataclass(frozen=True)
 class Captioned:
-    """picture is uint8 (S, S, 3); `lines` stand below it, as many for each of a sheet."""
+    """A picture, uint8 (S, S, 3), and the `lines` below it: the same number for all of a sheet."""
 
     picture: np.ndarray
     lines: list[str]
 
 
 def draw_sheet(captioned: Sequence[Captioned], file: Path, columns: int = 4) -> Path:
-    """Draw pictures in rows, each with its lines below; at least one."""
+    """Draw pictures in rows, each with its lines below; needs at least one."""
     from PIL import Image, ImageDraw
 
     width, height = TILE + 16, TILE + len(captioned[0].lines) * LINE + 12
@@ -30,7 +30,7 @@ def draw_sheet(captioned: Sequence[Captioned], file: Path, columns: int = 4) -> 
     for index, shown in enumerate(captioned):
         left, top = width * (index % columns), height * (index // columns)
         picture = Image.fromarray(shown.picture)
-        # small pictures keep their pixels, large ones are made smaller smoothly
+        # magnified pictures keep sharp pixels, shrunk ones are smoothed
         small = picture.width < TILE
         picture = picture.resize(
             (TILE, TILE), Image.Resampling.NEAREST if small else Image.Resampling.LANCZOS

@@ -1,4 +1,4 @@
-"""What a report shows beside the numbers: the gap, the images, the data."""
+"""What a report shows besides the numbers: the gap, the images, the data."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,14 +19,14 @@ from strided.report.gallery import Sample, training_samples
 from strided.runs.metrics_csv import read_metrics
 from strided.runs.results import Results
 
-MOST_IMAGES = 5000  # of training, and of validation, that the gap between them is measured on
+MOST_IMAGES = 5000  # images of training, and of validation, to measure the gap on
 LEAST_TRAIN = 500
-OVERLAID = 4  # of the errors, and of the hits: heatmaps take time
+OVERLAID = 4  # errors with an overlay, and hits: heatmaps take time
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a report shows beside the numbers, as far as there is any.
+    """What a report shows besides the numbers; parts may be missing.
 
     overlays: a picture uint8 (S, S, 3) for an example, by its position in the split.
     """
@@ -41,7 +41,7 @@ class Contents:
 
     @property
     def to_overlay(self) -> list[Example]:
-        """The images that an overlay is shown of."""
+        """The images that get an overlay."""
         return [*self.errors[:OVERLAID], *self.hits[:OVERLAID]]
 
 
@@ -55,14 +55,14 @@ def gather_contents(
 ) -> Contents:
     """Measure the gap between training and validation, and choose the images to show.
 
-    classifier is the best checkpoint, None where none was kept; evaluation its test, if any;
-    metrics the run's metrics.csv.
+    classifier is the best checkpoint, None if none was kept; evaluation is its test, if any;
+    metrics is the run's metrics.csv.
     """
     errors = most_confident_errors(evaluation, data) if evaluation else []
     certain = least_certain_hits(evaluation, data) if evaluation else []
     diagnosis, stages = None, results.get("stages", [])
     if classifier is not None:
-        # a run that is to be quick has limited its validation
+        # a quick run has limited its validation
         limit = config["trainer"].get("limit_val_batches")
         most = min(MOST_IMAGES, limit * data.batch_size if isinstance(limit, int) else MOST_IMAGES)
         val = Share(*count_hits(classifier, data, "val", most))

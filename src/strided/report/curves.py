@@ -18,7 +18,7 @@ def draw_curves(
 
 
 def _has(curves: Curves, name: str) -> bool:
-    if name == "lr":  # one that never changes is in the config
+    if name == "lr":  # a constant one is in the config
         return len(set(curves["lr"])) > 1
     return f"train/{name}" in curves
 
@@ -39,7 +39,7 @@ def _draw(
     for split, style in (("train", "--"), ("val", "-")):
         if f"{split}/{name}" in curves:
             values = dict(zip(epochs, curves[f"{split}/{name}"], strict=True))
-            # validation may leave epochs out
+            # validation may skip epochs
             points = [(epoch, value) for epoch, value in values.items() if math.isfinite(value)]
             marker = "." if len(points) < 60 else None
             axes.plot(*zip(*points, strict=True), ls=style, marker=marker, label=split)
@@ -60,7 +60,7 @@ def _draw(
 
 
 def _mark_stages(axes: Any, stages: Sequence[Mapping[str, Any]], epochs: Sequence[float]) -> None:
-    """A line where each stage begins, with its name beside it."""
+    """Draw a line where each stage begins, with its name beside it."""
     if len(stages) < 2:
         return
     for stage in stages:
@@ -81,7 +81,7 @@ def _mark_stages(axes: Any, stages: Sequence[Mapping[str, Any]], epochs: Sequenc
 
 
 def draw_rates(found: Mapping[str, Any], folder: Path) -> Path:
-    """Draw the loss at each learning rate that was tried, and the one suggested."""
+    """Draw the loss at each learning rate that was tried, and the suggested rate."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.8, 3.4), layout="constrained")

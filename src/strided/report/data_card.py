@@ -1,4 +1,4 @@
-"""The card of a data set: its classes, sizes, splits, and what is wrong with it."""
+"""The card of a data set: its classes, sizes, splits and faults."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,12 +9,12 @@ from strided.data import ImageDataModule
 from strided.data.reading.decoding import ImageError
 from strided.data.reading.files import as_text
 
-_MEASURED = 64  # images whose size is looked at
+_MEASURED = 64  # images whose size is measured
 _SHOWN_PAIRS = 5
 
 
 def data_card(data: ImageDataModule) -> dict[str, Any]:
-    """What there is to know about the images of a run.
+    """Describe the images of a run.
 
     `counts` has a row for each class, with its images in each split.
     """
@@ -43,7 +43,7 @@ def data_card(data: ImageDataModule) -> dict[str, Any]:
 
 
 def image_sizes(data: ImageDataModule) -> str:
-    """The sizes of the files in pixels: of all, or the range of some."""
+    """The sizes of the files in pixels: of all, or the range of a sample."""
     if data.native_size:
         return f"{data.native_size} x {data.native_size} pixels, all of them"
     indices = np.concatenate([data.spread(split, _MEASURED // 2) for split in data.splits])
@@ -53,7 +53,7 @@ def image_sizes(data: ImageDataModule) -> str:
     widths, heights = (sorted(side) for side in zip(*sizes, strict=True))
     return (
         f"{_range(widths)} x {_range(heights)} pixels, median {widths[len(widths) // 2]} x "
-        f"{heights[len(heights) // 2]} ({len(sizes)} images looked at)"
+        f"{heights[len(heights) // 2]} ({len(sizes)} images measured)"
     )
 
 

@@ -1,8 +1,8 @@
 """Over- or underfitting, still improving or not: what the curves of a run say, and how surely.
 
 The rule of thumb for the gap between training and validation accuracy: over 10 points is
-overfitting, under 5 generalises, low on both is underfitting. Nothing is claimed that the
-confidence interval leaves open.
+overfitting, under 5 generalises, low on both is underfitting. A claim is made only if the
+confidence interval supports it.
 """
 
 import itertools
@@ -21,7 +21,7 @@ from strided.evaluation.intervals import wilson_interval
 OVERFITTING_GAP = 0.10
 GENERALISING_GAP = 0.05
 SURE = 2.0  # standard errors
-_RISE = 0.1  # of a loss, below which it is noise around 0
+_RISE = 0.1  # of a loss; a smaller rise is noise around 0
 
 Curves = Mapping[str, Sequence[float]]  # columns of metrics.csv
 
@@ -39,7 +39,7 @@ class Share:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Wilson's, at 95 %."""
+        """Wilson's interval, at 95 %."""
         low, high = wilson_interval(self.value, self.count)
         return low, high
 
@@ -69,9 +69,9 @@ def diagnose(
     config: Config,
     stages: Sequence[Mapping[str, Any]],
 ) -> Diagnosis:
-    """Read a finished run; `stages` as results.json has them.
+    """Diagnose a finished run; `stages` as in results.json.
 
-    guessing: the share of validation that naming its largest class always would be right on.
+    guessing: the share of validation that always naming its largest class gets right.
     """
     gap, interval = train.value - val.value, gap_interval(train, val)
     verdict = judge(train, val, guessing)
@@ -124,7 +124,7 @@ def gap_interval(train: Share, val: Share) -> tuple[float, float]:
 
 
 def judge(train: Share, val: Share, guessing: float) -> str:
-    """The verdict: the first of these that the intervals leave no doubt about."""
+    """Return the first verdict that the intervals leave no doubt about."""
     low, high = gap_interval(train, val)
     above = val.interval[0] > guessing
     # not half of the way from guessing to certainty
@@ -155,7 +155,7 @@ def last_stage(curves: Curves, stages: Sequence[Mapping[str, Any]]) -> dict[str,
 
 
 def of_stages(curves: Curves, stages: Sequence[Mapping[str, Any]], images: int) -> list[str]:
-    """What each stage gained over the best one before it, on validation."""
+    """Sentences on each stage's gain in validation over the best stage before it."""
     if len(stages) < 2 or "val/acc" not in curves:
         return []
     best: list[tuple[str, float]] = []
@@ -173,7 +173,7 @@ def of_stages(curves: Curves, stages: Sequence[Mapping[str, Any]], images: int) 
         noise = SURE * math.hypot(_standard_error(low, images), _standard_error(high, images))
         sure = "more than" if abs(high - low) > noise else "within"
         sentences.append(
-            f"Stage {before} came to {low:.1%} of validation at best, {name} to {high:.1%}: "
+            f"Stage {before} reached {low:.1%} of validation at best, {name} {high:.1%}: "
             f"{100 * (high - low):+.1f} points, {sure} the uncertainty of {images:,} images."
         )
     return sentences
@@ -208,7 +208,7 @@ def trend(curves: Curves, images: int) -> list[tuple[str, str]]:
     elif len(acc) >= 6:
         found.append(("plateau", f"Validation accuracy stood still, within its noise: {rise}."))
     fallen = acc[best] - acc[-window:].mean()
-    noise = 1.5 * SURE * _standard_error(acc[best], images)  # the best of many is lucky, too
+    noise = 1.5 * SURE * _standard_error(acc[best], images)  # the best of many is partly luck
     if len(acc) >= 6 and best < len(acc) / 2 and fallen > noise:
         found.append(
             (
@@ -235,14 +235,14 @@ def _standard_error(share: float, images: int) -> float:
 
 
 def is_augmented(config: Config, stages: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the last stage saw augmented images: kept features of one view are of none."""
+    """Whether the last stage saw augmented images; stored features of a single view did not."""
     kept = stages[-1].get("features") if stages else None
     chosen: bool = build(config["augment"], "augment") != BatchAugment()
     return chosen and (kept is None or kept["views"] > 1)
 
 
 def advise(found: set[str], config: Config, stages: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What to try for what was found, leaving out augmentation and weights that the run has."""
+    """Advice for what was found, except augmentation and weights that the run already has."""
     model = config["model"]
     augmented = is_augmented(config, stages)
     pretrained = bool(model.get("pretrained") or model.get("weights"))
@@ -280,7 +280,7 @@ def advise(found: set[str], config: Config, stages: Sequence[Mapping[str, Any]])
     if "plateau" in found and "overfitting" not in found and "underfitting" not in found:
         advice.append(
             "More epochs alone will change little; callbacks.early_stopping.patience=5 would end "
-            "such a run sooner."
+            "the run sooner."
         )
     return advice
 

@@ -29,11 +29,11 @@ NOT_FACTS = ("confusion", "lr_finder", "diagnosis", "data_card")
 def write_report(
     folder: Path, config: Config, results: Results, contents: Contents | None = None
 ) -> None:
-    """Write figures/*.png and report.html from metrics.csv, results and what was contents."""
+    """Write figures/*.png and report.html from metrics.csv, results and contents."""
     contents = contents or Contents()
     figures = RunFolder(folder).figures
     figures.mkdir(exist_ok=True)
-    for old in figures.glob("*.png"):  # of an earlier sitting
+    for old in figures.glob("*.png"):  # of an earlier session
         old.unlink()
     write_text(RunFolder(folder).report, render(folder, config, results, contents))
 
@@ -55,7 +55,7 @@ def render(folder: Path, config: Config, results: Results, contents: Contents) -
 
 
 def headline(results: Results) -> str:
-    """Return test accuracy with its interval, or that there is none."""
+    """Return test accuracy with its interval, or that nothing was tested."""
     if "test/acc" not in results:
         return "Nothing was tested."
     low, high = results["test/acc_ci95"]
@@ -104,8 +104,8 @@ def _curves(folder: Path, config: Config, results: Results) -> str:
         return ""
     images = "of augmented images and " if is_augmented(config, results.get("stages", [])) else ""
     note = (
-        f"Those of training are means over an epoch, {images}while the weights moved; those of "
-        "validation were measured at its end."
+        f"Training values are means over an epoch, {images}while the weights changed. Validation "
+        "values were measured at its end."
     )
     pictures = "".join(map(picture, drawn))
     return f'<h2>Curves</h2><div class="figures">{pictures}</div><p class="note">{note}</p>'
@@ -133,7 +133,7 @@ def _test(figures: Path, results: Results, contents: Contents) -> str:
 
 
 def overall(results: Results) -> list[tuple[str, float | None]]:
-    """The test metrics that are not of single classes."""
+    """The test metrics that do not belong to single classes."""
     return [
         (key.removeprefix("test/"), value)
         for key, value in by_name(results).items()
@@ -153,9 +153,9 @@ def _examples(figures: Path, results: Results, contents: Contents) -> str:
             parts.append(f'<h2>{title}</h2><div class="gallery">{shown}</div>')
     if contents.overlays:
         parts.append(
-            '<p class="note">Beneath some: what spoke for the predicted class, by Grad-CAM '
-            "(Selvaraju et al. 2017), red most. It shows where the network looked, not that it "
-            "was right to.</p>"
+            '<p class="note">Below some: the evidence for the predicted class, by Grad-CAM '
+            "(Selvaraju et al. 2017), the strongest in red. It shows where the network looked, not "
+            "that it was right to look there.</p>"
         )
     return "\n".join(parts)
 
@@ -173,7 +173,7 @@ def _data(figures: Path, contents: Contents) -> str:
         parts.append(_card(contents.card))
     if contents.samples:
         drawn = picture(draw_samples(contents.samples, figures / "samples.png"))
-        words = "Training images as they are, and beneath as the augmentation may change them."
+        words = "Training images as they are, and below as the augmentation may change them."
         if not any(sample.augmented is not None for sample in contents.samples):
             words = "Training images as the network is given them: they are not augmented."
         parts.append(f'{drawn}<p class="note">{words}</p>')
@@ -205,7 +205,7 @@ def _repeat(config: Config, results: Results) -> str:
     words = f"On commit <code>{html.escape(commit)}</code>" if commit else ""
     words += " with changes that are not committed" if git.get("dirty") else ""
     if resumed := [word for changes in results.get("resumed_with", []) for word in changes]:
-        words += f", gone on with <code>{html.escape(shlex.join(resumed))}</code>"
+        words += f", continued with <code>{html.escape(shlex.join(resumed))}</code>"
     facts = {k: v for k, v in results.items() if "/" not in k and k not in NOT_FACTS}
     return f"""<h2>To repeat it</h2>
 <p>{words}</p><pre>{command}</pre>

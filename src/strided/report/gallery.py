@@ -1,4 +1,4 @@
-"""Images of a test worth looking at, and images of training as the network is given them."""
+"""Notable images of a test, and images of training as the network is given them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ def draw_examples(examples: Sequence[Example], file: Path) -> Path:
 
 @dataclass(frozen=True)
 class Sample:
-    """A training image, uint8 (S, S, 3), and what augmentation may make of it, if there is any."""
+    """A training image, uint8 (S, S, 3), and an augmented version of it, if any."""
 
     label: str
     picture: np.ndarray
@@ -37,14 +37,14 @@ class Sample:
 
 
 def training_samples(data: ImageDataModule, augmented: bool) -> list[Sample]:
-    """Some training images from all over the split."""
+    """Some training images, spread over the whole split."""
     batch = next(iter(data.loader("train", data.spread("train", SAMPLES))))
     generator = torch.Generator().manual_seed(batch.seed)
     images = data.augmentation(batch.images, generator)
     images, _ = data.augmentation.mix(images, batch.labels, len(data.classes), generator)
     shown = images.round().clamp(0, 255).to(torch.uint8)
     return [
-        Sample(as_text(data.classes[label]), _colour(before), _colour(after) if augmented else None)
+        Sample(as_text(data.classes[label]), _as_rgb(before), _as_rgb(after) if augmented else None)
         for label, before, after in zip(
             batch.labels.tolist(), batch.images.numpy(), shown.numpy(), strict=True
         )
@@ -52,7 +52,7 @@ def training_samples(data: ImageDataModule, augmented: bool) -> list[Sample]:
 
 
 def draw_samples(samples: Sequence[Sample], file: Path) -> Path:
-    """Draw training images, above what augmentation makes of them."""
+    """Draw training images above their augmented versions."""
     from matplotlib.figure import Figure
 
     rows = 1 if any(sample.augmented is None for sample in samples) else 2
@@ -68,6 +68,6 @@ def draw_samples(samples: Sequence[Sample], file: Path) -> Path:
     return file
 
 
-def _colour(picture: np.ndarray) -> np.ndarray:
-    """(C, S, S) to (S, S, 3), grey thrice."""
+def _as_rgb(picture: np.ndarray) -> np.ndarray:
+    """(C, S, S) to (S, S, 3); grey is repeated three times."""
     return np.broadcast_to(picture, (3, *picture.shape[1:])).transpose(1, 2, 0)

@@ -1,4 +1,4 @@
-"""How a test came out: confusion of classes, and whether probabilities can be believed."""
+"""The result of a test: confusion of classes, and if probabilities can be trusted."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -9,9 +9,9 @@ from strided.data.reading.files import as_text
 from strided.evaluation.calibration import RELIABILITY_BINS
 from strided.evaluation.intervals import wilson_interval
 
-MOST_CLASSES = 30  # that a confusion matrix can show
+MOST_CLASSES = 30  # the most that a confusion matrix can show
 _LONGEST = 30  # letters of a class beside the matrix
-_FEW = 5  # images of a bin, below which its accuracy is drawn pale
+_FEW = 5  # images of a bin; with fewer, its accuracy is drawn pale
 
 
 def draw_confusion(confusion: list[list[int]], classes: list[str], folder: Path) -> Path:
@@ -24,7 +24,7 @@ def draw_confusion(confusion: list[list[int]], classes: list[str], folder: Path)
     shares = [[n / max(1, sum(row)) for n in row] for row in confusion]
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     ticks = range(len(classes))
-    # a class is called as its folder: with a $, or bytes that are no text
+    # a class has the name of its folder, which may hold a $ or bytes that are no text
     shown = [_short(as_text(name)) for name in classes]
     axes.set_xticks(ticks, shown, parse_math=False)
     axes.set_yticks(ticks, shown, parse_math=False)
@@ -36,7 +36,7 @@ def draw_confusion(confusion: list[list[int]], classes: list[str], folder: Path)
             colour = "white" if shares[y][x] > 0.5 else "black"
             axes.text(x, y, str(count), ha="center", va="center", color=colour, fontsize=8)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # in a script it has no font for
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # in a script that the font lacks
         figure.savefig(folder / "confusion.png", dpi=150)
     return folder / "confusion.png"
 

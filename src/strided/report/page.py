@@ -1,4 +1,4 @@
-"""The frame of an HTML page that opens without a network, and the parts that pages share."""
+"""The frame of an HTML page that opens without a network, and parts that pages share."""
 
 import base64
 import html
@@ -44,7 +44,7 @@ Cell = str | float | int | None
 
 
 def page(title: str, body: str, style: str = "") -> str:
-    """Return a whole page; `body` is HTML, `style` is CSS beside the common one."""
+    """Return a whole page; `body` is HTML, `style` is CSS added to the common one."""
     title = html.escape(title)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
@@ -83,7 +83,7 @@ def _figure(kind: str, content: bytes, alt: str, caption: str, style: str = "") 
 def table(heads: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
     """Return a table in a box that scrolls: text as it is, numbers to the right, None as a dash.
 
-    A fraction has four digits behind the point.
+    A fraction has four digits after the point.
     """
     rows = list(rows)
     numeric = [any(isinstance(row[i], int | float) for row in rows) for i in range(len(heads))]
