@@ -14,10 +14,10 @@ _KEY = re.compile(r"[a-z_]+(\.\w+)*")
 
 @dataclass(frozen=True)
 class Sweep:
-    """The `sweep` of an experiment: the values of each key, all of whose combinations are run.
+    """The `sweep` of an experiment: values for each key; all their combinations are run.
 
-    `x` and `lines` are two of the keys, for the figure; all others are repeats. `study`: the name
-    of what else is to be shown of the runs.
+    `x` and `lines` are two of the keys, for the figure; all other keys are repeats. `study` names
+    an additional section on the runs.
     """
 
     over: dict[str, list[Any]]
@@ -49,24 +49,23 @@ class Sweep:
         )
         if self.study is not None and not known:
             raise UserError(
-                f"sweep.study={self.study}; expected null or the name of an experiment with a page "
-                "of its own. Try sweep.study=null"
+                f"sweep.study={self.study}; expected null or a module of "
+                "strided.sweeps.experiments, such as mlp_vs_cnn. Try sweep.study=null"
             )
 
     @classmethod
     def of(cls, node: Mapping[str, Any]) -> "Sweep":
-        """Read it from an experiment. Raises UserError."""
+        """Read the node of an experiment. Raises UserError."""
         needed = {"over", "x", "lines"}
         if set(node) - {"study"} != needed:
             raise UserError(
                 f"sweep has the keys {', '.join(node)}; expected {', '.join(sorted(needed))}, and "
-                "study where there is one. "
-                "Try sweep as experiment=transfer_vs_scratch has it"
+                "optionally study. Try sweep as in experiment=transfer_vs_scratch"
             )
         return cls(**node)
 
     def words(self, typed: Sequence[str]) -> list[str]:
-        """What was typed, and the values of the keys that were not."""
+        """Return what was typed, and the values of the keys that were not typed."""
         given = {word.partition("=")[0].lstrip("+") for word in typed}
         added = [
             f"{key}={','.join('null' if value is None else str(value) for value in values)}"

@@ -1,4 +1,4 @@
-"""Several values of a key, as Hydra's grammar has them: the jobs that they stand for."""
+"""Expand several values of a key, in Hydra's grammar, into jobs."""
 
 import itertools
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ from strided.errors import UserError
 
 
 def sweep_jobs(overrides: Sequence[str], extra: Path | None = None) -> list[list[str]]:
-    """Return what is typed for each job of a sweep, in the order in which Hydra numbers them."""
-    axes: dict[str, list[str]] = {}  # a key that is given twice: its last values count
+    """Return the overrides of each job of a sweep, in the order in which Hydra numbers them."""
+    axes: dict[str, list[str]] = {}  # if a key is given twice, its last values count
     for word in overrides:
         override = OverridesParser.create().parse_override(word)
         if override.is_hydra_override():
@@ -34,8 +34,8 @@ def sweep_corners(
 ) -> list[list[str]]:
     """Return one list of overrides for each combination of swept group options.
 
-    Swept values (keys with a dot, plain keys) are taken at their first value: which keys are valid
-    depends on the chosen groups only, and a bad value must fail its own job, not the sweep.
+    Of other keys (with a dot, or plain) the first value is taken: valid keys depend on the chosen
+    groups only, and a bad value must fail its job, not the sweep.
     """
     groups, _ = verb_keys(verb)
     axes = []
@@ -55,7 +55,7 @@ def swept_values(override: Override, extra: Path | None = None) -> list[str]:
     value = override.value()
     if getattr(value, "shuffle", False):
         raise UserError(
-            f"{as_typed(str(override.input_line))} has another order each time that it is read, so "
+            f"{as_typed(str(override.input_line))} changes its order each time it is read, so "
             "that jobs could not be told apart; expected values in a fixed order. Try it without "
             "shuffle()"
         )
@@ -66,7 +66,7 @@ def swept_values(override: Override, extra: Path | None = None) -> list[str]:
         return list(found)
     if override.is_interval_sweep():
         raise UserError(
-            f"{as_typed(str(override.input_line))} has no end of values; expected some, as "
+            f"{as_typed(str(override.input_line))} has endlessly many values; expected a few, as "
             "a=1,2 or a=range(1,9). Try search=optuna instead of -m"
         )
     return list(override.sweep_string_iterator())

@@ -1,4 +1,4 @@
-"""summary.csv, summary_seeds.csv and summary.html: what came of the jobs of a sweep."""
+"""summary.csv, summary_seeds.csv and summary.html: the results of a sweep's jobs."""
 
 import html
 import math
@@ -15,7 +15,7 @@ from strided.sweeps.folder import SweepFolder
 from strided.system.durable import write_csv, write_text
 
 TRAINED = ("best_val/acc", "best_epoch", "train_seconds")
-REPEATS = ("seed", "data.split_seed", "data.fold")  # the same question asked again
+REPEATS = ("seed", "data.split_seed", "data.fold")  # keys that only repeat a measurement
 AVERAGED = ("best_val/acc", "train_seconds")
 
 TABLE_STYLE = """
@@ -27,7 +27,7 @@ tr.failed td, tr.killed td, tr.missing td, tr.interrupted td { color: light-dark
 
 @dataclass(frozen=True)
 class Job:
-    """One job: what was typed for it, its state, and its results.json (empty: none yet)."""
+    """One job: its overrides, its state, and its results.json (empty: none yet)."""
 
     number: int
     command: list[str]
@@ -45,7 +45,7 @@ class Job:
 
     @property
     def overrides(self) -> dict[str, str]:
-        """What was typed, by key."""
+        """The typed overrides, by key."""
         return {key: value for key, _, value in (word.partition("=") for word in self.command)}
 
 
@@ -58,11 +58,11 @@ class Table:
     typed: list[str]
 
     def write(self, file: Path) -> None:
-        """Write it as CSV."""
+        """Write the table as CSV."""
         write_csv(file, self.head, self.rows)
 
     def html(self) -> str:
-        """Return it as HTML, without overrides that are the same in all of several rows."""
+        """Return the table as HTML; with several rows, overrides that never change are left out."""
         shown = [i for i, name in enumerate(self.head) if name != "error" and not self._same(i)]
         head = "".join(f"<th>{html.escape(self.head[i])}</th>" for i in shown)
         rows = "".join(
@@ -90,14 +90,14 @@ def _keys(jobs: Iterable[Job]) -> list[str]:
 
 
 def measured(jobs: Iterable[Job]) -> list[str]:
-    """Return accuracy and loss of the splits that the jobs have measured; of test if none has."""
+    """Return accuracy and loss of the splits that the jobs measured; of test if none did."""
     found = {key for job in jobs for key in job.results}
     splits = [split for split in ("test", "val") if f"{split}/acc" in found] or ["test"]
     return [f"{split}/{metric}" for split in splits for metric in ("acc", "loss")]
 
 
 def table_of_jobs(jobs: Sequence[Job], columns: Sequence[str]) -> Table:
-    """Return a row per job: what was typed for it, its state, `columns` of its results."""
+    """Return a row per job: its overrides, its state, and `columns` of its results."""
     keys = _keys(jobs)
     rows = [
         [job.number, *(job.overrides.get(key, "") for key in keys), job.state]
@@ -139,7 +139,7 @@ def _mean_and_std(values: list[float]) -> list[float | str]:
 
 
 def summarise(folder: Path, jobs: Sequence[Job], trend: str = "") -> None:
-    """Write the summary of a sweep into its folder; `trend` is HTML to begin with."""
+    """Write the summary of a sweep into its folder; `trend` is HTML to start the page with."""
     columns = [*measured(jobs), *TRAINED, "error"]
     table, repeats = table_of_jobs(jobs, columns), table_of_repeats(jobs)
     table.write(SweepFolder(folder).summary)
@@ -156,7 +156,7 @@ def summarise(folder: Path, jobs: Sequence[Job], trend: str = "") -> None:
 
 
 def list_of_errors(jobs: Iterable[Job]) -> str:
-    """Return what went wrong as HTML; in the table there is no room for it."""
+    """Return the errors of the jobs as HTML; the table has no room for them."""
     items = "".join(
         f"<li>job {job.number}: {html.escape(str(job.results['error']))}</li>"
         for job in jobs

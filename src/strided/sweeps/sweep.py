@@ -1,4 +1,4 @@
-"""Sweeps: every combination of the swept values a job, and a summary of them all."""
+"""Sweeps: run every combination of the swept values as a job, and summarise them all."""
 
 import os
 import sys
@@ -43,7 +43,7 @@ RESUMABLE = ("traceback", "trust")
 
 
 def sweep_of(verb: str, words: Sequence[str], config_dir: Path | None) -> Sweep | None:
-    """The sweep of the experiment that was typed, if that is one."""
+    """The sweep of the typed experiment, if that is a sweep."""
     name = typed_value(words, "experiment")
     if verb != "train" or name is None or "," in name:
         return None
@@ -53,14 +53,14 @@ def sweep_of(verb: str, words: Sequence[str], config_dir: Path | None) -> Sweep 
     return Sweep.of(dict(OmegaConf.to_container(node))) if node else None  # type: ignore[arg-type]
 
 
-@Interruption().listening()  # between jobs too: each job listens for itself
+@Interruption().listening()  # between jobs too: each job also listens itself
 def run_sweep(
     verb: str, words: Sequence[str], config_dir: Path | None, trend: Sweep | None = None
 ) -> None:
     """Run every combination of the swept values as a job; keys and options are checked first.
 
-    `trend` is what the experiment varies by itself. Raises UserError at the end if a job failed:
-    the others have run.
+    `trend` is what the experiment itself varies. Raises UserError at the end if a job failed; the
+    others have then run.
     """
     trusted = typed_trust(words)  # before the values that a YAML adds
     words = trend.words(words) if trend else words
@@ -68,7 +68,7 @@ def run_sweep(
     name, config = check_corners(verb, sweep_corners(verb, overrides, config_dir), config_dir)
     folder = create_run_folder(log_folder(config["log_dir"]) / "multirun" / name)
     jobs = sweep_jobs(overrides, config_dir)
-    # trust= and Hydra's own keys, which may name any class, count only as typed
+    # trust= and Hydra's keys may name any class, so they count only as typed
     kept = [word for word in words if not is_hydra(word) and key_of(word) not in ONLY_TYPED]
     state = {"verb": verb, "words": kept, "jobs": jobs, "trend": trend and vars(trend)}
     write_text(
@@ -79,11 +79,11 @@ def run_sweep(
 
 @Interruption().listening()
 def resume_sweep(folder: Path, changes: Sequence[str], config_dir: Path | None) -> None:
-    """Run those jobs of a sweep that are not finished, in their folders. Raises UserError."""
+    """Run the unfinished jobs of a sweep in their folders. Raises UserError."""
     for word in changes:
         if key_of(word) not in RESUMABLE and not is_hydra(word):
             raise UserError(
-                f"{word} cannot be changed on resume: the sweep goes on from its own sweep.yaml. "
+                f"{word} cannot be changed on resume: the sweep continues from its sweep.yaml. "
                 f"Expected only {', '.join(RESUMABLE)} and Hydra's own keys. Try a new sweep"
             )
     sweep = read_sweep(SweepFolder(folder).sweep)
@@ -126,7 +126,7 @@ def check_corners(
 ) -> tuple[str, Config]:
     """Check keys and options of every choice of groups; return a name for all, and a config.
 
-    Values are not checked: a bad one fails its own job only.
+    Values are not checked: a bad value only fails its job.
     """
     names: dict[str, None] = {}
     for corner in corners:
@@ -135,7 +135,7 @@ def check_corners(
         check(config, values=False)
         names[run_name(config, choices)] = None
     first, *others = names
-    # a folder's name may not be long
+    # long folder names are not allowed
     return "+".join(names) if len(others) < 4 else f"{first}+{len(others)}-more", config
 
 
@@ -178,7 +178,7 @@ def launch(
     """Hand the sweep to Hydra, so that its launchers (joblib, submitit) work too."""
     import hydra
 
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to main(), not to Hydra's own printing
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach main() instead of being printed by Hydra
     own = [f"hydra.sweep.dir={quoted(str(folder))}", "hydra.sweep.subdir=${hydra.job.num}"]
     flags = ["--multirun"]
     if config_dir:
@@ -191,7 +191,7 @@ def launch(
 
 
 def run_one(verb: str, composed: DictConfig) -> int:
-    """Run what is left of one job of a sweep; return its exit code."""
+    """Run or finish one job of a sweep; return its exit code."""
     from hydra.core.hydra_config import HydraConfig
 
     hydra = HydraConfig.get()

@@ -1,4 +1,4 @@
-"""What a sweep shows: a metric over the values of one key, a line for each value of another."""
+"""The figure of a sweep: a metric over one key's values, a line for each value of another key."""
 
 import math
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ def section(folder: Path, sweep: Sweep, jobs: Sequence[Job]) -> str:
 
 
 def study(folder: Path, sweep: Sweep, jobs: Sequence[Job]) -> str:
-    """What else the experiment has to show, as HTML: measured now, or read where it was before."""
+    """The experiment's additional section as HTML; earlier measurements are read from files."""
     done = [
         job
         for job in jobs
@@ -45,7 +45,7 @@ def study(folder: Path, sweep: Sweep, jobs: Sequence[Job]) -> str:
 
 
 def cells(sweep: Sweep, jobs: Sequence[Job], metric: str) -> Cells:
-    """The values of a metric, those of repeats together."""
+    """The values of a metric, with repeats together."""
     found: Cells = {}
     for job in jobs:
         if (value := by_name(job.results).get(metric)) is not None:
@@ -55,32 +55,32 @@ def cells(sweep: Sweep, jobs: Sequence[Job], metric: str) -> Cells:
 
 
 def reading(sweep: Sweep, accuracy: Cells, seconds: Cells) -> list[str]:
-    """For each x a sentence: the lines from best to worst, and how sure the first one is."""
+    """A sentence for each x: the lines from best to worst, and how certain the first place is."""
     sentences = []
     for x in dict.fromkeys(x for _, x in accuracy):
         means = {line: fmean(values) for (line, at), values in accuracy.items() if at == x}
         lines = sorted(means, key=lambda line: -means[line])
         parts = [
-            f"{_named(sweep, line)} {means[line]:.1%} ({_range(accuracy[line, x])}"
+            f"{_labelled(sweep, line)} {means[line]:.1%} ({_range(accuracy[line, x])}"
             f"{fmean(seconds.get((line, x), [math.nan])):.0f} s)"
             for line in lines
         ]
         sentence = f"{sweep.x}={x}: {', '.join(parts)}."
         if len(lines) > 1:
             first, second = accuracy[lines[0], x], accuracy[lines[1], x]
-            best, next_best = (_named(sweep, line) for line in lines[:2])
+            best, next_best = (_labelled(sweep, line) for line in lines[:2])
             if min(len(first), len(second)) < 2:
                 sentence += " Without repeats (seed=0,1,2) there is no telling how sure that is."
             elif min(first) > max(second):
                 sentence += f" Every repeat of {best} is above all of {next_best}."
             else:
-                sentence += f" Those of {best} and {next_best} overlap: no difference is shown."
+                sentence += f" Repeats of {best} and {next_best} overlap: no difference is shown."
         sentences.append(sentence)
     return sentences
 
 
-def _named(sweep: Sweep, line: str) -> str:
-    """A value that does not speak for itself, with its key."""
+def _labelled(sweep: Sweep, line: str) -> str:
+    """A value that is unclear alone, with its key."""
     speaks = line[:1].isalpha() and line.lower() not in ("true", "false", "null")
     return line if speaks else f"{sweep.lines.rpartition('.')[2]}={line}"
 
@@ -90,7 +90,7 @@ def _range(repeats: Sequence[float]) -> str:
 
 
 def _draw(file: Path, sweep: Sweep, panels: Sequence[tuple[str, Cells]]) -> None:
-    """A panel for each metric: the mean of the repeats, and bars from the lowest to the highest."""
+    """Draw a panel for each metric: the mean of the repeats, with bars from lowest to highest."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")

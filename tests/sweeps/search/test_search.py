@@ -281,7 +281,7 @@ def test_a_search_whose_workers_all_died_is_a_failure(
         ([RATE, "search.pruner._target_=os.system"], "is not allowed"),
         ([RATE, "search.num_trials=0"], "search.num_trials=0; expected 1 or more"),
         ([RATE, "search.num_trials=many"], "expected a whole number"),
-        ([RATE, "search.num_workers=1,2"], "a search is not searched"),
+        ([RATE, "search.num_workers=1,2"], "keys of search= are not searched"),
         (["optimizer.lr=interval(1,0)"], "cannot be searched"),
         (["optimizer.lr=tag(log,interval(0,1))"], "cannot be searched"),
         (["optimizer.lr=tag(lgo,interval(0,1))"], "has the tag lgo"),

@@ -1,5 +1,5 @@
-"""What experiments of several runs show beside accuracy: a module for each question.
+"""What experiments of several runs show besides accuracy: a module for each question.
 
-Each has `section(folder, jobs)`: figures into the folder of the sweep, and words and tables as
-HTML, of jobs that have finished and kept their best checkpoint.
+Each has `section(folder, jobs)`, for jobs that have finished and kept their best checkpoint. It
+writes figures into the folder of the sweep, and returns words and tables as HTML.
 """

@@ -1,4 +1,4 @@
-"""AlexNet against VGG: the shapes on ImageNet, and what each comes to on the same images."""
+"""AlexNet against VGG: their shapes on ImageNet, and their results on the same images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ SHOWN = ("alexnet", "vgg16", "vgg19")  # as published: 1,000 classes, 224 pixels
 
 
 def section(folder: Path, jobs: Sequence[Job]) -> str:
-    """The facts of the published networks; those that were trained may be smaller in input."""
+    """The facts of the published networks; the trained ones may have smaller input."""
     facts = {name: published_facts(name) for name in SHOWN}
     return "\n".join(
         [
@@ -55,7 +55,7 @@ def _row(name: str, facts: dict[str, Any]) -> list[str | int]:
 
 
 def reading(alexnet: dict[str, Any], vgg: dict[str, Any]) -> list[str]:
-    """What the table says, in sentences."""
+    """Say in sentences what the table shows."""
     return [
         f"AlexNet looks at once at 11x11 pixels, {alexnet['depth']} layers deep; VGG-16 only ever "
         f"at 3x3, {vgg['depth']} layers deep. Three 3x3 layers in a row see 7x7 pixels with 27 C² "
@@ -65,6 +65,6 @@ def reading(alexnet: dict[str, Any], vgg: dict[str, Any]) -> list[str]:
         f"{vgg['activation_bytes'] / alexnet['activation_bytes']:.0f} times the activations to "
         f"keep, and {vgg['parameters'] / alexnet['parameters']:.1f} times the parameters, most of "
         "which are in the first fully connected layer of either.",
-        "Top-5 errors are those of torchvision's weights, one crop of one network; the papers' "
+        "Top-5 errors are torchvision's, of one crop of one network; the papers' "
         "15.3 % and 7.3 % are of ensembles, on the test images of ILSVRC.",
     ]

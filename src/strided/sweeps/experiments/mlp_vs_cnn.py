@@ -19,14 +19,14 @@ from strided.sweeps.summary import Job
 from strided.system.durable import write_json
 
 SHIFTS = (0, 1, 2, 3, 4)  # pixels
-MOST = 5000  # test images that are moved
+MOST = 5000  # test images to move
 
-Found = dict[str, list[dict[str, Any]]]  # by model: a row for each seed
+RowsByModel = dict[str, list[dict[str, Any]]]  # by model: a row for each seed
 
 
 def section(folder: Path, jobs: Sequence[Job]) -> str:
-    """Measure the (finished) jobs with all training images on moved test images, and show it."""
-    found: Found = {}
+    """Test the (finished) jobs with all training images on moved test images; show the result."""
+    found: RowsByModel = {}
     for job in jobs:
         if float(job.overrides.get("data.train_fraction", 1)) == 1:
             row = {**job.results, "moved": moved(folder / str(job.number))}
@@ -52,8 +52,8 @@ def section(folder: Path, jobs: Sequence[Job]) -> str:
 def moved(run: Path) -> list[float]:
     """Accuracy of a run's best checkpoint on test images moved by each of SHIFTS.
 
-    The mean of the four directions, of MOST images at most, with black where nothing comes in.
-    Kept in moved.json of the run.
+    It is the mean of the four directions, over at most MOST images; pixels that come in are black.
+    The result is kept in moved.json of the run.
     """
     file = run / "moved.json"
     if not file.is_file():
@@ -76,7 +76,7 @@ def _accuracy(classifier: Classifier, data: ImageDataModule, pixels: int) -> flo
 
 
 def shift(images: Tensor, down: int, across: int) -> Tensor:
-    """Images (B, C, S, S) moved by whole pixels, with 0 where nothing comes in."""
+    """Move images (B, C, S, S) by whole pixels; pixels that come in are 0."""
     return F.pad(images, (across, -across, down, -down))  # negative: cut off
 
 
@@ -97,8 +97,8 @@ def _spread(values: Sequence[float]) -> str:
     return f"{fmean(values):.2%} ({min(values):.2%} to {max(values):.2%})"
 
 
-def reading(found: Found) -> list[str]:
-    """What the table says, in sentences; an order is claimed only where no seed contradicts it."""
+def reading(found: RowsByModel) -> list[str]:
+    """Say in sentences what the table shows; an order is claimed only if no seed contradicts it."""
     accuracy = {model: [row["test/acc"] for row in rows] for model, rows in found.items()}
     models = sorted(found, key=lambda model: -fmean(accuracy[model]))
     best, second = models[0], models[1] if len(models) > 1 else models[0]
@@ -123,14 +123,14 @@ def reading(found: Found) -> list[str]:
     sentences.append(
         f"Moved by {SHIFTS[-1]} pixels, "
         + ", ".join(f"{model} loses {100 * falls[model]:.1f} points" for model in order)
-        + ". A fully connected network has a weight of its own for every pixel and learns each "
-        "place anew; a convolution has the same filter everywhere, and pooling forgets a little of "
+        + ". A fully connected network has a separate weight for every pixel and learns each "
+        "place again; a convolution has the same filter everywhere, and pooling loses a little of "
         "the place. The last layers of a convolutional network still know it: it is not invariant."
     )
     return sentences
 
 
-def _draw(file: Path, found: Found) -> None:
+def _draw(file: Path, found: RowsByModel) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 

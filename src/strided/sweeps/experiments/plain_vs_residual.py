@@ -1,7 +1,7 @@
-"""What shortcuts do: training error over depth, and how far gradients reach.
+"""The effect of shortcuts: training error over depth, and how far gradients reach.
 
 He, Zhang, Ren, Sun, "Deep residual learning for image recognition", CVPR 2016, arXiv:1512.03385:
-section 4.2 has the networks, figure 6 the error of plain ones that grows with depth.
+section 4.2 has the networks, figure 6 the error of plain ones, which grows with depth.
 """
 
 import json
@@ -25,7 +25,7 @@ from strided.sweeps.folder import SweepFolder
 from strided.sweeps.summary import Job
 from strided.system.durable import write_json
 
-AT_START = (20, 56, 110, 1202)  # depths that are looked at before any training
+AT_START = (20, 56, 110, 1202)  # depths measured before any training
 IMAGES = 16  # of a batch, before any training
 KIND = {"true": "residual", "false": "plain"}
 
@@ -33,7 +33,7 @@ Runs = dict[tuple[str, int], list[Path]]  # folders by kind and depth
 
 
 def section(folder: Path, jobs: Sequence[Job]) -> str:
-    """Figures and words of the finished jobs, which vary model.residual and model.depth."""
+    """Figures and words on the finished jobs, which vary model.residual and model.depth."""
     runs: Runs = {}
     for job in jobs:
         key = KIND[job.overrides["model.residual"].lower()], int(job.overrides["model.depth"])
@@ -71,12 +71,12 @@ def _errors(folders: Sequence[Path]) -> list[str]:
 
 
 def last(run: Path, metric: str) -> float:
-    """The metric of a run's last epoch."""
+    """The metric in a run's last epoch."""
     return read_metrics(RunFolder(run).metrics)[metric][-1]
 
 
 def reading(runs: Runs) -> list[str]:
-    """What depth does to the training error of each kind, in sentences."""
+    """Say in sentences how depth changes the training error of each kind."""
     sentences = []
     for kind in KIND.values():
         depths = sorted(depth for own, depth in runs if own == kind)
@@ -101,8 +101,8 @@ def reading(runs: Runs) -> list[str]:
 def at_start(folder: Path, run: Path) -> list[dict[str, Any]]:
     """Gradient norms of untrained networks on one batch of a run's training images.
 
-    A row for each kind and depth of AT_START: `norms` of its convolutions from the image on, in
-    initialisation.json of the sweep, where they are kept.
+    Returns a row for each kind and depth of AT_START: `norms` of its convolutions from the image
+    on. The rows are kept in initialisation.json of the sweep.
     """
     file = folder / "initialisation.json"
     if not file.is_file():
@@ -128,7 +128,7 @@ def _measure_start(run: Path) -> list[dict[str, Any]]:
                 in_channels=data.channels,
                 image_size=classifier.preprocessing.image_size,
             )
-            net.double()  # of a plain network of 1,202 layers float32 overflows
+            net.double()  # float32 overflows in a plain network of 1,202 layers
             nn.functional.cross_entropy(net(images.double()), batch.labels).backward()
             norms = [
                 module.weight.grad.norm().item()
@@ -140,26 +140,26 @@ def _measure_start(run: Path) -> list[dict[str, Any]]:
 
 
 def reading_of_start(start: Sequence[dict[str, Any]]) -> list[str]:
-    """How the gradients of the first layers compare with those of the last, at the deepest."""
+    """Compare the gradients of the first and last layers of the deepest networks, in a sentence."""
     deepest = max(row["depth"] for row in start)
     ratios = {row["kind"]: first_to_last(row["norms"]) for row in start if row["depth"] == deepest}
-    told = ", ".join(f"{ratio:.2g} ({kind})" for kind, ratio in ratios.items())
+    shown = ", ".join(f"{ratio:.2g} ({kind})" for kind, ratio in ratios.items())
     return [
         f"Before training, with {deepest:,} layers, the gradient of the first tenth of the "
-        f"convolutions is so many times that of the last tenth: {told}. Far from 1, no learning "
+        f"convolutions is so many times that of the last tenth: {shown}. Far from 1, no learning "
         "rate suits all layers at once. Batch normalisation is in both kinds."
     ]
 
 
 def first_to_last(norms: Sequence[float]) -> float:
-    """The mean of the first tenth of the layers over that of the last."""
+    """The mean of the first tenth of the layers divided by the mean of the last tenth."""
     tenth = max(1, len(norms) // 10)
     end = fmean(norms[-tenth:])
     return fmean(norms[:tenth]) / end if end else math.inf
 
 
 def _draw_errors(file: Path, runs: Runs) -> Path:
-    """Training error over epochs: a colour for each depth, dashed without shortcuts."""
+    """Draw training error over epochs: a colour for each depth, dashed without shortcuts."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
@@ -181,7 +181,7 @@ def _draw_errors(file: Path, runs: Runs) -> Path:
 
 
 def _draw_gradients(file: Path, runs: dict[tuple[str, int], Path]) -> Path:
-    """Gradient norms in the first and last epoch of the deepest networks, over their layers."""
+    """Draw gradient norms over layers, in the first and last epoch of the deepest networks."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.4, 4), layout="constrained")

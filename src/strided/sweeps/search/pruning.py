@@ -1,4 +1,4 @@
-"""Pruning: a trial of a search that is worse than others were by then ends early."""
+"""Pruning: end a trial of a search early if it is worse than others were at that epoch."""
 
 import logging
 from pathlib import Path
@@ -12,10 +12,10 @@ log = logging.getLogger(__name__)
 
 
 class Pruning(pl.Callback):
-    """Report `monitor` to the study after each epoch, and stop where its pruner says so.
+    """Report `monitor` to the study after each epoch, and stop if its pruner says so.
 
-    `journal` is relative to the trial's folder. That the trial was pruned is noted in the study,
-    so that it holds in all processes of the trial and after a resume.
+    `journal` is relative to the trial's folder. The study records that the trial was pruned, so
+    that all processes of the trial know it, also after a resume.
     """
 
     def __init__(
@@ -24,12 +24,12 @@ class Pruning(pl.Callback):
         self.trial, self.monitor, self.pruner, self.journal = trial, monitor, pruner, journal
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: Any) -> None:
-        """Stop before Lightning's checkpoint callbacks run: the checkpoint keeps that it did."""
+        """Stop before Lightning's checkpoint callbacks run: the checkpoint records the stop."""
         stop = trainer.is_global_zero and self._report(trainer, task.measured)
         trainer.should_stop |= bool(trainer.strategy.broadcast(stop))
 
     def _report(self, trainer: pl.Trainer, measured: dict[str, float]) -> bool:
-        """Report the epoch; return whether it was the trial's last by the pruner's judgement."""
+        """Report the epoch; return whether the pruner ends the trial here."""
         import optuna
 
         if self.monitor not in measured:  # an epoch without validation
@@ -40,7 +40,7 @@ class Pruning(pl.Callback):
         is_last = trainer.max_epochs == trainer.current_epoch + 1
         study = optuna.load_study(study_name=NAME, storage=storage)
         frozen = storage.get_trial(trial)
-        # noted before, where the trial was killed before the epoch was saved
+        # reported already, if the trial was killed before the epoch was saved
         pruned = "pruned" in frozen.user_attrs or (not is_last and self.pruner.prune(study, frozen))
         if pruned:
             log.info("pruned: other trials were better after epoch %d", trainer.current_epoch)

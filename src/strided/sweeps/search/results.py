@@ -1,4 +1,4 @@
-"""What a search found: the best trial, tested once, best.json, summary.csv and summary.html."""
+"""Results of a search: the best trial, tested once, best.json, summary.csv and summary.html."""
 
 import html
 import json
@@ -25,17 +25,17 @@ STATES = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "pruned", TrialSta
 
 
 def best_trial(study: Study) -> FrozenTrial | None:
-    """Return the best of the completed trials, None where there is none."""
+    """Return the best of the completed trials, None if there is none."""
     if not any(trial.state == TrialState.COMPLETE for trial in study.trials()):
         return None
     return study.study.best_trial
 
 
 def test_best(study: Study, config_dir: Path | None, trust: list[str]) -> str | None:
-    """Test best.ckpt of the best trial, once; write best.json; return what there is to say.
+    """Test best.ckpt of the best trial, once; write best.json; return a message for the user.
 
-    None where no trial was completed. A resumed search that found none better tests nothing.
-    Raises UserError if the test fails.
+    Returns None if no trial was completed. A resumed search that found no better trial tests
+    nothing. Raises UserError if the test fails.
     """
     best = best_trial(study)
     if best is None:
@@ -53,7 +53,7 @@ def test_best(study: Study, config_dir: Path | None, trust: list[str]) -> str | 
 
 
 def repetition(trial: Path, config_dir: Path | None, trust: list[str]) -> list[str]:
-    """Return the words of a command that trains a trial again, outside of the search."""
+    """Return the words of a command that repeats a trial's training outside of the search."""
     words = ["python", "src/train.py"] if IS_CHECKOUT else ["strided", "train"]
     words += ["--config-dir", str(config_dir)] if config_dir else []
     words += [f"trust=[{','.join(trust)}]"] if trust else []
@@ -67,7 +67,7 @@ def evaluate_once(folder: Path, number: int) -> dict[str, Any]:
     best, trial = folder / "best", folder / str(number)
     best.mkdir(exist_ok=True)
     if RunFolder(best).config.is_file() and read_config(best)["checkpoint"] != str(trial):
-        RunFolder(best).results.unlink(missing_ok=True)  # of what was the best before a resume
+        RunFolder(best).results.unlink(missing_ok=True)  # of the best trial before a resume
     words = [
         f"checkpoint={trial}",
         f"accelerator={read_config(trial)['trainer']['accelerator']}",
@@ -82,7 +82,7 @@ def evaluate_once(folder: Path, number: int) -> dict[str, Any]:
 
 
 def count(study: Study) -> dict[str, int]:
-    """Return how many trials ended in which state."""
+    """Return the number of trials in each final state."""
     states = [job.state for job in jobs(study)]
     return {state: states.count(state) for state in dict.fromkeys(states)}
 
@@ -98,7 +98,7 @@ def jobs(study: Study) -> list[Job]:
 
 
 def report(study: Study) -> None:
-    """Write summary.csv, summary.html and figures/ from what there is so far."""
+    """Write summary.csv, summary.html and figures/ from the trials so far."""
     trials = jobs(study)
     if not trials:
         return
@@ -118,7 +118,7 @@ def report(study: Study) -> None:
 
 
 def headline(study: Study) -> str:
-    """Return the best trial as HTML; nothing before it was tested."""
+    """Return the best trial as HTML; empty before it was tested."""
     file = SweepFolder(study.folder).best_trial
     if not file.is_file():
         return ""
@@ -132,7 +132,7 @@ def headline(study: Study) -> str:
 
 
 def draw(study: Study) -> list[Path]:
-    """Draw the history and, where trials can tell, the importance of each key."""
+    """Draw the history and, if the trials' values differ, the importance of each key."""
     folder = SweepFolder(study.folder).figures
     folder.mkdir(exist_ok=True)
     figures = [draw_history(study, folder / "history.png")]
@@ -174,7 +174,7 @@ def draw_history(study: Study, file: Path) -> Path:
 
 
 def draw_importance(study: Study, file: Path) -> Path:
-    """Draw how much of the differences between completed trials each key explains."""
+    """Draw each key's share in explaining the differences between completed trials."""
     from matplotlib.figure import Figure
 
     importance = optuna.importance.get_param_importances(study.study)

@@ -34,10 +34,10 @@ RESUMABLE = ("search.num_trials", "search.num_workers", "traceback", "trust")
 
 
 def run_search(words: Sequence[str], config_dir: Path | None) -> None:
-    """Search where the words leave several values; keys and options are checked first.
+    """Search over the keys that the words leave open; checks keys and options first.
 
-    Raises UserError before the first trial for what is wrong with the search itself, and at the
-    end if no trial was completed.
+    Raises UserError for a mistake in the search before the first trial, and at the end if no trial
+    was completed.
     """
     from strided.sweeps.search.study import SearchPlan, Study, read_search
 
@@ -53,7 +53,7 @@ def run_search(words: Sequence[str], config_dir: Path | None) -> None:
 
 
 def resume_search(folder: Path, changes: Sequence[str], config_dir: Path | None) -> None:
-    """Finish the trials that were under way, then run those that are missing. Raises UserError."""
+    """Finish the started trials, then run the missing ones. Raises UserError."""
     from strided.sweeps.search.study import SearchPlan, Study
 
     changed: dict[str, Any] = {}
@@ -61,7 +61,7 @@ def resume_search(folder: Path, changes: Sequence[str], config_dir: Path | None)
         key, _, value = word.lstrip("+").partition("=")
         if key not in RESUMABLE:
             raise UserError(
-                f"{word} cannot be changed on resume: the search goes on from its own "
+                f"{word} cannot be changed on resume: the search continues from its "
                 f"search.yaml. Expected only {', '.join(RESUMABLE)}. Try a new search"
             )
         if _is_search(word):
@@ -78,9 +78,11 @@ def split(words: Sequence[str], config_dir: Path | None) -> tuple[list[str], dic
         key, _, value = as_typed(word).partition("=")
         if override.is_sweep_override():
             if _is_search(word):
-                raise UserError(f"{key}={value}: a search is not searched; expected one value")
+                raise UserError(
+                    f"{key}={value}: keys of search= are not searched; expected one value"
+                )
             swept[key] = value
-        elif key not in ("trust", "traceback"):  # of this sitting only
+        elif key not in ("trust", "traceback"):  # these hold for this session only
             fixed.append(as_typed(word))
     return fixed, swept
 
@@ -90,12 +92,12 @@ def _is_search(word: str) -> bool:
 
 
 def search_node(fixed: Sequence[str], swept: dict[str, str], config_dir: Path | None) -> Node:
-    """Return the search group with its space: that of YAML, where nothing typed replaces it."""
+    """Return the search group; its space is the YAML's, except for keys that were typed."""
     composed, _ = compose_hydra("train", normalise("train", fixed, config_dir), config_dir)
     node = plain(composed)["search"]
     typed = {word.partition("=")[0] for word in fixed}
     for part in ("sampler", "pruner"):
-        if f"search.{part}._target_" in typed:  # the YAML's arguments are those of another class
+        if f"search.{part}._target_" in typed:  # the YAML's arguments belong to another class
             own = {key.split(".")[2] for key in typed if key.startswith(f"search.{part}.")}
             node[part] = {key: value for key, value in node[part].items() if key in own}
     space = {key: str(text) for key, text in node["space"].items() if key not in typed} | swept
@@ -106,7 +108,7 @@ def search_node(fixed: Sequence[str], swept: dict[str, str], config_dir: Path | 
         )
     for key, text in space.items():
         override = parse(key, text)
-        if isinstance(override.value(), Glob):  # which may match more options when resumed
+        if isinstance(override.value(), Glob):  # on resume it could match more options
             space[key] = f"choice({','.join(swept_values(override, config_dir))})"
     return {**node, "space": space}
 
@@ -134,7 +136,7 @@ def require_monitor(search: Search, config: Config) -> None:
 
 
 def run_trials(study: "Study", config_dir: Path | None, trust: list[str]) -> None:
-    """Run what is missing of a search, test the best trial, and write the summary."""
+    """Run the missing trials of a search, test the best one, and write the summary."""
     from strided.sweeps.search.results import report, test_best
     from strided.sweeps.search.study import JOURNAL
     from strided.sweeps.search.worker import work
@@ -148,7 +150,7 @@ def run_trials(study: "Study", config_dir: Path | None, trust: list[str]) -> Non
                 else:
                     run_workers(study, config_dir, trust, lock)
                 left = study.num_left()
-                # only when the best can no longer change
+                # only once the best can no longer change
                 best = None if left else test_best(study, config_dir, trust)
         finally:
             report(study)
@@ -168,7 +170,7 @@ def run_trials(study: "Study", config_dir: Path | None, trust: list[str]) -> Non
 def run_workers(
     study: "Study", config_dir: Path | None, trust: list[str], lock: int | None
 ) -> None:
-    """Run trials in several processes; a signal is handed on to each, and each saves its trial.
+    """Run trials in several processes; pass a signal on to each, and each saves its trial.
 
     They inherit the lock, so that nobody resumes the search before the last of them has ended.
     """
@@ -179,10 +181,10 @@ def run_workers(
         try:
             with interruption.deferring():
                 for index in range(number):
-                    told = worker_words(study, unfinished[index::number], config_dir, trust)
-                    workers.append(start_worker(told, number, lock))
+                    message = worker_message(study, unfinished[index::number], config_dir, trust)
+                    workers.append(start_worker(message, number, lock))
                 watch(workers, interruption)
-        finally:  # also by a second signal, after which they stop at once
+        finally:  # also after a second signal, which stops them at once
             for worker in workers:
                 if worker.poll() is None:
                     worker.send_signal(signal.SIGTERM)
@@ -190,10 +192,10 @@ def run_workers(
                 worker.wait()
 
 
-def worker_words(
+def worker_message(
     study: "Study", unfinished: list[int], config_dir: Path | None, trust: list[str]
 ) -> str:
-    """Return what a worker must know, as JSON."""
+    """Return what a worker needs to know, as JSON."""
     return json.dumps(
         {
             "folder": str(study.folder),
@@ -205,19 +207,19 @@ def worker_words(
     )
 
 
-def start_worker(told: str, number: int, lock: int | None) -> "subprocess.Popen[bytes]":
+def start_worker(message: str, number: int, lock: int | None) -> "subprocess.Popen[bytes]":
     """Start one of `number` workers, with its share of the cores."""
     threads = str(max(1, cores() // number))
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "strided.sweeps.search.worker", told],
+        [sys.executable, "-P", "-m", "strided.sweeps.search.worker", message],
         env={"OMP_NUM_THREADS": threads, **os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         pass_fds=[] if lock is None else [lock],
-        start_new_session=True,  # Ctrl-C in a terminal comes to us only, and is handed on
+        start_new_session=True,  # Ctrl-C in a terminal then reaches only us; we pass it on
     )
 
 
 def watch(workers: list["subprocess.Popen[bytes]"], interruption: Interruption) -> None:
-    """Wait for all workers; hand the first signal on, once."""
+    """Wait for all workers; pass the first signal on, once."""
     handed_on = False
     running = list(workers)
     while running:

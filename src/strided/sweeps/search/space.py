@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Search:
-    """What conf/search decides: what varies, what the best is, how many trials, and their choice.
+    """The settings of conf/search: what varies, the metric, the number of trials, their choice.
 
-    `space` has a text in Hydra's sweep grammar for each key; `metric` is a key of results.json,
-    never one of the test split; `sampler` and `pruner` are nodes of Optuna's own classes.
+    `space` has a text in Hydra's sweep grammar for each key. `metric` is a key of results.json,
+    never one of the test split. `sampler` and `pruner` are nodes of Optuna's classes.
     """
 
     metric: Literal["best_val/acc", "best_val/loss"]
@@ -53,8 +53,8 @@ class Search:
 def distribution(key: str, text: str) -> "BaseDistribution":
     """Return the values of one key of a search as Optuna's distribution.
 
-    `a,b` and `choice(...)` are a choice, `range` whole numbers (its end excluded) or steps,
-    `interval` any number; `tag(log, ...)` searches on a logarithmic scale. Raises UserError.
+    `a,b` and `choice(...)` are a choice; `range` gives whole numbers (its end excluded) or steps;
+    `interval` gives any number; `tag(log, ...)` searches on a logarithmic scale. Raises UserError.
     """
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -72,7 +72,7 @@ def distribution(key: str, text: str) -> "BaseDistribution":
             if isinstance(value.start, int) and isinstance(value.step, int):
                 return IntDistribution(int(steps[0]), int(steps[-1]), log, abs(value.step))
             return FloatDistribution(steps[0], steps[-1], step=abs(value.step), log=log)
-    except (ValueError, IndexError) as error:  # no value at all, a logarithm of zero
+    except (ValueError, IndexError) as error:  # no value at all, or a logarithm of zero
         raise UserError(
             f"{key}={text} cannot be searched: {error}. Expected values from low to high, above "
             f"0 for a logarithmic scale. Try {key}=tag(log,interval(1e-4,1e-1))"

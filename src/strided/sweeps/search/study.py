@@ -36,7 +36,7 @@ JOURNAL = "study.journal"
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """What every worker needs: the words of all trials, the run's seed, and the search."""
+    """Everything a worker needs: the words of all trials, the run's seed, and the search."""
 
     words: list[str]
     seed: int
@@ -98,7 +98,7 @@ class Study:
         self.study.stop = self._exhaust  # type: ignore[method-assign]
 
     def _exhaust(self) -> None:
-        """Note that no values are left: Optuna's own stop() is for its own loop only."""
+        """Record that no values are left: Optuna's stop() works only in Optuna's loop."""
         self.study.set_user_attr("exhausted", True)
 
     def trials(self) -> list[optuna.trial.FrozenTrial]:
@@ -106,11 +106,11 @@ class Study:
         return self.study.get_trials(deepcopy=False)
 
     def unfinished(self) -> list[int]:
-        """Return the numbers of the trials that have begun and not ended."""
+        """Return the numbers of the trials that have started and not ended."""
         return [trial.number for trial in self.trials() if trial.state == TrialState.RUNNING]
 
     def num_left(self) -> int:
-        """Return how many trials have not ended, or not begun."""
+        """Return the number of trials that have not ended, or not started."""
         return len(self.unfinished()) + self._num_missing()
 
     def _num_missing(self) -> int:
@@ -119,18 +119,18 @@ class Study:
         return max(0, self.plan.search.num_trials - len(self.trials()))
 
     def next_trial(self) -> int | None:
-        """Begin a trial and return its number; None when there are enough, or no values left."""
+        """Start a trial and return its number; None if there are enough, or no values left."""
         with alone_in(self.folder / "next_trial.lock", wait=True):
             return self.study.ask().number if self._num_missing() else None
 
     def parameters(self, number: int) -> dict[str, Any]:
-        """Return the values of a trial: those chosen before it was stopped, new ones otherwise."""
+        """Return the values of a trial: the stored ones if it was stopped, else new ones."""
         self.study.sampler = build_sampler(self.plan, number)
         trial = Trial(self.study, trial_id(self.storage, number))
         return {key: _suggest(trial, key, values) for key, values in self.space.items()}
 
     def tell(self, number: int, results: Results) -> str:
-        """Say how a trial ended, from its results.json; return a word for it."""
+        """Record how a trial ended, from its results.json; return its state as a word."""
         value = by_name(results).get(self.plan.search.metric)
         if self.trials()[number].user_attrs.get("pruned"):
             return self._tell(number, TrialState.PRUNED)
@@ -151,15 +151,15 @@ def open_storage(journal: Path) -> JournalStorage:
 
 
 def trial_id(storage: JournalStorage, number: int) -> int:
-    """Return the id by which the storage knows a trial."""
+    """Return the storage's id of a trial."""
     study = storage.get_study_id_from_name(NAME)
     return storage.get_trial_id_from_study_id_trial_number(study, number)
 
 
 def build_sampler(plan: SearchPlan, number: int) -> optuna.samplers.BaseSampler:
-    """Build the sampler for one trial, with a seed of its own.
+    """Build the sampler for one trial, seeded by the trial's number.
 
-    A sampler that lived on would, after a resume, start again with the values of the first trials.
+    A single sampler for all trials would restart with the first trials' values after a resume.
     """
     import numpy as np
 

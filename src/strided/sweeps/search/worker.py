@@ -1,4 +1,4 @@
-"""The trials of a search, one after the other: `python -m strided.sweeps.search.worker <JSON>`."""
+"""Run trials of a search one after the other: `python -m strided.sweeps.search.worker <JSON>`."""
 
 import json
 import os
@@ -20,9 +20,9 @@ from strided.system.signals import Interrupted, Interruption, stop_with_parent
 def work(
     study: Study, unfinished: list[int], config_dir: Path | None, *, quiet: bool = False
 ) -> None:
-    """Finish the trials of an earlier sitting, then run new ones until there are enough.
+    """Finish the trials of an earlier session, then run new ones until there are enough.
 
-    `quiet` prints a line for each trial only; all of it is in its run.log.
+    `quiet` prints only a line for each trial; everything else is in its run.log.
     """
     for number in unfinished:
         run_trial(study, number, config_dir, quiet=quiet)
@@ -31,7 +31,7 @@ def work(
 
 
 def run_trial(study: Study, number: int, config_dir: Path | None, *, quiet: bool) -> None:
-    """Run a trial, or what is left of it, in its folder, and tell the study."""
+    """Run or finish a trial in its folder, and tell the study."""
     folder = study.folder / str(number)
     folder.mkdir(exist_ok=True)
     chosen = [f"{key}={value}" for key, value in study.parameters(number).items()]
@@ -67,14 +67,14 @@ def trial_config(study: Study, number: int, command: list[str], config_dir: Path
 
 def main(typed: str) -> int:
     """Work as one of several processes; return the exit code."""
-    told: dict[str, Any] = json.loads(typed)
-    folder = Path(told["folder"])
-    config_dir = Path(told["config_dir"]) if told["config_dir"] else None
-    stop_with_parent(told["parent"])
+    message: dict[str, Any] = json.loads(typed)
+    folder = Path(message["folder"])
+    config_dir = Path(message["config_dir"]) if message["config_dir"] else None
+    stop_with_parent(message["parent"])
     try:
-        with trusting(told["trust"]), Interruption().listening():
+        with trusting(message["trust"]), Interruption().listening():
             study = Study(folder, SearchPlan.read(folder))
-            work(study, told["unfinished"], config_dir, quiet=True)
+            work(study, message["unfinished"], config_dir, quiet=True)
     except Interrupted as stop:
         return stop.exit_code
     return 0
