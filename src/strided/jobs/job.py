@@ -39,10 +39,10 @@ def compose_run(
 
 
 def run_name(config: Config, choices: dict[str, str]) -> str:
-    """Return the name of the run folder: as typed, of the experiment, of model and data."""
+    """Return the name of the run folder: typed, the experiment's, or made of model and data."""
     if config["name"]:
         return _inside_log_dir(str(config["name"]))
-    if checkpoint := config.get("checkpoint"):  # eval and predict: that of the run
+    if checkpoint := config.get("checkpoint"):  # eval and predict: the name of the run
         path = Path(checkpoint)
         known = read_config(path).get("name") if RunFolder(path).config.is_file() else None
         name = Path(str(known or path.stem)).name  # the folder may be a stranger's
@@ -78,7 +78,7 @@ def run_job(
 ) -> Results:
     """Run a verb in its folder, in as many processes as it asks for; return its results.json."""
     if verb == "train" and (processes := processes_to_start(config["trainer"])) > 1:
-        with alone_in(RunFolder(folder).log):  # which the first of the processes then takes itself
+        with alone_in(RunFolder(folder).log):  # in a launch, the first process then takes it
             write_config(folder, config, command)
         return launch(folder, processes, command, resumed_with)
     with (

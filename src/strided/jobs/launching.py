@@ -1,7 +1,7 @@
-"""Start the processes of a run on this machine, wait for them, and say which one failed why.
+"""Start the processes of a run on this machine, wait for them, and report the first failure.
 
-Lightning would start the command again as it was typed, and with it a whole sweep; here torchrun's
-agent starts `strided.jobs.rank` on the run's own folder.
+Lightning would start the command again as it was typed, and with it a whole sweep. Here
+torchrun's agent starts `strided.jobs.rank` on the run's folder.
 """
 
 import json
@@ -31,9 +31,9 @@ def launch(
     command: list[str],
     resumed_with: list[str] | None,
 ) -> Results:
-    """Run the job of a run folder in several processes; return what became results.json.
+    """Run the job of a run folder in several processes; return its results.json.
 
-    Raises UserError with the first failure, Interrupted when a signal stopped the run.
+    Raises UserError with the first failure, Interrupted if a signal stopped the run.
     """
     with tempfile.TemporaryDirectory(prefix="strided-") as exchange:
         job = {"command": command, "resumed_with": resumed_with, "trust": trusted()}
@@ -57,8 +57,8 @@ def launch(
 def _run_agent(folder: Path, exchange: Path, num_processes: int) -> dict[int, int]:
     """Start the workers and wait; return exit codes of the ranks that failed.
 
-    The agent runs in a thread, where it leaves the signals to us: it would kill its workers half a
-    minute after Ctrl-C, saved or not.
+    The agent runs in a thread, so that this process handles the signals. The agent would kill its
+    workers half a minute after Ctrl-C, saved or not.
     """
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -84,15 +84,15 @@ def _run_agent(folder: Path, exchange: Path, num_processes: int) -> dict[int, in
             elastic_launch(config, sys.executable)(*words)
         except ChildFailedError as error:
             failures.update({rank: failed.exitcode for rank, failed in error.failures.items()})
-        except Exception as error:  # of the agent itself: no port, no process
+        except Exception as error:  # the agent itself failed: no port, no process
             problems.append(error)
 
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # reports of its own
+    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # we report
     with _environment(num_processes):
         agent = threading.Thread(target=run, daemon=True)
         agent.start()
         while agent.is_alive():
-            agent.join(0.2)  # in pieces, so that signals are handled in between
+            agent.join(0.2)  # in short waits, so that signals are handled in between
     if problems:
         raise UserError(
             f"{num_processes} processes could not be started: {problems[0]}; expected a machine "
@@ -103,7 +103,7 @@ def _run_agent(folder: Path, exchange: Path, num_processes: int) -> dict[int, in
 
 @contextmanager
 def _environment(num_processes: int) -> Iterator[None]:
-    """Workers import what this process can, and share the cores."""
+    """Environment for the workers: they import what this process can, and share the cores."""
     share = str(max(1, cores() // num_processes))
     wanted = {
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
@@ -124,7 +124,7 @@ def _environment(num_processes: int) -> Iterator[None]:
 
 @contextmanager
 def _forwarding(exchange: Path) -> Iterator[list[int]]:
-    """Pass Ctrl-C and SIGTERM on to the workers, which save and stop; yield what came."""
+    """Pass Ctrl-C and SIGTERM on to the workers, which save and stop; yield received signals."""
     received: list[int] = []
 
     def forward(signum: int, _: FrameType | None) -> None:
@@ -150,7 +150,7 @@ def _forwarding(exchange: Path) -> Iterator[list[int]]:
 
 
 def _reason(folder: Path, exchange: Path, lost: dict[int, int], num_processes: int) -> str:
-    """The first process that says why, else which one was lost."""
+    """The first reason that a process gave, else which process was lost."""
     for rank in range(num_processes):
         file = exchange / f"{rank}.error"
         if file.exists():

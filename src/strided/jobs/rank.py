@@ -1,4 +1,4 @@
-"""One process of a run with several.
+"""One process of a run that has several.
 
 `python -m strided.jobs.rank <run folder> <exchange folder>`
 """
@@ -20,20 +20,20 @@ from strided.system.signals import Interrupted, Interruption, stop_with_parent
 
 
 def main() -> int:
-    """Do this process's part of the run; what goes wrong is left where `launching` reads it."""
+    """Do this process's part of the run; leave an error where `launching` reads it."""
     folder, exchange = map(Path, sys.argv[1:])
     rank = place().rank
     job = json.loads((exchange / "job.json").read_text())
     try:
         with Interruption().listening(), trusting(job["trust"]):
-            (exchange / f"{rank}.pid").write_text(str(os.getpid()))  # from here on signals come
+            (exchange / f"{rank}.pid").write_text(str(os.getpid()))  # signals can come from here on
             _leave_before_meeting(exchange / "signal")
             stop_with_parent(os.getppid())
             run_job("train", read_config(folder), folder, job["command"], job["resumed_with"])
     except Interrupted:
-        return 0  # saved; another code would have the rest killed before they are done
+        return 0  # saved; with another code the agent would kill the others before they are done
     except LostProcessError:
-        return 1  # that one says why, or its exit code does
+        return 1  # that process says why, or its exit code does
     except Exception as error:
         (exchange / f"{rank}.error").write_text(describe_error(error), encoding="utf-8")
         return 1
@@ -41,10 +41,10 @@ def main() -> int:
 
 
 def _leave_before_meeting(signal: Path) -> None:
-    """End this process when a signal came before all have met; nothing has begun by then.
+    """End this process if a signal came before all have met; nothing has started by then.
 
-    Others may have ended for it already. Who waits for them does so inside torch, where no handler
-    of a signal is called.
+    Others may have ended for it already. A process that waits for them is inside torch, where no
+    signal handler is called.
     """
 
     def watch() -> None:

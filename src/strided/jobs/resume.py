@@ -1,4 +1,4 @@
-"""The rest of a stopped run, in its own folder and from its own config."""
+"""Continue a stopped run in its folder, from its config."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,12 +23,12 @@ RESUMABLE = ("trainer.max_epochs", "trainer.devices", "logger", "log_dir", "trac
 
 
 def resume_run(folder: Path, changes: Sequence[str], config_dir: Path | None) -> Results:
-    """Go on with a run in its own folder, from its own config.yaml."""
+    """Continue a run in its folder, from its config.yaml."""
     for word in changes:
         key = word.partition("=")[0].lstrip("+")
         if key not in RESUMABLE and not key.startswith("logger."):
             raise UserError(
-                f"{word} cannot be changed on resume: the run goes on from its own config.yaml. "
+                f"{word} cannot be changed on resume: the run continues from its config.yaml. "
                 f"Expected only {', '.join(RESUMABLE)}. Try a new run without resume="
             )
     config = read_config(folder)
@@ -37,13 +37,13 @@ def resume_run(folder: Path, changes: Sequence[str], config_dir: Path | None) ->
             f"resume={folder} is not a run of train; expected a folder of logs/train. "
             "Try resume=logs/train/<name>/<date_time>"
         )
-    config = {**plain_defaults("train"), **config}  # of a run that began before a key existed
+    config = {**plain_defaults("train"), **config}  # for a run that began before a key existed
     if changes:
         composed, _ = compose_hydra("train", normalise("train", changes, config_dir), config_dir)
         changed = plain(composed)
     for key in sorted({word.partition("=")[0].lstrip("+") for word in changes}):
         group, *inner = key.split(".")
-        if key == "logger":  # first: what is typed of one comes on top
+        if key == "logger":  # first: typed keys of a logger then apply to it
             known = config["logger"]
             config["logger"] = {name: known.get(name, n) for name, n in changed["logger"].items()}
         elif len(inner) > 1:
@@ -60,7 +60,7 @@ def resume_run(folder: Path, changes: Sequence[str], config_dir: Path | None) ->
 
 
 def require_epochs_to_come(folder: Path, max_epochs: int | None) -> None:
-    """Raise UserError for fewer epochs than the run has made: what was trained is trained."""
+    """Raise UserError for fewer epochs than the run has made: trained epochs cannot be undone."""
     file = RunFolder(folder).metrics
     made = len(file.read_text(encoding="utf-8").splitlines()) - 1 if file.is_file() else 0
     if max_epochs is not None and 0 <= max_epochs < made:

@@ -31,8 +31,8 @@ def run(verb: str, words: Sequence[str], config_dir: Path | None = None) -> Resu
         config, name = compose_run(verb, words, config_dir)
         if config.get("search"):
             raise UserError(
-                "a search was asked for where one run is made; expected search= on the command "
-                "line of train. Try python src/train.py search=optuna"
+                "search= was given, but this is a single run; expected search= on the command line "
+                "of train. Try python src/train.py search=optuna"
             )
         parent = log_folder(config["log_dir"]) / verb / name
         folder = from_first(create_run_folder(parent) if is_first() else None)
@@ -42,10 +42,10 @@ def run(verb: str, words: Sequence[str], config_dir: Path | None = None) -> Resu
 def finish_job(
     verb: str, folder: Path, command: list[str], new_config: Callable[[], Config]
 ) -> bool:
-    """Do what is left of one of many jobs: all of it, the rest of a stopped one, or nothing.
+    """Finish one of many jobs: run all of it, the rest of a stopped one, or nothing.
 
-    What goes wrong is kept in its results.json and printed, for the others to go on. Returns
-    whether the job is finished.
+    An error is kept in its results.json and printed, so that the others continue. Returns whether
+    the job is finished.
     """
     if read_results(folder).get("state") == "finished":
         return True
@@ -56,7 +56,7 @@ def finish_job(
             RunFolder(folder).results.unlink(missing_ok=True)
             run_job(verb, new_config(), folder, command)
     except Exception as error:
-        if not RunFolder(folder).results.is_file():  # it failed before it began
+        if not RunFolder(folder).results.is_file():  # the job failed before it began
             reason = describe_error(error)
             failed: Results = {"command": command, "state": "failed", "error": reason}
             write_json(RunFolder(folder).results, failed)
@@ -66,14 +66,14 @@ def finish_job(
 
 
 def print_error(error: BaseException, words: Sequence[str]) -> None:
-    """Print what went wrong in at most 15 lines, or the traceback when it was asked for."""
+    """Print an error in at most 15 lines, or its traceback if that was asked for."""
     if "traceback=true" in (word.lower() for word in words):
         import traceback
 
         traceback.print_exception(error)
         return
     if not is_first():
-        # the first process says it, unless this one alone has failed
+        # the first process prints it, unless only this one has failed
         print(f"process {place().rank}: {describe_error(error).splitlines()[0]}", file=sys.stderr)
         return
     lines = [line for line in describe_error(error).splitlines() if line.strip()]

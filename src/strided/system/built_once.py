@@ -1,4 +1,4 @@
-"""A folder that is built once, by one process, and is either whole or not there."""
+"""A folder that one process builds once, and that is either whole or not there."""
 
 import errno
 import logging
@@ -23,20 +23,20 @@ log = logging.getLogger(__name__)
 
 Built = TypeVar("Built")
 
-_ABANDONED = 24 * 3600  # seconds after which nobody still builds in a folder without a lock
+_ABANDONED = 24 * 3600  # seconds after which a folder without a lock counts as abandoned
 
 
 def open_or_build(
     folder: Path, load: Callable[[Path], Built], build: Callable[[Path], None], what: str
 ) -> Built:
-    """Load a folder of the cache; where it is not there or damaged, build it first.
+    """Load a folder of the cache; build it first if it is missing or damaged.
 
-    `load` raises FileNotFoundError, another OSError or ValueError; `build` fills a folder, where
-    what a stopped build has left may still be. Others that want the same wait for the first.
-    `what` it holds, for messages. Raises UserError for a cache that cannot be used.
+    `load` raises FileNotFoundError, another OSError or ValueError. `build` fills a folder, which
+    may hold the leftovers of a stopped build. Others that want the same folder wait for the first
+    one. `what` names the content in messages. Raises UserError for a cache that cannot be used.
     """
     loaded = None
-    with suppress(OSError, ValueError):  # not there, or damaged: said when it is replaced
+    with suppress(OSError, ValueError):  # missing, or damaged: reported when it is replaced
         loaded = load(folder)
     if loaded is not None:
         _remove_leftovers(folder)
@@ -58,18 +58,18 @@ def open_or_build(
             raise _cannot_write(folder.parent, what, str(error)) from error
         try:
             return load(folder)
-        except (OSError, ValueError) as error:  # of another user, who does not share it
+        except (OSError, ValueError) as error:  # another user's, who does not share it
             raise _cannot_write(folder.parent, what, str(error)) from error
 
 
 def reserve(file: Path, shape: tuple[int, ...], dtype: DTypeLike) -> np.memmap:
-    """Create an array with room on the disk: a map without kills the process when full."""
+    """Create an array with room on the disk; without, a full disk would kill the process."""
     needed = math.prod(shape) * np.dtype(dtype).itemsize
     free = shutil.disk_usage(file.parent).free
     if free < needed:
         raise OSError(errno.ENOSPC, f"{needed:,} bytes needed, {free:,} free")
     array = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
-    if hasattr(os, "posix_fallocate"):  # quotas count too
+    if hasattr(os, "posix_fallocate"):  # this also respects quotas
         with file.open("r+b") as stream:
             try:
                 os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
@@ -81,9 +81,9 @@ def reserve(file: Path, shape: tuple[int, ...], dtype: DTypeLike) -> np.memmap:
 
 @contextmanager
 def _place_to_build(folder: Path, what: str) -> Iterator[Path]:
-    """Yield the name of a sibling folder that no other process builds in, once none does.
+    """Yield the name of a sibling folder that no other process builds in; waits until none does.
 
-    Where there are no locks it is a new one, which is gone afterwards.
+    Without locks it is a new folder, which is gone afterwards.
     """
     with ExitStack() as stack:
         try:
@@ -99,7 +99,7 @@ def _place_to_build(folder: Path, what: str) -> Iterator[Path]:
 
 
 def _locked(folder: Path, what: str, stack: ExitStack) -> bool:
-    """Hold the lock of this folder until the stack is closed; False where there are no locks."""
+    """Hold the lock of this folder until the stack is closed; False if there are no locks."""
     file = folder.with_name(f"{folder.name}.lock")
     try:
         try:
@@ -107,16 +107,16 @@ def _locked(folder: Path, what: str, stack: ExitStack) -> bool:
         except UserError:
             log.info("waiting for another process that makes the same %s (%s)", what, file)
             return stack.enter_context(alone_in(file, wait=True)) is not None
-    except PermissionError:  # of another user, who shares what is finished
+    except PermissionError:  # another user's, who shares finished folders
         return False
 
 
 def _remove_leftovers(folder: Path, but: Path | None = None) -> None:
-    """Remove what killed builds of the same store left, unless a run may still be at it."""
+    """Remove what killed builds of the same store left, unless a run may still be building."""
     for leftover in folder.parent.glob(f"{folder.name}.*"):
         if leftover == but or not leftover.is_dir():
             continue
-        with suppress(OSError, UserError), ExitStack() as stack:  # a run has or had it just now
+        with suppress(OSError, UserError), ExitStack() as stack:  # a run holds it now or just did
             if leftover.suffix == ".unfinished":
                 stack.enter_context(alone_in(folder.with_name(f"{folder.name}.lock")))
             else:
@@ -127,14 +127,14 @@ def _remove_leftovers(folder: Path, but: Path | None = None) -> None:
 
 
 def _publish(unfinished: Path, folder: Path) -> None:
-    """Give the folder its name, once all of it is on the disk."""
+    """Give the folder its name once all of it is on the disk."""
     for file in unfinished.iterdir():
         sync(file)
-    unfinished.chmod(folder.parent.stat().st_mode & 0o777)  # shared as the cache is
+    unfinished.chmod(folder.parent.stat().st_mode & 0o777)  # shared as widely as the cache
     sync_folder(unfinished)
     try:
         unfinished.rename(folder)
-    except OSError:  # another run was faster with the same: its copy is as good
+    except OSError:  # another run was faster with the same store: its copy is as good
         if not folder.is_dir():
             raise
     sync_folder(folder.parent)

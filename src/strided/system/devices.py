@@ -1,4 +1,4 @@
-"""The device that a network runs on: its choice by name, and the wait until it is done."""
+"""The device that a network runs on: choosing it by name, and waiting for it."""
 
 import torch
 
@@ -25,7 +25,7 @@ def choose_device(device: str, key: str = "accelerator") -> torch.device:
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until a GPU has done what it was told to: it works while Python goes on."""
+    """Wait until a GPU has finished its work, which it does while Python continues."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

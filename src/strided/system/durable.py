@@ -1,4 +1,4 @@
-"""Files that are whole or not there, after a kill and after a power cut too."""
+"""Files that are whole or not there, even after a kill or a power cut."""
 
 import csv
 import io
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def put(unfinished: Path, file: Path) -> None:
-    """Give a finished file its name, once all of it is on the disk."""
+    """Give a finished file its name once all of it is on the disk."""
     sync(unfinished)
     os.replace(unfinished, file)
 
@@ -23,7 +23,7 @@ def sync(file: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Return when the names in a folder are on the disk; nothing on Windows, which cannot say."""
+    """Return when the names in a folder are on the disk; does nothing on Windows, which cannot."""
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -34,7 +34,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write a whole file or nothing: no reader, kill or power cut leaves half of it."""
+    """Write a whole file or nothing: no reader, kill or power cut sees half of it."""
     unfinished = file.with_suffix(file.suffix + ".tmp")
     unfinished.write_text(text, encoding="utf-8", errors="surrogateescape")  # odd file names
     put(unfinished, file)

@@ -1,4 +1,4 @@
-"""What this process has of its machine: cores, and a folder for itself."""
+"""This process's part of the machine: cores, and a folder for itself."""
 
 import errno
 import os
@@ -12,7 +12,7 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.
 
 
 def cores() -> int:
-    """Return how many cores this process may use, which a cluster may have limited."""
+    """Return the number of cores this process may use; a cluster may limit it."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -20,11 +20,11 @@ def cores() -> int:
 
 @contextmanager
 def alone_in(file: Path, *, wait: bool = False) -> Iterator[int | None]:
-    """Hold the lock of a folder (of a run, a sweep, a store), which is one on a `file` there.
+    """Lock a folder (of a run, a sweep, a store) through a `file` in it.
 
     Two processes that resume the same run would overwrite each other's checkpoints. Yields the
-    file descriptor: a child process that inherits it holds the lock too; None on systems without
-    locks. Raises UserError when another process holds it, or with `wait` waits for that.
+    file descriptor, None on systems without locks; a child process that inherits it holds the lock
+    too. If another process holds the lock, raises UserError, or waits if `wait` is true.
     """
     try:
         import fcntl

@@ -1,8 +1,8 @@
-"""One process per device: where this one stands among them, and what they agree on.
+"""One process per device: its place among the others, and what they agree on.
 
-torchrun's environment variables say so; those of SLURM's srun are translated into them, so that
-there is one path for a laptop, torchrun, a cluster and a sweep. Alone, every function here does
-nothing.
+torchrun's environment variables tell the place. SLURM's variables are translated into them, so
+that laptop, torchrun, cluster and sweep take the same path. In a process alone, every function
+here does nothing.
 """
 
 import os
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 MEETING = timedelta(minutes=10)  # for all processes to have started
 PATIENCE = timedelta(hours=12)  # for one of them to decode a data set
-# What gloo, NCCL and the store of addresses say when a process at the other end is gone.
+# What gloo, NCCL and the store of addresses report when a process at the other end is gone.
 _LOST = ("gloo", "nccl", "connection", "socket", "broken pipe", "tcpstore", "timed out")
 
 
 class LostProcessError(UserError):
-    """Another process of the run has ended; why is for that one to say."""
+    """Another process of the run has ended; that process reports the reason."""
 
 
 class Place(NamedTuple):
-    """Of this process among all, and among those of its machine."""
+    """Rank and number of processes: of the whole run, and of this machine."""
 
     rank: int
     world_size: int
@@ -38,7 +38,7 @@ class Place(NamedTuple):
 
 
 def place() -> Place:
-    """Return where a launcher put this process; alone in the world without one."""
+    """Return the place that a launcher gave this process; without a launcher it is alone."""
     _translate_slurm()
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
     if not os.environ.keys() >= set(names):
@@ -52,7 +52,7 @@ def is_launched() -> bool:
 
 
 def ignore_batch_script() -> None:
-    """Be alone in a SLURM batch script, whose variables are those of the tasks it could start."""
+    """Count as alone in a SLURM batch script: its variables describe tasks it could start."""
     in_script = "SLURM_PROCID" in os.environ and "SLURM_STEP_NUM_TASKS" not in os.environ
     if in_script and "RANK" not in os.environ:
         alone = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
@@ -72,7 +72,7 @@ def _translate_slurm() -> None:
         return
     from lightning.pytorch.plugins.environments import SLURMEnvironment
 
-    # of the class only: an instance refuses jobs that were asked for with --ntasks
+    # set on the class: an instance refuses jobs that were requested with --ntasks
     machines = os.environ.get("SLURM_STEP_NODELIST") or os.environ.get(
         "SLURM_NODELIST", "localhost"
     )
@@ -91,7 +91,7 @@ def _translate_slurm() -> None:
 
 @contextmanager
 def joined() -> Iterator[None]:
-    """Within this the processes can talk to each other; alone, nothing happens."""
+    """Connect the processes inside the block; alone, nothing happens."""
     if not is_launched() or is_joined():
         yield
         return
@@ -122,14 +122,14 @@ def joined() -> Iterator[None]:
 
 
 def is_joined() -> bool:
-    """Tell whether this process has met the others; may be asked from any thread."""
+    """Tell whether this process has met the others; any thread may ask."""
     distributed = sys.modules.get("torch.distributed")
-    # not there yet while it is being imported
+    # missing while the module is being imported
     return bool(distributed) and getattr(distributed, "is_initialized", bool)()
 
 
 def total(values: "Tensor") -> "Tensor":
-    """Return the sum over the processes of a CPU tensor of float64."""
+    """Return the sum over the processes of a float64 tensor on the CPU."""
     if is_launched() and is_joined():
         from torch import distributed
 
@@ -162,7 +162,7 @@ def gathered(value: Any) -> list[Any]:
 
 
 def from_first(value: Any) -> Any:
-    """Return the value that the first process has."""
+    """Return the first process's value."""
     if not (is_launched() and is_joined()):
         return value
     from torch import distributed
@@ -174,9 +174,9 @@ def from_first(value: Any) -> Any:
 
 @contextmanager
 def first_on_each_machine() -> Iterator[None]:
-    """Let one process of each machine go first: it downloads and decodes, the others find it done.
+    """Let one process of each machine go first: it downloads and decodes, the others reuse it.
 
-    Where it fails, the others are stopped by their launcher while they wait.
+    If it fails, the launcher stops the others while they wait.
     """
     if not (is_launched() and is_joined()):
         yield
@@ -192,7 +192,7 @@ def first_on_each_machine() -> Iterator[None]:
 
 @contextmanager
 def noticing_loss(folder: Path) -> Iterator[None]:
-    """Within this, an error of the connection to another process says what that means."""
+    """Translate errors of the connection to another process inside the block."""
     try:
         yield
     except RuntimeError as error:
@@ -200,6 +200,6 @@ def noticing_loss(folder: Path) -> Iterator[None]:
             raise
         raise LostProcessError(
             f"another process of this run is gone ({first_line(error)}); "
-            "expected all to stay, and that one to say why it ended. What was saved by then is "
+            "expected all to stay; that process says why it ended. What was saved by then is "
             f"kept. Try resume={folder}, started as this run was"
         ) from error

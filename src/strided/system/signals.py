@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: finish the batch, save, and leave with the right exit code."""
+"""Ctrl-C and SIGTERM: finish the batch, save, and end with the right exit code."""
 
 import multiprocessing
 import os
@@ -14,7 +14,7 @@ _STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(BaseException):
-    """The user or the cluster asked to stop. BaseException, as KeyboardInterrupt is."""
+    """The user or the cluster asked to stop. It is a BaseException, as KeyboardInterrupt is."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name}")
@@ -22,10 +22,10 @@ class Interrupted(BaseException):
 
 
 class Interruption:
-    """Turns SIGINT and SIGTERM into Interrupted: at once, or during fit where it can be saved.
+    """Turns SIGINT and SIGTERM into Interrupted: at once, or in fit when it can be saved.
 
-    While `deferred` is true the first signal is only noted, for the checkpoint callback to act on
-    after the batch; a second one stops at once.
+    While `deferred` is true, the first signal is only recorded: the checkpoint callback acts on it
+    after the batch. A second signal stops at once.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Interruption:
 
     @contextmanager
     def listening(self) -> Iterator["Interruption"]:
-        """Handle the signals within this block; elsewhere than the main thread, do nothing."""
+        """Handle the signals inside this block; does nothing outside the main thread."""
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
@@ -47,14 +47,14 @@ class Interruption:
         except Exception as error:
             if self._raised is None:
                 raise
-            raise Interrupted(self._raised) from error  # which a library has made its own error
+            raise Interrupted(self._raised) from error  # a library has turned it into another error
         finally:
             sys.unraisablehook = report_lost
             for number, handler in before.items():
                 signal.signal(number, handler)
 
     def _send_again(self, lost: "sys.UnraisableHookArgs") -> None:
-        """Python drops what is raised in a destructor: send a signal that came there once more."""
+        """Send a signal again that came in a destructor: Python drops what is raised there."""
         if isinstance(lost.exc_value, Interrupted):
             # later, since the destructor is still running
             threading.Timer(0.1, os.kill, (os.getpid(), self._raised)).start()
@@ -62,7 +62,7 @@ class Interruption:
             sys.__unraisablehook__(lost)
 
     def take_over(self) -> None:
-        """Become the handler: again once Lightning's Trainer has registered its own."""
+        """Become the handler; call it again once Lightning's Trainer has registered its handler."""
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, self._handle)
             signal.signal(signal.SIGTERM, self._handle)
@@ -70,15 +70,15 @@ class Interruption:
     def _handle(self, signum: int, _: FrameType | None) -> None:
         if self.deferred and self.requested is None:
             self.requested = signum
-            # not logging, which may be the very thing that the signal interrupted
-            os.write(2, b"\nstopping after this batch, to save it; once more stops at once\n")
+            # not logging, which the signal may have interrupted
+            os.write(2, b"\nstopping after this batch, to save it; another signal stops at once\n")
             return
         self._raised = signum
         raise Interrupted(signum)
 
     @contextmanager
     def deferring(self) -> Iterator[None]:
-        """Within this block the first signal waits for the checkpoint callback."""
+        """Let the first signal inside this block wait for the checkpoint callback."""
         self.deferred = True
         try:
             yield
@@ -93,7 +93,7 @@ class Interruption:
 
 
 def stop_with_parent(parent: int) -> None:
-    """Send SIGTERM to this process once `parent` is gone: killed, it cannot pass a signal on."""
+    """Send SIGTERM to this process once `parent` is gone: a killed parent passes no signal on."""
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -105,10 +105,10 @@ def stop_with_parent(parent: int) -> None:
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Hold back signals while processes start, which still have the handlers of their parent.
+    """Hold back signals while processes start, since they still have their parent's handlers.
 
-    Blocked for what is started, and noted for this one, where another thread may receive them: what
-    a handler raises while Python forks is lost.
+    They are blocked for the new processes. In this one another thread may receive them, so they are
+    recorded: an exception that a handler raises while Python forks is lost.
     """
     if (
         not hasattr(signal, "pthread_sigmask")
@@ -124,7 +124,7 @@ def held_back() -> Iterator[None]:
             signal.signal(number, lambda number, _: noted.append(number))
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # those that are blocked come now
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # blocked signals arrive now
         for number, handler in handlers.items():
             signal.signal(number, handler)
         for signum in noted[:1]:
@@ -132,11 +132,11 @@ def held_back() -> Iterator[None]:
 
 
 def follow_parent(_: int = 0) -> None:
-    """In a process that works for another one: end with it, and leave signals to it.
+    """End a worker process with its parent, and leave signals to the parent.
 
-    At once, since a forked process holds the lock of the run's folder too. A terminal and a cluster
-    send Ctrl-C and SIGTERM to all processes of a run: only a SIGTERM of the parent itself, which
-    is how it gets rid of this process, ends it.
+    It has to end at once, since a forked process also holds the lock of the run's folder. A
+    terminal and a cluster send Ctrl-C and SIGTERM to all processes of a run. Only a SIGTERM from
+    the parent, which stops its workers so, ends this process.
     """
     parent = multiprocessing.parent_process()
     assert parent is not None, "for processes that multiprocessing starts"
@@ -154,7 +154,7 @@ def follow_parent(_: int = 0) -> None:
     spawned = multiprocessing.get_start_method() == "spawn"  # would be disturbed in its exit
     if spawned or not hasattr(signal, "sigwaitinfo"):
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        if hasattr(signal, "pthread_sigmask"):  # who started it may have held that back
+        if hasattr(signal, "pthread_sigmask"):  # the starting process may have held it back
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     else:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # first: threads inherit it

@@ -1,4 +1,4 @@
-"""The benchmark verb: images per second of training and inference, beside what they could be."""
+"""The benchmark verb: images per second of training and inference, beside their upper bounds."""
 
 import logging
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 def benchmark(config: Config, folder: Path, results: Results, interruption: Interruption) -> None:
     """Measure every model on the data; write benchmark.csv, and a row each into `results`.
 
-    Raises UserError at the end if a model failed: the others have been measured.
+    Raises UserError at the end if a model failed; the others have then been measured.
     """
     check_benchmark(config)
     set_seeds(config["seed"])
@@ -52,7 +52,7 @@ def benchmark(config: Config, folder: Path, results: Results, interruption: Inte
 
 
 def check_benchmark(config: Config) -> None:
-    """Raise UserError for what cannot be measured, before any image is decoded."""
+    """Raise UserError for a config that cannot be measured, before any image is decoded."""
     numbers: Mapping[str, Any] = config
     for key, least in (("repeats", 1), ("seconds", 0.01)):
         if numbers[key] < least:

@@ -24,7 +24,7 @@ def compare(config: Config, folder: Path, results: Results, _: Interruption) -> 
 
 
 def check_compare(config: Config) -> None:
-    """Raise UserError for what cannot be compared."""
+    """Raise UserError for a config that cannot be compared."""
     if bool(config["runs"]) == bool(config["models"]):
         both = "both were given" if config["runs"] else "neither was given"
         raise UserError(

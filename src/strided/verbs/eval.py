@@ -1,4 +1,4 @@
-"""The eval verb: a checkpoint and data, to metrics and predictions.csv."""
+"""The eval verb: from a checkpoint and data to metrics and predictions.csv."""
 
 import logging
 from pathlib import Path

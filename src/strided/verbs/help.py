@@ -1,4 +1,4 @@
-"""--help: the verbs; and for a verb its groups with their options, its keys, commands that work."""
+"""--help: the verbs; for each verb its groups with options, its keys, and working commands."""
 
 import textwrap
 from collections.abc import Iterable

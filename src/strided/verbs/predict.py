@@ -1,4 +1,4 @@
-"""The predict verb: a checkpoint or ImageNet weights, and files, to predictions.csv."""
+"""The predict verb: from a checkpoint or ImageNet weights, and files, to predictions.csv."""
 
 import logging
 from pathlib import Path

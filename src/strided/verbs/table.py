@@ -1,4 +1,4 @@
-"""The verbs: what each is for, where its work is, and commands that run it.
+"""The verbs: the purpose of each, the function that does it, and commands that run it.
 
 A new verb is a row here, `conf/<verb>.yaml` and `src/<verb>.py`.
 """
@@ -19,8 +19,8 @@ Work = Callable[[Config, Path, Results, Interruption], None]
 class Verb:
     """A row of the table; `function` is <module>:<name>, imported when the verb runs.
 
-    The function takes the checked config, the run folder, the results (which become results.json
-    and are added to) and the interruption that turns signals into an exception.
+    The function takes the checked config, the run folder, the results (which it fills, and which
+    become results.json) and the interruption that turns signals into an exception.
     """
 
     purpose: str
@@ -28,7 +28,7 @@ class Verb:
     examples: tuple[str, ...]
 
     def work(self) -> Work:
-        """Import the function of this verb: torch takes seconds, and --help needs none of it."""
+        """Import the function of this verb; --help does not need it, and torch takes seconds."""
         module, _, name = self.function.partition(":")
         found: Work = getattr(import_module(module), name)
         return found
@@ -46,7 +46,7 @@ VERBS = {
         ),
     ),
     "eval": Verb(
-        purpose="measure a checkpoint on a split of its own or of another data set",
+        purpose="measure a checkpoint on a split of its data set or of another one",
         function="strided.verbs.eval:evaluate_checkpoint",
         examples=(
             "python src/eval.py checkpoint=logs/train/lenet5-digits/<date_time>",
@@ -85,7 +85,7 @@ VERBS = {
         ),
     ),
     "benchmark": Verb(
-        purpose="images per second of training and inference, beside those of the bare network",
+        purpose="images per second of training and inference, beside the bare network's",
         function="strided.verbs.benchmark:benchmark",
         examples=(
             "python src/benchmark.py model=googlenet data=cifar10 data.batch_size=128",

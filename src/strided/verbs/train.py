@@ -37,14 +37,16 @@ log = logging.getLogger(__name__)
 
 
 def train(config: Config, folder: Path, results: Results, interruption: Interruption) -> None:
-    """Fit, test the best checkpoint once, write the report; go on where `folder` left off.
+    """Fit, test the best checkpoint once, write the report; continue where `folder` stopped.
 
-    `results` becomes results.json and is added to as soon as something is known.
+    `results` becomes results.json; each result is added as soon as it is known.
     """
     set_seeds(config["seed"])
     results["seed"] = config["seed"]
     refuse_two_balances(config)
-    run = prepare_run(config, folder, results, interruption)  # first: its mistakes need no data
+    run = prepare_run(
+        config, folder, results, interruption
+    )  # first: it finds mistakes without data
     callbacks: list[pl.Callback] = run.trainer.callbacks  # type: ignore[attr-defined]
     run.trainer.loggers = build_loggers(config["logger"], callbacks, quick=run.quick)
     with first_on_each_machine():
@@ -69,7 +71,7 @@ def train(config: Config, folder: Path, results: Results, interruption: Interrup
 
 
 def best_classifier(run: Run, task: ClassificationTask) -> Classifier | None:
-    """The best checkpoint; a fast_dev_run's own weights; None where no checkpoint was kept."""
+    """The best checkpoint; a fast_dev_run's current weights; None if no checkpoint was kept."""
     log.info("training time %.1f s", run.results["train_seconds"])
     if run.quick:
         return Classifier(task, str(task.device))
@@ -85,7 +87,7 @@ def best_classifier(run: Run, task: ClassificationTask) -> Classifier | None:
 
 
 def test_best(run: Run, best: Classifier | None, data: ImageDataModule) -> Evaluation | None:
-    """Test the best checkpoint, once; never other weights, but for a fast_dev_run's one batch."""
+    """Test only the best checkpoint, once; a fast_dev_run tests its current weights on a batch."""
     if "test" not in data.splits:
         log.info("%s has no test split: nothing was tested", data.name)
         return None
@@ -114,7 +116,7 @@ def test_best(run: Run, best: Classifier | None, data: ImageDataModule) -> Evalu
 def report_contents(
     run: Run, best: Classifier | None, evaluation: Evaluation | None, data: ImageDataModule
 ) -> Contents:
-    """What the report shows; its diagnosis is told here, and kept in the results."""
+    """The contents of the report; its diagnosis is logged here and kept in the results."""
     contents = gather_contents(
         best, evaluation, data, RunFolder(run.folder).metrics, run.config, run.results
     )
