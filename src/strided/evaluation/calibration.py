@@ -1,4 +1,4 @@
-"""Whether probabilities can be taken at their word: expected calibration error and its bins."""
+"""Whether probabilities can be trusted: expected calibration error and its bins."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from strided.runs.predictions_csv import Row
 def expected_calibration_error(probabilities: Tensor, labels: Tensor, bins: int = 15) -> float:
     """Return the ECE (Guo et al. 2017): bins of equal width, the last one closed.
 
-    torchmetrics puts a confidence of exactly 1 into a bin of its own, which is wrong.
+    torchmetrics puts a confidence of exactly 1 into a separate bin, which is wrong.
     """
     confidence, predicted = probabilities.double().max(1)
     index = (confidence * bins).long().clamp(max=bins - 1)
@@ -21,11 +21,11 @@ def expected_calibration_error(probabilities: Tensor, labels: Tensor, bins: int 
     return float(gap.abs().sum() / len(labels))
 
 
-RELIABILITY_BINS = 15  # as the ECE has
+RELIABILITY_BINS = 15  # as for the ECE
 
 
 def reliability(predictions: Iterable[Row], classes: Sequence[str]) -> list[Mapping[str, Any]]:
-    """Left edge, mean confidence, accuracy and count of each bin of confidence with images."""
+    """Left edge, mean confidence, accuracy and count of each bin of confidence that has images."""
     rows = [row for row in predictions if row.probabilities is not None]
     probabilities = torch.tensor([row.probabilities for row in rows], dtype=torch.float64)
     confidence, predicted = probabilities.max(1)

@@ -54,7 +54,7 @@ class Classifier:
     ) -> Prediction | list[Prediction]:
         """Classify one image, giving a Prediction, or several, giving a list of them.
 
-        Raises ImageError, a UserError, for what cannot be read.
+        Raises ImageError, a UserError, for an unreadable image.
         """
         if isinstance(images, Image.Image | np.ndarray | str | Path):
             return self._predictions([images])[0]

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a classifier made of `count` images; metrics are prefixed, `confusion` is (K, K)."""
+    """The result on `count` images; metrics have prefixed names, `confusion` is (K, K)."""
 
     split: str
     metrics: dict[str, Any]
@@ -43,9 +43,9 @@ def evaluate(
 ) -> Evaluation:
     """Run the classifier over a split of a data module that is set up.
 
-    `<split>/loss` is the training loss in evaluation mode. Unreadable images that were skipped, and
-    images with outputs that are not finite, have a row with the reason and no part in the metrics.
-    `limit` is a number of batches, or a fraction of them, as trainer.limit_test_batches. Raises
+    `<split>/loss` is the training loss in evaluation mode. Images that cannot be read, and images
+    with outputs that are not finite, have a row with the reason and do not count in the metrics.
+    `limit` is a number or a fraction of the batches, as trainer.limit_test_batches. Raises
     UserError if no output is finite.
     """
     all_logits, all_labels = _logits(classifier, data, split, limit)
@@ -92,7 +92,7 @@ def _logits(
     batches = len(loader)
     if limit is not None:
         batches = limit if isinstance(limit, int) else max(1, int(batches * limit))
-    # into one tensor each: small ones, kept between large ones that are freed, would keep those too
+    # into one tensor each: small tensors between large freed ones would keep their memory too
     logits = torch.empty(len(data.splits[split]), len(classifier.classes))
     labels = torch.empty(len(logits), dtype=torch.int64)
     count = 0
@@ -106,7 +106,7 @@ def _logits(
 def count_hits(
     classifier: Classifier, data: ImageDataModule, split: str, most: int
 ) -> tuple[int, int]:
-    """How many of at most so many images of a split are classified rightly, and of how many."""
+    """Return the numbers of hits and of images, over at most `most` images of a split."""
     right = count = 0
     for batch in data.loader(split, data.spread(split, most)):
         right += int((classifier.logits(batch.images).argmax(1) == batch.labels).sum())

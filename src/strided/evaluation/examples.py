@@ -1,4 +1,4 @@
-"""The tested images that are worth a look: the worst mistakes, the least certain hits."""
+"""Notable test images: the most confident errors, the least certain hits."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from strided.evaluation.evaluate import Evaluation
 class Example:
     """A tested image; picture is uint8 (S, S, 3) as the network saw it.
 
-    position is its place in the split; class_index and probability are those of `predicted`.
+    position is its place in the split; class_index and probability belong to `predicted`.
     """
 
     picture: np.ndarray

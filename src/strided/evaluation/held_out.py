@@ -1,4 +1,4 @@
-"""What a checkpoint may be evaluated on: its own split unchanged, or data with its classes."""
+"""What a checkpoint may be evaluated on: its split unchanged, or other data with its classes."""
 
 import logging
 from typing import Any
@@ -64,7 +64,7 @@ def build_data(classifier: Classifier, typed: dict[str, Any] | None) -> ImageDat
     before: ImageDataModule = build(trained_on, "data")
     if data.root.resolve() == before.root.resolve():
         keys = ("split_seed", "val_fraction", "test_fraction", "split_column", "group_column")
-        for key in keys:  # the columns only where the data are a table
+        for key in keys:  # the columns only if the data are a table
             now, known = (getattr(module, key, None) for module in (data, before))
             if now != known:
                 now, known = ("null" if value is None else value for value in (now, known))
@@ -77,16 +77,16 @@ def build_data(classifier: Classifier, typed: dict[str, Any] | None) -> ImageDat
 
 
 def require_known_split(classifier: Classifier, data: ImageDataModule, split: str) -> None:
-    """Raise UserError if a split carved from the training's data is not the one it had then.
+    """Raise UserError if a split carved from the training's data differs from the one in training.
 
-    The same data are those of the same folder, or anywhere with the same content. A split that the
-    data set itself gives is taken at its word.
+    Data count as the same if they have the same folder, or the same content anywhere. Official
+    splits of a data set are not checked.
     """
     known = classifier.task.trained_on
     if not known:
         log.warning("an older checkpoint: it does not say which images it was trained on")
         return
-    here = {data.fingerprint, data.listing_fingerprint}  # of which streaming knows the latter only
+    here = {data.fingerprint, data.listing_fingerprint}  # streaming knows only the latter
     same_content = not here.isdisjoint((known["fingerprint"], known.get("listing")))
     same_data = same_content or _same_place(classifier, data)
     carved = split not in data.source.split

@@ -30,12 +30,12 @@ def pretrained_task(config: Mapping[str, Any]) -> ClassificationTask:
     """Build torchvision's or timm's network with its weights, preprocessing and class names.
 
     The weights are `model.pretrained` ones, or an ImageNet file in `model.weights`. Raises
-    UserError unless every layer, the last one too, gets its weights from there.
+    UserError unless the weights fill every layer, including the last one.
     """
     _check_trained(config)
     path = config.get("weights")
     classes = imagenet_classes()
-    # plan knows the preprocessing of pretrained weights itself, that of a file of them it cannot
+    # plan knows the preprocessing of pretrained weights, but not of a file of them
     requested = pretrained_preprocessing(config) if path else {}
     decided = plan(
         config, num_classes=len(classes), channels=3, native_size=None, requested=requested
@@ -64,7 +64,7 @@ def pretrained_task(config: Mapping[str, Any]) -> ClassificationTask:
 
 
 def imagenet_classes() -> list[str]:
-    """Return ImageNet-1k's class names in the order of the logits, as torchvision has them."""
+    """Return ImageNet-1k's class names in the order of the logits, as in torchvision."""
     from torchvision.models import ResNet18_Weights
 
     names: list[str] = ResNet18_Weights.DEFAULT.meta["categories"]
@@ -73,7 +73,7 @@ def imagenet_classes() -> list[str]:
 
 
 def _state_of_file(path: Path) -> State:
-    """The tensors of a file that is no checkpoint of strided: that has class names of its own."""
+    """The tensors of a weights file; UserError for a checkpoint of strided: other classes."""
     file = read_weights(path)
     if file.made_with:
         raise UserError(
@@ -84,7 +84,7 @@ def _state_of_file(path: Path) -> State:
 
 
 def _check_trained(config: Mapping[str, Any]) -> None:
-    """Random weights would give an answer too; so would pretrained ones behind another stem."""
+    """Raise UserError for random weights, which would give an answer too, or for another stem."""
     name = label(config)
     if not (config.get("pretrained") or config.get("weights")):
         raise UserError(

@@ -1,4 +1,4 @@
-"""How sure a figure is: intervals of accuracies and differences, tests of paired predictions."""
+"""How certain a figure is: intervals of accuracies and differences, tests of paired predictions."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def wilson_interval(fraction: float, count: int, z: float = 1.959964) -> list[float]:
-    """Return Wilson's score interval (1927) of a fraction seen `count` times; 95 % by default."""
+    """Return Wilson's score interval (1927) of a fraction of `count` trials; 95 % by default."""
     centre = fraction + z**2 / (2 * count)
     half = z * math.sqrt(fraction * (1 - fraction) / count + z**2 / (4 * count**2))
     scale = 1 + z**2 / count
@@ -19,11 +19,11 @@ _AT_ONCE = 2_000_000  # drawn numbers in memory
 
 
 def mcnemar_exact(only_first: int, only_second: int) -> float:
-    """Two-sided p-value of McNemar's test (1947) in its exact form, of the discordant pairs.
+    """Two-sided p-value of McNemar's exact test (1947) on the discordant pairs.
 
-    `only_first` and `only_second` count the images that one alone has right. Under the hypothesis
-    of equal error rates each is binomial with p = 1/2 (Dietterich 1998 has the test for comparing
-    classifiers). 1 where there are none.
+    `only_first` and `only_second` count the images that only one classifier has right. Under the
+    hypothesis of equal error rates, each is binomial with p = 1/2 (Dietterich 1998 describes the
+    test for comparing classifiers). The p-value is 1 if there are no such pairs.
     """
     from scipy.stats import binomtest
 
@@ -44,7 +44,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def bootstrap_interval(
     differences: np.ndarray, resamples: int = RESAMPLES, seed: int = 0
 ) -> list[float]:
-    """95 % percentile interval of the mean of paired differences (N,), one of each image.
+    """95 % percentile interval of the mean of paired differences (N,), one for each image.
 
     Images are drawn with replacement, both classifiers' results together (Efron and Tibshirani
     1993, chapters 8 and 13). The same seed and N draw the same images.

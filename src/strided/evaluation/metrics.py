@@ -15,8 +15,8 @@ def classification_metrics(
 ) -> dict[str, float | None]:
     """Return metrics of probabilities (N, K) against labels (N,), as fractions of 1.
 
-    Averages are over classes (macro). A class with no image has none of these: null, and
-    left out of the averages rather than counted as 0.
+    Averages are over classes (macro). A class with no image has null in each metric, and does not
+    count in the averages.
     """
     num_classes = probabilities.shape[1]
     predicted = probabilities.argmax(1)
@@ -67,7 +67,7 @@ def _per_class(
 
 
 def _auroc(scores: Tensor, positive: Tensor) -> float:
-    """One class against the rest. torchmetrics' own average would count absent classes as 0."""
+    """AUROC of one class against the rest; torchmetrics' average counts absent classes as 0."""
     from torchmetrics.functional.classification import binary_auroc
 
     return float(binary_auroc(scores, positive.long()))

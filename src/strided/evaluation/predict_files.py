@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 def find_images(given: str) -> tuple[list[Path], Path | None]:
     """Return the image files of a file, a folder (with subfolders) or a glob, and that folder.
 
-    Raises UserError when there is none.
+    Raises UserError if there are none.
     """
     path = Path(given).expanduser()
     if path.is_file():
@@ -45,9 +45,9 @@ def find_images(given: str) -> tuple[list[Path], Path | None]:
 
 
 def predict_files(classifier: Classifier, given: str, batch_size: int) -> list[Row]:
-    """Classify the files that `given` names; one that cannot be read gets a row with the reason.
+    """Classify the files that `given` names; an unreadable file gets a row with the reason.
 
-    The label is the name of a file's folder where that is one of the classes, else empty.
+    The label is the name of a file's folder if that is one of the classes, else empty.
     """
     files, folder = find_images(given)
     log.info("%d images in %s", len(files), given)

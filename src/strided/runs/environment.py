@@ -1,4 +1,4 @@
-"""What the numbers of a run depend on: commit, versions and hardware."""
+"""What a run's numbers depend on: commit, versions and hardware."""
 
 import os
 import platform
@@ -29,7 +29,7 @@ def git_state() -> Git:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python, strided and what its numbers depend on."""
+    """Return the versions of Python, strided and the packages its numbers depend on."""
     found = {name: version(name) for name in PACKAGES}
     return {"python": platform.python_version(), "strided": __version__, **found}
 

@@ -90,7 +90,7 @@ class RunFolder:
 
 
 def log_folder(log_dir: str | None) -> Path:
-    """Return the folder of all run folders: what was typed, else logs/ of checkout or cwd."""
+    """Return the folder of all run folders: as typed, else logs/ of the checkout or cwd."""
     if log_dir is not None:
         return Path(log_dir).expanduser()
     return CONF_DIR.parent / "logs" if IS_CHECKOUT else Path("logs")
@@ -117,7 +117,7 @@ def create_run_folder(parent: Path) -> Path:
 def write_config(folder: Path, config: Config, typed: list[str]) -> None:
     """Write overrides.yaml (what was typed) and config.yaml (whole and resolved).
 
-    config.yaml comes last: where it is, a run that was killed can be resumed.
+    config.yaml comes last: a killed run that has it can be resumed.
     """
     files = RunFolder(folder)
     write_text(files.overrides, yaml.safe_dump(typed, allow_unicode=True))

@@ -20,19 +20,19 @@ LEADING_COLUMNS = (
 
 
 def read_rows(file: Path) -> list[dict[str, Any]]:
-    """Return the rows of metrics.csv with their values as text; an empty one is missing."""
+    """Return the rows of metrics.csv with their values as text; empty values are left out."""
     with file.open(newline="") as stream:
         return list(csv.DictReader(stream))
 
 
 def write_rows(file: Path, rows: list[dict[str, Any]]) -> None:
-    """Write all rows at once: a metric may appear late, and a half-written row must not stay."""
+    """Write all rows at once: a metric may appear late, and a half-written row must not remain."""
     others = {key for row in rows for key in row} - set(LEADING_COLUMNS)
     write_csv(file, [*LEADING_COLUMNS, *sorted(others)], rows)
 
 
 def read_metrics(file: Path) -> dict[str, list[float]]:
-    """Return the columns of metrics.csv; a value that is missing is NaN."""
+    """Return the columns of metrics.csv; a missing value is NaN."""
     with file.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     return {key: [float(row[key] or "nan") for row in rows] for key in (rows[0] if rows else ())}

@@ -14,7 +14,7 @@ from strided.system.durable import write_csv
 
 @dataclass(frozen=True)
 class Row:
-    """A line of predictions.csv; `probabilities` is None where the image could not be read."""
+    """A line of predictions.csv; `probabilities` is None for an unreadable image."""
 
     path: str
     label: str = ""
@@ -38,7 +38,7 @@ def _values(row: Row, classes: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Predictions:
-    """Of N images that could be read: `probabilities` (N, K); paths, labels and predicted names."""
+    """N readable images: `probabilities` (N, K); paths, labels and predicted names."""
 
     paths: list[str]
     labels: np.ndarray
@@ -65,10 +65,10 @@ class Predictions:
 
     @property
     def correct(self) -> np.ndarray:
-        """Whether each image has its label predicted."""
+        """Whether each image was predicted as its label."""
         return self.predicted == self.labels
 
     def negative_log_likelihoods(self) -> np.ndarray:
-        """Of each image (N,), as metrics.py has them; the file has six decimals."""
+        """One value for each image (N,), as in metrics.py; the file has six decimals."""
         places = np.array([self.classes.index(label) for label in self.labels], dtype=int)
         return -np.log(self.probabilities[np.arange(len(places)), places].clip(1e-12))

@@ -1,4 +1,4 @@
-"""What a run records of itself: run.log, and results.json whatever way the run ends."""
+"""What a run records about itself: run.log, and results.json however the run ends."""
 
 import logging
 import sys
@@ -21,9 +21,9 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def recorded(folder: Path, command: list[str]) -> Iterator[Results]:
-    """Log into run.log, and write results.json at the end, also when the run fails or is stopped.
+    """Log into run.log, and write results.json at the end, also if the run fails or is stopped.
 
-    Yields the results so far (those of an earlier sitting, if there was one), to be added to.
+    Yields the results so far (from an earlier session, if any); the caller adds to them.
     """
     if is_first():
         with alone_in(RunFolder(folder).log):
@@ -33,7 +33,7 @@ def recorded(folder: Path, command: list[str]) -> Iterator[Results]:
 
 
 def _followed(folder: Path) -> Iterator[Results]:
-    """A process beside the first one: it writes nothing but why it failed."""
+    """Serve another process than the first: it writes nothing except the reason if it fails."""
     with _logging_to([logging.NullHandler()]):
         try:
             yield from_first(None)
@@ -44,10 +44,10 @@ def _followed(folder: Path) -> Iterator[Results]:
 
 def _recorded(folder: Path, command: list[str]) -> Iterator[Results]:
     results = read_results(folder) or Results(command=command)
-    for key in list(results):  # of an earlier sitting: measured anew, or no longer true
+    for key in list(results):  # of an earlier session: measured again, or outdated
         if key in ("error", "tested", "confusion") or key.startswith("test/"):
             del by_name(results)[key]
-    results["state"] = "running"  # what a killed run leaves
+    results["state"] = "running"  # a killed run keeps this state
     write_json(RunFolder(folder).results, results)
     handlers: list[logging.Handler] = [
         logging.StreamHandler(sys.stdout),
@@ -98,13 +98,13 @@ def _logging_to(handlers: Sequence[logging.Handler]) -> Iterator[None]:
         logger.handlers = list(handlers)
     try:
         with warnings.catch_warnings():
-            # Lightning's own use of torch, which its users cannot change
+            # Lightning's use of torch, which users cannot change
             warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
-            # what is logged has been summed over the processes already
+            # logged values have been summed over the processes already
             warnings.filterwarnings("ignore", message="It is recommended to use `self.log")
             # metrics go to the loggers once an epoch, whatever log_every_n_steps is
             warnings.filterwarnings("ignore", message="The number of training batches")
-            # frozen layers are so on purpose
+            # frozen layers are meant to be in evaluation mode
             warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
             yield
     finally:

@@ -1,6 +1,6 @@
 """Training: the task, its losses and schedules, the callbacks, and the stages of transfer learning.
 
-These are the classes and functions that a config names.
+Configs name these classes and functions.
 """
 
 from strided.training.callbacks.checkpoint import Checkpoint

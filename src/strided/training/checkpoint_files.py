@@ -1,4 +1,4 @@
-"""The files of checkpoints/: replaced whole, the one before kept, checked before a resume."""
+"""The files of checkpoints/: replaced whole, with the previous one kept, and checked on resume."""
 
 import logging
 import os
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class PlainFile(TorchCheckpointIO):
-    """Write a checkpoint where it was asked for.
+    """Write a checkpoint directly to its path.
 
     Lightning writes into the system's temporary folder first, where a killed run leaves it, and
     holds a second copy in memory meanwhile.
@@ -49,7 +49,7 @@ def make_last(unfinished: Path, *, also_best: bool) -> None:
 
 
 def _put_link(source: Path, target: Path) -> None:
-    """Let `target` be another name of `source`, or a copy where the file system has no links."""
+    """Make `target` another name of `source`, or a copy if the file system has no links."""
     unfinished = target.with_suffix(".tmp")
     unfinished.unlink(missing_ok=True)
     try:
@@ -68,10 +68,10 @@ def _put_copy(source: Path, target: Path) -> None:
 
 
 def find_resumable(folder: Path) -> Path | None:
-    """Return the checkpoint to go on from, None where nothing was saved yet.
+    """Return the checkpoint to resume from, None if nothing was saved yet.
 
-    A damaged last.ckpt is replaced by previous.ckpt; a best.ckpt that is damaged or behind, by the
-    one of them that was saved with it. Raises UserError where there is no such file.
+    A damaged last.ckpt is replaced by previous.ckpt. A damaged or outdated best.ckpt is replaced by
+    whichever of the two holds the best epoch. Raises UserError if there is no such file.
     """
     for unfinished in folder.glob("*.tmp"):
         unfinished.unlink()
@@ -102,7 +102,7 @@ def find_resumable(folder: Path) -> Path | None:
 
 
 def _require_best(best: Path, states: dict[Path, dict[str, Any]]) -> None:
-    """Have best.ckpt of the epoch that the first of the states calls the best, or of a later one.
+    """Require best.ckpt of the epoch that the first of the states calls the best, or a later one.
 
     A later epoch will be trained again, and its best.ckpt then written again.
     """
@@ -131,7 +131,7 @@ def _require_best(best: Path, states: dict[Path, dict[str, Any]]) -> None:
 
 
 class DamagedError(Exception):
-    """A checkpoint is not as it was written; the message says where."""
+    """A checkpoint differs from what was written; the message says where."""
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -139,15 +139,15 @@ def _read(file: Path) -> dict[str, Any]:
     check_sums(file)
     try:
         return dict(torch.load(file, map_location="cpu", weights_only=True, mmap=True))
-    except Exception as error:  # of any kind: the bytes between the sums may say anything
+    except Exception as error:  # of any kind: the bytes between the sums may hold anything
         raise DamagedError(first_line(error)) from error
 
 
 def check_sums(file: Path) -> None:
-    """Compare a checkpoint with its checksums, which torch.load does not.
+    """Compare a checkpoint with its checksums, which torch.load does not do.
 
-    Raises DamagedError; UserError for a file that cannot be opened, since what it holds is not
-    known then.
+    Raises DamagedError; raises UserError for a file that cannot be opened, since its content is
+    then unknown.
     """
     try:
         stream = file.open("rb")

@@ -1,4 +1,4 @@
-"""How the arithmetic of training is run: switches that change its speed, chosen and recorded."""
+"""How training computes: switches that change its speed, chosen and recorded."""
 
 import logging
 import os
@@ -17,26 +17,26 @@ from strided.training.task import ClassificationTask
 
 log = logging.getLogger(__name__)
 
-# has Lightning's CPU runs ask the driver's library, at every optimizer step, whether there is a GPU
+# makes Lightning's CPU runs ask the driver's library at every optimizer step if there is a GPU
 _DRIVER_CHECK = "PYTORCH_NVML_BASED_CUDA_CHECK"
 
 
 class NoProfiler(PassThroughProfiler):
-    """Lightning opens some forty sections a step for a profiler: here they cost nothing."""
+    """A profiler that costs nothing: Lightning opens some forty sections a step for it."""
 
     _section = nullcontext("")
 
-    def profile(self, action_name: str) -> Any:  # a context manager, as the base's
+    def profile(self, action_name: str) -> Any:  # a context manager, as in the base class
         """Time nothing."""
         return self._section
 
 
 def with_fused_step(optimizer: Mapping[str, Any], trainer: Mapping[str, Any]) -> dict[str, Any]:
-    """The optimizer's config with torch's fused step switched on, where there is one.
+    """The optimizer's config with torch's fused step switched on, if it has one.
 
-    One pass over the weights instead of five or more: a sixth of a step of LeNet-5. Left out where
-    `fused` or another implementation was typed, and where Lightning cannot clip: gradients that
-    16-mixed scales, it hands to a fused optimizer as they are.
+    The fused step passes over the weights once instead of five or more times, which saves a sixth
+    of a step of LeNet-5. It is left out if `fused` or another implementation was typed, and if
+    Lightning cannot clip: it passes 16-mixed's scaled gradients to a fused optimizer as they are.
     """
     known = signature(locate(optimizer["_target_"], "optimizer")).parameters
     others = [key for key in ("foreach", "capturable", "differentiable") if optimizer.get(key)]
@@ -52,7 +52,7 @@ def with_fused_step(optimizer: Mapping[str, Any], trainer: Mapping[str, Any]) ->
 def execution_switches(
     config: Config, task: ClassificationTask, trainer: pl.Trainer, macs_of_batch: int
 ) -> Iterator[dict[str, Any]]:
-    """Run what is inside with the switches of the config; yields which those are."""
+    """Apply the config's switches inside the block; yields the switches."""
     device = trainer.strategy.root_device
     precision = torch.get_float32_matmul_precision()
     exact = str(trainer.precision) == "32-true" and macs_of_batch >= SMALL_BATCH
@@ -69,7 +69,7 @@ def execution_switches(
 
 @contextmanager
 def without_driver_check(device: torch.device) -> Iterator[None]:
-    """On a CPU, with optimizer steps as they are in a process that has not imported Lightning."""
+    """Make optimizer steps on a CPU as fast as in a process that has not imported Lightning."""
     check = None if device.type == "cuda" else os.environ.pop(_DRIVER_CHECK, None)
     try:
         yield
@@ -94,19 +94,19 @@ def _multiplies_bf16(device: torch.device) -> bool:
     """Tell whether the device has units for products of bfloat16."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # since 2.10
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.10
     return device.type == "cpu" and bool(capabilities.get("amx_bf16"))
 
 
-SMALL_BATCH = 100_000_000  # multiply-adds of a batch, forward; LeNet-5's 64 images are 27 million
+SMALL_BATCH = 100_000_000  # multiply-adds of a forward batch; LeNet-5's 64 images are 27 million
 
 
 @contextmanager
 def worthwhile_threads(device: torch.device, macs_of_batch: int) -> Iterator[None]:
     """On a CPU, train a small network with one thread.
 
-    Its layers take microseconds: more threads gain next to nothing, and wait for each other, many
-    times a step, for as long as anything else runs on a core.
+    Its layers take microseconds. More threads gain next to nothing, and they wait for each other
+    many times a step whenever something else runs on a core.
     """
     before = torch.get_num_threads()
     if device.type == "cpu" and macs_of_batch < SMALL_BATCH:

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 def fit(run: Run, task: ClassificationTask, data: ImageDataModule) -> None:
     """Fit to the end, unless an earlier session did. The results keep what an error leaves."""
     max_epochs, checkpoint, results = run.trainer.max_epochs, run.checkpoint, run.results
-    gone = checkpoint is not None and run.resume_from is None  # deleted, to train again
+    gone = checkpoint is not None and run.resume_from is None  # deleted, so train again
     if results.get("fit_finished") == max_epochs and not gone:
         return
     if run.resume_from:
@@ -48,12 +48,12 @@ def fit(run: Run, task: ClassificationTask, data: ImageDataModule) -> None:
         results["fit_finished"] = max_epochs
         if task.measured and "val/loss" not in task.measured:
             log.warning("the last epoch was not validated: its weights cannot be the best")
-    except MisconfigurationException as error:  # found by Lightning once it knows the data
+    except MisconfigurationException as error:  # Lightning finds these once it knows the data
         raise UserError(f"{error} Expected other values. Try another trainer.<key>") from error
     finally:
         results["train_seconds"] = round(run.recorder.train_seconds, 3)
         results["images_per_second"] = run.recorder.images_per_second
-        results["skipped"] = len(data.skipped)  # more than before, where they are met one by one
+        results["skipped"] = len(data.skipped)  # more than before, if they are found one by one
         if checkpoint is not None:
             by_name(results)[f"best_{checkpoint.monitor}"] = checkpoint.best_score
             results["best_epoch"] = checkpoint.best_epoch
@@ -62,7 +62,7 @@ def fit(run: Run, task: ClassificationTask, data: ImageDataModule) -> None:
 def fit_stages(run: Run, task: ClassificationTask, data: ImageDataModule) -> None:
     """Fit the stages that are left, one after the other."""
     transfer = Transfer.of(run.config)
-    for stage in transfer.stages.values():  # not after hours of the stages before
+    for stage in transfer.stages.values():  # check now, not after hours of earlier stages
         parts(task.model, stage.trainable)
     progress = progress_of(run.resume_from)
     earlier = run.resume_from  # the checkpoint, until the first stage has taken it over
@@ -86,7 +86,7 @@ def fit_stages(run: Run, task: ClassificationTask, data: ImageDataModule) -> Non
 
 
 def go_on_between_stages(run: Run, task: ClassificationTask, checkpoint: Path) -> None:
-    """Take over weights and what spans the run: no Trainer loads a stage that is over."""
+    """Restore weights and the run's own state: no Trainer loads a finished stage."""
     saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
     task.load_state_dict(saved["state_dict"])
     for callback in filter(None, (run.checkpoint, run.recorder)):
@@ -94,7 +94,7 @@ def go_on_between_stages(run: Run, task: ClassificationTask, checkpoint: Path) -
 
 
 def begin_with_best(run: Run, task: ClassificationTask) -> None:
-    """Have a stage begin with the best weights of those before, and not end as the last one did."""
+    """Start a stage with the best weights so far, and clear the stop of the stage before."""
     if run.checkpoint is None or run.quick:
         return
     run.checkpoint.stopped_early = False
@@ -137,5 +137,5 @@ def note_findings(run: Run, trainer: pl.Trainer) -> None:
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, LearningRateFinder) and callback.found:
             run.results["lr_finder"] = callback.found
-    if run.config["trainer"].get("profiler"):  # Lightning's own message is switched off
+    if run.config["trainer"].get("profiler"):  # Lightning's message is switched off
         log.info("%s", trainer.profiler.summary())  # type: ignore[attr-defined]

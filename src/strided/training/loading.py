@@ -1,4 +1,4 @@
-"""A checkpoint, found and loaded: its task is rebuilt from the file alone."""
+"""Find and load a checkpoint: its task is rebuilt from the file alone."""
 
 import inspect
 import pickle
@@ -82,7 +82,7 @@ def _require_finite(task: ClassificationTask, file: Path) -> None:
 
 
 def _is_of_task(checkpoint: Any) -> bool:
-    """Other Lightning projects keep other arguments under the same key."""
+    """Whether strided wrote it: other Lightning projects have other arguments under this key."""
     if not (isinstance(checkpoint, dict) and {"strided", "state_dict"} <= checkpoint.keys()):
         return False
     arguments = checkpoint.get("hyper_parameters")

@@ -1,8 +1,8 @@
-"""Losses of logits (B, K) against labels: int64 (B,), or probabilities (B, K) as mixup makes them.
+"""Losses of logits (B, K) against labels: int64 (B,), or probabilities (B, K) after mixup.
 
-Both average over images. torch's weighted mean divides by the weights that a batch happens to hold
-instead, so that an epoch's loss would depend on how it is cut into batches, and a batch of one
-class would not be weighted at all.
+Both average over images. torch's weighted mean divides by the weights in a batch instead: an
+epoch's loss would then depend on the division into batches, and a batch of one class would not
+be weighted at all.
 """
 
 import inspect
@@ -23,10 +23,11 @@ ClassWeights = dict[str, float] | Literal["auto"] | None
 
 
 class CrossEntropy(nn.Module):
-    """Cross-entropy, each class's share of it times its weight.
+    """Cross-entropy, with each class's share multiplied by its weight.
 
-    `class_weights` by class name, 1 for those not named; None: all 1. `label_smoothing` (0 to 1)
-    spreads this much of each label evenly over the classes (Szegedy et al. 2016, section 7).
+    `class_weights` by class name; classes not named have 1, None means 1 for all. `label_smoothing`
+    (0 to 1) spreads this much of each label evenly over the classes (Szegedy et al. 2016, section
+    7).
     """
 
     weight: Tensor | None
@@ -53,7 +54,7 @@ class CrossEntropy(nn.Module):
 
 
 class FocalLoss(nn.Module):
-    """Cross-entropy times (1 - p) ** gamma: images that are easy already count less.
+    """Cross-entropy times (1 - p) ** gamma: images that are already easy count less.
 
     Lin et al. 2017, arXiv:1708.02002, section 3, with the softmax in place of their sigmoids;
     `class_weights` take the place of alpha. `gamma` 0 is cross-entropy.
@@ -115,7 +116,7 @@ def balanced(node: Mapping[str, Any], classes: Sequence[str], labels: np.ndarray
     """Return a loss node with `class_weights: auto` as numbers: n / (K n_k) for n_k images of n.
 
     Every class then weighs the same in an epoch, and the mean weight of its images is 1 (King &
-    Zeng 2001; scikit-learn's "balanced"). `labels` are those of the training images.
+    Zeng 2001; scikit-learn's "balanced"). `labels` are the training images' labels.
     """
     if node.get("class_weights") != "auto":
         return dict(node)
@@ -125,7 +126,7 @@ def balanced(node: Mapping[str, Any], classes: Sequence[str], labels: np.ndarray
 
 
 def build_loss(node: Mapping[str, Any], classes: Sequence[str]) -> nn.Module:
-    """Build the criterion of a loss node; a class that takes no `classes`, as torch's, gets none.
+    """Build the criterion of a loss node; torch's classes, which take no `classes`, get none.
 
     Raises UserError.
     """
@@ -148,7 +149,7 @@ def add_auxiliary(loss: Tensor, model: nn.Module, criterion: nn.Module, labels: 
 def try_loss(node: dict[str, Any], classes: list[str], *, soft_labels: bool) -> None:
     """Raise UserError if the loss refuses logits and labels: torch checks its arguments late.
 
-    `soft_labels` are those of mixup and cutmix, probabilities in the shape of the logits.
+    `soft_labels`: probabilities in the shape of the logits, as mixup and cutmix give.
     """
     criterion = build_loss(balanced(node, classes, np.arange(len(classes))), classes)
     shape = (2, len(classes))
@@ -156,7 +157,7 @@ def try_loss(node: dict[str, Any], classes: list[str], *, soft_labels: bool) -> 
     for labels in trials if soft_labels else trials[:1]:
         try:
             criterion(torch.zeros(shape), labels)
-        except Exception as error:  # a user's own loss may fail in any way
+        except Exception as error:  # a user's loss may fail in any way
             keys = ", ".join(f"loss.{key}={value}" for key, value in node.items() if key[0] != "_")
             unmixed = ", or augment.mixup=0 augment.cutmix=0" if labels.ndim == 2 else ""
             raise UserError(

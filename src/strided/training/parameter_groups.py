@@ -1,4 +1,4 @@
-"""Parameter groups of the optimizer: what is not decayed, and slower rates far from the head."""
+"""Parameter groups of the optimizer: undecayed parameters, and lower rates far from the head."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,12 +11,12 @@ from strided.runs.results import Parameters
 
 
 def parameter_groups(model: nn.Module, layer_decay: float | None) -> list[dict[str, Any]]:
-    """Return the trainable parameters in groups, the head's first, norms and biases apart.
+    """Return the trainable parameters in groups: the head's first, norms and biases apart.
 
-    Decaying norms and biases shrinks nothing worth shrinking. With `layer_decay` (above 0, to 1)
-    each layer has groups of its own, whose `lr_scale` is layer_decay to the power of the number of
-    layers between it and the end (Clark et al. 2020, arXiv:2003.10555, section 3.1).
-    Raises UserError.
+    Norms and biases are not decayed: shrinking them is of no use. With `layer_decay` (above 0, to
+    1) each layer has separate groups. Their `lr_scale` is layer_decay to the power of the number of
+    layers between the layer and the end (Clark et al. 2020, arXiv:2003.10555, section 3.1). Raises
+    UserError.
     """
     if layer_decay is None:
         return list(_apart(list(model.parameters())))
@@ -41,7 +41,7 @@ def parameter_counts(model: nn.Module) -> Parameters:
 
 
 def scale_rates(optimizer: Optimizer) -> None:
-    """Multiply each group's rate by its `lr_scale`; schedules take it from there."""
+    """Multiply each group's rate by its `lr_scale`; schedules start from the result."""
     for group in optimizer.param_groups:
         group["lr"] *= group.get("lr_scale", 1.0)
 
@@ -57,11 +57,11 @@ def _apart(parameters: list[nn.Parameter]) -> Iterator[dict[str, Any]]:
 def layers(model: nn.Module) -> list[list[nn.Parameter]]:
     """Return the parameters of each layer, in the order in which the network registers them.
 
-    A layer is a child of the network, or of its Sequentials and ModuleLists. What has no weight
-    matrix (norms, position embeddings) belongs to the layer before it, or to the first.
+    A layer is a child of the network, or of its Sequentials and ModuleLists. Modules without a
+    weight matrix (norms, position embeddings) belong to the layer before them, or to the first.
     """
     found: list[list[nn.Parameter]] = [[]]
-    begun = False  # the last layer has a weight matrix
+    begun = False  # whether the last layer has a weight matrix
     for parameters, has_weight in _blocks(model, sum(p.numel() for p in model.parameters()) / 2):
         if has_weight and begun:
             found.append([])
@@ -73,8 +73,8 @@ def layers(model: nn.Module) -> list[list[nn.Parameter]]:
 def _blocks(module: nn.Module, most: float) -> Iterator[tuple[list[nn.Parameter], bool]]:
     """Parameters of each block, and whether it has a weight matrix.
 
-    A module that holds `most` of all parameters, as the encoder of a transformer, is no block but
-    a part of the network that has blocks.
+    A module with `most` of all parameters, as a transformer's encoder, is not a block: its children
+    are blocks.
     """
     if loose := list(module.parameters(recurse=False)):
         yield loose, False

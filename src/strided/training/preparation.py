@@ -1,4 +1,4 @@
-"""What training starts from: the images, split and decoded, and the task with its first weights."""
+"""The start of training: the images, split and decoded, and the task with its first weights."""
 
 import logging
 from pathlib import Path
@@ -21,7 +21,7 @@ from strided.training.transfer.transfer import Transfer
 
 log = logging.getLogger(__name__)
 
-# what the data module says of the input, None where the network may decide
+# the data module's keys for the input; None leaves the choice to the network
 INPUT_WISHES = (
     "image_size",
     "resize",
@@ -89,7 +89,7 @@ def check_same_data(data: ImageDataModule) -> None:
 
 
 def check_same_split(data: ImageDataModule, checkpoint: Path) -> None:
-    """Raise UserError if the images of the run that a checkpoint is of were split otherwise."""
+    """Raise UserError if the images were split differently in the checkpoint's run."""
     saved = torch.load(checkpoint, weights_only=True, mmap=True)["strided"]
     known = saved["trained_on"]["split_hashes"]
     changed = [s for s, own in data.split_hashes.items() if own != known.get(s)]
@@ -112,7 +112,7 @@ def build_task(
     """Build the task; `fresh` weights are initialised, others come from a checkpoint."""
     loss = balanced(config["loss"], data.classes, data.labels("train"))
     untrained = {"pretrained": False} if "pretrained" in decided.model else {}
-    set_seeds(config["seed"])  # listing and decoding must not move the initial weights
+    set_seeds(config["seed"])  # listing and decoding must not change the initial weights
     task = ClassificationTask(
         model={**decided.model, **untrained, "weights": None},
         classes=data.classes,
@@ -142,12 +142,12 @@ def build_task(
         results["macs"] / 1e6,
     )
     if config["compile"]:
-        task.model.compile()  # in place: the names in checkpoints stay those of the plain network
+        task.model.compile()  # in place: the names in checkpoints stay the plain network's
     return task
 
 
 def report_class_weights(task: ClassificationTask, results: Results) -> None:
-    """Show the weights of the classes and add them to the results, if the loss has any."""
+    """Log the weights of the classes and add them to the results, if the loss has any."""
     criterion = task.criterion
     if not isinstance(criterion, CrossEntropy | FocalLoss) or criterion.weight is None:
         return

@@ -1,4 +1,4 @@
-"""Learning-rate schedules that torch lacks or whose resume it gets wrong.
+"""Learning-rate schedules that torch lacks, or that it resumes wrongly.
 
 `total_steps` is the number of optimizer steps of the whole run; the task fills it in.
 """
@@ -45,9 +45,9 @@ def cosine(
 
 
 class OneCycle(OneCycleLR):
-    """torch's OneCycleLR, with `max_lr` scaled as the rate of each group is (`lr_scale`).
+    """torch's OneCycleLR, with `max_lr` scaled like each group's rate (`lr_scale`).
 
-    It can be resumed with more epochs: the cycle is this run's own.
+    It can be resumed with more epochs: the cycle then has the new length.
     """
 
     def __init__(self, optimizer: Optimizer, max_lr: float, total_steps: int, **shape: Any) -> None:
@@ -65,9 +65,9 @@ class OneCycle(OneCycleLR):
 
 
 class Plateau(ReduceLROnPlateau):
-    """torch's ReduceLROnPlateau that names the metric it watches.
+    """torch's ReduceLROnPlateau, with the name of the metric it watches.
 
-    The task steps it after each validation, before the checkpoint of the epoch is written:
+    The task steps it after each validation, before the checkpoint of the epoch is written.
     Lightning would step it afterwards, and a resumed run would miss that step.
     """
 

@@ -24,9 +24,10 @@ from strided.training.schedules import Plateau
 class EpochMeter:
     """Loss and accuracy over the images of an epoch so far.
 
-    Kept in the checkpoint, unlike what self.log accumulates, so that a run stopped inside an epoch
-    reports the whole epoch. Sums stay on the device: reading them every step would wait for it.
-    Each process has its own, also in the checkpoint: another order of adding would round otherwise.
+    They are kept in the checkpoint, unlike the sums of self.log, so that a run stopped inside an
+    epoch reports the whole epoch. Sums stay on the device: reading them every step would wait for
+    it. Each process keeps its sums, also in the checkpoint: adding in another order would round
+    differently.
     """
 
     def __init__(self) -> None:
@@ -41,7 +42,7 @@ class EpochMeter:
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         """Add a batch: its mean loss, logits (B, K), labels (B,), or (B, K) of mixed images.
 
-        A prediction for a mixed image is correct if it is the class that the image has most of.
+        For a mixed image, the correct prediction is the class with the largest share.
         """
         if labels.ndim == 2:
             labels = labels.argmax(1)
@@ -65,12 +66,12 @@ class EpochMeter:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` left off."""
+        """Continue where `state_dict` stopped."""
         self.loss_sum, self.correct = state["loss_sum"], state["correct"]
         self.count = state["count"]
 
     def compute_all(self) -> dict[str, float]:
-        """Return {"loss", "acc"} over the images of all processes; all must ask at once."""
+        """Return {"loss", "acc"} over the images of all processes; all must call it together."""
         own = [float(self.loss_sum), float(self.correct), float(self.count)]
         loss_sum, correct, count = total(torch.tensor(own, dtype=torch.float64)).tolist()
         return {"loss": loss_sum / count, "acc": correct / count}
@@ -117,8 +118,8 @@ class ClassificationTask(pl.LightningModule):
         self.recipe = {"optimizer": optimizer, "scheduler": scheduler}  # of the stage
         self.stage = {"number": 0, "epoch": 0, "step": 0}  # which one, and where it began
         self.frozen: list[nn.Module] = []
-        self.keeping_statistics: list[nn.Module] = []  # batch normalisation that is trained
-        self.features_to_logits: list[nn.Module] = []  # where a batch holds features, not images
+        self.keeping_statistics: list[nn.Module] = []  # trained batch norms, statistics fixed
+        self.features_to_logits: list[nn.Module] = []  # runs if a batch holds features, not images
         self._resumed: dict[str, Any] | None = None  # until training starts
 
     @property
@@ -127,19 +128,19 @@ class ClassificationTask(pl.LightningModule):
         return list(self.hparams["classes"])
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Lightning notes the hook it is in forty times a step: no module or weight to look for."""
+        """Set Lightning's current hook, forty times a step, without looking for modules."""
         if name == "_current_fx_name":
             self.__dict__[name] = value
         else:
             super().__setattr__(name, value)
 
     def train(self, mode: bool = True) -> Self:
-        """Frozen layers stay as they are: no dropout there, no new statistics of batches."""
+        """Keep frozen layers in evaluation mode: no dropout, no new batch statistics."""
         super().train(mode)
         for module in (*self.frozen, *self.keeping_statistics):
             module.eval()
         if self.frozen and hasattr(self.model, "auxiliary_weight"):
-            self.model.training = False  # its own mode only: whether it runs auxiliary heads
+            self.model.training = False  # only this flag, by which it runs auxiliary heads
         return self
 
     def forward(self, images: Tensor) -> Tensor:
@@ -149,7 +150,7 @@ class ClassificationTask(pl.LightningModule):
         return cast(Tensor, self.model(self.as_input(images)))
 
     def as_input(self, images: Tensor) -> Tensor:
-        """In the memory format of the network and, as trainer.precision=bf16-true has it, type."""
+        """Convert to the network's memory format and, for trainer.precision=bf16-true, its type."""
         return images.to(self.dtype, memory_format=self.memory_format)
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
@@ -173,20 +174,20 @@ class ClassificationTask(pl.LightningModule):
             self.meters["val"].update(self.criterion(logits, labels), logits, labels)
 
     def on_train_epoch_start(self) -> None:
-        """Lightning does not call this when it goes on inside an epoch."""
+        """Reset the meter; Lightning does not call this when it continues inside an epoch."""
         self.meters["train"].reset()
         self.measured = {}
 
     def on_train_epoch_end(self) -> None:
-        """Log the epoch's training loss and accuracy, as seen while the weights moved."""
+        """Log the epoch's training loss and accuracy, measured while the weights changed."""
         self._log_epoch("train")
 
     def on_validation_epoch_start(self) -> None:
-        """Validation always runs whole."""
+        """Reset the meter: validation always runs whole."""
         self.meters["val"].reset()
 
     def on_validation_epoch_end(self) -> None:
-        """Log validation metrics and let a plateau schedule look at them."""
+        """Log validation metrics and give them to a plateau schedule."""
         if self.trainer.sanity_checking:
             return
         self._log_epoch("val")
@@ -202,7 +203,7 @@ class ClassificationTask(pl.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build optimizer and schedule, with the number of steps of the run filled in."""
         optimizer = self.build_optimizer()
-        self.plateau = None  # of a stage before
+        self.plateau = None  # drops the plateau of an earlier stage
         node = self.recipe["scheduler"]
         if node.get("step_size", 1) < 1:  # torch divides by it, at the end of an epoch
             raise UserError(
@@ -233,7 +234,7 @@ class ClassificationTask(pl.LightningModule):
         return int(total) - self.stage["step"]
 
     def build_optimizer(self) -> Optimizer:
-        """Build the optimizer of the network as it is, without its schedule."""
+        """Build the optimizer of the current network, without its schedule."""
         node = dict(self.recipe["optimizer"])
         groups = parameter_groups(self.model, node.pop("layer_decay", None))
         optimizer: Optimizer = build(node, "optimizer", params=groups)
@@ -265,9 +266,9 @@ class ClassificationTask(pl.LightningModule):
         self.learning_rate = self._resumed["learning_rate"]
 
     def on_train_start(self) -> None:
-        """Restore what was not there when the checkpoint was loaded, or was drawn from since."""
+        """Restore what did not exist when the checkpoint was loaded, or has changed since."""
         if self._resumed is None:
-            if not is_first():  # dropout of its own
+            if not is_first():  # each process draws different dropout
                 torch.manual_seed(torch.initial_seed() + place().rank)
             return
         if self.plateau is not None and self._resumed["plateau"] is not None:
@@ -282,7 +283,8 @@ class ClassificationTask(pl.LightningModule):
 def multiply_adds(task: ClassificationTask, features: tuple[int, ...] | None = None) -> int:
     """Count the multiply-adds of a forward pass of one image.
 
-    Or of what comes after the frozen layers, whose output for an image has the shape `features`.
+    With `features`, the shape of the frozen layers' output for an image, count only the layers
+    after them.
     """
     shape = features or (task.preprocessing.channels, *[task.preprocessing.image_size] * 2)
     task.eval()

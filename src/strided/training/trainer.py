@@ -27,9 +27,9 @@ from strided.training.transfer.transfer import Stage
 
 @dataclass(frozen=True)
 class Run:
-    """Lightning's Trainer with strided's own callbacks; `quick` (fast_dev_run) keeps no files.
+    """Lightning's Trainer with strided's callbacks; `quick` (fast_dev_run) keeps no files.
 
-    `results` becomes results.json: what is learnt on the way is added to it.
+    `results` becomes results.json: the run adds to it as it learns more.
     """
 
     config: Config
@@ -44,7 +44,7 @@ class Run:
 
 
 def prepare_run(config: Config, folder: Path, results: Results, interruption: Interruption) -> Run:
-    """Build callbacks and Trainer of the config. Raises UserError for what they refuse."""
+    """Build callbacks and Trainer of the config. Raises UserError for values that they refuse."""
     quick = bool(config["trainer"].get("fast_dev_run"))
     callbacks = build_callbacks(config["callbacks"])
     checkpoint = next((c for c in callbacks if isinstance(c, Checkpoint)), None)
@@ -54,7 +54,7 @@ def prepare_run(config: Config, folder: Path, results: Results, interruption: In
         files.checkpoints.mkdir(exist_ok=True)
         checkpoint.attach(files.checkpoints, interruption)
     trainer = build_trainer(config["trainer"], [recorder, *callbacks], folder)
-    # the first process only: it may have to put files in order
+    # the first process only: it may have to repair files
     resume_from = from_first(find_resumable(folder / "checkpoints") if is_first() else None)
     return Run(
         config, folder, results, quick, trainer, recorder, checkpoint, interruption, resume_from
@@ -62,7 +62,7 @@ def prepare_run(config: Config, folder: Path, results: Results, interruption: In
 
 
 def build_callbacks(node: Node) -> list[pl.Callback]:
-    """Build the callbacks of the config, without those that a null switches off."""
+    """Build the callbacks of the config, without the ones that a null switches off."""
     return [
         build(callback, f"callbacks.{name}")
         for name, callback in node.items()
@@ -87,7 +87,7 @@ def stage_trainer(run: Run, stage: Stage, end: int | None) -> pl.Trainer:
 
 
 def build_trainer(node: Node, callbacks: list[pl.Callback], folder: Path) -> pl.Trainer:
-    """Build Lightning's Trainer. Raises UserError for what strided cannot do with it."""
+    """Build Lightning's Trainer. Raises UserError for settings that strided does not support."""
     if node.get("accelerator") == "gpu":
         choose_device("gpu", "trainer.accelerator")
     given: dict[str, Any] = {"logger": False, "default_root_dir": folder}
@@ -99,7 +99,7 @@ def build_trainer(node: Node, callbacks: list[pl.Callback], folder: Path) -> pl.
     if not node.get("profiler"):
         node = {key: value for key, value in node.items() if key != "profiler"}
         given["profiler"] = NoProfiler()
-    # images are of one size: the time to try cuDNN's algorithms comes back
+    # all images have one size, so trying cuDNN's algorithms pays off
     node = {"benchmark": not node.get("deterministic"), **node}
     trainer: pl.Trainer = build(node, "trainer", callbacks=callbacks, **given)
     if trainer.limit_val_batches == 0:

@@ -1,4 +1,4 @@
-"""Checkpoints: best and last, written whole; where a run that must stop does. Averaged weights."""
+"""Checkpoints: best and last, each written whole, and where a run can stop. Averaged weights."""
 
 import logging
 import math
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class Checkpoint(LightningCheckpoint):
-    """Keep last.ckpt and, by `monitor`, best.ckpt; save and stop when a signal asked for it.
+    """Keep last.ckpt and, by `monitor`, best.ckpt; save and stop when a signal asks for it.
 
     Lightning's ModelCheckpoint forgets its best score when it resumes elsewhere, refuses epochs
     and steps together, and falls silent when a metric is NaN. `every_n_train_steps` writes
@@ -42,13 +42,13 @@ class Checkpoint(LightningCheckpoint):
         self.best_score: float | None = None
         self.best_epoch: int | None = None
         self.stopped_early = False
-        self.epochs = 0  # that have been saved
+        self.epochs = 0  # number of saved epochs
         self.save_seconds = 0.0  # of this session
         self.folder: Path | None = None
         self.interruption = Interruption()
 
     def attach(self, folder: Path, interruption: Interruption) -> None:
-        """Give the run's folder and what listens for signals; both are not configuration."""
+        """Give the run's folder and the signal listener, which are not configuration."""
         self.folder, self.interruption = folder, interruption
 
     def setup(self, trainer: pl.Trainer, task: pl.LightningModule, stage: str) -> None:
@@ -63,7 +63,7 @@ class Checkpoint(LightningCheckpoint):
     def on_train_batch_end(
         self, trainer: pl.Trainer, task: pl.LightningModule, outputs: Any, batch: Any, index: int
     ) -> None:
-        """Save inside an epoch, where a run can go on as if it had not stopped."""
+        """Save inside an epoch, at a batch from which a resumed run continues exactly."""
         if not _is_settled(trainer, index + 1):
             return
         signum = self._signal()
@@ -75,7 +75,7 @@ class Checkpoint(LightningCheckpoint):
     def on_validation_batch_end(
         self, trainer: pl.Trainer, task: pl.LightningModule, *_: Any
     ) -> None:
-        """Stop inside validation, which the resumed run repeats from its beginning."""
+        """Stop inside validation; the resumed run repeats validation from its beginning."""
         if trainer.sanity_checking or _is_accumulating(trainer, trainer.fit_loop.batch_idx + 1):
             return
         if signum := self._signal():
@@ -84,7 +84,7 @@ class Checkpoint(LightningCheckpoint):
             self._stop(signum)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: Any) -> None:
-        """Save the epoch, as best.ckpt too if it is."""
+        """Save the epoch, also as best.ckpt if it is the best."""
         improved = self._improved(task.measured.get(self.monitor, math.nan), trainer.current_epoch)
         self.epochs = trainer.current_epoch + 1
         signum = self._signal()
@@ -104,7 +104,7 @@ class Checkpoint(LightningCheckpoint):
         raise Interrupted(signum)
 
     def _improved(self, score: float, epoch: int) -> bool:
-        """Not a number, or not measured in this epoch: not the best."""
+        """Whether the epoch is the best: a NaN or missing score never is."""
         if not math.isfinite(score):
             return False
         if self.best_score is not None:
@@ -126,7 +126,7 @@ class Checkpoint(LightningCheckpoint):
         self.save_seconds += time.perf_counter() - started
 
     def state_dict(self) -> dict[str, Any]:
-        """The best so far, so that a resumed run compares with it, and whether it was the end."""
+        """The best so far, for a resumed run to compare with, and whether training was over."""
         return {
             "best_score": self.best_score,
             "best_epoch": self.best_epoch,
@@ -135,15 +135,15 @@ class Checkpoint(LightningCheckpoint):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the best so far."""
+        """Restore the best so far."""
         self.stopped_early, self.epochs = state_dict["stopped_early"], state_dict["epochs"]
         self.best_score, self.best_epoch = state_dict["best_score"], state_dict["best_epoch"]
 
 
 def _is_settled(trainer: pl.Trainer, batches: int) -> bool:
-    """Tell whether all that these batches of the epoch led to has happened.
+    """Tell whether everything that follows from these batches of the epoch has happened.
 
-    Not so while gradients accumulate, and where validation or the end of the epoch comes next:
+    It has not while gradients accumulate, nor if validation or the end of the epoch comes next:
     Lightning would leave them out of the resumed run.
     """
     if batches >= trainer.num_training_batches or _is_accumulating(trainer, batches):
@@ -154,18 +154,18 @@ def _is_settled(trainer: pl.Trainer, batches: int) -> bool:
 
 
 def _is_accumulating(trainer: pl.Trainer, batches: int) -> bool:
-    """Tell whether there are gradients, which no checkpoint keeps, after these batches."""
-    last = batches >= trainer.num_training_batches  # steps whatever has accumulated
+    """Tell whether there are gradients after these batches; no checkpoint keeps gradients."""
+    last = batches >= trainer.num_training_batches  # the last batch always steps
     return not last and batches % trainer.accumulate_grad_batches != 0
 
 
 def _leave_validation(trainer: pl.Trainer, task: pl.LightningModule) -> None:
-    """Go back to where validation had measured nothing, for a checkpoint that begins there."""
+    """Go back to before validation measured anything, for a checkpoint that starts there."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, WeightAveraging):  # validation has the averaged weights
+        if isinstance(callback, WeightAveraging):  # validation uses the averaged weights
             callback.on_validation_epoch_end(trainer, task)
     progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress
     progress.reset()
-    # Lightning goes back into a validation that stands in its first batch, and skips others
+    # Lightning resumes a validation only in its first batch, and skips others
     progress.increment_ready()
     progress.increment_started()

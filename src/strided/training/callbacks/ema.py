@@ -1,4 +1,4 @@
-"""EMA: an average of the weights over the last steps, validated and saved instead of them."""
+"""EMA: an average of the weights over the last steps, validated and saved in their place."""
 
 from collections.abc import Sequence
 
@@ -12,10 +12,10 @@ from strided.errors import UserError
 class EMA(WeightAveraging):
     """Validate, and keep in checkpoints, an exponential moving average of the weights.
 
-    After the first optimizer step the average is the weights; after each later one it moves
-    towards them by 1 - min(`decay`, (1 + n) / (10 + n)), n steps being averaged already. The rise,
-    as in TensorFlow's ExponentialMovingAverage, soon forgets the poor weights of the beginning.
-    Statistics of batch normalisation are averaged too. Training goes on with the raw weights.
+    After the first optimizer step the average equals the weights. After each later one it moves
+    towards them by 1 - min(`decay`, (1 + n) / (10 + n)), where n steps are averaged already. The
+    rising decay, as in TensorFlow's ExponentialMovingAverage, soon forgets the poor first weights.
+    Statistics of batch normalisation are averaged too. Training continues with the raw weights.
     """
 
     def __init__(self, decay: float) -> None:
@@ -28,7 +28,7 @@ class EMA(WeightAveraging):
         self.decay = decay
 
     def setup(self, trainer: pl.Trainer, task: pl.LightningModule, stage: str) -> None:
-        """Average where the network will be: it is not there yet."""
+        """Average on the network's future device: the network is not there yet."""
         precision = str(trainer.precision)
         if precision in ("16-true", "bf16-true"):  # steps of 1 - decay would round to nothing
             raise UserError(
@@ -46,5 +46,5 @@ class EMA(WeightAveraging):
         for average, weight in zip(averages, weights, strict=True):
             if average.is_floating_point():
                 average.lerp_(weight, 1 - decay)
-            else:  # counts, and indices, which rounding would falsify
+            else:  # counts and indices, which rounding would falsify
                 average.copy_(weight)

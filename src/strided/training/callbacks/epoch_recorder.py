@@ -1,4 +1,4 @@
-"""metrics.csv: a row per epoch, and how long everything took."""
+"""metrics.csv: a row per epoch, and the time that everything took."""
 
 import logging
 import math
@@ -20,18 +20,18 @@ log = logging.getLogger(__name__)
 class EpochRecorder(LightningCheckpoint):
     """Write a row of metrics.csv (`file`, None: nowhere) per epoch, and keep the run's times.
 
-    A Checkpoint to Lightning, so that it runs after the task has logged the epoch; listed before
-    strided's Checkpoint, so that a checkpoint never holds an epoch whose row is not written.
+    For Lightning it is a Checkpoint, so that it runs after the task has logged the epoch. It is
+    listed before strided's Checkpoint, so that no checkpoint holds an epoch without a written row.
     """
 
     def __init__(self, file: Path | None, checkpoint: Checkpoint | None) -> None:
         self.file, self.checkpoint = file, checkpoint
         self.fit_seconds = 0.0  # of earlier sessions too
-        self._rates: list[float] = []  # images per second, an epoch each
+        self._rates: list[float] = []  # images per second, one value per epoch
         self._epoch_seconds = 0.0  # of this epoch in an earlier session
         self._train_seconds = 0.0  # of this epoch, without validation and checkpoints
         self._images = 0
-        self._saved = 0.0  # checkpoint.save_seconds when the clock was restarted
+        self._saved = 0.0  # checkpoint.save_seconds at the clock's last restart
         self._mark = self._epoch_start = time.perf_counter()
         self._fit_start: float | None = None
 
@@ -43,12 +43,12 @@ class EpochRecorder(LightningCheckpoint):
 
     @property
     def images_per_second(self) -> float | None:
-        """Mean over epochs without the first, which warms up; a lone first epoch's own rate."""
+        """Mean over the epochs after the first, which warms up; if there is only one, its rate."""
         rates = self._rates[1:] or self._rates
         return len(rates) / sum(1 / rate for rate in rates) if rates else None
 
     def start(self) -> None:
-        """Fit begins, with all its stages."""
+        """Start the clock of fit, with all its stages."""
         self._fit_start = time.perf_counter()
 
     def on_train_start(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
@@ -62,7 +62,7 @@ class EpochRecorder(LightningCheckpoint):
             write_rows(self.file, rows)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
-        """Lightning does not call this when it goes on inside an epoch."""
+        """Reset the counts; Lightning does not call this when it continues inside an epoch."""
         self._epoch_start = time.perf_counter()
         self._epoch_seconds = self._train_seconds = 0.0
         self._images = 0
@@ -73,7 +73,7 @@ class EpochRecorder(LightningCheckpoint):
         self._saved += self._save_seconds()
 
     def _save_seconds(self) -> float:
-        """Seconds that went into checkpoints since the clock was restarted."""
+        """Seconds spent on checkpoints since the clock was restarted."""
         return self.checkpoint.save_seconds - self._saved if self.checkpoint else 0.0
 
     def on_train_batch_end(
@@ -87,7 +87,7 @@ class EpochRecorder(LightningCheckpoint):
         self._images += len(batch[1]) * trainer.world_size
 
     def on_validation_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
-        """Do not count validation as training."""
+        """Leave validation out of the training time."""
         self._restart_clock()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: Any) -> None:

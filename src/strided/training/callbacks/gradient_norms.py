@@ -1,4 +1,4 @@
-"""gradients.csv: how large the gradient of each layer is, at the first step and in each epoch."""
+"""gradients.csv: the norm of each layer's gradient, at the first step and in each epoch."""
 
 from pathlib import Path
 from typing import Any
@@ -38,11 +38,11 @@ class GradientNorms(pl.Callback):
             write_gradients(_file(trainer), [row for row in rows if row["epoch"] < kept])
 
     def on_train_epoch_start(self, trainer: pl.Trainer, task: Any) -> None:
-        """Lightning does not call this when it goes on inside an epoch."""
+        """Reset the steps; Lightning does not call this when it continues inside an epoch."""
         self._epoch, self._squares = trainer.current_epoch, []
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, task: Any, optimizer: Any) -> None:
-        """Measure at the first steps of the epoch; keep it at the last of them."""
+        """Measure at the first steps of the epoch; write at the last of them."""
         if len(self._squares) == self.steps or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         weights = dict(task.model.named_parameters())
@@ -63,11 +63,11 @@ class GradientNorms(pl.Callback):
         write_gradients(_file(trainer), rows)
 
     def state_dict(self) -> dict[str, Any]:
-        """What has been measured of the epoch that the checkpoint is in."""
+        """Measurements so far in the checkpoint's epoch."""
         return {"epoch": self._epoch, "squares": [one.cpu() for one in self._squares]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with that epoch."""
+        """Continue that epoch."""
         self._epoch, self._squares = state_dict["epoch"], list(state_dict["squares"])
 
 

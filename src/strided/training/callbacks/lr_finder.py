@@ -1,4 +1,4 @@
-"""A suggestion for the learning rate: a few steps at rising rates, whose weights are put back."""
+"""Suggest a learning rate: take a few steps at rising rates, then restore the weights."""
 
 import copy
 import logging
@@ -14,15 +14,15 @@ from strided.errors import UserError
 
 log = logging.getLogger(__name__)
 
-_SMOOTHING = 0.9  # of the loss, as an average of those before
+_SMOOTHING = 0.9  # of the loss, as the weight of the average so far
 _DIVERGED = 4.0  # times the best loss
 
 
 class LearningRateFinder(pl.Callback):
     """Before the first epoch, try `steps` rates from `lowest` to `highest`, a batch each.
 
-    The suggestion is the rate at which the loss falls fastest (Smith 2017, arXiv:1506.01186,
-    section 3.3). Nothing is changed by it: weights, random numbers and data are as before.
+    It suggests the rate at which the loss falls fastest (Smith 2017, arXiv:1506.01186, section
+    3.3). It changes nothing: weights, random numbers and data are restored.
     """
 
     def __init__(self, steps: int, lowest: float = 1e-6, highest: float = 1.0) -> None:
@@ -40,7 +40,7 @@ class LearningRateFinder(pl.Callback):
         self.found: dict[str, Any] | None = None
 
     def on_train_start(self, trainer: pl.Trainer, task: Any) -> None:
-        """Look for a rate, in a run that begins."""
+        """Look for a rate, if the run is new."""
         if trainer.global_step > 0:
             return
         weights = {name: tensor.clone() for name, tensor in task.state_dict().items()}
@@ -60,7 +60,7 @@ class LearningRateFinder(pl.Callback):
     def _try_rates(self, trainer: pl.Trainer, task: Any) -> tuple[list[float], list[float]]:
         """Rates, and the smoothed loss at each, until it diverges."""
         optimizer = task.build_optimizer()
-        loader: Any = copy.copy(trainer.train_dataloader)  # with a place in the data of its own
+        loader: Any = copy.copy(trainer.train_dataloader)  # a copy keeps its place in the data
         batches = chain.from_iterable(loader for _ in count())
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         rates: list[float] = []
@@ -86,9 +86,9 @@ class LearningRateFinder(pl.Callback):
 
 
 def steepest(rates: list[float], losses: list[float]) -> float | None:
-    """The rate at which the loss falls fastest by the logarithm of the rate; None if it does not.
+    """The rate at which the loss falls fastest over the rate's logarithm; None if it never falls.
 
-    The first tenth is left out: there the average of the loss is of few batches.
+    The first tenth is left out: there the loss is averaged over few batches.
     """
     first = max(1, len(rates) // 10)
     slopes = {

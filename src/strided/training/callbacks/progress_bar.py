@@ -1,4 +1,4 @@
-"""How far the epoch is: a line on a terminal, now and then one in a log."""
+"""The progress of an epoch: a line on a terminal, or a line now and then in a log."""
 
 import logging
 import sys
@@ -11,15 +11,15 @@ from tqdm import tqdm
 
 log = logging.getLogger(__name__)
 
-TERMINAL_SECONDS = 0.2  # between looks at the loss, each of which waits for the device
+TERMINAL_SECONDS = 0.2  # between readings of the loss, each of which waits for the device
 LOG_SECONDS = 60.0
 
 
 class ProgressBar(LightningProgressBar):
-    """Loss, accuracy, images per second and the time left of the epoch.
+    """Show loss, accuracy, images per second and the time left of the epoch.
 
-    On a terminal one line that moves; elsewhere a line a minute, since an epoch may take hours.
-    The line of each finished epoch is the recorder's.
+    A terminal has one line that moves; elsewhere a line is printed each minute, since an epoch may
+    take hours. The recorder prints the line of a finished epoch.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class ProgressBar(LightningProgressBar):
         self._images = 0  # since _start
 
     def disable(self) -> None:
-        """Lightning asks ranks other than the first for silence."""
+        """Lightning silences ranks other than the first."""
         self._enabled = False
 
     def enable(self) -> None:
@@ -40,7 +40,7 @@ class ProgressBar(LightningProgressBar):
     def on_train_batch_start(
         self, trainer: pl.Trainer, task: pl.LightningModule, batch: Any, index: int
     ) -> None:
-        """Open the line with the first batch of the epoch, or of what is left of it."""
+        """Open the line at the first batch of the epoch, or of its rest."""
         if self._bar is None and self._enabled:
             self._start = self._shown = time.perf_counter()
             self._images = 0
@@ -74,12 +74,12 @@ class ProgressBar(LightningProgressBar):
             log.info("epoch %d batch %d/%d  %s", trainer.current_epoch, index + 1, total, text)
 
     def on_validation_start(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
-        """Say what takes the time now."""
+        """Say that validation takes the time now."""
         if self._bar is not None:
             self._bar.set_description_str(f"epoch {trainer.current_epoch} (validating)")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
-        """Clear the line: the recorder logs the epoch's."""
+        """Clear the line: the recorder logs the finished epoch."""
         self._close()
 
     def on_exception(

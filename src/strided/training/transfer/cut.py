@@ -1,4 +1,4 @@
-"""A network cut at the first unit that is trained, and the check that nothing is lost there."""
+"""A network cut at its first trained unit, and the check that the cut changes nothing."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +11,11 @@ from strided.training.transfer.parts import Parts
 
 
 class CutError(Exception):
-    """A network does not let itself be cut there; the message says why."""
+    """A network cannot be cut there; the message says why."""
 
 
 class _Reached(Exception):  # noqa: N818 - it carries a value and is no error
-    """Carries what a unit was given, up and out of the network."""
+    """Carries a unit's input up and out of the network."""
 
     def __init__(self, features: Tensor) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class _Reached(Exception):  # noqa: N818 - it carries a value and is no error
 
 
 class Cut:
-    """A network in two: `features` of images, and `network`, which makes logits of these."""
+    """A network in two: `features` of images, and `network`, which turns them into logits."""
 
     def __init__(self, net: nn.Module, parts: Parts) -> None:
         self.net, self.parts = net, parts
@@ -32,12 +32,12 @@ class Cut:
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
-        """What the first trained unit is given for normalised images (B, C, S, S)."""
+        """The input of the first trained unit for normalised images (B, C, S, S)."""
         modes = {module: module.training for module in self.net.modules()}
         self.net.eval()  # no dropout on the way
         hook = self.entry.register_forward_pre_hook(_reach)
         try:
-            self.net.forward(images)  # not what torch.compile has made of it
+            self.net.forward(images)  # not torch.compile's version of it
         except _Reached as reached:
             return reached.features
         finally:
@@ -48,7 +48,7 @@ class Cut:
 
     @contextmanager
     def passing(self) -> Iterator[None]:
-        """Within this frozen units hand on what they are given, so that features may go in."""
+        """Let frozen units return their input inside the block: the network then takes features."""
         for module in self.parts.frozen:
             module.forward = _hand_on
         try:
@@ -58,10 +58,10 @@ class Cut:
                 del module.forward
 
     def check(self, images: Tensor) -> tuple[int, ...]:
-        """The shape of an image's features, if both parts together give what the network gives.
+        """The shape of an image's features, if both parts together give the network's output.
 
-        Compared as in training, with the same dropout. Raises CutError where neither the network
-        with its frozen units passed by nor the head alone can do it.
+        They are compared as in training, with the same dropout. Raises CutError if neither the
+        network with skipped frozen units nor the head alone gives the same.
         """
         features = self.features(images)
         whole = self._try(self.net, images)

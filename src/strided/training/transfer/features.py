@@ -1,7 +1,7 @@
-"""What frozen layers make of the images, computed once and kept: stages train on it.
+"""Features: the frozen layers' output for each image, computed once and kept for stages.
 
-The network is cut at the first unit that is trained. Its input there is kept for each image, and
-what comes before it is passed by: every frozen unit hands on what it is given.
+The network is cut at its first trained unit. That unit's input is kept for each image. The layers
+before it are skipped: every frozen unit returns its input.
 """
 
 import hashlib
@@ -36,15 +36,15 @@ class Features:
 
     @property
     def bytes(self) -> int:
-        """On the disk."""
+        """Size on the disk."""
         return int(self.train.nbytes + self.val.nbytes)
 
 
 @dataclass(frozen=True)
 class Views:
-    """How images are shown to the frozen layers: `number` times each, augmented if more than once.
+    """How the frozen layers see images: `number` times each, augmented if more than once.
 
-    `as_input` is what the network does to images first, `context` the `precision` it runs in.
+    `as_input` is what the network does to images first; `context` is the `precision` it runs in.
     """
 
     data: ImageDataModule
@@ -59,7 +59,7 @@ class Views:
         """What the images and their features depend on, without the network."""
         data = self.data
         own = [data.fingerprint, data.split_hashes, data.preprocessing.asdict(), self.precision]
-        if data.pipeline == "streaming":  # its fingerprint is not of pixels
+        if data.pipeline == "streaming":  # its fingerprint does not cover pixels
             own.append(data.source.listing)
         return own if self.number == 1 else [*own, vars(self.augment), self.seed, data.batch_size]
 
@@ -80,7 +80,7 @@ class Views:
 
 
 def features_folder(cut: Cut, shape: tuple[int, ...], views: Views) -> Path:
-    """Where the features are kept that exactly this network makes of these views."""
+    """The folder for the features that exactly this network makes of these views."""
     own = [cut.parts.entry, _digest(cut), _shapes(shape, views), views.key()]
     key = json.dumps([_FORMAT, torch.__version__, *own], sort_keys=True)
     return views.data.cache_dir / f"features-{hashlib.sha256(key.encode()).hexdigest()[:24]}"
@@ -94,8 +94,7 @@ def _shapes(shape: tuple[int, ...], views: Views) -> dict[str, tuple[int, ...]]:
 def open_features(folder: Path, cut: Cut, shape: tuple[int, ...], views: Views) -> Features:
     """Open the features, of `shape` an image, of training and validation images.
 
-    They are computed where they are not there yet. Raises UserError for a cache that cannot be
-    used.
+    They are computed first if they do not exist. Raises UserError for a cache that cannot be used.
     """
     shapes = _shapes(shape, views)
 
@@ -152,7 +151,7 @@ def _digest(cut: Cut) -> str:
 
 
 def _load(folder: Path, shapes: dict[str, tuple[int, ...]]) -> Features:
-    """FileNotFoundError where there are none, another OSError or ValueError if damaged."""
+    """Load features; FileNotFoundError if there are none, OSError or ValueError if damaged."""
     if not folder.exists():
         raise FileNotFoundError(folder)
     try:

@@ -24,8 +24,8 @@ from strided.training.transfer.transfer import Transfer
 
 log = logging.getLogger(__name__)
 
-_SAMPLE = 4  # images to check with that a network can be cut
-_MACS_PER_BYTE = 4  # that are computed while a byte of features is read, on a slow disk
+_SAMPLE = 4  # images to test a cut with
+_MACS_PER_BYTE = 4  # computed while a byte of features is read, on a slow disk
 _FLOAT32 = 4  # bytes
 
 
@@ -86,7 +86,7 @@ def plan_features(
     known = stage_run.on_features
     if not chosen.frozen or transfer.cache is False or known is False:
         return None
-    # as it is when it goes on from a checkpoint, whose weights bf16-true has rounded
+    # as after a resume: bf16-true has rounded a checkpoint's weights
     trainer.precision_plugin.convert_module(task)
     task.to(trainer.strategy.root_device)
     views = _views(run, trainer, task, data)
@@ -134,7 +134,7 @@ def _cut(task: ClassificationTask, cut: Cut, views: Views) -> FeaturePlan:
 
 @contextmanager
 def _taking_features(task: ClassificationTask, data: ImageDataModule, cut: Cut) -> Iterator[None]:
-    """Within this the task takes features in place of images."""
+    """Let the task take features instead of images inside the block."""
     with cut.passing() if cut.network is task.model else nullcontext():
         task.features_to_logits = [cut.network]
         try:
@@ -155,7 +155,7 @@ def _images_to_come(trainer: pl.Trainer, task: ClassificationTask, data: ImageDa
 
 
 def _impossible(views: Views) -> str | None:
-    """Why these images have no features that could be kept."""
+    """Why features of these images cannot be kept."""
     data = views.data
     if data.pipeline == "streaming" and data.on_error == "skip":
         return "images that cannot be read are met in each epoch (data.on_error=skip)"

@@ -1,4 +1,4 @@
-"""A network in two parts: what a stage trains, and what it freezes."""
+"""A network in two parts: the units that a stage trains, and the frozen ones."""
 
 from dataclasses import dataclass
 
@@ -11,9 +11,9 @@ from strided.models.anatomy import Anatomy, Block, anatomy
 
 @dataclass(frozen=True)
 class Parts:
-    """A network as a stage sees it: the units that stay as they are, in order, and the others.
+    """A network as a stage sees it: the frozen units, in order, and the others.
 
-    `entry` is the name of the first unit that is trained; "" where all are.
+    `entry` is the name of the first trained unit; "" if all are trained.
     """
 
     frozen: list[nn.Module]
@@ -57,7 +57,7 @@ def _some(blocks: list[Block]) -> str:
 
 
 def freeze(net: nn.Module, chosen: Parts) -> None:
-    """Let gradients reach only what is trained; everything where nothing is frozen."""
+    """Let gradients reach only the trained units; all units if nothing is frozen."""
     trained = {id(p) for module in chosen.trained for p in module.parameters()}
     for parameter in net.parameters():
         parameter.requires_grad_(id(parameter) in trained)

@@ -115,7 +115,7 @@ def _unfinished(transfer: Transfer, progress: Progress, trainer: pl.Trainer) -> 
 def _last_epoch(
     transfer: Transfer, stage: Stage, start: StageStart, max_epochs: int | None
 ) -> int | None:
-    """Number of the epoch before which a stage ends, as the Trainer takes it."""
+    """The epoch at which a stage ends (exclusive), as the Trainer takes it."""
     if len(transfer.stages) < 2:
         return max_epochs
     assert stage.epochs is not None
@@ -141,7 +141,7 @@ def prepare_stage(task: ClassificationTask, stage_run: StageRun, config: Config)
     task.keeping_statistics = batch_norms(task.model) if stage.keep_statistics else []
     task.train()
     task.stage = vars(start)
-    if start.number:  # dropout that a resume between two stages draws again
+    if start.number:  # a resume between two stages draws the same dropout again
         entropy = np.random.SeedSequence([config["seed"], start.number])
         torch.manual_seed(int(entropy.generate_state(1)[0]))
     optimizer = dict(task.hparams["optimizer"])
@@ -171,7 +171,7 @@ def load_weights(task: ClassificationTask, checkpoint: Path) -> None:
 
 
 def describe_stage(task: ClassificationTask, stage_run: StageRun, results: Results) -> None:
-    """Say what a stage trains, and add it to the results."""
+    """Log what a stage trains, and add it to the results."""
     name, stage, end = stage_run.name, stage_run.stage, stage_run.end
     counts = parameter_counts(task.model)
     first_epoch = stage_run.start.epoch

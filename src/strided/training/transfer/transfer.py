@@ -1,4 +1,4 @@
-"""Transfer learning as configuration: stages, each with what it trains, for how long and how."""
+"""Transfer learning as configuration: stages, each with its layers, length and settings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -13,11 +13,11 @@ class Stage:
     """A part of a run that trains one part of the network.
 
     trainable: `head`, `all`, a number n (the last n blocks and the head), or the name of a block
-    (that one and all after it). epochs null: trainer.max_epochs, where there is one stage only. lr,
-    layer_decay, scheduler and patience null: those of optimizer.lr, optimizer.layer_decay, the
-    scheduler group and callbacks.early_stopping.patience. keep_statistics: batch normalisation
-    that is trained goes on with the mean and variance it has, not with those of each batch, which
-    a head made on the former does not know, and few images only estimate.
+    (that one and all after it). epochs null: trainer.max_epochs, if there is only one stage. lr,
+    layer_decay, scheduler and patience null: optimizer.lr, optimizer.layer_decay, the scheduler
+    group and callbacks.early_stopping.patience. keep_statistics: trained batch normalisation keeps
+    its mean and variance. A head trained on them does not know each batch's, and few images
+    estimate them badly.
     """
 
     trainable: str | int = "all"
@@ -54,10 +54,10 @@ class Stage:
 class Transfer:
     """Stages by name, in the order in which they are trained; none: everything, at once.
 
-    A stage begins with the best weights of the ones before. What is frozen in it is computed once
-    for each image (cache true or auto, which weighs the cost), in cached_views augmented views;
-    with 1 the images are not augmented. from_scratch: random weights, whatever model.pretrained and
-    model.weights say, to compare with.
+    A stage starts with the best weights of the stages before. With cache true or auto (which weighs
+    the cost), its frozen layers are computed once for each image, in cached_views augmented views;
+    with 1 view the images are not augmented. from_scratch: random weights for comparison, whatever
+    model.pretrained and model.weights say.
     """
 
     stages: Mapping[str, Stage] = field(default_factory=dict)
@@ -74,13 +74,15 @@ class Transfer:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Transfer":
-        """Build the transfer group of a run. Raises UserError for stages that cannot be."""
+        """Build the transfer group of a run. Raises UserError for impossible stages."""
         node = config.get("transfer")
-        if node is None:  # of a benchmark
+        if node is None:  # a benchmark has none
             return cls()
         stages = {}
         for name, stage in (node.get("stages") or {}).items():
-            if stage and "_target_" not in stage:  # an experiment's, and another transfer= typed
+            if (
+                stage and "_target_" not in stage
+            ):  # an experiment's, but another transfer= was typed
                 raise UserError(
                     f"transfer.stages.{name} has no _target_: it is no stage of this transfer; "
                     f"expected one of its own. Try ~transfer.stages.{name}"
