@@ -63,7 +63,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse(verb: str, words: Sequence[str]) -> Typed:
-    """Split what was typed into overrides and flags. Raises UserError."""
+    """Split the typed words into overrides and flags. Raises UserError."""
     if verb not in VERBS:
         raise UserError(f"there is no verb {verb}; expected one of {', '.join(VERBS)}. Try --help")
     parser = _Parser(add_help=False, allow_abbrev=False)
@@ -109,7 +109,7 @@ def run_verb(typed: Typed) -> None:
 
 
 def resume(folder: Path, typed: Typed) -> None:
-    """Go on with a sweep, a search or a run."""
+    """Continue a sweep, a search or a run."""
     changes = without(typed.words, "resume")
     files = SweepFolder(folder)
     if files.sweep.is_file() or files.search.is_file():

@@ -1,15 +1,15 @@
-"""The exception for what a user can put right, and the words of messages."""
+"""UserError, for mistakes that a user can correct, and helpers for messages."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class UserError(ValueError):
-    """A mistake in what was typed or in the data: says what was given, expected, and to try."""
+    """A mistake in typed words or data; says what was given, what was expected and what to try."""
 
 
 def describe_error(error: BaseException) -> str:
-    """Return the message of a user's mistake; for anything else its type too."""
+    """Return the message of a UserError; for any other error also its type."""
     text = str(error).strip()
     return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
 
@@ -24,5 +24,5 @@ def did_you_mean(word: str, words: Iterable[str]) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Return what an error says, short: others may list all they know."""
+    """Return the first line of an error, shortened: some list everything they know."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,4 +1,4 @@
-"""A config composed by Hydra and checked: `compose` is what the command line does."""
+"""Compose a config with Hydra and check it: `compose` does what the command line does."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -86,7 +86,7 @@ def _settings(node: DictConfig) -> dict[str, str]:
 
 
 def _check_top_level(verb: str, config: DictConfig, choices: dict[str, str]) -> None:
-    """An experiment's YAML may misspell a key, or miss the line that puts it at the top level."""
+    """Raise UserError for a YAML with a misspelt key, or without the line for the top level."""
     for overlay in ("experiment", "debug"):
         if overlay in config:
             raise UserError(

@@ -1,4 +1,4 @@
-"""The networks that a list of names means: options of the model group, torchvision's, timm's."""
+"""The networks in a list of names: options of the model group, torchvision's, timm's."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,13 +15,13 @@ def compose_models(
 ) -> dict[str, Node]:
     """Return the node of each of `models`, or of the one that `model=` has chosen, if any.
 
-    What was typed of `model.` holds for each. Raises UserError for a name that nobody knows.
+    Typed `model.` keys hold for each. Raises UserError for an unknown name.
     """
     others = without(without(words, "models"), "model")
     if config["models"]:
         if any(word.lstrip("+").startswith("model.name=") for word in others):
             raise UserError(
-                "model.name was typed beside models=, whose networks have names of their own; "
+                "model.name was typed beside models=, which names its networks itself; "
                 "expected one of the two. Try the name in models=[...]"
             )
         return {
@@ -32,7 +32,7 @@ def compose_models(
 
 
 def model_words(name: str, config_dir: Path | None = None) -> list[str]:
-    """Return what to type for a network: an option's name comes first, then torchvision's, timm's.
+    """Return the overrides of a network: an option's name comes first, then torchvision's, timm's.
 
     Raises UserError.
     """

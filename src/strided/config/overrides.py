@@ -1,7 +1,7 @@
-"""What was typed, turned into overrides that Hydra understands, and checked before Hydra runs.
+"""Turn typed words into overrides that Hydra understands, and check them before Hydra runs.
 
-Hydra refuses `trainer.limit_train_batches=3` when no YAML names that key, accepts a misspelt key
-behind `+`, and trips over paths with spaces or commas. Here every `key=value` may be typed plainly:
+Hydra refuses `trainer.limit_train_batches=3` if no YAML names that key, accepts a misspelt key
+behind `+`, and fails on paths with spaces or commas. Here every `key=value` may be typed plainly:
 keys and values are checked against the signatures of the targets (`schema.check`).
 """
 
@@ -17,7 +17,7 @@ from hydra.errors import HydraException
 from strided.config.yaml_files import config_folders, group_options, verb_keys
 from strided.errors import UserError, did_you_mean, first_line
 
-# Paths and free text are quoted, since Hydra's grammar gives , = ( ) and spaces a meaning.
+# Paths and free text are quoted, since , = ( ) and spaces have a meaning in Hydra's grammar.
 FREE_TEXT = (
     "data.root",
     "data.csv",
@@ -35,7 +35,7 @@ FREE_TEXT = (
     "log_dir",
     "name",
 )
-PATHS = ("runs",)  # lists of such
+PATHS = ("runs",)  # lists of paths
 ONLY_TYPED = ("trust", "resume", "search")  # never from a file that is read back
 
 
@@ -52,7 +52,7 @@ def normalise(
     for word in typed:
         group = word.partition("=")[0]
         if word == f"{group}=null" and groups.get(group, "") is None:
-            # off, as it is by default: Hydra has no word for it
+            # Off by default: Hydra has no word for it.
             chosen = [other for other in chosen if other.partition("=")[0] != group]
         else:
             chosen.append(word)
@@ -89,14 +89,14 @@ def _normalise_one(
     if bare in PATHS:
         word = f"{key}={_quoted_list(value)}"
     _check_grammar(word, multirun)
-    # Hydra refuses keys that no YAML lists; schema.check refuses those that no target takes
+    # Hydra refuses keys that no YAML lists; schema.check refuses keys that no target takes.
     return word if key.startswith("+") or "." not in bare else f"++{word}"
 
 
 def _check_options(override: Override, options: list[str]) -> None:
     """Raise UserError unless all values of a group are options: a path would leave conf/."""
     value, group = override.value(), override.key_or_group
-    if isinstance(value, Glob):  # of options, and of nothing else
+    if isinstance(value, Glob):  # it matches options only
         return
     values = list(override.sweep_iterator()) if override.is_sweep_override() else [value]
     nested = [entry if isinstance(entry, list) else [entry] for entry in values]
@@ -113,19 +113,19 @@ def quoted(value: str) -> str:
     """Quote a path or free text for Hydra's grammar."""
     if value in ("", "null", "???") or re.fullmatch(r"(['\"]).*\1", value):
         return value
-    # within single quotes only the quote itself is special, with the backslashes before it
+    # Within single quotes, only the quote itself and the backslashes before it are special.
     escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)
     escaped = re.sub(r"(\\+)$", r"\1\1", escaped)
     return f"'{escaped}'"
 
 
 def _is_name(key: str, value: str) -> bool:
-    """Whether it is one class by its name, which may hold anything, and is no number."""
+    """Whether the value is one class name, which may hold anything, and no number."""
     return key == "target" and not re.fullmatch(r"\[.*\]|\d+|null", value, re.DOTALL)
 
 
 def _quoted_list(value: str) -> str:
-    """Quote each path of [a,b]; one that holds a comma is quoted by who types it."""
+    """Quote each path of [a,b]; the user has to quote a path that holds a comma."""
     inner = re.fullmatch(r"\[(.*)\]", value, re.DOTALL)
     if inner is None or not inner[1].strip() or "'" in value or '"' in value:
         return value
@@ -159,13 +159,13 @@ def _check_grammar(word: str, multirun: bool) -> Override:
 
 
 def typed_value(words: Sequence[str], key: str) -> str | None:
-    """Return the last value typed for a key, without quotes; None where it is null or absent."""
+    """Return the last value typed for a key, without quotes; None if it is null or absent."""
     found = [w.partition("=")[2] for w in words if w.partition("=")[0].lstrip("+") == key]
     return found[-1].strip("'\"") if found and found[-1] not in ("null", "") else None
 
 
 def without(words: Sequence[str], key: str) -> list[str]:
-    """Return what was typed for other keys."""
+    """Return the typed words of other keys."""
     return [word for word in words if word.partition("=")[0].lstrip("+") != key]
 
 

@@ -1,6 +1,6 @@
-"""The check of a composed config: the signature of the class behind a `_target_` is the schema.
+"""Check a composed config: the signature of the class behind a `_target_` is the schema.
 
-A key is valid when that class takes an argument of that name, and a value when it fits the
+A key is valid if that class takes an argument of that name, and a value if it fits the
 argument's type.
 """
 
@@ -28,14 +28,14 @@ FILLED_IN = {
     ("trainer", "default_root_dir"): "log_dir and name",
     ("trainer", "enable_checkpointing"): "the callbacks group (none: callbacks.checkpoint=null)",
 }
-# Callbacks that null for this argument switches off, although the class itself takes no null.
+# Null for this argument switches these callbacks off, though the class itself takes no null.
 OFF_WHEN_NULL = {
     "callbacks.early_stopping": "patience",
     "callbacks.ema": "decay",
     "callbacks.lr_finder": "steps",
     "callbacks.gradient_norms": "steps",
 }
-# What can be watched while training, and which of its values are better.
+# Metrics that callbacks can monitor while training, and which of their values are better.
 MONITORS = {"val/acc": "max", "val/loss": "min", "train/acc": "max", "train/loss": "min"}
 # Groups that hold several nodes by name.
 GROUPS_OF_NODES = ("callbacks", "logger")
@@ -64,7 +64,7 @@ def check(config: Mapping[str, Any], *, values: bool = True) -> None:
 
 
 def _check_network(checkpoint: str | None, model: Node | None) -> None:
-    """The network of eval is a checkpoint; that of predict may be a pretrained one instead."""
+    """Check the network: eval takes a checkpoint, predict also a pretrained network."""
     expected = "a run folder or a .ckpt file. Try checkpoint=logs/train/<name>/<date_time>"
     if checkpoint is None and model is None:
         raise UserError(f"checkpoint has no value; expected {expected}")
@@ -81,7 +81,7 @@ def _check_network(checkpoint: str | None, model: Node | None) -> None:
 
 
 def _check_children(node: Node, group: str) -> None:
-    """A key of a misspelt callback makes a new one, with no class to it."""
+    """Check the nodes of a group; a misspelt callback would make a new node without a class."""
     for name, child in node.items():
         if child is not None and (not isinstance(child, dict) or "_target_" not in child):
             others = [other for other in node if other != name]
@@ -103,7 +103,7 @@ def _check_nested(value: Any, path: str, values: bool) -> None:
 
 
 def _check_monitor(node: Node, path: str) -> None:
-    """A metric that is never measured, or the worst value taken for the best, cost a whole run."""
+    """Refuse an unmeasured metric and a wrong mode: either would cost a whole run."""
     monitor, mode = node["monitor"], node.get("mode")
     if monitor not in MONITORS:
         raise UserError(
@@ -146,7 +146,7 @@ def _check_arguments(node: Node, path: str, values: bool) -> None:
 def arguments_of(target: Callable[..., Any]) -> tuple[dict[str, Any], bool]:
     """Return the arguments `target` takes with their types, and whether it takes any others too.
 
-    A class that hands `**kwargs` on is followed along its bases.
+    If a class passes `**kwargs` on, its bases are searched too.
     """
     if not inspect.isclass(target):
         return _parameters(target)
@@ -161,7 +161,7 @@ def arguments_of(target: Callable[..., Any]) -> tuple[dict[str, Any], bool]:
 
 
 def _parameters(function: Callable[..., Any]) -> tuple[dict[str, Any], bool]:
-    # Lightning wraps Trainer.__init__ to read defaults from the environment
+    # Lightning wraps Trainer.__init__ to read defaults from the environment.
     function = inspect.unwrap(function)
     try:
         hints = get_type_hints(function)
@@ -196,7 +196,7 @@ def fits(value: Any, annotation: Any) -> bool:
     if annotation in (str, Path):
         return isinstance(value, str)
     if inspect.isclass(annotation) and annotation.__module__.startswith(("torch", "lightning")):
-        return False  # a Tensor, a Strategy: no plain value is one
+        return False  # a Tensor, a Strategy: no plain value fits
     container = origin or annotation
     if container in (list, tuple, Sequence, Iterable) or container is dict:
         if container is dict:

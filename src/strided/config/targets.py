@@ -1,4 +1,4 @@
-"""What a `_target_` may name, and how a node of the config becomes its object."""
+"""What a `_target_` may name, and how to build the object of a config node."""
 
 import importlib
 import inspect
@@ -57,7 +57,7 @@ PLACES = {
     "search.pruner": "pruner",
 }
 
-# Targets of version 0.1.0, which stand in the checkpoints and run folders of its users.
+# Targets of version 0.1.0, which users' checkpoints and run folders hold.
 MOVED = {
     "strided.losses.CrossEntropy": "strided.training.CrossEntropy",
     "strided.losses.FocalLoss": "strided.training.FocalLoss",
@@ -74,7 +74,7 @@ MOVED = {
     "strided.pruning.Pruning": "strided.sweeps.search.pruning.Pruning",
 }
 
-# Keys of a node that strided itself acts upon, whatever the target, and their types.
+# Keys of a node that strided itself uses, whatever the target, and their types.
 EXTRA_KEYS: dict[str, dict[str, Any]] = {
     "model": {"weights": str | None, "pretrained": bool},
     "optimizer": {"layer_decay": float | None},
@@ -85,7 +85,7 @@ _trusted: ContextVar[tuple[str, ...]] = ContextVar("trusted", default=())
 
 @contextmanager
 def trusting(packages: Iterable[str]) -> Iterator[None]:
-    """Within this, a `_target_` may name classes of these packages too (`trust=[mypackage]`)."""
+    """Allow classes of these packages too as `_target_` inside the block (`trust=[mypackage]`)."""
     token = _trusted.set((*_trusted.get(), *packages))
     try:
         yield
@@ -94,7 +94,7 @@ def trusting(packages: Iterable[str]) -> Iterator[None]:
 
 
 def trusted() -> tuple[str, ...]:
-    """Return the packages of `trusting` here."""
+    """Return the packages that `trusting` allows here."""
     return _trusted.get()
 
 
@@ -171,7 +171,7 @@ def _trusted_target(target: str) -> Callable[..., Any]:
     """Return what a trusted package defines itself, not what it has imported from elsewhere."""
     found: Any = _import(target)
     defined_in = f"{getattr(found, '__module__', None)}.{getattr(found, '__qualname__', '')}"
-    is_function = inspect.isfunction(found) and "." not in found.__qualname__  # no method
+    is_function = inspect.isfunction(found) and "." not in found.__qualname__  # not a method
     if not (is_function or inspect.isclass(found)) or not _within(defined_in, _trusted.get()):
         raise UserError(
             f"_target_={target} is not allowed; expected a class or function that a trusted "
@@ -193,10 +193,10 @@ def _import(target: str) -> Any:
             found: Any = importlib.import_module(name)
         except ModuleNotFoundError as error:
             if not (error.name and (name == error.name or name.startswith(error.name + "."))):
-                raise  # the module exists and misses something itself
+                raise  # the module exists, but misses something itself
             continue
         for part in parts[size:]:
-            if inspect.ismodule(getattr(found, part, None)):  # imported there, at home elsewhere
+            if inspect.ismodule(getattr(found, part, None)):  # imported there, defined elsewhere
                 raise UserError(f"_target_={target} is not allowed: {part} is another module")
             if not hasattr(found, part):
                 names = [entry for entry in dir(found) if not entry.startswith("_")]
@@ -223,7 +223,7 @@ def build(node: Node, path: str, /, **filled_in: Any) -> Any:
         return target(**arguments, **filled_in)
     except UserError:
         raise
-    except Exception as error:  # a class of the user's own may fail in any way
+    except Exception as error:  # a user's class may fail in any way
         keys = ", ".join(f"{path}.{key}={value}" for key, value in arguments.items())
         raise UserError(
             f"{node['_target_']} refused its arguments: {first_line(error)}. "

@@ -1,4 +1,4 @@
-"""The trainer's node of a config: how many processes it asks for, and what each of them gets."""
+"""The trainer's node of a config: how many processes it asks for, and each one's node."""
 
 import logging
 
@@ -11,7 +11,7 @@ DDP_STRATEGIES = ("ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_par
 
 
 def processes_to_start(trainer: Node) -> int:
-    """Return how many processes this trainer node needs on this machine; 1 where they are started.
+    """Return the number of processes to start on this machine; 1 if a launcher started them.
 
     Raises UserError for several machines, which a launcher on each must start.
     """
@@ -20,7 +20,7 @@ def processes_to_start(trainer: Node) -> int:
     import torch
 
     if trainer.get("accelerator") == "gpu" and not torch.cuda.is_available():
-        return 1  # which fails with a message of its own, or has Apple's one GPU
+        return 1  # the Trainer then raises its message, or has Apple's one GPU
     if trainer.get("num_nodes", 1) != 1:
         raise UserError(
             f"trainer.num_nodes={trainer['num_nodes']}, but this is the only process; expected one "
@@ -36,8 +36,8 @@ def processes_to_start(trainer: Node) -> int:
 def among_others(node: Node) -> Node:
     """Return a trainer node for the processes that a launcher has started.
 
-    Raises UserError for a number of devices that is not theirs, and for strategies whose
-    checkpoints are no single file of the whole network.
+    Raises UserError for another number of devices, and for strategies whose checkpoints are not a
+    single file of the whole network.
     """
     from lightning.pytorch.plugins.environments import TorchElasticEnvironment
 

@@ -1,4 +1,4 @@
-"""Where the YAML lies, and which groups, options and keys it declares."""
+"""Where the YAML files are, and which groups, options and keys they declare."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,7 +15,7 @@ CONF_DIR = _PACKAGE.parents[1] / "conf" if IS_CHECKOUT else _PACKAGE / "conf"
 
 
 def config_folders(extra: Path | None = None) -> list[Path]:
-    """Return the folders that hold YAML: strided's, then the user's own (--config-dir)."""
+    """Return the folders with YAML: strided's, then the user's (--config-dir)."""
     if extra is not None and not extra.is_dir():
         raise UserError(f"--config-dir {extra} is not a folder; expected one with group folders")
     return [CONF_DIR] + ([extra.resolve()] if extra else [])
