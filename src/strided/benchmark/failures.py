@@ -1,4 +1,4 @@
-"""The models of a table that failed while the others went on: told under it, raised at the end."""
+"""The failed models of a table: listed below it, and raised as an error at the end."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from strided.errors import UserError
 
 
 def reasons(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """The first line of what went wrong, by model."""
+    """The first line of each failed model's error, by model."""
     return {row["model"]: row["error"].splitlines()[0] for row in rows if "error" in row}
 
 
@@ -17,7 +17,7 @@ def failure_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def raise_failures(rows: Sequence[Mapping[str, Any]], lacking: str) -> None:
-    """Raise UserError, with the reasons, if a model failed. `lacking` says what it is without."""
+    """Raise UserError, with the reasons, if a model failed; `lacking` says what the model lacks."""
     if failed := reasons(rows):
         told = "\n".join(f"{model}: {reason}" for model, reason in failed.items())
         raise UserError(f"{len(failed)} of {len(rows)} models {lacking}:\n{told}")

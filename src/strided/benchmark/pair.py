@@ -105,9 +105,9 @@ class Pair:
 def prepare_pair(
     config: Config, folder: Path, row: dict[str, Any], interruption: Interruption
 ) -> Pair:
-    """Decode the images and build the network; what is known then goes into `row`."""
+    """Decode the images, build the network, and put what is then known into `row`."""
     config = {**config, "logger": {}}
-    results = cast("Results", row)  # what is found out has the keys of a run's results
+    results = cast("Results", row)  # the findings have the keys of a run's results
     trainer = build_trainer(_trainer_node(config, 1, 1), [], folder)
     data, decided = prepare_data(config, results)
     task = build_task(config, decided, data, results, fresh=True)

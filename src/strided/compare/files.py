@@ -1,4 +1,4 @@
-"""What a comparison of networks and one of runs both write."""
+"""Files that both kinds of comparison write: of networks and of runs."""
 
 TABLE = "compare.csv"
 PAGE = "compare.html"

@@ -52,10 +52,10 @@ def compose_hydra(
 
 
 def _check_hydra(verb: str, node: DictConfig, overrides: Sequence[str]) -> None:
-    """Raise UserError where a YAML of the user's folder changes any setting of Hydra itself.
+    """Raise UserError if a YAML in the user's folder changes a setting of Hydra itself.
 
-    Hydra knows no allow-list: its launchers, callbacks, logging and environment may run any code.
-    Such a setting counts only as typed.
+    Hydra has no allow-list: its launchers, callbacks, logging and environment may run any code.
+    Such a setting counts only if it is typed.
     """
     typed = [word for word in overrides if is_hydra(word)]
     with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
@@ -68,7 +68,7 @@ def _check_hydra(verb: str, node: DictConfig, overrides: Sequence[str]) -> None:
 
 
 def _settings(node: DictConfig) -> dict[str, str]:
-    """Return the settings of Hydra by dotted key, without what it notes of the command itself."""
+    """Return Hydra's settings by dotted key, without its notes on the command itself."""
     noted = ("runtime", "overrides", "searchpath", "job.override_dirname")
     found: dict[str, str] = {}
 

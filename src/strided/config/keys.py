@@ -1,8 +1,8 @@
-"""The keys of a config at its top level, with the types that a verb is given them in."""
+"""The top-level keys of a config, with their types as a verb gets them."""
 
 from typing import Any, Literal, TypedDict, cast
 
-Node = dict[str, Any]  # what one group has decided, often a `_target_` with its arguments
+Node = dict[str, Any]  # the choices of one group, often a `_target_` with its arguments
 
 
 class PlainKeys(TypedDict, total=False):
@@ -17,14 +17,14 @@ class PlainKeys(TypedDict, total=False):
     traceback: bool
     accelerator: str
     batch_size: int
-    # of what trains
+    # of verbs that train
     resume: str | None
     compile: bool
     channels_last: bool
     matmul_precision: Literal["highest", "high", "medium"]
-    sweep: Node | None  # of an experiment that is many runs
-    # of what reads a checkpoint
-    checkpoint: str | None  # None: the network is that of `model`
+    sweep: Node | None  # of an experiment that has many runs
+    # of verbs that read a checkpoint
+    checkpoint: str | None  # None: `model` is the network
     input: str
     split: Literal["test", "val"]
     # of explain
@@ -36,7 +36,7 @@ class PlainKeys(TypedDict, total=False):
     cam_layer: str | None
     sanity: bool
     # of compare and benchmark
-    models: dict[str, Node]  # by the names that were typed
+    models: dict[str, Node]  # by the typed names
     runs: list[str]
     num_classes: int
     image_size: int | None

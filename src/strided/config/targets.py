@@ -11,7 +11,7 @@ from strided.config.keys import Node
 from strided.errors import UserError, did_you_mean, first_line
 
 # The packages of strided that have targets: each lists them, by kind, in its `TARGETS`. No other
-# function or class can be named: `strided.cli.main` would take a `trust=` of the stranger's own.
+# function or class can be named: `strided.cli.main` would accept a stranger's `trust=`.
 PACKAGES = (
     "strided.data",
     "strided.models",
@@ -161,14 +161,14 @@ def _foreign_target(target: str, kind: str | None) -> type | None:
         return None
     found = getattr(importlib.import_module(module), name, None)
     if found is None:
-        _import(target)  # says which name is meant
+        _import(target)  # raises, with the name that may be meant
     if not (inspect.isclass(found) and issubclass(found, _import(base))):
         return None
     return found
 
 
 def _trusted_target(target: str) -> Callable[..., Any]:
-    """Return what a trusted package defines itself, not what it has imported from elsewhere."""
+    """Return what a trusted package itself defines, not what it imports."""
     found: Any = _import(target)
     defined_in = f"{getattr(found, '__module__', None)}.{getattr(found, '__qualname__', '')}"
     is_function = inspect.isfunction(found) and "." not in found.__qualname__  # not a method

@@ -37,10 +37,10 @@ def require_same_classes(classifier: Classifier, data: ImageDataModule) -> None:
 
 
 def set_up_data(classifier: Classifier, typed: dict[str, Any] | None) -> ImageDataModule:
-    """Decode the data to evaluate on, as the classifier was trained to see them.
+    """Build and decode the data to evaluate on, with the classifier's preprocessing.
 
-    `typed` is what the user said of them, None for the data of the training. Raises UserError for
-    data with other classes, or with another split of the images that were trained on.
+    `typed` holds the user's keys of the data, None for the training's data. Raises UserError for
+    data with other classes, or with another split of the training images.
     """
     data = build_data(classifier, typed)
     require_same_classes(classifier, data)
@@ -50,10 +50,10 @@ def set_up_data(classifier: Classifier, typed: dict[str, Any] | None) -> ImageDa
 
 
 def build_data(classifier: Classifier, typed: dict[str, Any] | None) -> ImageDataModule:
-    """Build the data to evaluate on: that of the checkpoint, with what was typed on top.
+    """Build the data to evaluate on: the checkpoint's, changed by what was typed.
 
-    Raises UserError where that would split the training data in another way: images that were
-    trained on would be measured.
+    Raises UserError if that would split the training data differently: training images would then
+    be measured.
     """
     trained_on = classifier.task.hparams["data"]
     node = typed if typed and "_target_" in typed else {**trained_on, **(typed or {})}

@@ -1,4 +1,4 @@
-"""The folder of a run: its name, its files, and those that are read and written here."""
+"""The folder of a run: the names of its files, and reading and writing some of them."""
 
 import json
 import logging
@@ -17,14 +17,14 @@ from strided.system.durable import write_text
 
 log = logging.getLogger(__name__)
 
-FIGURES = "figures"  # of a sweep too
+FIGURES = "figures"  # in a sweep too
 BEST, LAST = "best.ckpt", "last.ckpt"
-PREVIOUS = "previous.ckpt"  # last.ckpt as it was before the last save
+PREVIOUS = "previous.ckpt"  # the last.ckpt before the last save
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where each file of a run lies. These names are a contract; a file may not be there (yet)."""
+    """The path of each file of a run. The names are a contract; a file may be missing."""
 
     path: Path
 
@@ -40,12 +40,12 @@ class RunFolder:
 
     @property
     def results(self) -> Path:
-        """What became of the run."""
+        """The results of the run."""
         return self.path / "results.json"
 
     @property
     def log(self) -> Path:
-        """What the terminal showed."""
+        """The terminal's output."""
         return self.path / "run.log"
 
     @property
@@ -70,12 +70,12 @@ class RunFolder:
 
     @property
     def best(self) -> Path:
-        """The checkpoint that is tested."""
+        """The checkpoint for the test."""
         return self.checkpoints / BEST
 
     @property
     def last(self) -> Path:
-        """The checkpoint that a resumed run goes on from."""
+        """The checkpoint that a resumed run starts from."""
         return self.checkpoints / LAST
 
     @property
@@ -85,7 +85,7 @@ class RunFolder:
 
     @property
     def figures(self) -> Path:
-        """The folder of the pictures, also those of the report."""
+        """The folder of the figures, including the report's."""
         return self.path / FIGURES
 
 

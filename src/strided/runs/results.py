@@ -1,4 +1,4 @@
-"""The contract of results.json: its keys, and what each of them says."""
+"""The contract of results.json: its keys and their meanings."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, TypedDict, cast
@@ -21,13 +21,13 @@ class Hardware(TypedDict, total=False):
 
 
 class Parameters(TypedDict):
-    """How many numbers the network has."""
+    """The number of parameters of the network."""
 
     total: int
     trainable: int
 
 
-# The metrics that the code asks for by a fixed name; `by_name` reaches all others.
+# The metrics that the code reads under a fixed name; `by_name` reaches all others.
 Metrics = TypedDict(
     "Metrics",
     {
@@ -44,56 +44,56 @@ Metrics = TypedDict(
 
 
 class Results(Metrics, total=False):
-    """What becomes results.json; each verb and each way to end leave out what they do not have.
+    """The content of results.json; each verb, and each way to end, leaves out keys without a value.
 
-    Besides these there are `<split>/<metric>`, `<split>/<metric>/<class>` and `best_<monitor>`.
+    Further keys are `<split>/<metric>`, `<split>/<metric>/<class>` and `best_<monitor>`.
     """
 
-    # how it ended, of every verb
+    # the command and how it ended, of every verb
     command: list[str]  # what was typed
-    state: Literal["running", "finished", "failed", "interrupted"]  # running: it was killed, or is
+    state: Literal["running", "finished", "failed", "interrupted"]  # running: killed, or runs
     error: str  # why it failed
     resumed_with: list[list[str]]  # what was typed at each resume
     git: Git  # of the code
     versions: dict[str, str]  # of Python, strided and the packages its numbers depend on
-    hardware: Hardware  # of the last sitting
+    hardware: Hardware  # of the last session
     seed: int  # as in the config
     # the data
     classes: list[str]  # by index
     splits: dict[str, int]  # images of each
-    split_hash: str  # which images are in which split
+    split_hash: str  # changes if any image changes its split
     data_fingerprint: str  # of the images
-    preprocessing: dict[str, Any]  # as a checkpoint has it
+    preprocessing: dict[str, Any]  # as in a checkpoint
     skipped: int  # images that could not be read
-    ignored_files: int  # that are no images
-    duplicates: int | None  # images of the same pixels in two splits; None: not looked for
+    ignored_files: int  # files that are not images
+    duplicates: int | None  # images with the same pixels in two splits; None: not looked for
     # the network and its training
     parameters: Parameters  # trainable: in the last stage
     macs: int  # multiply-adds of an image
     class_weights: dict[str, float]  # of the loss
-    execution: dict[str, Any]  # device, precision and switches that training ran with
-    stages: list[dict[str, Any]]  # of a run that has them, those that have begun
-    lr_finder: dict[str, Any]  # the suggestion, and the losses it was read from
-    fit_finished: int | None  # trainer.max_epochs of the fit that came to its end
+    execution: dict[str, Any]  # device, precision and switches of the training
+    stages: list[dict[str, Any]]  # the started ones, of a run that has stages
+    lr_finder: dict[str, Any]  # the suggestion, and the losses behind it
+    fit_finished: int | None  # trainer.max_epochs of the last completed fit
     train_seconds: float  # all of fit, over all resumes
     images_per_second: float | None  # of training
-    best_epoch: int | None  # whose weights best.ckpt holds
-    # the test, or what eval measured
+    best_epoch: int | None  # the epoch of best.ckpt's weights
+    # the test, or the split that eval measured
     tested: int  # images
     confusion: list[list[int]]  # a row for each true class
     diagnosis: dict[str, Any]  # over- or underfitting
     # of predict and explain
-    images: Any  # predict: how many; explain: what was found of each
+    images: Any  # predict: how many; explain: an entry for each
     unreadable: int  # images
     images_found: int  # before max_images
-    layers: dict[str, Any]  # that were looked at; for layer=? all there are
+    layers: dict[str, Any]  # the layers explained; for layer=? all of them
     methods: list[str]  # of the heatmaps
     refused: dict[str, str]  # methods that this network does not allow, and why
     parameters_used: dict[str, Any]  # of the methods
     figures: dict[str, Any]  # files, relative to the run folder
     # of compare
     models: list[dict[str, Any]]  # a row for each
-    device: str  # that was measured on
+    device: str  # the device that was measured
     threads: int  # of torch, on the CPU
     runs: list[dict[str, Any]]  # a row for each
     pairs: list[dict[str, Any]]  # of runs, tested against each other
@@ -103,5 +103,5 @@ class Results(Metrics, total=False):
 
 
 def by_name(results: Results) -> dict[str, Any]:
-    """The same results, for a key that is put together, such as f"{split}/acc"."""
+    """The same results, for composed keys such as f"{split}/acc"."""
     return cast("dict[str, Any]", results)

@@ -1,4 +1,4 @@
-"""Repeats of a measurement in a figure: their mean, and a bar from the lowest to the highest."""
+"""Repeated measurements in a figure: their mean, and a bar from the lowest to the highest."""
 
 from collections.abc import Sequence
 from statistics import fmean

@@ -1,4 +1,4 @@
-"""Where each file of a sweep or a search lies; the folders of its jobs are named by number."""
+"""The path of each file of a sweep or a search; the folders of its jobs are numbered."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ class SweepFolder:
 
     @property
     def sweep(self) -> Path:
-        """What was typed for a sweep, and the jobs that follow from it."""
+        """The typed words of a sweep, and its jobs."""
         return self.path / "sweep.yaml"
 
     @property

@@ -32,10 +32,10 @@ class PlainFile(TorchCheckpointIO):
 
 
 def make_last(unfinished: Path, *, also_best: bool) -> None:
-    """Make a file the last.ckpt of its folder, the one until now previous.ckpt.
+    """Make a file the last.ckpt of its folder; the last.ckpt before becomes previous.ckpt.
 
-    Whatever comes in between, last.ckpt is whole, and either best.ckpt is of the epoch that
-    last.ckpt calls the best, or last.ckpt itself is: `find_resumable` then copies it.
+    At any moment last.ckpt is whole. Also at any moment, best.ckpt holds the epoch that last.ckpt
+    calls the best, or last.ckpt itself does: `find_resumable` then copies it.
     """
     folder = unfinished.parent
     last = folder / LAST

@@ -1,4 +1,4 @@
-"""Fit: the stages of a run, one after the other, from where an earlier session stopped."""
+"""Fit: run the stages one after the other, from where an earlier session stopped."""
 
 import logging
 from contextlib import nullcontext
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 def fit(run: Run, task: ClassificationTask, data: ImageDataModule) -> None:
-    """Fit to the end, unless an earlier session did. The results keep what an error leaves."""
+    """Fit to the end, unless an earlier session did. After an error the results so far are kept."""
     max_epochs, checkpoint, results = run.trainer.max_epochs, run.checkpoint, run.results
     gone = checkpoint is not None and run.resume_from is None  # deleted, so train again
     if results.get("fit_finished") == max_epochs and not gone:
@@ -71,7 +71,8 @@ def fit_stages(run: Run, task: ClassificationTask, data: ImageDataModule) -> Non
         if transfer.stages:
             trainer = stage_trainer(run, stage_run.stage, stage_run.end)
         if stage_run.resumed:
-            load_weights(task, stage_run.resumed)  # before Lightning: features may be made of them
+            # before Lightning does: features may be computed with them
+            load_weights(task, stage_run.resumed)
         else:
             if earlier:
                 go_on_between_stages(run, task, earlier)
@@ -109,7 +110,7 @@ def fit_stage(
     task: ClassificationTask,
     data: ImageDataModule,
 ) -> None:
-    """Fit one stage, or what is left of it."""
+    """Fit one stage, or its rest."""
     results = run.results
     with on_features(run, stage_run, trainer, task, data) as cost:
         macs = results["macs"]
@@ -133,7 +134,7 @@ def fit_stage(
 
 
 def note_findings(run: Run, trainer: pl.Trainer) -> None:
-    """Keep what Lightning's learning rate finder and profiler found in a stage."""
+    """Keep the findings of Lightning's learning rate finder and profiler in a stage."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, LearningRateFinder) and callback.found:
             run.results["lr_finder"] = callback.found

@@ -154,7 +154,7 @@ class ClassificationTask(pl.LightningModule):
         return images.to(self.dtype, memory_format=self.memory_format)
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
-        """Loss of a batch, with that of auxiliary heads where the whole network is trained."""
+        """Loss of a batch, with the loss of auxiliary heads if the whole network is trained."""
         images, labels = batch
         logits = self(images)
         loss: Tensor = self.criterion(logits, labels)
@@ -165,7 +165,7 @@ class ClassificationTask(pl.LightningModule):
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
-        """Add a batch to the validation metrics, without what only fills a process's last batch."""
+        """Add a batch to the validation metrics, without the fill of a process's last batch."""
         images, labels = batch
         logits = self(images)
         if self.trainer.world_size > 1:

@@ -75,7 +75,7 @@ def _is_off(path: str, callback: Node) -> bool:
 
 
 def stage_trainer(run: Run, stage: Stage, end: int | None) -> pl.Trainer:
-    """Build the Trainer of a stage, with new callbacks except for what spans the run."""
+    """Build the Trainer of a stage; only callbacks that span the run are shared between stages."""
     nodes = dict(run.config["callbacks"])
     if stage.patience is not None and nodes.get("early_stopping"):
         nodes["early_stopping"] = {**nodes["early_stopping"], "patience": stage.patience}

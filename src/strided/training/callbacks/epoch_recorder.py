@@ -129,7 +129,7 @@ class EpochRecorder(LightningCheckpoint):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the times of the earlier session."""
+        """Continue with the times of the earlier session."""
         self.fit_seconds = state_dict["fit_seconds"]
         self._rates = list(state_dict["rates"])
         self._epoch_seconds = state_dict["epoch_seconds"]

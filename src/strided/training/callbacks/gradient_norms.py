@@ -14,9 +14,9 @@ from strided.runs.gradients_csv import read_gradients, write_gradients
 class GradientNorms(pl.Callback):
     """Write the norm of each weight's gradient, of matrices and filters, into gradients.csv.
 
-    A row per epoch and layer, in the order of the network: the root mean square over the first
-    `steps` optimizer steps of the epoch. With 1 those of epoch 0 are of the initial weights.
-    Gradients are as the optimizer is given them, before clipping.
+    There is a row per epoch and layer, in the order of the network: the root mean square over the
+    first `steps` optimizer steps of the epoch. With 1 step, epoch 0 shows the initial weights.
+    Gradients are as the optimizer gets them, before clipping.
     """
 
     def __init__(self, steps: int) -> None:

@@ -32,7 +32,7 @@ class Features:
     folder: Path
     train: np.ndarray
     val: np.ndarray
-    seconds: float  # that computing them took
+    seconds: float  # time to compute them
 
     @property
     def bytes(self) -> int:
@@ -56,7 +56,7 @@ class Views:
     context: Callable[[], AbstractContextManager[Any]]
 
     def key(self) -> list[Any]:
-        """What the images and their features depend on, without the network."""
+        """Everything that the images and their features depend on, except the network."""
         data = self.data
         own = [data.fingerprint, data.split_hashes, data.preprocessing.asdict(), self.precision]
         if data.pipeline == "streaming":  # its fingerprint does not cover pixels
@@ -129,9 +129,9 @@ def _compute(cut: Cut, views: Views, split: str, view: int, row: np.ndarray) -> 
 
 
 def _digest(cut: Cut) -> str:
-    """Hash all that is not trained: what it is, its settings and its weights.
+    """Hash everything untrained: its kind, its settings and its weights.
 
-    What belongs to no unit counts too, such as position embeddings and how the network pools.
+    Parts that belong to no unit count too, such as position embeddings and how the network pools.
     """
     trained = {id(module) for unit in cut.parts.trained for module in unit.modules()}
     content = hashlib.sha256()

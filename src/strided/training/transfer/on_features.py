@@ -1,4 +1,4 @@
-"""A stage trained on kept features of its frozen layers, where that is possible and worth it."""
+"""Train a stage on kept features of its frozen layers, if possible and worthwhile."""
 
 import logging
 import math
@@ -31,9 +31,9 @@ _FLOAT32 = 4  # bytes
 
 @dataclass(frozen=True)
 class FeaturePlan:
-    """How a stage can be trained on features: of `shape` an image, kept in `folder`.
+    """How to train a stage on features: of `shape` an image, kept in `folder`.
 
-    `macs` are the multiply-adds of an image that are left to compute in each epoch.
+    `macs` are the multiply-adds of an image that each epoch still has to compute.
     """
 
     cut: Cut
@@ -51,10 +51,10 @@ def on_features(
     task: ClassificationTask,
     data: ImageDataModule,
 ) -> Iterator[dict[str, Any] | None]:
-    """Train inside on kept features of what is frozen, where that is possible and worth it.
+    """Train on kept features of the frozen layers inside the block, if possible and worthwhile.
 
-    Yields what the features cost, for results.json; None where each epoch computes everything.
-    Raises UserError where transfer.cache=true cannot be done.
+    Yields the cost of the features, for results.json; None if each epoch computes everything.
+    Raises UserError if transfer.cache=true is impossible.
     """
     plan = plan_features(run, stage_run, trainer, task, data)
     if plan is None:
@@ -145,7 +145,7 @@ def _taking_features(task: ClassificationTask, data: ImageDataModule, cut: Cut) 
 
 
 def _images_to_come(trainer: pl.Trainer, task: ClassificationTask, data: ImageDataModule) -> float:
-    """How many images the network is shown in what is left of the stage, at most."""
+    """The most images that the network can still see in this stage."""
     end, batches = trainer.max_epochs, trainer.limit_train_batches
     epochs = math.inf if end in (None, -1) else end - task.stage["epoch"]
     train, val = (len(data.readable(split)) for split in ("train", "val"))
@@ -167,9 +167,9 @@ def _impossible(views: Views) -> str | None:
 def not_worthwhile(plan: FeaturePlan, macs: int, to_come: float) -> str | None:
     """Why computing the frozen layers in each epoch is the better choice; None if it is not.
 
-    macs: multiply-adds of the frozen layers for an image. to_come: images that are shown in the
-    stage at most. Room is asked for only where the folder is not there yet: the same command
-    trains on the same images again.
+    macs: multiply-adds of the frozen layers for an image. to_come: the most images still shown in
+    the stage. Disk space counts only if the folder does not exist: the same command trains on the
+    same images again.
     """
     data, image_bytes = plan.views.data, _FLOAT32 * math.prod(plan.shape)
     train, val = (len(data.readable(split)) for split in ("train", "val"))

@@ -24,8 +24,9 @@ class Parts:
 def parts(net: nn.Module, trainable: str | int) -> Parts:
     """Cut a network in two at the first block that a stage trains.
 
-    Auxiliary heads are trained with everything only: they would be fed from frozen blocks, or pull
-    at blocks whose head is not the one that is wanted. Raises UserError for an unknown block.
+    Auxiliary heads are trained only if everything is. Otherwise frozen blocks would feed them, or
+    they would train blocks for another head than the wanted one. Raises UserError for an unknown
+    block.
     """
     if trainable == "all":
         return Parts([], [net], "")

@@ -1,4 +1,4 @@
-"""The stages of a run: which are left to train, and what each trains and how."""
+"""The stages of a run: which ones are left, the layers each trains, and its settings."""
 
 import logging
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StageStart:
-    """Where in a run a stage begins: the number of the stage, and the epochs and steps before.
+    """The start of a stage: its number, and the epochs and steps of the run before it.
 
     Checkpoints hold these three under "stage".
     """
@@ -34,12 +34,12 @@ class StageStart:
 
 @dataclass
 class Progress:
-    """How far a run is: the epochs and steps that are trained, and what its checkpoint says."""
+    """The progress of a run: its trained epochs and steps, and the state in its checkpoint."""
 
     epoch: int = 0
     step: int = 0
     checkpoint: Path | None = None
-    stage: StageStart = StageStart()  # the one that the checkpoint is of
+    stage: StageStart = StageStart()  # the stage of the checkpoint
     stopped_early: bool = False
     on_features: bool | None = None  # whether that stage was trained on features; None: not known
 
@@ -48,9 +48,10 @@ class Progress:
 class StageRun:
     """A stage that is left to train.
 
-    `end` is the epoch before which it ends, as the Trainer takes it. `resumed` is the checkpoint of
-    an earlier session that stopped inside this stage. `on_features` says whether that session
-    trained on kept features. It stays so, since these are not augmented as images are.
+    `end` is the epoch at which it ends (exclusive), as the Trainer takes it. `resumed` is the
+    checkpoint of an earlier session that stopped inside this stage. `on_features` says whether that
+    session trained on kept features. The stage then stays so, since features are not augmented as
+    images are.
     """
 
     name: str
@@ -62,7 +63,7 @@ class StageRun:
 
 
 def progress_of(checkpoint: Path | None) -> Progress:
-    """Read how far a run is from its checkpoint. Without one it is at its beginning."""
+    """Read the progress of a run from its checkpoint; without one, the run is at its beginning."""
     if checkpoint is None:
         return Progress()
     saved = torch.load(checkpoint, weights_only=True, mmap=True)
@@ -80,7 +81,7 @@ def progress_of(checkpoint: Path | None) -> Progress:
 def stages_left(transfer: Transfer, progress: Progress, trainer: pl.Trainer) -> Iterator[StageRun]:
     """Yield the stages that are left, until a limit of the whole run is reached.
 
-    The caller writes into `progress` how far each stage came before it asks for the next one.
+    Before it asks for the next stage, the caller writes into `progress` how far the last one got.
     `trainer` has the limits of the whole run.
     """
     at = progress.stage.number
@@ -100,7 +101,7 @@ def stages_left(transfer: Transfer, progress: Progress, trainer: pl.Trainer) -> 
 
 
 def _unfinished(transfer: Transfer, progress: Progress, trainer: pl.Trainer) -> StageRun | None:
-    """The stage of the checkpoint; None where it is over and another one follows."""
+    """The unfinished stage of the checkpoint; None if it is finished and another one follows."""
     start, stages = progress.stage, transfer.named()
     name, stage = stages[start.number]
     if trainer.fast_dev_run:  # type: ignore[attr-defined]  # a batch of each stage
@@ -124,7 +125,7 @@ def _last_epoch(
 
 
 def _limit_reached(trainer: pl.Trainer, start: StageStart, end: int | None) -> str | None:
-    """The limit of the whole run that leaves nothing to a stage that begins there."""
+    """The limit of the whole run that is reached before a stage there could begin, if any."""
     if start.epoch == end:
         return f"trainer.max_epochs={end}"
     if 0 < trainer.max_steps <= start.step:
@@ -156,7 +157,7 @@ def prepare_stage(task: ClassificationTask, stage_run: StageRun, config: Config)
 
 
 def count_from(trainer: pl.Trainer, start: StageStart) -> None:
-    """Let a Trainer count epochs and steps on from where the stage before ended."""
+    """Let a Trainer count epochs and steps on from the end of the stage before."""
     epochs: Any = trainer.fit_loop.epoch_progress.current
     epochs.ready = epochs.started = epochs.processed = epochs.completed = start.epoch
     loop = trainer.fit_loop.epoch_loop
