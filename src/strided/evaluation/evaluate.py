@@ -55,34 +55,41 @@ def evaluate(
             f"{NOT_FINITE}, and so for every other of {split}; expected a network that tells "
             "classes apart. Try a checkpoint from before the training failed"
         )
-    logits, labels = all_logits[finite], all_labels[finite]
-    probabilities = logits.softmax(1)
-    # on the CPU in float32, whatever the training precision was
-    loss = classifier.task.criterion.cpu()(logits, labels).item()
-    metrics = classification_metrics(probabilities, labels, classifier.classes)
-    named: dict[str, Any] = {f"{split}/loss": loss}
-    for name, value in metrics.items():
-        named[f"{split}/{name}"] = value
-        if name == "acc":
-            named[f"{split}/acc_ci95"] = wilson_interval(float(value or 0.0), len(labels))
-    confusion = confusion_matrix(probabilities.argmax(1), labels, len(classifier.classes))
-    measured = iter(probabilities.tolist())
+    if left_out := int((~finite).sum()):
+        log.warning("%d images of %s are not measured: %s", left_out, split, NOT_FINITE)
     rows = [
-        Row(path, classifier.classes[label], probabilities=next(measured))
+        Row(path, classifier.classes[label], probabilities=row)
         if is_finite
         else Row(path, classifier.classes[label], error=NOT_FINITE)
-        for path, label, is_finite in zip(
-            data.paths(split), all_labels.tolist(), finite.tolist(), strict=False
+        for path, label, row, is_finite in zip(
+            data.paths(split),
+            all_labels.tolist(),
+            all_logits.softmax(1).tolist(),
+            finite.tolist(),
+            strict=False,
         )
     ]
-    if left_out := len(all_labels) - len(labels):
-        log.warning("%d images of %s are not measured: %s", left_out, split, NOT_FINITE)
     if limit is None:
         rows += [
             Row(path, classifier.classes[label], error=reason)
             for path, label, reason in data.unreadable(split)
         ]
-    return Evaluation(split, named, len(labels), confusion.tolist(), rows)
+    logits, labels = all_logits[finite], all_labels[finite]
+    confusion = confusion_matrix(logits.softmax(1).argmax(1), labels, len(classifier.classes))
+    metrics = _metrics(classifier, logits, labels, split)
+    return Evaluation(split, metrics, len(labels), confusion.tolist(), rows)
+
+
+def _metrics(classifier: Classifier, logits: Tensor, labels: Tensor, split: str) -> dict[str, Any]:
+    # on the CPU in float32, whatever the training precision was
+    loss = classifier.task.criterion.cpu()(logits, labels).item()
+    named: dict[str, Any] = {f"{split}/loss": loss}
+    metrics = classification_metrics(logits.softmax(1), labels, classifier.classes)
+    for name, value in metrics.items():
+        named[f"{split}/{name}"] = value
+        if name == "acc":
+            named[f"{split}/acc_ci95"] = wilson_interval(float(value or 0.0), len(labels))
+    return named
 
 
 def _logits(
