@@ -21,6 +21,7 @@ from strided.training.trainer import Run, stage_trainer
 from strided.training.transfer.on_features import on_features
 from strided.training.transfer.parts import parts
 from strided.training.transfer.stages import (
+    Progress,
     StageRun,
     count_from,
     describe_stage,
@@ -71,8 +72,8 @@ def fit_stages(run: Run, task: ClassificationTask, data: ImageDataModule) -> Non
         if transfer.stages:
             trainer = stage_trainer(run, stage_run.stage, stage_run.end)
         if stage_run.resumed:
-            # before Lightning does: features may be computed with them
-            load_weights(task, stage_run.resumed)
+            warn_if_over(run, stage_run, progress)
+            load_weights(task, stage_run.resumed)  # before Lightning: features may be made of them
         else:
             if earlier:
                 go_on_between_stages(run, task, earlier)
@@ -84,6 +85,18 @@ def fit_stages(run: Run, task: ClassificationTask, data: ImageDataModule) -> Non
             describe_stage(task, stage_run, run.results)
         fit_stage(run, stage_run, trainer, task, data)
         progress.epoch, progress.step = trainer.current_epoch, trainer.global_step
+
+
+def warn_if_over(run: Run, stage_run: StageRun, progress: Progress) -> None:
+    """Say that more epochs were asked for, and that the last stage does not take them."""
+    max_epochs = run.trainer.max_epochs
+    asked = run.results.get("fit_finished") not in (None, max_epochs)
+    if asked and progress.epoch == stage_run.end != max_epochs:
+        log.warning(
+            "trainer.max_epochs=%s adds nothing: the stages of this run are over, and only a new "
+            "run can have longer ones (transfer.stages.<name>.epochs)",
+            max_epochs,
+        )
 
 
 def go_on_between_stages(run: Run, task: ClassificationTask, checkpoint: Path) -> None:

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+import shutil
 import signal
 from contextlib import nullcontext
 from pathlib import Path
@@ -202,6 +203,15 @@ def test_a_run_of_coarse_weights_goes_on_with_the_same_features(
     folder = train(log_dir, *words, *failing(tmp_path / "failed", epoch=1), code=1)
     resume(folder, TRUST)
     assert_same_outcome(folder, whole)
+
+
+def test_more_epochs_than_the_stages_have_add_nothing_and_that_is_said(
+    uninterrupted: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(uninterrupted, tmp_path / "run"))
+    resume(folder, "trainer.max_epochs=9")
+    assert "trainer.max_epochs=9 adds nothing" in (folder / "run.log").read_text()
+    assert losses(folder) == losses(uninterrupted)
 
 
 @pytest.mark.parametrize("ema", ["null", "0.9"])
