@@ -1,5 +1,6 @@
 """Shared by all tests: no network, no shared caches, few threads, and small real runs."""
 
+import io
 import os
 import shutil
 import socket
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 
 from strided.cli import main
+from strided.report import document
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
 TINY = ("model=lenet5", "data=digits", "trainer=cpu", "trainer.max_epochs=1")
@@ -83,10 +85,46 @@ def run_train(log_dir: Path) -> Train:
     return train
 
 
+DRAWN = {name: draw for name, draw in vars(document).items() if name.startswith("draw_")}
+
+
 @pytest.fixture(scope="session")
 def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run of LeNet-5 on digits, two epochs. Read it, do not change it."""
-    return train_in(tmp_path_factory.mktemp("trained"), "trainer.max_epochs=2")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, draw in DRAWN.items():  # with its figures, whichever test asks first
+            patch.setattr(document, name, draw)
+        return train_in(tmp_path_factory.mktemp("trained"), "trainer.max_epochs=2")
+
+
+@pytest.fixture(scope="module")
+def blank_figures() -> Iterator[None]:
+    """Reports of this process have figures of one pixel.
+
+    Drawing takes two thirds of a small run, and many tests train several runs whose figures nobody
+    looks at: those ask for this by `pytestmark`.
+    """
+    stream = io.BytesIO()
+    Image.new("L", (1, 1)).save(stream, "PNG")
+
+    def blank(*given: Any) -> Path:
+        """Stands for `draw_examples(..., file)`."""
+        file: Path = given[-1]
+        file.write_bytes(stream.getvalue())
+        return file
+
+    def within(*names: str) -> Callable[..., list[Path]]:
+        """Stands for a function that draws figures into the folder it is given last."""
+        return lambda *given: [blank(given[-1] / f"{name}.png") for name in names]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(document, "draw_curves", within("loss", "accuracy"))
+        for name in ("confusion", "reliability"):
+            draw = within(name)
+            patch.setattr(document, f"draw_{name}", lambda *given, draw=draw: draw(*given)[0])
+        for name in ("draw_examples", "draw_samples"):
+            patch.setattr(document, name, blank)
+        yield
 
 
 @pytest.fixture
