@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: setup train test check real kills
+.PHONY: setup train test slow check real kills
 
 setup: .venv/installed
 
@@ -19,6 +19,10 @@ train: setup
 # one process per core: a test trains on one thread
 test: setup
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
+
+# What `make test` leaves out: more cases of what its tests hold, steps of large networks, a fixed port
+slow: setup
+	$(BIN)/python -m pytest -m slow --numprocesses auto --dist worksteal $(ARGS)
 
 # Against the real data sets, which must lie under data/ (docs/data.md): make real ARGS=--data-root=/elsewhere
 real: setup

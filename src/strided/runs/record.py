@@ -104,7 +104,9 @@ def _logging_to(handlers: Sequence[logging.Handler]) -> Iterator[None]:
             warnings.filterwarnings("ignore", message="It is recommended to use `self.log")
             # metrics go to the loggers once an epoch, whatever log_every_n_steps is
             warnings.filterwarnings("ignore", message="The number of training batches")
-            # frozen layers are meant to be in evaluation mode
+            # a run of one process needs no srun, also on a machine that has it
+            warnings.filterwarnings("ignore", message="The `srun` command is available")
+            # frozen layers are so on purpose
             warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
             yield
     finally:

@@ -1,0 +1,91 @@
+"""Runs on folders of images: splits that lack, broken and repeated images, grey ones."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+pytestmark = pytest.mark.usefixtures("blank_figures")
+Train = Callable[..., Path]
+
+
+def results(folder: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((folder / "results.json").read_text())
+    return loaded
+
+
+def run_log(folder: Path) -> str:
+    return (folder / "run.log").read_text()
+
+
+def files(folder: Path) -> set[str]:
+    return {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+
+
+def with_splits(images: Path, *splits: str) -> Path:
+    """Make <splits>/<class>/ of a folder of class folders, with other pixels in each."""
+    root = images.parent / "split"
+    for turn, split in enumerate(splits):
+        for file in images.rglob("*.*"):
+            target = root / split / file.relative_to(images)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            Image.open(file).rotate(90 * turn).save(target)
+    return root
+
+
+def test_a_folder_without_a_test_split_is_not_tested(image_folder: Path, run_train: Train) -> None:
+    root = with_splits(image_folder, "train", "val")
+    folder = run_train(
+        "data=image_folder", f"data.root={root}", "data.image_size=32", "data.batch_size=8"
+    )
+    found = results(folder)
+    assert found["splits"] == {"train": 24, "val": 24} and found["state"] == "finished"
+    assert not any(key.startswith("test/") for key in found)
+    assert "no test split: nothing was tested" in run_log(folder)
+    assert (
+        "predictions.csv" not in files(folder)
+        and "Nothing was tested" in (folder / "report.html").read_text()
+    )
+
+
+def test_broken_images_are_skipped_on_demand_and_counted(
+    image_folder: Path, run_train: Train
+) -> None:
+    (image_folder / "red" / "broken.png").write_bytes(b"not an image")
+    whole = (image_folder / "blue" / "0.jpg").read_bytes()
+    (image_folder / "blue" / "half.jpg").write_bytes(whole[: len(whole) // 2])
+    folder = run_train(
+        "data=image_folder",
+        f"data.root={image_folder}",
+        "data.image_size=32",
+        "data.on_error=skip",
+    )
+    assert results(folder)["skipped"] == 2
+    assert sum(results(folder)["splits"].values()) == 24
+    assert "2 of 26 images cannot be read" in run_log(folder)
+
+
+def test_images_in_two_splits_are_reported(image_folder: Path, run_train: Train) -> None:
+    root = with_splits(image_folder, "train", "val", "test")
+    shutil.copy(root / "train" / "red" / "0.png", root / "test" / "red" / "copy.png")
+    folder = run_train("data=image_folder", f"data.root={root}", "data.image_size=32")
+    assert results(folder)["duplicates"] == 1
+    assert "pixels of one in another split" in run_log(folder)
+    assert "test/red/copy.png = train/red/0.png" in run_log(folder) or (
+        "train/red/0.png = test/red/copy.png" in run_log(folder)
+    )
+
+
+def test_a_grey_folder_trains_a_network_of_one_channel(
+    image_folder: Path, run_train: Train
+) -> None:
+    for file in image_folder.rglob("*.*"):
+        Image.open(file).convert("L").save(file)
+    folder = run_train("data=image_folder", f"data.root={image_folder}", "data.image_size=32")
+    assert results(folder)["preprocessing"]["channels"] == 1
+    assert results(folder)["parameters"]["total"] < 61_706  # 3 classes rather than 10
+    assert "the images are grey" in run_log(folder)
