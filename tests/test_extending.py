@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 import strided
+from strided.cli import main
+from strided.config.yaml_files import CONF_DIR
 
-ROOT = Path(__file__).parents[1]
+ROOT = CONF_DIR.parent
 PAGE = (ROOT / "docs" / "extending.md").read_text("utf-8")
 FILE = re.compile(r"```(?:python|yaml)\n# (mine/\S+)\n(.*?)```", re.DOTALL)
 COMMAND = re.compile(r"^python src/(\w+)\.py (.*)$", re.MULTILINE)
@@ -31,39 +33,41 @@ def write_files(folder: Path) -> None:
     np.savez(folder / "mine" / "shapes.npz", images=images.astype(np.uint8), labels=labels)
 
 
-def typed(folder: Path, verb: str, words: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "src" / f"{verb}.py"), *words],
-        cwd=folder,
+def test_what_the_page_shows_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_files(tmp_path)
+    assert len(FILE.findall(PAGE)) == 4
+    monkeypatch.chdir(tmp_path)
+    commands = [(verb, shlex.split(words)) for verb, words in COMMAND.findall(PAGE)]
+    assert [verb for verb, _ in commands] == ["train", "train", "eval"]
+    done = subprocess.run(  # the first as it is typed, the others in this process
+        [sys.executable, str(ROOT / "src" / "train.py"), *commands[0][1], "log_dir=logs"],
         env={**os.environ, "PYTHONPATH": "mine"},
         capture_output=True,
         text=True,
     )
-
-
-def test_what_the_page_shows_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_files(tmp_path)
-    assert len(FILE.findall(PAGE)) == 4
-    commands = [(verb, shlex.split(words)) for verb, words in COMMAND.findall(PAGE)]
-    assert [verb for verb, _ in commands] == ["train", "train", "eval"]
+    assert done.returncode == 0, done.stdout + done.stderr
+    monkeypatch.syspath_prepend(str(tmp_path / "mine"))
     run = Path()
-    for verb, words in commands:
+    for verb, words in commands[1:]:
         words = [word.replace("logs/train/mine/<date_time>", str(run)) for word in words]
-        done = typed(tmp_path, verb, [*words, "log_dir=logs"])
-        assert done.returncode == 0, done.stdout + done.stderr
-        run = next(iter((tmp_path / "logs" / "train").glob("mine/*")), Path())
+        assert main([verb, *words, "log_dir=logs"]) == 0
+        (run,) = (tmp_path / "logs" / "train").glob("mine/*")
     assert json.loads((run / "results.json").read_text())["classes"] == ["square", "disc"]
 
-    misspelt = typed(
-        tmp_path, "train", ["--config-dir", "mine", "model=tiny", "model.widht=8", "trust=[tiny]"]
-    )
-    assert "Did you mean width?" in misspelt.stderr
-    untrusted = typed(tmp_path, "train", ["--config-dir", "mine", "model=tiny"])
-    assert "trust=[tiny]" in untrusted.stderr
-    offered = typed(tmp_path, "train", ["--config-dir", "mine", "--help"])
-    assert "tiny" in offered.stdout and "shapes" in offered.stdout
+    def said(*words: str, code: int) -> str:
+        capsys.readouterr()
+        assert main(["train", "--config-dir", "mine", *words]) == code
+        output = capsys.readouterr()
+        return output.err if code else output.out
 
-    monkeypatch.syspath_prepend(str(tmp_path / "mine"))
+    misspelt = said("model=tiny", "model.widht=8", "trust=[tiny]", code=1)
+    assert "Did you mean width?" in misspelt
+    assert "trust=[tiny]" in said("model=tiny", code=1)
+    offered = said("--help", code=0)
+    assert "tiny" in offered and "shapes" in offered
+
     image = np.load(tmp_path / "mine" / "shapes.npz")["images"][0]
     (predicted,) = strided.load(str(run), trust=["tiny"])([image])  # type: ignore[misc]
     assert predicted.probabilities.keys() == {"square", "disc"}

@@ -5,20 +5,21 @@ import fcntl
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tests.stopping import forked
 
 from strided.cli import main
 
-ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 # 6 batches an epoch; dropout, augmentation and order are random
 CASE = (
     "model=mlp",
@@ -91,18 +92,18 @@ def test_a_streaming_run_that_is_stopped_leaves_no_process_and_resumes_exactly(
     often = ("data.batch_size=2", "callbacks.checkpoint.every_n_train_steps=1")
     assert main(arguments(whole, image_folder, "streaming", *often)) == 0
 
-    words = arguments(stopped, image_folder, "streaming", *often)[1:]
-    command = [sys.executable, str(ROOT / "src" / "train.py"), *words]
+    words = arguments(stopped, image_folder, "streaming", *often)
     # as in a terminal: Ctrl-C reaches the processes that decode as well
-    with (tmp_path / "said").open("w") as said:
-        run = subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True)
-    wait_until(lambda: any(stopped.glob("train/*/*/checkpoints/last.ckpt")) or run.poll())
-    if number == signal.SIGKILL:
-        run.kill()
-    else:
-        os.killpg(run.pid, number)
-    assert run.wait(60) == code
-    wait_until(lambda: not session(run.pid) and is_free(only_run(stopped) / "run.log"))
+    with forked(partial(main, words), tmp_path / "said", session=True) as run:
+        leader = run.pid
+        assert leader is not None
+        wait_until(
+            lambda: any(stopped.glob("train/*/*/checkpoints/last.ckpt")) or run.exitcode is not None
+        )
+        (os.kill if number == signal.SIGKILL else os.killpg)(leader, number)
+        run.join(60)
+        assert run.exitcode == code
+    wait_until(lambda: not session(leader) and is_free(only_run(stopped) / "run.log"))
     if number == signal.SIGINT:
         assert "Traceback" not in (tmp_path / "said").read_text()
 

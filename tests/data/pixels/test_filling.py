@@ -1,21 +1,28 @@
 """Decoding by several processes: real files, real signals, real processes."""
 
 import errno
+import logging
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import active_children
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from tests.stopping import forked
 
+from strided.cli import main
 from strided.config.yaml_files import CONF_DIR
 from strided.data import Preprocessing
-from strided.data.pixels.filling import CHUNK, Filler, Job, Task
+from strided.data.pixels import filling
+from strided.data.pixels.filling import CHUNK, Filler, Job, Reader, Task, fill
 from strided.data.pixels.store import open_store
 from strided.data.reading.decoding import image_errors
 from strided.data.reading.folder import folder_source
@@ -25,34 +32,36 @@ SRC = CONF_DIR.parent / "src"
 NUM_IMAGES = 7 * CHUNK + 1
 PLACE = Preprocessing(3, 16)
 
-DECODE = """
-import logging, os, sys
-from dataclasses import dataclass, replace
+SCRIPT = """
+import sys
 from multiprocessing import set_start_method
-from pathlib import Path
-from strided.data.pixels import filling, store
-from strided.data.reading.folder import folder_source
-from strided.data.preprocessing import Preprocessing
+from tests.data.pixels.test_filling import open_photographs
+
+if __name__ == "__main__":
+    set_start_method(sys.argv[1])
+    open_photographs(*sys.argv[2:])
+"""
+
 
 @dataclass(frozen=True)
-class Signed:  # each process leaves its number
-    read: filling.Reader
+class Signed:
+    """Reads an image; each process that does leaves its number."""
+
+    read: Reader
     folder: Path
 
-    def __call__(self, index):
+    def __call__(self, index: int) -> Image.Image:
         (self.folder / str(os.getpid())).touch()
         return self.read(index)
 
-if __name__ == "__main__":
-    root, cache, signed, method = sys.argv[1:]
-    logging.basicConfig(level="INFO", stream=sys.stdout, format="%(message)s")
-    set_start_method(method)
+
+def open_photographs(root: str, cache: str, signed: str) -> None:
+    """Open the store of the photographs with two processes beside this one; say what it holds."""
+    logging.basicConfig(level="INFO", stream=sys.stdout, format="%(message)s", force=True)
     filling._WORTH_A_FORK = filling._WORTH_A_START = 0.0
     source = folder_source(Path(root))
     source = replace(source, read=Signed(source.read, Path(signed)))
-    store = store.open_store(source, Preprocessing(3, 16), Path(cache), 2)
-    print(store.fingerprint)
-"""
+    print(open_store(source, PLACE, Path(cache), 2).fingerprint)
 
 
 @pytest.fixture(scope="module")
@@ -77,24 +86,10 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def decode(photographs: Path, tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
-    """Start a process that opens the store of the photographs with two processes of its own."""
-    script = tmp_path / "script.py"
-    script.write_text(DECODE)
+def folders(photographs: Path, tmp_path: Path) -> list[str]:
+    """What `open_photographs` is told."""
     (tmp_path / "signed").mkdir()
-
-    def start(method: str = "fork") -> subprocess.Popen[str]:
-        words = (photographs, tmp_path / "cache", tmp_path / "signed", method)
-        return subprocess.Popen(
-            [sys.executable, str(script), *map(str, words)],
-            env={**os.environ, "PYTHONPATH": str(SRC)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
-    return start
+    return [str(folder) for folder in (photographs, tmp_path / "cache", tmp_path / "signed")]
 
 
 @pytest.fixture(scope="module")
@@ -117,13 +112,6 @@ def lines_of(journal: str, cache: Path) -> int:
     return sum(len(file.read_text().split("\n")) for file in cache.glob(f"*/{journal}"))
 
 
-def last_line(process: subprocess.Popen[str]) -> tuple[str, str]:
-    """All that a process said, and the last of it."""
-    said = process.communicate(timeout=200)[0]
-    assert process.returncode == 0, said
-    return said, said.splitlines()[-1]
-
-
 def is_alive(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
@@ -132,95 +120,111 @@ def is_alive(pid: int) -> bool:
     return state != "Z"
 
 
-@pytest.mark.parametrize(
-    "method", ["fork", "forkserver", pytest.param("spawn", marks=pytest.mark.slow)]
-)
 def test_several_processes_decode_what_one_would(
-    decode: Callable[..., subprocess.Popen[str]], tmp_path: Path, fingerprint: str, method: str
+    folders: list[str], tmp_path: Path, fingerprint: str
 ) -> None:
-    said, last = last_line(decode(method))
-    assert last == fingerprint and f"decoded {NUM_IMAGES + 1} images" in said
+    with forked(partial(open_photographs, *folders), tmp_path / "said") as process:
+        process.join(200)
+    assert_decoded((tmp_path / "said").read_text(), tmp_path, fingerprint)
+
+
+@pytest.mark.parametrize("method", ["forkserver", pytest.param("spawn", marks=pytest.mark.slow)])
+def test_processes_that_begin_afresh_decode_what_one_would(
+    folders: list[str], tmp_path: Path, fingerprint: str, method: str
+) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "script.py"), method, *folders],
+        env={**os.environ, "PYTHONPATH": f"{SRC}{os.pathsep}{SRC.parent}"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    assert_decoded(done.stdout, tmp_path, fingerprint)
+
+
+def assert_decoded(said: str, tmp_path: Path, fingerprint: str) -> None:
+    assert said.splitlines()[-1] == fingerprint, said
+    assert f"decoded {NUM_IMAGES + 1} images" in said
     assert len(list((tmp_path / "signed").iterdir())) == 3
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for processes in /proc")
 def test_a_build_that_is_killed_goes_on(
-    decode: Callable[..., subprocess.Popen[str]], tmp_path: Path, fingerprint: str
+    folders: list[str], tmp_path: Path, fingerprint: str
 ) -> None:
-    first = decode()
-    wait_for(lambda: lines_of("chunks.jsonl", tmp_path / "cache") > 4)
-    assert first.poll() is None
-    os.kill(first.pid, signal.SIGKILL)
-    first.communicate(timeout=100)  # its workers hold the pipe open until they have ended, too
+    work = partial(open_photographs, *folders)
+    with forked(work, tmp_path / "first") as first:
+        wait_for(lambda: lines_of("chunks.jsonl", tmp_path / "cache") > 4)
+        assert first.exitcode is None
+        first.kill()
+        first.join()
     workers = [int(file.name) for file in (tmp_path / "signed").iterdir()]
-    wait_for(lambda: not any(map(is_alive, workers)))  # the pipe is closed just before
-    said, last = last_line(decode())
-    assert last == fingerprint
-    there = int(said.split("continuing a stopped decoding: ")[1].split()[0])
+    wait_for(lambda: not any(map(is_alive, workers)))
+    with forked(work, tmp_path / "second") as second:
+        second.join(200)
+    said = (tmp_path / "second").read_text()
+    assert said.splitlines()[-1] == fingerprint, said
+    there = int(said.split("going on with a stopped decoding: ")[1].split()[0])
     assert 2 * CHUNK <= there < NUM_IMAGES
     assert f"decoded {NUM_IMAGES + 1 - there} images" in said
     assert [path for path in (tmp_path / "cache").iterdir() if path.suffix == ".unfinished"] == []
 
 
-UNEQUAL = """
-import os, signal, sys, time
-from dataclasses import dataclass
-from multiprocessing import active_children
-from pathlib import Path
-import numpy as np
-from PIL import Image
-from strided.data.pixels import filling
-from strided.data.preprocessing import Preprocessing
-from strided.errors import UserError
-
-folder = Path(sys.argv[1])
-
 @dataclass(frozen=True)
-class Unequal:  # the last chunk takes for ever
-    def __call__(self, index):
-        if index == 3 * filling.CHUNK:
-            (folder / "busy").write_text(str(os.getpid()))
+class Unequal:
+    """Reads the last chunk for ever."""
+
+    folder: Path
+
+    def __call__(self, index: int) -> Image.Image:
+        if index == 3 * CHUNK:
+            (self.folder / "busy").write_text(str(os.getpid()))
             time.sleep(10_000)
         return Image.new("L", (1, 1))
 
-filling._WORTH_A_FORK = 0.0
-shape = (4 * filling.CHUNK, 1, 1, 1)
-for name, shape in (("images", shape), ("digests", (shape[0], 16))):
-    np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.uint8, shape)
-job = filling.Job(Unequal(), Preprocessing(1, 1), folder)
-chunks = filling.fill(job, [filling.Task(chunk, None) for chunk in range(4)], 2)
-for _ in range(3):
-    next(chunks)
-while not (folder / "busy").exists():
-    time.sleep(0.01)
-time.sleep(0.5)  # the other one waits for work, and holds the lock of the queue meanwhile
-(idle,) = (p.pid for p in active_children() if p.pid != int((folder / "busy").read_text()))
-os.kill(idle, signal.SIGKILL)
-try:
-    next(chunks)
-except UserError as error:
-    print(error, active_children())
-"""
+
+def kill_the_idle_one(folder: Path) -> None:
+    """Decode four chunks in two processes, and kill the one that has no work left."""
+    filling._WORTH_A_FORK = 0.0
+    count = 4 * CHUNK
+    for name, shape in (("images", (count, 1, 1, 1)), ("digests", (count, 16))):
+        np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.uint8, shape)
+    job = Job(Unequal(folder), Preprocessing(1, 1), folder)
+    chunks = fill(job, [Task(chunk, None) for chunk in range(4)], 2)
+    for _ in range(3):
+        next(chunks)
+    wait_for((folder / "busy").exists)
+    time.sleep(0.5)  # the other one waits for work, and holds the lock of the queue meanwhile
+    busy = int((folder / "busy").read_text())
+    (idle,) = (child for child in active_children() if child.pid != busy)
+    idle.kill()
+    try:
+        next(chunks)
+    except UserError as error:
+        print(error, active_children())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks")
 def test_a_process_that_is_killed_ends_the_others(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", UNEQUAL, str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": str(SRC)},
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-    assert "that decodes images was killed" in done.stdout and done.stdout.endswith("[]\n"), done
+    with forked(partial(kill_the_idle_one, tmp_path), tmp_path / "said") as process:
+        process.join(100)
+    said = (tmp_path / "said").read_text()
+    assert "that decodes images was killed" in said and said.endswith("[]\n"), said
 
 
 def test_of_two_runs_at_once_one_decodes_and_the_other_waits(
-    decode: Callable[..., subprocess.Popen[str]], fingerprint: str
+    folders: list[str], tmp_path: Path, fingerprint: str
 ) -> None:
-    ends = [last_line(process) for process in (decode(), decode())]
-    assert [last for _, last in ends] == [fingerprint] * 2
-    texts = sorted((said for said, _ in ends), key=lambda said: "waiting" in said)
+    work = partial(open_photographs, *folders)
+    with forked(work, tmp_path / "one") as one, forked(work, tmp_path / "two") as two:
+        for process in (one, two):
+            process.join(200)
+            assert process.exitcode == 0
+    texts = [(tmp_path / name).read_text() for name in ("one", "two")]
+    assert [said.splitlines()[-1] for said in texts] == [fingerprint] * 2
+    texts.sort(key=lambda said: "waiting" in said)
     assert f"decoded {NUM_IMAGES + 1} images" in texts[0] and "waiting" not in texts[0]
     assert "waiting for another process" in texts[1] and "images in" not in texts[1]
 
@@ -235,18 +239,16 @@ def test_a_signal_while_decoding_ends_the_run_and_keeps_what_is_decoded(
         f"log_dir={tmp_path / 'logs'}",
     ]
     settings = ["data=image_folder", "model=lenet5", "trainer=cpu", "data.num_workers=2"]
-    process = subprocess.Popen(
-        [sys.executable, str(SRC / "train.py"), *settings, *words],
-        env={**os.environ, "PYTHONPATH": str(SRC)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    wait_for(lambda: lines_of("chunks.jsonl", tmp_path / "cache") > 2 or process.poll() is not None)
-    os.killpg(process.pid, number)  # as a terminal does: to the workers as well
-    said = process.communicate(timeout=100)[0]
-    assert process.returncode == code, said
+    work = partial(main, ["train", *settings, *words])
+    with forked(work, tmp_path / "said", session=True) as process:
+        wait_for(
+            lambda: lines_of("chunks.jsonl", tmp_path / "cache") > 2 or process.exitcode is not None
+        )
+        assert process.pid is not None
+        os.killpg(process.pid, number)  # as a terminal does: to the workers as well
+        process.join(100)
+    said = (tmp_path / "said").read_text()
+    assert process.exitcode == code, said
     assert "Traceback" not in said and "decoded" not in said, said
     (journal,) = (tmp_path / "cache").glob("*.unfinished/chunks.jsonl")
     assert journal.read_text().count("{") >= 1
@@ -316,7 +318,7 @@ print(data.preprocessing.mean, (anonymous() - before) // 1024)
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks at /proc")
 def test_a_set_takes_no_more_memory_than_some_batches(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", MEMORY, str(tmp_path), "2000"],  # 393 MB
+        [sys.executable, "-c", MEMORY, str(tmp_path), "1000"],  # 197 MB
         env={**os.environ, "PYTHONPATH": str(SRC)},
         capture_output=True,
         text=True,

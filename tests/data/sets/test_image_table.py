@@ -12,6 +12,8 @@ from strided.cli import main
 from strided.data import ImageTable, Preprocessing
 from strided.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 ROWS = ["cats/1.png,cat", "cats/2.png,cat", "dogs/1.png,dog", "dogs/2.png,dog"]
 
 
