@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from tests.conftest import Train, files, with_splits
+from tests.conftest import Train, files
 
 import strided
 from strided.cli import main
@@ -21,9 +20,8 @@ from strided.config.yaml_files import CONF_DIR
 FAST = ("model=mlp", "data.train_fraction=0.2", "data.batch_size=32")  # 8 batches an epoch
 TIMING = ("epoch_seconds", "images_per_second")
 TRUST = f"trust=[{__name__.partition('.')[0]}]"
-MODELS = sorted(file.stem for file in (Path(__file__).parents[2] / "conf" / "model").glob("*.yaml"))
+MODELS = sorted(file.stem for file in (CONF_DIR / "model").glob("*.yaml"))
 NAMES = {"torchvision": "model.name=mobilenet_v3_small", "timm": "model.name=test_resnet"}
-Train = Callable[..., Path]
 
 
 def rows(folder: Path) -> list[dict[str, str]]:

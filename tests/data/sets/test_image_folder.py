@@ -2,15 +2,14 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
+from tests.conftest import Train, files, with_splits
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
-Train = Callable[..., Path]
 
 
 def results(folder: Path) -> dict[str, Any]:
@@ -20,21 +19,6 @@ def results(folder: Path) -> dict[str, Any]:
 
 def run_log(folder: Path) -> str:
     return (folder / "run.log").read_text()
-
-
-def files(folder: Path) -> set[str]:
-    return {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
-
-
-def with_splits(images: Path, *splits: str) -> Path:
-    """Make <splits>/<class>/ of a folder of class folders, with other pixels in each."""
-    root = images.parent / "split"
-    for turn, split in enumerate(splits):
-        for file in images.rglob("*.*"):
-            target = root / split / file.relative_to(images)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            Image.open(file).rotate(90 * turn).save(target)
-    return root
 
 
 def test_a_folder_without_a_test_split_is_not_tested(image_folder: Path, run_train: Train) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.jobs.test_resume import CASE as RESUMABLE
-from tests.jobs.test_resume import TRUST, stopping
+from tests.stopping import CASE as RESUMABLE
+from tests.stopping import TRUST, stopping
 
 from strided.cli import main
 from strided.runs.gradients_csv import read_gradients

@@ -22,7 +22,8 @@ from strided.data.sets.image_folder import ImageFolder
 from strided.models import build_model
 from strided.training.transfer import features
 from strided.training.transfer.cut import Cut
-from strided.training.transfer.features import Views, _digest, not_worthwhile
+from strided.training.transfer.features import Views, _digest
+from strided.training.transfer.on_features import FeaturePlan, not_worthwhile
 from strided.training.transfer.parts import parts
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
@@ -74,9 +75,11 @@ def test_the_disk_is_asked_for_room_only_where_nothing_is_kept_yet(tmp_path: Pat
             return range(10**15 if split == "train" else 1)
 
     views: Any = SimpleNamespace(data=FullDisk(), number=1)
+    cut: Any = None
 
     def why(folder: Path) -> str | None:
-        return not_worthwhile(folder, (1,), views, macs=10**9, epochs=9, batches=math.inf)
+        plan = FeaturePlan(cut, views, (1,), folder, macs=1)
+        return not_worthwhile(plan, macs=10**9, to_come=math.inf)
 
     assert "GB free" in str(why(tmp_path / "features-1"))
     (tmp_path / "features-1").mkdir()

@@ -11,7 +11,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from tests.stopping import TRUST, assert_same_outcome, resume
-from tests.training.transfer.transferring import CASE, FailOnce, results, train
+from tests.training.transfer.transferring import CASE, FailOnce, losses, results, train
 
 from strided.cli import main
 from strided.training import fit as fitting
@@ -23,7 +23,6 @@ STAGES = (
     "transfer.stages.fine_tuned.epochs=2",
     "trainer.max_epochs=4",
 )
-TRUST = f"trust=[{__name__.partition('.')[0]}]"
 
 
 class StopAtStep(pl.Callback):
@@ -113,6 +112,15 @@ def test_a_run_goes_on_inside_any_stage(
     # only where the first stage was over: else times would count twice, as this sitting fitted it
     assert len(taken_over) == (step == -16)
     assert_same_outcome(folder, uninterrupted)
+
+
+def test_more_epochs_than_the_stages_have_add_nothing_and_that_is_said(
+    uninterrupted: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(uninterrupted, tmp_path / "run"))
+    resume(folder, "trainer.max_epochs=9")
+    assert "trainer.max_epochs=9 adds nothing" in (folder / "run.log").read_text()
+    assert losses(folder) == losses(uninterrupted)
 
 
 @pytest.mark.parametrize("ema", ["null", "0.9"])
