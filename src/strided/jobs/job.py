@@ -45,7 +45,7 @@ def run_name(config: Config, choices: dict[str, str]) -> str:
     if checkpoint := config.get("checkpoint"):  # eval and predict: the name of the run
         path = Path(checkpoint)
         known = read_config(path).get("name") if RunFolder(path).config.is_file() else None
-        name = Path(str(known or path.stem)).name  # the folder may be a stranger's
+        name = Path(str(known or path.stem)).name  # the folder may come from elsewhere
         return name if name not in ("", "..") else "run"
     if "checkpoint" in config:
         return choices["model"]

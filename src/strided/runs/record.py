@@ -106,7 +106,7 @@ def _logging_to(handlers: Sequence[logging.Handler]) -> Iterator[None]:
             warnings.filterwarnings("ignore", message="The number of training batches")
             # a run of one process needs no srun, also on a machine that has it
             warnings.filterwarnings("ignore", message="The `srun` command is available")
-            # frozen layers are so on purpose
+            # frozen layers are meant to be in evaluation mode
             warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
             yield
     finally:

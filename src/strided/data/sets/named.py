@@ -44,7 +44,7 @@ class NamedDataModule(ImageDataModule):
         source = folder_source(place)
         if set(source.classes) != set(self.class_names):
             raise UserError(
-                f"{place} has the classes {', '.join(source.classes[:12])}; expected those of"
+                f"{place} has the classes {', '.join(source.classes[:12])}; expected the classes of"
                 f" {self.name}: {', '.join(self.class_names[:12])}"
                 f"{', ...' if len(self.class_names) > 12 else ''}."
                 f" Try data=image_folder data.root={place}"
