@@ -155,13 +155,13 @@ def test_ctrl_c_keeps_what_was_measured(log_dir: Path) -> None:
         text=True,
         start_new_session=True,
     ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith("repeat 1/"):
-                break
-        time.sleep(0.3)
-        os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the workers too
         try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if line.startswith("repeat 1/"):
+                    break
+            time.sleep(0.3)
+            os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the workers too
             _, errors = process.communicate(timeout=60)
         finally:
             process.kill()  # or the test would wait for it for good
