@@ -1,21 +1,22 @@
 import csv
+import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
+from tests.stopping import forked
 
 from strided.cli import main
-from strided.config.yaml_files import CONF_DIR
 from strided.runs.folder import read_config, read_results
 from strided.sweeps.summary import Job, summarise, table_of_repeats
 from strided.system.machine import alone_in
 
-ROOT = CONF_DIR.parent
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 FAST = (
     "trainer=cpu",
     "trainer.max_epochs=1",
@@ -189,19 +190,19 @@ def test_arguments_of_callbacks_can_be_swept(log_dir: Path) -> None:
 
 def interrupted_sweep(
     log_dir: Path, number: int, once: str = "1/checkpoints/last.ckpt"
-) -> tuple[int, Path]:
+) -> tuple[int | None, Path]:
     """Start three jobs in another process, signal it once a file is there; return code, folder."""
     words = ("model=mlp", "seed=0,1,2", "trainer.max_epochs=3", "trainer.limit_train_batches=1.0")
-    command = [sys.executable, str(ROOT / "src" / "train.py"), "-m", *FAST, *words]
-    process = subprocess.Popen([*command, f"log_dir={log_dir}"], stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not list(log_dir.glob(f"multirun/*/*/{once}")):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(number)
-    code = process.wait(60)
+    with forked(partial(sweep, log_dir, *words), log_dir.with_suffix(".output")) as process:
+        deadline = time.monotonic() + 120
+        while not list(log_dir.glob(f"multirun/*/*/{once}")):
+            assert process.exitcode is None and time.monotonic() < deadline
+            time.sleep(0.02)
+        assert process.pid is not None
+        os.kill(process.pid, number)
+        process.join(60)
     (folder,) = log_dir.glob("multirun/*/*")
-    return code, folder
+    return process.exitcode, folder
 
 
 @pytest.mark.parametrize(

@@ -4,22 +4,26 @@ import os
 import shlex
 import shutil
 import signal
-import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from tests.stopping import forked
 
 from strided.cli import main
-from strided.config.yaml_files import CONF_DIR
 from strided.runs.folder import read_config, read_results
 from strided.sweeps.search.search import search_node
 from strided.sweeps.search.study import read_search
 
-ROOT = CONF_DIR.parent
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 TINY = ("model=mlp", "data=digits", "trainer=cpu", "trainer.limit_val_batches=2")
 RATE = "optimizer.lr=tag(log,interval(1e-4,1e-1))"
 
@@ -177,18 +181,25 @@ def test_a_space_in_yaml_gives_way_to_what_is_typed(tmp_path: Path, log_dir: Pat
     assert read_results(repeated)["best_val/acc"] == best_of(folder)["best_val/acc"]
 
 
-def start(log_dir: Path) -> tuple["subprocess.Popen[bytes]", Path]:
-    """Start a search of 4 trials by two workers; return once a trial has a checkpoint."""
-    command = [sys.executable, str(ROOT / "src" / "train.py"), "search=optuna", *TINY, RATE]
+@contextmanager
+def started(log_dir: Path, tmp_path: Path) -> Iterator[tuple[ForkProcess, list[int], Path]]:
+    """Start a search of 4 trials by two workers, in a process; go on once a trial has a checkpoint.
+
+    Yields that process, its workers' numbers, and the search's folder.
+    """
     words = ["trainer.max_epochs=8", "search.num_trials=4", "search.num_workers=2"]
-    driver = subprocess.Popen(
-        [*command, *words, "search.pruner=null", f"log_dir={log_dir}"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    wait_for(log_dir, "multirun/*/*/*/checkpoints/last.ckpt")
-    (folder,) = log_dir.glob("multirun/*/*")
-    return driver, folder
+    work = partial(search, log_dir, RATE, *words, "search.pruner=null")
+    workers: list[int] = []
+    with forked(work, tmp_path / "output") as driver:
+        try:
+            wait_for(log_dir, "multirun/*/*/*/checkpoints/last.ckpt")
+            workers = workers_of(driver)
+            (folder,) = log_dir.glob("multirun/*/*")
+            yield driver, workers, folder
+        finally:
+            for pid in workers:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
 
 def wait_for(folder: Path, pattern: str) -> None:
@@ -198,7 +209,7 @@ def wait_for(folder: Path, pattern: str) -> None:
         time.sleep(0.02)
 
 
-def workers_of(driver: "subprocess.Popen[bytes]") -> list[int]:
+def workers_of(driver: ForkProcess) -> list[int]:
     children = Path(f"/proc/{driver.pid}/task/{driver.pid}/children")
     if not children.is_file():
         pytest.skip("the workers are found in /proc")
@@ -224,28 +235,30 @@ def assert_nothing_is_lost(folder: Path) -> None:
 
 
 def test_a_search_that_was_killed_goes_on(
-    log_dir: Path, capsys: pytest.CaptureFixture[str]
+    log_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    driver, folder = start(log_dir)
-    workers = workers_of(driver)
-    assert len(workers) == 2
-    driver.kill()
-    driver.wait()
-    assert main(["train", f"resume={folder}"]) == 1  # its workers are still at it
-    assert "another process is at work" in capsys.readouterr().err
-    for pid in workers:
-        os.kill(pid, signal.SIGKILL)
-        wait_for_end(pid)
-    assert main(["train", f"resume={folder}", "search.num_workers=1"]) == 0
+    with started(log_dir, tmp_path) as (driver, workers, folder):
+        assert len(workers) == 2
+        driver.kill()
+        driver.join()
+        assert main(["train", f"resume={folder}"]) == 1  # its workers are still at it
+        assert "another process is at work" in capsys.readouterr().err
+        for pid in workers:
+            os.kill(pid, signal.SIGKILL)
+            wait_for_end(pid)
+        assert main(["train", f"resume={folder}", "search.num_workers=1"]) == 0
     assert_nothing_is_lost(folder)
 
 
-def test_a_worker_that_dies_does_not_end_the_search_but_sigterm_does(log_dir: Path) -> None:
-    driver, folder = start(log_dir)
-    os.kill(workers_of(driver)[0], signal.SIGKILL)
-    wait_for(folder, "2/checkpoints/last.ckpt")  # of the other worker
-    driver.send_signal(signal.SIGTERM)
-    assert driver.wait(60) == 143
+def test_a_worker_that_dies_does_not_end_the_search_but_sigterm_does(
+    log_dir: Path, tmp_path: Path
+) -> None:
+    with started(log_dir, tmp_path) as (driver, workers, folder):
+        os.kill(workers[0], signal.SIGKILL)
+        wait_for(folder, "2/checkpoints/last.ckpt")  # of the other worker
+        driver.terminate()
+        driver.join(60)
+        assert driver.exitcode == 143
     states = [row["state"] for row in rows_of(folder)]
     assert states.count("killed") == 1 and "interrupted" in states
     assert not (folder / "best.json").exists()
