@@ -4,17 +4,21 @@ import csv
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tests.stopping import forked
 
 from strided.cli import main
 from strided.data import BatchLoader
@@ -113,14 +117,19 @@ def test_two_processes_reach_what_one_reaches_at_the_same_global_batch(log_dir: 
 
 @pytest.mark.parametrize(("batch", "epochs"), [(6, 1), (0, 0)], ids=["training", "validation"])
 def test_a_signal_to_one_process_stops_all_and_resume_is_exact(
-    batch: int, epochs: int, log_dir: Path, sabotage: list[str], dropout_run: Path
-) -> None:
+    batch: int, epochs: int, log_dir: Path, tmp_path: Path, sabotage: list[str], dropout_run: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     stopped = train(
         log_dir, *CASE, *TWO, *RANDOM, *sabotage, *signal_at(1, batch, signal.SIGTERM), code=143
     )
     assert results_of(stopped)["state"] == "interrupted"
     assert (len(rows(stopped)) if epochs else (stopped / "metrics.csv").exists()) == epochs
     disarm(stopped, batch)
+    if epochs:  # inside an epoch, where only as many processes can go on
+        other = Path(shutil.copytree(stopped, tmp_path / "other"))
+        assert main(["train", f"resume={other}", "trust=[sabotage]", "trainer.devices=1"]) == 1
+        assert "Try trainer.devices=2" in capsys.readouterr().err
     assert main(["train", f"resume={stopped}", "trust=[sabotage]"]) == 0
     assert rows(stopped) == rows(dropout_run)
     weights = [
@@ -136,10 +145,9 @@ def disarm(folder: Path, batch: int) -> None:
     (folder / "config.yaml").write_text(config.replace(f"batch: {batch}\n", "batch: -1\n"))
 
 
-@pytest.mark.parametrize("damaged", [False, True])
 def test_a_lost_process_ends_the_run_with_a_message_and_it_resumes(
-    damaged: bool,
     log_dir: Path,
+    tmp_path: Path,
     sabotage: list[str],
     dropout_run: Path,
     capsys: pytest.CaptureFixture[str],
@@ -152,20 +160,14 @@ def test_a_lost_process_ends_the_run_with_a_message_and_it_resumes(
     assert f"Try resume={lost}" in message and len(message.splitlines()) <= 15
     assert results_of(lost)["state"] == "failed"
     disarm(lost, 7)
-    if damaged:
-        os.truncate(lost / "checkpoints" / "last.ckpt", 1000)
-    assert main(["train", f"resume={lost}", "trust=[sabotage]"]) == 0
-    assert ("going on from previous.ckpt" in (lost / "run.log").read_text()) == damaged
-    assert rows(lost) == rows(dropout_run)
-    assert results_of(lost)["state"] == "finished" and "error" not in results_of(lost)
-
-
-def test_a_run_stopped_inside_an_epoch_goes_on_with_as_many_processes_only(
-    log_dir: Path, sabotage: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    stopped = train(log_dir, *CASE, *TWO, *sabotage, *signal_at(0, 2, signal.SIGTERM), code=143)
-    assert main(["train", f"resume={stopped}", "trust=[sabotage]", "trainer.devices=1"]) == 1
-    assert "Try trainer.devices=2" in capsys.readouterr().err
+    damaged = Path(shutil.copytree(lost, tmp_path / "damaged"))
+    os.truncate(damaged / "checkpoints" / "last.ckpt", 1000)
+    for folder in (lost, damaged):
+        assert main(["train", f"resume={folder}", "trust=[sabotage]"]) == 0
+        went_back = "going on from previous.ckpt" in (folder / "run.log").read_text()
+        assert went_back == (folder == damaged)
+        assert rows(folder) == rows(dropout_run)
+        assert results_of(folder)["state"] == "finished" and "error" not in results_of(folder)
 
 
 def test_each_job_of_a_sweep_has_its_own_processes_and_one_folder(log_dir: Path) -> None:
@@ -183,18 +185,21 @@ def test_each_job_of_a_sweep_has_its_own_processes_and_one_folder(log_dir: Path)
 
 
 # not at once: between the config and the launcher's first look at signals, SIGTERM is a kill
-@pytest.mark.parametrize("seconds", [0.3, 3.0])
+@pytest.mark.parametrize("seconds", [0.3, pytest.param(3.0, marks=pytest.mark.slow)])
 def test_a_signal_while_the_processes_start_is_an_interruption(
     log_dir: Path, seconds: float
 ) -> None:
-    run = started([str(ROOT / "src" / "train.py"), *CASE, *TWO, f"log_dir={log_dir}"])
-    while not list(log_dir.glob("train/*/*/config.yaml")):
-        time.sleep(0.05)
-    time.sleep(seconds)
-    run.send_signal(signal.SIGTERM)
-    output = run.communicate(timeout=200)[0]
+    words = ["train", *CASE, *TWO, f"log_dir={log_dir}"]
+    with forked(partial(main, words), log_dir.with_suffix(".output")) as run:
+        while not list(log_dir.glob("train/*/*/config.yaml")):
+            assert run.exitcode is None
+            time.sleep(0.05)
+        time.sleep(seconds)
+        run.terminate()
+        run.join(200)
+    output = log_dir.with_suffix(".output").read_text()
     (folder,) = log_dir.glob("train/*/*")
-    assert run.returncode == 143, output
+    assert run.exitcode == 143, output
     assert results_of(folder)["state"] == "interrupted" and "Traceback" not in output
 
 
@@ -217,22 +222,39 @@ def free_port() -> int:
     raise AssertionError("no port is free")
 
 
-def started(words: list[str], **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, *words],
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+@contextmanager
+def started(*commands: list[str], **environments: str) -> Iterator[list[subprocess.Popen[str]]]:
+    """Commands of Python at once, each with the environment; none outlives the test.
+
+    A value of `environments` that has a {} is given the number of the command.
+    """
+    processes: list[subprocess.Popen[str]] = []
+    try:
+        for number, words in enumerate(commands):
+            own = {name: value.format(number) for name, value in environments.items()}
+            processes.append(
+                subprocess.Popen(
+                    [sys.executable, *words],
+                    env={**os.environ, **own},
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                )
+            )
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
 
 
 def test_two_agents_of_torchrun_are_two_machines_with_one_run_folder(log_dir: Path) -> None:
     agent = f"--rdzv-backend=c10d --rdzv-endpoint=localhost:{free_port()} --rdzv-id=test"
     words = ["-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", *agent.split()]
-    run = [str(ROOT / "src" / "train.py"), *CASE, "data.batch_size=32", "trainer=cpu"]
-    agents = [started([*words, *run, f"log_dir={log_dir}"]) for _ in range(2)]
-    output = "".join(agent.communicate(timeout=200)[0] for agent in agents)
+    words += [str(ROOT / "src" / "train.py"), *CASE, "data.batch_size=32", "trainer=cpu"]
+    words += [f"log_dir={log_dir}"]
+    with started(words, words) as agents:
+        output = "".join(agent.communicate(timeout=200)[0] for agent in agents)
     assert [agent.returncode for agent in agents] == [0, 0], output
     (folder,) = log_dir.glob("train/*/*")
     assert len(rows(folder)) == 3
@@ -242,18 +264,18 @@ def test_two_agents_of_torchrun_are_two_machines_with_one_run_folder(log_dir: Pa
 
 @pytest.mark.slow  # the port follows from the job's number, and may be taken
 def test_tasks_of_slurm_are_one_run(log_dir: Path) -> None:
-    shared = {
+    slurm = {
         "SLURM_JOB_ID": str(free_port() - 15000),
         "SLURM_JOB_NAME": "train",
         "SLURM_NTASKS": "2",
         "SLURM_NNODES": "1",
         "SLURM_NODELIST": "localhost",
+        "SLURM_PROCID": "{}",
+        "SLURM_LOCALID": "{}",
     }
     words = [str(ROOT / "src" / "train.py"), *CASE, "data.batch_size=32", f"log_dir={log_dir}"]
-    tasks = [
-        started(words, **shared, SLURM_PROCID=str(task), SLURM_LOCALID=str(task)) for task in (0, 1)
-    ]
-    output = "".join(task.communicate(timeout=60)[0] for task in tasks)
+    with started(words, words, **slurm) as tasks:
+        output = "".join(task.communicate(timeout=60)[0] for task in tasks)
     assert [task.returncode for task in tasks] == [0, 0], output
     (folder,) = log_dir.glob("train/*/*")
     assert len(rows(folder)) == 3
