@@ -20,7 +20,7 @@ train: setup
 test: setup
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
 
-# What `make test` leaves out: more cases of what its tests hold, steps of large networks, a fixed port
+# What `make test` leaves out: more cases of a promise, steps of large networks, a fixed port
 slow: setup
 	$(BIN)/python -m pytest -m slow --numprocesses auto --dist worksteal $(ARGS)
 
