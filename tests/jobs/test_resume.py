@@ -127,6 +127,10 @@ def test_a_logger_typed_on_resume_keeps_what_else_the_run_said_of_it(
     resume(folder, "trainer.max_epochs=2", "logger.wandb.init_timeout=20.0")
     logger = yaml.safe_load((folder / "config.yaml").read_text())["logger"]["wandb"]
     assert logger["project"] == "mine" and logger["init_timeout"] == 20.0
+    resume(folder, "logger=wandb", "logger.wandb.watch=gradients")
+    logger = yaml.safe_load((folder / "config.yaml").read_text())["logger"]["wandb"]
+    assert logger["project"] == "mine" and logger["init_timeout"] == 20.0
+    assert logger["watch"] == "gradients"
 
 
 def damage(file: Path) -> None:
