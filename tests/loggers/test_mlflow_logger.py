@@ -11,6 +11,8 @@ from mlflow.tracking import MlflowClient
 from strided.cli import main
 from strided.runs.folder import read_results
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 FAST = ("model=mlp", "data.train_fraction=0.2", "data.batch_size=32", "logger=mlflow")
 
 Train = Callable[..., Path]

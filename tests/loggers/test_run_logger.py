@@ -11,6 +11,8 @@ from strided.cli import main
 from strided.loggers import StartedRun
 from strided.loggers.run_logger import flat, summary
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 Train = Callable[..., Path]
 QUICK = ("model=mlp", "data.train_fraction=0.2", "trainer=cpu", "trainer.max_epochs=1")
 

@@ -23,6 +23,8 @@ from strided.config.yaml_files import CONF_DIR
 from strided.loggers import WandbLogger
 from strided.training.loading import load_task
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 FAST = ("model=mlp", "data.train_fraction=0.2", "data.batch_size=32", "logger=wandb")
 
 Train = Callable[..., Path]

@@ -12,6 +12,8 @@ from strided.sweeps.axes import Sweep
 from strided.sweeps.sweep import sweep_of
 from strided.sweeps.trend import reading
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 EXPERIMENT = """# @package _global_
 defaults:
   - override /data: digits

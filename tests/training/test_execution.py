@@ -10,6 +10,8 @@ import torch
 from strided.cli import main
 from strided.training.execution import NoProfiler, with_fused_step
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 Train = Callable[..., Path]
 SGD: dict[str, Any] = {"_target_": "torch.optim.SGD", "lr": 0.1}
 

@@ -12,6 +12,8 @@ from strided.runs.folder import read_results
 from strided.training.loading import load_task
 from strided.training.losses import CrossEntropy, FocalLoss, balanced, build_loss, weight_tensor
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 CLASSES = ["cat", "dog", "7"]
 WEIGHTS = {"cat": 2.0, "7": 0.5}
 LOGITS = torch.randn(10, 3, generator=torch.Generator().manual_seed(0))

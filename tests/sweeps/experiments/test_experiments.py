@@ -16,6 +16,8 @@ from strided.sweeps.experiments import alexnet_vs_vgg, plain_vs_residual
 from strided.sweeps.experiments.mlp_vs_cnn import reading, shift
 from strided.sweeps.experiments.plain_vs_residual import first_to_last
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 TINY = ("data=digits", "data.batch_size=32", "trainer=cpu", "trainer.max_epochs=1")
 
 

@@ -15,6 +15,8 @@ from strided.evaluation.classifier import Classifier
 from strided.runs.folder import read_results
 from strided.training.callbacks.ema import EMA
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 TRUST = f"trust=[{__name__.partition('.')[0]}]"
 WORDS = ("data.train_fraction=0.3", "optimizer.lr=0.01", "trainer.max_epochs=2")
 

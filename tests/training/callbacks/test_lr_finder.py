@@ -10,6 +10,8 @@ from tests.conftest import Train
 
 from strided.training.callbacks.lr_finder import steepest
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 FINDER = "callbacks.lr_finder.steps=40"
 
 
