@@ -12,10 +12,10 @@ from strided.cli import main
 from strided.config.targets import build
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.evaluate import evaluate
+from strided.evaluation.held_out import set_up_data
+from strided.evaluation.predict_files import predict_files
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
-
-Train = Callable[..., Path]
 
 
 def evaluated(log_dir: Path, *words: str, code: int = 0) -> Path:
