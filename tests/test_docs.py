@@ -79,3 +79,16 @@ def test_python_files_that_are_named_exist() -> None:
     roots = (ROOT, PACKAGE)
     missing = [entry for entry in named if not any((root / entry[1]).is_file() for root in roots)]
     assert named and not missing
+
+
+def test_the_tree_of_the_architecture_names_every_module() -> None:
+    text = ARCHITECTURE.read_text("utf-8")
+    tree = re.findall(r"^```text\n(.*?)^```", text, re.M | re.S)[0]
+    named = set(re.findall(r"\w+", tree))
+    own = {"sets"}  # "a file a data set"
+    modules = {
+        file.stem
+        for file in PACKAGE.rglob("*.py")
+        if file.name != "__init__.py" and file.parent.name not in own
+    }
+    assert modules - named == {"alexnet_vs_vgg", "mlp_vs_cnn", "plain_vs_residual"}

@@ -80,7 +80,7 @@ def test_weights_for_other_classes_are_refused(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_strided_is_sent_to_where_its_classes_are_known(trained_run: Path) -> None:
     file = trained_run / "checkpoints" / "best.ckpt"
-    with pytest.raises(UserError, match=r"classes of its own.*Try checkpoint=.*best\.ckpt"):
+    with pytest.raises(UserError, match=r"on other classes.*Try checkpoint=.*best\.ckpt"):
         _state_of_file(file)
 
 

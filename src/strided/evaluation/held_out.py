@@ -31,7 +31,7 @@ def require_same_classes(classifier: Classifier, data: ImageDataModule) -> None:
     if not missing and not foreign:
         difference = f"the same names in another order: {data.classes} in the data"
     raise UserError(
-        f"the classes of {data.name} are not those of the checkpoint: {difference}. "
+        f"{data.name} and the checkpoint have different classes: {difference}. "
         "Expected the same classes. Try data=<the data set it was trained on>"
     )
 
@@ -69,7 +69,7 @@ def build_data(classifier: Classifier, typed: dict[str, Any] | None) -> ImageDat
             if now != known:
                 now, known = ("null" if value is None else value for value in (now, known))
                 raise UserError(
-                    f"data.{key}={now} would split the training data anew, and "
+                    f"data.{key}={now} would split the training data in another way, and "
                     f"measure images that were trained on; expected the split of the training. "
                     f"Try data.{key}={known}"
                 )
@@ -92,9 +92,9 @@ def require_known_split(classifier: Classifier, data: ImageDataModule, split: st
     carved = split not in data.source.split
     if same_data and carved and data.split_hashes[split] != known["split_hashes"].get(split):
         raise UserError(
-            f"split={split} of {data.name} has other images than at the training: files were "
-            "added, removed or renamed, or it is split anew, so that images that were trained on "
-            "would be measured; expected the split of the training. Try restoring them, or "
+            f"split={split} of {data.name} has other images than in training: files were added, "
+            "removed or renamed, or the split has changed. Images that were trained on would be "
+            "measured; expected the split of the training. Try restoring the files, or "
             "data.root=<a folder of new images>"
         )
 

@@ -77,7 +77,7 @@ def _state_of_file(path: Path) -> State:
     file = read_weights(path)
     if file.made_with:
         raise UserError(
-            f"model.weights={path} was trained by strided, on classes of its own; expected "
+            f"model.weights={path} was trained by strided, on other classes; expected "
             f"ImageNet weights. Try checkpoint={path} without model="
         )
     return file.state

@@ -223,4 +223,7 @@ def test_a_run_on_a_table_is_evaluated_on_its_own_split_only(
     words = ["eval", f"checkpoint={run}", f"log_dir={log_dir}"]
     assert main(words) == 0
     assert main([*words, "data.group_column=null"]) == 1
-    assert "data.group_column=null would split the training data anew" in capsys.readouterr().err
+    assert (
+        "data.group_column=null would split the training data in another way"
+        in capsys.readouterr().err
+    )

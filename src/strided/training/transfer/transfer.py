@@ -80,12 +80,11 @@ class Transfer:
             return cls()
         stages = {}
         for name, stage in (node.get("stages") or {}).items():
-            if (
-                stage and "_target_" not in stage
-            ):  # an experiment's, but another transfer= was typed
+            # an experiment's stage, but another transfer= was typed
+            if stage and "_target_" not in stage:
                 raise UserError(
                     f"transfer.stages.{name} has no _target_: it is no stage of this transfer; "
-                    f"expected one of its own. Try ~transfer.stages.{name}"
+                    f"expected a stage that transfer= has. Try ~transfer.stages.{name}"
                 )
             if stage:  # null leaves one out
                 built: Stage = build({**stage, "scheduler": None}, f"transfer.stages.{name}")
