@@ -178,7 +178,7 @@ def test_a_data_set_with_other_classes_is_refused(
     words = ("data=image_folder", f"data.root={image_folder}")
     folder = evaluated(log_dir, f"checkpoint={trained_run}", *words, code=1)
     assert results(folder)["state"] == "failed"
-    assert "the classes of images are not those" in capsys.readouterr().err
+    assert "images and the checkpoint have different classes" in capsys.readouterr().err
 
 
 def test_a_skipped_test_image_has_a_row_with_the_reason(
