@@ -16,7 +16,7 @@ from strided.explain.figures import Explained, draw_heatmap
 from strided.explain.heatmaps import CAMS, METHODS, UNITS, Heatmap, heatmaps
 from strided.explain.inputs import Source, pixels_of, safe_names
 from strided.explain.maps import draw_maps, feature_maps
-from strided.explain.sanity import hardly_depends, rank_correlation
+from strided.explain.sanity import DEPENDS, hardly_depends, rank_correlation
 from strided.explain.subject import Subject
 from strided.runs.folder import RunFolder
 
@@ -169,8 +169,10 @@ def _warn_of_random(row: Explained, entries: dict[str, Any]) -> None:
     ]
     if hardly:
         log.warning(
-            "%s, %s: much the same with random weights, by rank correlation: %s",
+            "%s, %s: hardly depends on what was learnt (rank correlation with random weights above "
+            "%s in absolute value): %s",
             row.path,
             row.target,
+            DEPENDS,
             ", ".join(hardly),
         )

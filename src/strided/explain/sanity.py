@@ -58,5 +58,5 @@ def rank_correlation(one: np.ndarray, other: np.ndarray) -> float | None:
 
 
 def hardly_depends(correlation: float | None) -> bool:
-    """Whether a heatmap is much the same with other weights."""
+    """Whether random weights give a heatmap in much the same order, or in the reverse of it."""
     return correlation is not None and abs(correlation) > DEPENDS
