@@ -112,7 +112,8 @@ def sanity_part(results: Results, methods: Sequence[str]) -> str:
 <p>Rank correlation (Spearman) of each heatmap with the one that the same network gives with all
 its weights replaced by random ones (Adebayo et al. 2018). Near 0 the heatmap depends on what was
 learnt; near 1 (or near -1, in reverse) it would be there without any learning: it shows the image's
-own edges, or the method. One draw of weights is compared. A dash: one of the two is constant, and says nothing.</p>
+own edges, or the method. One draw of weights is compared. A dash: one of the two is constant, and
+says nothing.</p>
 {warned if warnings else ""}
 <div class="scroll"><table><tr><th>image, class</th>{heads}</tr>{"".join(rows)}</table></div>"""
 
