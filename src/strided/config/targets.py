@@ -21,6 +21,8 @@ PACKAGES = (
 )
 
 # What may be named beyond these, by kind: a public class of this module with this base class.
+# Lightning's loggers are not among them: `save_dir` and `filename_suffix` may be any folder and any
+# ending, and a file such as `x.pth` in site-packages runs code at the next start of Python.
 FOREIGN = {
     "layer": ("torch.nn", "torch.nn.Module"),
     "loss": ("torch.nn", "torch.nn.modules.loss._Loss"),
@@ -29,10 +31,12 @@ FOREIGN = {
     "trainer": ("lightning.pytorch", "lightning.pytorch.Trainer"),
     "strategy": ("lightning.pytorch.strategies", "lightning.pytorch.strategies.Strategy"),
     "callback": ("lightning.pytorch.callbacks", "lightning.pytorch.callbacks.Callback"),
-    "logger": ("lightning.pytorch.loggers", "lightning.fabric.loggers.Logger"),
     "sampler": ("optuna.samplers", "optuna.samplers.BaseSampler"),
     "pruner": ("optuna.pruners", "optuna.pruners.BasePruner"),
 }
+
+# Classes of FOREIGN that write where their arguments say, outside the run folder too.
+WRITERS = ("ModelCheckpoint", "OnExceptionCheckpoint", "SpikeDetection")
 
 # The kind that belongs to each place of a config. `*` is any one name, `**` any place below.
 PLACES = {
@@ -157,7 +161,7 @@ def _foreign_target(target: str, kind: str | None) -> type | None:
         return None
     module, base = FOREIGN[kind]
     home, _, name = target.rpartition(".")
-    if home != module:
+    if home != module or name in WRITERS:
         return None
     found = getattr(importlib.import_module(module), name, None)
     if found is None:
