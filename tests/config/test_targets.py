@@ -184,6 +184,12 @@ def test_a_place_takes_only_the_kind_that_belongs_there(config: Any, words: str)
     assert words in str(caught.value)
 
 
+def test_samplers_and_pruners_may_hold_others() -> None:
+    for place in ("search.pruner", "callbacks.pruning.pruner"):
+        locate("optuna.pruners.MedianPruner", f"{place}.wrapped_pruner")
+    locate("optuna.samplers.RandomSampler", "search.sampler.independent_sampler")
+
+
 @pytest.mark.parametrize("old", MOVED)
 def test_a_target_of_an_old_run_leads_to_the_new_one(old: str) -> None:
     path = a_place(own_targets()[MOVED[old]])

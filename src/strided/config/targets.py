@@ -55,10 +55,13 @@ PLACES = {
     "trainer.strategy": "strategy",
     "callbacks.*": "callback",
     "callbacks.pruning.pruner": "pruner",
+    "callbacks.pruning.pruner.**": "pruner",
     "logger.*": "logger",
     "search": "search",
     "search.sampler": "sampler",
+    "search.sampler.**": "sampler",
     "search.pruner": "pruner",
+    "search.pruner.**": "pruner",
 }
 
 # Targets of version 0.1.0, which users' checkpoints and run folders hold.
