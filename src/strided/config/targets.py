@@ -112,7 +112,7 @@ def locate(target: str, path: str) -> Callable[..., Any]:
     classes of that kind in torch, Lightning and Optuna, and what `trusting` adds. Nothing else is
     imported. Raises UserError.
     """
-    target = MOVED.get(target, target)
+    target = MOVED.get(str(target), str(target))  # a file may hold anything there
     kind = kind_at(path)
     if not any(part.startswith("_") for part in target.split(".")):
         if _within(target, _trusted.get()):
