@@ -160,13 +160,13 @@ def _check_grammar(word: str, multirun: bool) -> Override:
 
 def typed_value(words: Sequence[str], key: str) -> str | None:
     """Return the last value typed for a key, without quotes; None if it is null or absent."""
-    found = [w.partition("=")[2] for w in words if w.partition("=")[0].lstrip("+") == key]
+    found = [w.partition("=")[2] for w in words if key_of(w) == key]
     return found[-1].strip("'\"") if found and found[-1] not in ("null", "") else None
 
 
 def without(words: Sequence[str], key: str) -> list[str]:
     """Return the typed words of other keys."""
-    return [word for word in words if word.partition("=")[0].lstrip("+") != key]
+    return [word for word in words if key_of(word) != key]
 
 
 def typed_trust(words: Sequence[str]) -> list[str]:

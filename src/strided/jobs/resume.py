@@ -7,7 +7,7 @@ import yaml
 
 from strided.config.compose import compose_hydra, plain
 from strided.config.keys import node_of
-from strided.config.overrides import normalise
+from strided.config.overrides import key_of, normalise
 from strided.config.schema import check
 from strided.config.yaml_files import plain_defaults
 from strided.errors import UserError
@@ -25,7 +25,7 @@ RESUMABLE = ("trainer.max_epochs", "trainer.devices", "logger", "log_dir", "trac
 def resume_run(folder: Path, changes: Sequence[str], config_dir: Path | None) -> Results:
     """Continue a run in its folder, from its config.yaml."""
     for word in changes:
-        key = word.partition("=")[0].lstrip("+")
+        key = key_of(word)
         if key not in RESUMABLE and not key.startswith("logger."):
             raise UserError(
                 f"{word} cannot be changed on resume: the run continues from its config.yaml. "
@@ -41,7 +41,7 @@ def resume_run(folder: Path, changes: Sequence[str], config_dir: Path | None) ->
     if changes:
         composed, _ = compose_hydra("train", normalise("train", changes, config_dir), config_dir)
         changed = plain(composed)
-    for key in sorted({word.partition("=")[0].lstrip("+") for word in changes}):
+    for key in sorted({key_of(word) for word in changes}):
         group, *inner = key.split(".")
         if key == "logger":  # first: typed keys of a logger then apply to it
             known = config["logger"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from strided.config.overrides import ONLY_TYPED, is_hydra
+from strided.config.overrides import ONLY_TYPED, is_hydra, key_of
 from strided.errors import UserError
 
 _KEY = re.compile(r"[a-z_]+(\.\w+)*")
@@ -66,7 +66,7 @@ class Sweep:
 
     def words(self, typed: Sequence[str]) -> list[str]:
         """Return what was typed, and the values of the keys that were not typed."""
-        given = {word.partition("=")[0].lstrip("+") for word in typed}
+        given = {key_of(word) for word in typed}
         added = [
             f"{key}={','.join('null' if value is None else str(value) for value in values)}"
             for key, values in self.over.items()

@@ -16,7 +16,7 @@ from hydra.core.override_parser.types import Glob, IntervalSweep
 
 from strided.config.compose import compose_hydra, plain
 from strided.config.keys import Config, Node
-from strided.config.overrides import as_typed, normalise, typed_trust
+from strided.config.overrides import as_typed, key_of, normalise, typed_trust
 from strided.config.targets import trusting
 from strided.errors import UserError
 from strided.runs.folder import create_run_folder, log_folder
@@ -88,7 +88,7 @@ def split(words: Sequence[str], config_dir: Path | None) -> tuple[list[str], dic
 
 
 def _is_search(word: str) -> bool:
-    return word.lstrip("+~").partition("=")[0].partition(".")[0] == "search"
+    return key_of(word).partition(".")[0] == "search"
 
 
 def search_node(fixed: Sequence[str], swept: dict[str, str], config_dir: Path | None) -> Node:
