@@ -156,7 +156,7 @@ def test_a_build_that_is_killed_goes_on(
 ) -> None:
     work = partial(open_photographs, *folders)
     with forked(work, tmp_path / "first") as first:
-        wait_for(lambda: lines_of("chunks.jsonl", tmp_path / "cache") > 2)
+        wait_for(lambda: lines_of("chunks.jsonl", tmp_path / "cache") > 4)
         assert first.exitcode is None
         first.kill()
         first.join()
@@ -166,8 +166,8 @@ def test_a_build_that_is_killed_goes_on(
         second.join(200)
     said = (tmp_path / "second").read_text()
     assert said.splitlines()[-1] == fingerprint, said
-    there = int(said.split("going on with a stopped decoding: ")[1].split()[0])
-    assert CHUNK <= there < NUM_IMAGES
+    there = int(said.split("continuing a stopped decoding: ")[1].split()[0])
+    assert 2 * CHUNK <= there < NUM_IMAGES
     assert f"decoded {NUM_IMAGES + 1 - there} images" in said
     assert [path for path in (tmp_path / "cache").iterdir() if path.suffix == ".unfinished"] == []
 
