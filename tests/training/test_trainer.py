@@ -1,7 +1,5 @@
 """What a trainer is told: precision, clipping, early stopping, and the rate it reaches."""
 
-import csv
-import json
 import os
 import shutil
 import time
@@ -15,6 +13,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import TQDMProgressBar
 from PIL import Image
+from tests.reading import only_run, results, rows, run_log, weights
 
 import strided
 from strided.cli import main
@@ -25,32 +24,6 @@ from strided.training.trainer import build_trainer
 pytestmark = pytest.mark.usefixtures("blank_figures")
 FAST = ("model=mlp", "data.train_fraction=0.2", "data.batch_size=32")  # 8 batches an epoch
 Train = Callable[..., Path]
-
-
-def rows(folder: Path) -> list[dict[str, str]]:
-    with (folder / "metrics.csv").open(newline="") as stream:
-        return list(csv.DictReader(stream))
-
-
-def results(folder: Path) -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads((folder / "results.json").read_text())
-    return loaded
-
-
-def run_log(folder: Path) -> str:
-    return (folder / "run.log").read_text()
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    state: dict[str, torch.Tensor] = torch.load(
-        folder / "checkpoints" / "last.ckpt", weights_only=True
-    )["state_dict"]
-    return state
-
-
-def only_run(log_dir: Path) -> Path:
-    (folder,) = log_dir.glob("train/*/*")
-    return folder
 
 
 def test_overfit_drives_the_loss_to_nearly_nothing(log_dir: Path) -> None:

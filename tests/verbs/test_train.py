@@ -1,10 +1,8 @@
 """A run of train: the folder it leaves, what it tests, and that it can be repeated."""
 
 import csv
-import json
 import os
 from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as pl
 import pytest
@@ -12,6 +10,7 @@ import torch
 import yaml
 from PIL import Image
 from tests.conftest import Train, files
+from tests.reading import only_run, results, rows, run_log, weights
 
 import strided
 from strided.cli import main
@@ -24,34 +23,8 @@ MODELS = sorted(file.stem for file in (CONF_DIR / "model").glob("*.yaml"))
 NAMES = {"torchvision": "model.name=mobilenet_v3_small", "timm": "model.name=test_resnet"}
 
 
-def rows(folder: Path) -> list[dict[str, str]]:
-    with (folder / "metrics.csv").open(newline="") as stream:
-        return list(csv.DictReader(stream))
-
-
 def untimed(folder: Path) -> list[dict[str, str]]:
     return [{k: v for k, v in row.items() if k not in TIMING} for row in rows(folder)]
-
-
-def results(folder: Path) -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads((folder / "results.json").read_text())
-    return loaded
-
-
-def run_log(folder: Path) -> str:
-    return (folder / "run.log").read_text()
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    state: dict[str, torch.Tensor] = torch.load(
-        folder / "checkpoints" / "last.ckpt", weights_only=True
-    )["state_dict"]
-    return state
-
-
-def only_run(log_dir: Path) -> Path:
-    (folder,) = log_dir.glob("train/*/*")
-    return folder
 
 
 def test_a_run_folder_is_complete_and_nothing_is_written_elsewhere(
