@@ -36,7 +36,7 @@ ROOT = CONF_DIR.parent
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three epochs of the case in one sitting. Read only."""
+    """Three epochs of the case in one session. Read only."""
     return train(tmp_path_factory.mktemp("uninterrupted"), "trainer.max_epochs=3")
 
 

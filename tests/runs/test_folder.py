@@ -130,7 +130,7 @@ def test_results_are_written_however_a_run_ends(
     assert "Traceback" in (tmp_path / "run.log").read_text()
 
 
-def test_a_later_sitting_adds_to_the_results_of_an_earlier_one(tmp_path: Path) -> None:
+def test_a_later_session_adds_to_the_results_of_an_earlier_one(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         run_that_ends_with(RuntimeError("first"), tmp_path)
     with recorded(tmp_path, ["resume=..."]) as results:

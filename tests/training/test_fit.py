@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("blank_figures")
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three epochs of the case in one sitting. Read only."""
+    """Three epochs of the case in one session. Read only."""
     return train(tmp_path_factory.mktemp("uninterrupted"), "trainer.max_epochs=3")
 
 
