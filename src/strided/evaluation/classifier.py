@@ -1,6 +1,5 @@
 """Classifier: a trained network with its preprocessing and class names; eval and predict use it."""
 
-import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,6 @@ from strided.data.reading.decoding import as_image
 from strided.system.devices import choose_device
 from strided.training.loading import find_checkpoint, load_task
 from strided.training.task import ClassificationTask
-
-log = logging.getLogger(__name__)
 
 NOT_FINITE = "the network's outputs for this image are not finite (NaN or infinity)"
 

@@ -1,7 +1,6 @@
 """The folder of a run: the names of its files, and reading and writing some of them."""
 
 import json
-import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,6 @@ from strided.config.yaml_files import CONF_DIR, IS_CHECKOUT
 from strided.errors import UserError
 from strided.runs.results import Results
 from strided.system.durable import write_text
-
-log = logging.getLogger(__name__)
 
 FIGURES = "figures"  # in a sweep too
 BEST, LAST = "best.ckpt", "last.ckpt"

@@ -16,8 +16,6 @@ from strided.system.machine import alone_in
 from strided.system.processes import from_first, is_first
 from strided.system.signals import Interrupted
 
-log = logging.getLogger(__name__)
-
 
 @contextmanager
 def recorded(folder: Path, command: list[str]) -> Iterator[Results]:
