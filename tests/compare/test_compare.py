@@ -226,8 +226,43 @@ def test_equal_predictions_claim_nothing(
 ) -> None:
     _, results = compared(log_dir, trained_run, copied_run)
     (pair,) = results["pairs"]
-    assert pair["p"] == 1 and pair["acc_difference_low"] == pair["acc_difference_high"] == 0
+    # none of 359 images differs: as many as 1 % of all images might
+    assert pair["p"] == 1 and pair["acc_difference"] == 0
+    assert pair["acc_difference_high"] == -pair["acc_difference_low"] == pytest.approx(0.0106, 0.01)
     assert pair["reading"].startswith("No difference in accuracy is shown")
+
+
+def test_no_interval_contradicts_its_test_alone_or_among_three(
+    trained_run: Path, tmp_path: Path, log_dir: Path
+) -> None:
+    runs = [trained_run, tmp_path / "a", tmp_path / "b"]
+    for run, number in zip(runs[1:], (6, 2), strict=True):
+        shutil.copytree(trained_run, run)
+        _make_wrong(run / "predictions.csv", number)
+    for some in (runs[:2], runs):
+        _, results = compared(log_dir / str(len(some)), *some)
+        for pair in results["pairs"]:
+            low, high = pair["acc_difference_low"], pair["acc_difference_high"]
+            apart = low > 0 or high < 0
+            assert apart == (pair["p_holm"] < 0.05) == ("more accurate" in pair["reading"])
+            assert pair["acc_difference_level"] >= 0.95
+            assert f" % interval {100 * low:+.2f} to {100 * high:+.2f}; " in pair["reading"]
+    pair = results["pairs"][0]  # a difference alone, and none among three pairs
+    assert pair["p"] == 2 / 2**6 and pair["p_holm"] == pytest.approx(6 / 2**6)
+    assert pair["acc_difference_level"] == pytest.approx(1 - 0.05 / 3)
+
+
+def _make_wrong(file: Path, number: int) -> None:
+    """Change the predicted class of images that were predicted right."""
+    with file.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    right = [row for row in rows if row["label"] == row["predicted"]]
+    for row in right[:number]:
+        row["predicted"] = "0" if row["label"] != "0" else "1"
+    with file.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def test_other_images_are_not_paired_and_the_rest_is_shown(

@@ -5,7 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from strided.evaluation.intervals import bootstrap_interval, holm, mcnemar_exact
+from strided.evaluation.intervals import (
+    bootstrap_interval,
+    holm,
+    holm_levels,
+    mcnemar_exact,
+    paired_interval,
+)
 
 
 @pytest.mark.parametrize("pair", [(0, 1), (0, 6), (10, 2), (31, 50), (400, 600), (5000, 5200)])
@@ -25,6 +31,53 @@ def test_mcnemar_in_closed_form() -> None:
 def test_holm_adjusts_in_order_and_never_falls() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.5, 0.9]) == [1, 1] and holm([0.2]) == [0.2] and holm([]) == []
+
+
+@pytest.mark.parametrize("level", [0.95, 1 - 0.05 / 3, 0.99])
+def test_the_paired_interval_excludes_0_exactly_where_mcnemar_finds_a_difference(
+    level: float,
+) -> None:
+    for first in range(61):
+        for second in range(61 - first):
+            low, high = paired_interval(first, second, 100, level)
+            assert (low > 0 or high < 0) == (mcnemar_exact(first, second) < 1 - level)
+            assert -1 <= low <= (first - second) / 100 <= high <= 1 and low < high
+            mirrored = paired_interval(second, first, 100, level)
+            assert mirrored == pytest.approx([-high, -low])
+
+
+def test_the_paired_interval_covers_the_true_difference() -> None:
+    """Also where nearly all discordant images favour one: n discordant ones are no constant."""
+    noise = np.random.default_rng(0)
+    for discordant, lead in ((0.05, 0.9), (0.2, 0.9), (0.2, 0.4), (0.1, 0.0)):
+        first = discordant * (1 + lead) / 2
+        counts = noise.multinomial(359, [first, discordant - first, 1 - discordant], 2000)
+        pairs, times = np.unique(counts[:, :2], axis=0, return_counts=True)
+        inside = [
+            low <= discordant * lead <= high
+            for low, high in (paired_interval(*map(int, pair), 359) for pair in pairs)
+        ]
+        assert 0.94 < np.average(inside, weights=times) < 0.985
+
+
+def test_without_discordant_images_the_interval_is_of_what_so_few_could_hide() -> None:
+    low, high = paired_interval(0, 0, 100)
+    assert -low == high == pytest.approx(1.96**2 / (100 + 1.96**2), rel=1e-3)
+    assert paired_interval(3, 0, 3) == [pytest.approx(-0.4152, abs=1e-4), 1]
+
+
+def test_levels_of_intervals_agree_with_holm() -> None:
+    assert holm_levels([0.3]) == [pytest.approx(0.95)]
+    noise = np.random.default_rng(0)
+    for _ in range(200):
+        pairs = noise.integers(0, 14, (4, 2)).tolist()
+        p_values = [mcnemar_exact(*pair) for pair in pairs]
+        levels = holm_levels(p_values)
+        assert all(0.95 - 1e-12 <= level <= 1 - 0.05 / 4 for level in levels)
+        for pair, p, level in zip(pairs, holm(p_values), levels, strict=True):
+            low, high = paired_interval(*pair, 40, level)
+            assert (low > 0 or high < 0) == (p < 0.05)
+    assert holm_levels([0.0, 0.5]) == [pytest.approx(0.975), pytest.approx(0.95)]
 
 
 def test_the_bootstrap_is_seeded_and_has_the_width_of_the_normal_interval() -> None:

@@ -1,6 +1,7 @@
 """Compare two runs on the same images: who is right where, and if the difference may be luck."""
 
 import html
+import math
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
@@ -8,11 +9,16 @@ from typing import Any
 import numpy as np
 
 from strided.compare.finished_run import FinishedRun
-from strided.evaluation.intervals import bootstrap_interval, holm, mcnemar_exact
+from strided.evaluation.intervals import (
+    bootstrap_interval,
+    holm,
+    holm_levels,
+    mcnemar_exact,
+    paired_interval,
+)
 from strided.runs.predictions_csv import Predictions
 
 SIGNIFICANT = 0.05
-FEWEST = 10  # images of a class with an interval: fewer give no meaningful bootstrap
 
 
 @dataclass
@@ -43,14 +49,22 @@ class Pair:
 
 
 def pair_runs(runs: list[FinishedRun]) -> list[Pair]:
-    """Test each pair of runs; p-values are adjusted for the number of pairs."""
+    """Test each pair of runs; p-values and intervals are adjusted for the number of pairs."""
     pairs = [Pair(a, b, _reason(a, b)) for a, b in combinations(runs, 2)]
     paired = [pair for pair in pairs if not pair.reason]
     for pair in paired:
         _test(pair)
-    adjusted = holm([pair.found["p"] for pair in paired])
-    for pair, p in zip(paired, adjusted, strict=True):
-        pair.found["p_holm"] = p
+    p_values = [pair.found["p"] for pair in paired]
+    for pair, p, level in zip(paired, holm(p_values), holm_levels(p_values), strict=True):
+        found = pair.found
+        only = found["only_first_right"], found["only_second_right"]
+        low, high = paired_interval(*only, found["images"], level)
+        found |= {
+            "acc_difference_low": low,
+            "acc_difference_high": high,
+            "acc_difference_level": level,
+            "p_holm": p,
+        }
     return pairs
 
 
@@ -81,8 +95,7 @@ def _reason(first: FinishedRun, second: FinishedRun) -> str:
 def _test(pair: Pair) -> None:
     one, other = pair.predictions
     difference = one.correct.astype(float) - other.correct
-    only = [int((difference == sign).sum()) for sign in (1, -1)]
-    low, high = bootstrap_interval(difference)
+    only = _discordant(difference)
     nll = one.negative_log_likelihoods() - other.negative_log_likelihoods()
     nll_low, nll_high = bootstrap_interval(nll)
     pair.found = {
@@ -94,10 +107,11 @@ def _test(pair: Pair) -> None:
         "only_second_right": only[1],
         "both_wrong": int((~one.correct & ~other.correct).sum()),
         "acc_difference": float(difference.mean()),
-        "acc_difference_low": low,
-        "acc_difference_high": high,
+        "acc_difference_low": None,  # these four when all pairs are tested
+        "acc_difference_high": None,
+        "acc_difference_level": None,
         "p": mcnemar_exact(*only),
-        "p_holm": None,  # when all pairs are tested
+        "p_holm": None,
         "nll_difference": float(nll.mean()),
         "nll_difference_low": nll_low,
         "nll_difference_high": nll_high,
@@ -105,32 +119,38 @@ def _test(pair: Pair) -> None:
     for name in one.classes:
         own = difference[one.labels == name]
         if len(own):
-            interval = bootstrap_interval(own) if len(own) >= FEWEST else [None, None]
+            low, high = paired_interval(*_discordant(own), len(own))
             pair.classes.append(
                 {
                     "class": name,
                     "images": len(own),
                     "difference": float(own.mean()),
-                    "low": interval[0],
-                    "high": interval[1],
+                    "low": low,
+                    "high": high,
                 }
             )
 
 
+def _discordant(difference: np.ndarray) -> tuple[int, int]:
+    """The number of images that the first alone has right, and the second alone."""
+    return int((difference > 0).sum()), int((difference < 0).sum())
+
+
 def conclusion(pair: Pair) -> str:
-    """Say what a pair shows: a difference only if interval and test agree on one."""
+    """Say what a pair shows: a difference only where the test, and so the interval, shows one."""
     if pair.reason:
         return f"{pair.first.label} and {pair.second.label} are not paired: {pair.reason}."
     found = pair.found
+    level = math.floor(1e4 * found["acc_difference_level"] + 1e-6) / 100  # not above the true one
     interval = (
-        f"{100 * found['acc_difference']:+.2f} percentage points (95 % interval "
-        f"{100 * found['acc_difference_low']:+.2f} to {100 * found['acc_difference_high']:+.2f}; "
-        f"McNemar's exact p = {found['p']:.2g}"
+        f"{100 * found['acc_difference']:+.2f} percentage points ({level:g} % interval "
+        f"{_away_from_0(found['acc_difference_low'])} to "
+        f"{_away_from_0(found['acc_difference_high'])}; "
+        f"McNemar's exact p = {found['p']:.3g}"
     )
     corrected = found["p_holm"] != found["p"]
-    interval += f", with Holm's correction {found['p_holm']:.2g})" if corrected else ")"
-    apart = found["acc_difference_low"] > 0 or found["acc_difference_high"] < 0
-    if not apart or found["p_holm"] >= SIGNIFICANT:
+    interval += f", with Holm's correction {found['p_holm']:.3g})" if corrected else ")"
+    if found["p_holm"] >= SIGNIFICANT:
         return (
             f"No difference in accuracy is shown between {found['first']} and {found['second']} on "
             f"these {found['images']} images: {interval}. That is no proof that they are equal."
@@ -142,6 +162,11 @@ def conclusion(pair: Pair) -> str:
         f"{better} is more accurate than {worse} on these {found['images']} images; "
         f"{found['first']} less {found['second']}: {interval}."
     )
+
+
+def _away_from_0(share: float) -> str:
+    """Points with two decimals; with more where these would show 0 for what excludes it."""
+    return f"{100 * share:+.2f}" if abs(share) >= 5e-5 else f"{100 * share:+.1g}"
 
 
 def pair_html(pair: Pair) -> str:
@@ -171,13 +196,13 @@ def pair_html(pair: Pair) -> str:
     return (
         f'{both}<details><summary>Accuracy by class</summary><div class="scroll"><table><tr>'
         f"<th>class</th>{heads}</tr>{rows}</table></div><p>Percentage points, first less second, "
-        "with 95 % intervals that are not corrected for the number of classes: expect one in "
-        f"twenty to exclude 0 by luck. Fewer than {FEWEST} images have none.</p></details>"
+        "with 95 % intervals that are not corrected for the number of classes: up to one in "
+        "twenty excludes 0 by luck.</p></details>"
     )
 
 
-def _points(share: float | None) -> str:
-    return _number("" if share is None else f"{100 * share:+.1f}")
+def _points(share: float) -> str:
+    return _number(f"{100 * share:+.1f}")
 
 
 def _number(value: object) -> str:

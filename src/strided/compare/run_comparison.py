@@ -161,7 +161,7 @@ def _render(runs: Sequence[FinishedRun], pairs: Sequence[Pair], figures: Sequenc
     if len(paired) > 1:
         parts.append(
             f'<p class="note">{len(paired)} pairs are tested: Holm\'s correction keeps the chance '
-            "of one false difference among them at 5 %; the intervals are not corrected.</p>"
+            "of a false difference among them below 5 %, and the intervals are widened with it.</p>"
         )
     for pair in pairs:
         names = f"{pair.first.label} (first), {pair.second.label} (second)"
@@ -171,7 +171,8 @@ def _render(runs: Sequence[FinishedRun], pairs: Sequence[Pair], figures: Sequenc
             parts.append(_disagreements_part(pair, sheet))
     parts.append(
         '<p class="note">Differences are paired: both runs on the same images. McNemar\'s test is '
-        f"exact; intervals are of {RESAMPLES:,} bootstrap samples of the images. Neither knows of "
+        "exact; an interval of accuracy excludes 0 exactly where it shows a difference. Intervals "
+        f"of the likelihood are of {RESAMPLES:,} bootstrap samples of the images. None knows of "
         "another seed: a difference between two trained networks is not yet one between their "
         "methods.</p><h2>Folders</h2><ul>"
     )
