@@ -22,7 +22,7 @@ from strided.data.sets.image_folder import ImageFolder
 from strided.models import build_model
 from strided.training.transfer import features
 from strided.training.transfer.cut import Cut
-from strided.training.transfer.features import Views, _digest
+from strided.training.transfer.features import Views, _digest, open_features
 from strided.training.transfer.on_features import FeaturePlan, not_worthwhile
 from strided.training.transfer.parts import parts
 
@@ -64,6 +64,32 @@ def test_views_are_augmented_and_take_turns(weights: str, log_dir: Path) -> None
     again = train(log_dir, *words, "augment=standard")  # opened, not computed
     assert results(again)["stages"][0]["features"]["seconds"] == row["features"]["seconds"]
     assert losses(again) == losses(folder)
+
+
+def test_features_with_a_flipped_bit_are_made_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 6), nn.Linear(6, 2))
+    cut = Cut(net.eval(), parts(net, "1"))
+    data = bitmaps(tmp_path, pipeline="store")
+    views = Views(data, BatchAugment(), 1, 0, "32", lambda x: x, nullcontext)
+    shape = cut.check(torch.zeros(2, 1, 8, 8))
+    folder = tmp_path / "features-0"
+    first = np.array(open_features(folder, cut, shape, views).train)
+    assert not caplog.messages
+    meta = (folder / "meta.json").read_text()
+    places = [("train.npy", 0), ("train.npy", 60), ("train.npy", 130), ("val.npy", -1)]
+    places += [("meta.json", 0), ("meta.json", meta.index(".")), ("meta.json", len(meta) - 2)]
+    for name, place in places:
+        content = bytearray((folder / name).read_bytes())
+        content[place] ^= 1
+        (folder / name).write_bytes(content)
+        assert np.array_equal(open_features(folder, cut, shape, views).train, first)
+        assert [f"features in {folder} are damaged" in line for line in caplog.messages] == [True]
+        caplog.clear()
+    (folder / "meta.json").write_text('{"seconds": 1.0}')  # of an older version: no checksums
+    open_features(folder, cut, shape, views)
+    assert "damaged" in caplog.text and "checksums" in (folder / "meta.json").read_text()
 
 
 def test_the_disk_is_asked_for_room_only_where_nothing_is_kept_yet(tmp_path: Path) -> None:
@@ -124,20 +150,30 @@ def test_features_are_of_all_that_is_before_the_cut() -> None:
     assert digest(net) != before
 
 
+def bitmaps(folder: Path, pipeline: str, shift: int = 0) -> ImageFolder:
+    """Eight small grey images of two classes; `shift` changes their pixels only."""
+    for number in range(8):
+        file = folder / "images" / "ab"[number % 2] / f"{number}.bmp"  # all of one size
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), 10 * number + shift).save(file)
+    data = ImageFolder(
+        root=str(folder / "images"),
+        pipeline=pipeline,
+        mean=[0.5],
+        std=[0.5],
+        cache_dir=str(folder / "cache"),
+    )
+    data.use(Preprocessing(channels=1, image_size=8, mean=(0.5,), std=(0.5,)))
+    data.setup()
+    return data
+
+
 def test_features_of_streamed_images_are_of_these_files(tmp_path: Path) -> None:
-    def write_and_ask(shift: int) -> list[Any]:
-        for number in range(8):
-            file = tmp_path / "images" / "ab"[number % 2] / f"{number}.bmp"  # all of one size
-            file.parent.mkdir(parents=True, exist_ok=True)
-            Image.new("L", (8, 8), 10 * number + shift).save(file)
-        data = ImageFolder(
-            root=str(tmp_path / "images"), pipeline="streaming", mean=[0.5], std=[0.5]
-        )
-        data.use(Preprocessing(channels=1, image_size=8, mean=(0.5,), std=(0.5,)))
-        data.setup()
+    def ask(shift: int) -> list[Any]:
+        data = bitmaps(tmp_path, "streaming", shift)
         return Views(data, BatchAugment(), 1, 0, "32", lambda x: x, nullcontext).key()
 
-    assert write_and_ask(0) != write_and_ask(1)
+    assert ask(0) != ask(1)
 
 
 def test_auto_computes_features_only_where_that_costs_less(weights: str, log_dir: Path) -> None:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -111,7 +112,8 @@ def open_features(folder: Path, cut: Cut, shape: tuple[int, ...], views: Views) 
                 _compute(cut, views, split, view, array[view])
             array.flush()
         seconds = round(time.perf_counter() - started, 3)
-        (folder / "meta.json").write_text(json.dumps({"seconds": seconds}))
+        meta = {"seconds": seconds, "checksums": {s: _checksum(folder, s) for s in arrays}}
+        (folder / "meta.json").write_text(json.dumps({**meta, "checksum": _meta_checksum(meta)}))
 
     return open_or_build(folder, lambda built: _load(built, shapes), build, "features")
 
@@ -151,15 +153,34 @@ def _digest(cut: Cut) -> str:
 
 
 def _load(folder: Path, shapes: dict[str, tuple[int, ...]]) -> Features:
-    """Load features; FileNotFoundError if there are none, OSError or ValueError if damaged."""
+    """Load features; FileNotFoundError if there are none, OSError or ValueError if damaged.
+
+    Every byte is read and checked: a flipped bit would show in training only, as a loss that is not
+    a number or, worse, not at all.
+    """
     if not folder.exists():
         raise FileNotFoundError(folder)
     try:
+        meta = json.loads((folder / "meta.json").read_text())
+        whole = meta.pop("checksum") == _meta_checksum(meta)
+        for split, checksum in meta["checksums"].items():
+            whole &= _checksum(folder, split) == checksum
+        if not whole:
+            raise ValueError("not the bytes that were written")
         arrays = {split: np.load(folder / f"{split}.npy", mmap_mode="r") for split in shapes}
-        seconds = float(json.loads((folder / "meta.json").read_text())["seconds"])
-    except (FileNotFoundError, KeyError, TypeError, EOFError) as error:
+        seconds = float(meta["seconds"])
+    except (FileNotFoundError, AttributeError, KeyError, TypeError, EOFError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
     for split, shape in shapes.items():
         if arrays[split].shape != shape:
             raise ValueError(f"features of shape {arrays[split].shape}, not {shape}")
     return Features(folder, arrays["train"], arrays["val"], seconds)
+
+
+def _checksum(folder: Path, split: str) -> int:
+    """CRC-32 of a split's file, header and numbers."""
+    return zlib.crc32(np.memmap(folder / f"{split}.npy", np.uint8, "r").data)
+
+
+def _meta_checksum(meta: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(meta, sort_keys=True).encode())
