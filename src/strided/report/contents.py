@@ -13,8 +13,9 @@ from strided.evaluation.calibration import reliability
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.evaluate import Evaluation, count_hits
 from strided.evaluation.examples import Example, least_certain_hits, most_confident_errors
+from strided.report.advice import is_augmented
 from strided.report.data_card import data_card
-from strided.report.diagnosis import Diagnosis, Share, diagnose, is_augmented
+from strided.report.diagnosis import Diagnosis, Share, diagnose
 from strided.report.gallery import Sample, training_samples
 from strided.runs.metrics_csv import read_metrics
 from strided.runs.results import Results

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from strided.report.diagnosis import Curves
+from strided.report.ending import Curves
 
 FIGURES = {"loss": "loss", "acc": "accuracy", "lr": "learning_rate"}
 

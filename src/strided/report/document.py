@@ -12,9 +12,10 @@ import yaml
 from strided.config.keys import Config
 from strided.evaluation.examples import Example
 from strided.evaluation.metrics import class_table
+from strided.report.advice import is_augmented
 from strided.report.contents import Contents
 from strided.report.curves import draw_curves, draw_rates
-from strided.report.diagnosis import Diagnosis, is_augmented
+from strided.report.diagnosis import Diagnosis
 from strided.report.gallery import draw_examples, draw_samples
 from strided.report.outcome import MOST_CLASSES, draw_confusion, draw_reliability, most_confused
 from strided.report.page import bullets, page, photo, picture, table
