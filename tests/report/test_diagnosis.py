@@ -61,6 +61,15 @@ def test_few_images_decide_nothing(gap: float) -> None:
     assert judge(train, Share(48 - round(50 * gap), 50), guessing=0.5) == "undecided"
 
 
+@pytest.mark.parametrize(
+    ("right", "words"), [(475, "of 5 points"), (450, "of 10 points"), (46, "of 5 and of 10 points")]
+)
+def test_a_gap_is_left_open_only_where_its_interval_leaves_it_open(right: int, words: str) -> None:
+    val = Share(right, 500 if right > 100 else 50)
+    found = diagnose(Share(495, 500), val, 0.5, {}, CONFIG, [])
+    assert found.verdict == "undecided" and f"on which side {words} that is" in found.evidence[1]
+
+
 def curves(
     accuracies: list[float],
     train_losses: list[float] | None = None,

@@ -74,7 +74,7 @@ def diagnose(
         f"{_percent(val)} of validation: a gap of "
         f"{100 * gap:.1f} points (95 % interval {100 * interval[0]:.1f} to "
         f"{100 * interval[1]:.1f}).",
-        CONCLUSIONS[verdict].format(guessing=guessing),
+        CONCLUSIONS[verdict].format(guessing=guessing, limits=_open_limits(*interval)),
     ]
     found = trend(last_stage(curves, stages), val.count)
     evidence += of_stages(curves, stages, val.count) + [sentence for _, sentence in found]
@@ -100,7 +100,7 @@ CONCLUSIONS = {
     "generalises": "The gap is surely below 5 points: what was learned generalises to images "
     "that were not trained on.",
     "between": "The gap lies between 5 and 10 points: some overfitting, as is usual.",
-    "undecided": "So few images do not tell whether that is below 5, or above 10 points: more "
+    "undecided": "So few images do not tell on which side of {limits} points that is: more "
     "validation images would (data.val_fraction).",
     "unlearned": "Validation is not surely above the {guessing:.1%} of naming the largest class "
     "always: a small gap says nothing there.",
@@ -115,6 +115,12 @@ def gap_interval(train: Share, val: Share) -> tuple[float, float]:
         gap - math.hypot(train.value - train_low, val_high - val.value),
         gap + math.hypot(train_high - train.value, val.value - val_low),
     )
+
+
+def _open_limits(low: float, high: float) -> str:
+    """The limits of the rule of thumb that lie in the interval of a gap, in points."""
+    limits = GENERALISING_GAP, OVERFITTING_GAP
+    return " and of ".join(f"{100 * limit:.0f}" for limit in limits if low <= limit <= high)
 
 
 def judge(train: Share, val: Share, guessing: float) -> str:
