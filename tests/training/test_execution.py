@@ -35,12 +35,39 @@ def test_an_implementation_that_was_typed_stays(typed: dict[str, Any]) -> None:
     assert with_fused_step({**SGD, **typed}, {}) == {**SGD, **typed}
 
 
-def test_scaled_gradients_that_are_clipped_have_no_fused_step() -> None:
-    assert "fused" not in with_fused_step(SGD, {"precision": "16-mixed", "gradient_clip_val": 1.0})
-    assert with_fused_step(SGD, {"precision": "16-mixed"})["fused"] is True
-    assert (
-        with_fused_step(SGD, {"precision": "bf16-mixed", "gradient_clip_val": 1.0})["fused"] is True
-    )
+MIXED = ("16", "16-mixed", "bf16", "bf16-mixed")
+
+
+@pytest.mark.parametrize("precision", [*MIXED, "bf16-true", "32-true"])
+@pytest.mark.parametrize("clip", [None, 0.0, 1.0])
+def test_only_gradients_clipped_in_mixed_precision_have_no_fused_step(
+    precision: str, clip: float | None
+) -> None:
+    trainer = {"precision": precision, "gradient_clip_val": clip}
+    refused_by_lightning = precision in MIXED and clip == 1.0
+    assert with_fused_step(SGD, trainer).get("fused", False) is not refused_by_lightning
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
+@pytest.mark.parametrize("algorithm", ["norm", "value"])
+def test_gradients_are_clipped_in_each_precision(
+    run_train: Train, capsys: pytest.CaptureFixture[str], precision: str, algorithm: str
+) -> None:
+    clipping = (f"trainer.precision={precision}", "trainer.gradient_clip_val=1e-6")
+    words = (f"trainer.gradient_clip_algorithm={algorithm}", "trainer.limit_train_batches=2")
+    folder = run_train("model=mlp", "model.hidden=[8]", *clipping, *words, "optimizer=sgd")
+    fused = results(folder)["execution"]["fused_optimizer"]
+    assert fused is (precision == "bf16-true")
+    assert ("steps are not fused" in capsys.readouterr().out) is not fused
+
+
+def test_a_fused_step_that_was_typed_is_not_clipped_in_mixed_precision(
+    log_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["trainer.precision=bf16-mixed", "trainer.gradient_clip_val=1.0"]
+    command = ["train", *words, "optimizer.fused=true", f"log_dir={log_dir}"]
+    assert main(command) == 1
+    assert "Try optimizer.fused=false" in capsys.readouterr().err
 
 
 def test_the_fused_step_learns_what_the_plain_one_does(run_train: Train) -> None:

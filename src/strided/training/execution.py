@@ -13,6 +13,7 @@ from lightning.pytorch.profilers import PassThroughProfiler
 
 from strided.config.keys import Config
 from strided.config.targets import locate
+from strided.errors import UserError
 from strided.training.task import ClassificationTask
 
 log = logging.getLogger(__name__)
@@ -35,17 +36,38 @@ def with_fused_step(optimizer: Mapping[str, Any], trainer: Mapping[str, Any]) ->
     """The optimizer's config with torch's fused step switched on, if it has one.
 
     The fused step passes over the weights once instead of five or more times, which saves a sixth
-    of a step of LeNet-5. It is left out if `fused` or another implementation was typed, and if
-    Lightning cannot clip: it passes 16-mixed's scaled gradients to a fused optimizer as they are.
+    of a step of LeNet-5. It is left out if `fused` or another implementation was typed, and where
+    Lightning would refuse it (see `_clips_in_mixed_precision`).
     """
     known = signature(locate(optimizer["_target_"], "optimizer")).parameters
     others = [key for key in ("foreach", "capturable", "differentiable") if optimizer.get(key)]
-    scaled = str(trainer.get("precision")) in ("16", "16-mixed")
     if "fused" not in known or "fused" in optimizer or others:
         return dict(optimizer)
-    if scaled and trainer.get("gradient_clip_val"):
+    if _clips_in_mixed_precision(trainer):
+        log.info("optimizer steps are not fused: gradients are clipped in mixed precision")
         return dict(optimizer)
     return {**optimizer, "fused": True}
+
+
+def refuse_fused_clipping(config: Config) -> None:
+    """Raise UserError if a fused step was typed where Lightning cannot clip its gradients."""
+    trainer = config["trainer"]
+    if config["optimizer"].get("fused") and _clips_in_mixed_precision(trainer):
+        raise UserError(
+            f"optimizer.fused=true with trainer.gradient_clip_val={trainer['gradient_clip_val']} "
+            f"and trainer.precision={trainer['precision']}; expected only two of them, since "
+            "Lightning does not clip for a fused step in mixed precision. Try optimizer.fused=false"
+        )
+
+
+def _clips_in_mixed_precision(trainer: Mapping[str, Any]) -> bool:
+    """Tell whether gradients are clipped under AMP, float16 or bfloat16.
+
+    A fused step divides by the loss's scale itself, after the place where Lightning clips. So
+    Lightning refuses such optimizers there, also with bfloat16, which has no scale.
+    """
+    mixed = str(trainer.get("precision")) in ("16", "16-mixed", "bf16", "bf16-mixed")
+    return mixed and (trainer.get("gradient_clip_val") or 0) > 0
 
 
 @contextmanager

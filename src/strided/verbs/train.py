@@ -21,6 +21,7 @@ from strided.runs.predictions_csv import write_predictions
 from strided.runs.results import Results, by_name
 from strided.system.processes import first_on_each_machine, is_first
 from strided.system.signals import Interruption
+from strided.training.execution import refuse_fused_clipping
 from strided.training.fit import fit
 from strided.training.losses import refuse_two_balances
 from strided.training.preparation import (
@@ -44,6 +45,7 @@ def train(config: Config, folder: Path, results: Results, interruption: Interrup
     set_seeds(config["seed"])
     results["seed"] = config["seed"]
     refuse_two_balances(config)
+    refuse_fused_clipping(config)
     run = prepare_run(
         config, folder, results, interruption
     )  # first: it finds mistakes without data
