@@ -69,6 +69,12 @@ def test_the_tree_names_every_package(file: Path) -> None:
     assert packages_in_tree(file.read_text("utf-8")) == set(PACKAGES)
 
 
+def test_documents_that_are_linked_exist() -> None:
+    for document in DOCUMENTS:
+        for target in re.findall(r"\]\((?!http|#|mailto)([^)#]+)", document.read_text("utf-8")):
+            assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
 def test_python_files_that_are_named_exist() -> None:
     named = {
         (file.name, path)

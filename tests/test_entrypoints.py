@@ -2,7 +2,6 @@
 
 import json
 import os
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,6 @@ import yaml
 
 import strided
 from strided.cli import VERBS, main
-from strided.config.overrides import normalise
 from strided.config.yaml_files import CONF_DIR, group_options, verb_keys
 
 SRC = CONF_DIR.parent / "src"
@@ -80,18 +78,6 @@ def test_help_shows_groups_options_keys_and_commands(
     assert {name for group in groups for name in (group, *options[group])} <= words
     assert sum(f"python src/{verb}.py" in line for line in shown.splitlines()) >= 3
     assert all(len(line) <= 120 for line in shown.splitlines())
-
-
-@pytest.mark.parametrize("verb", VERBS)
-def test_the_commands_of_help_compose(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
-    main([verb, "--help"])
-    commands = [line for line in capsys.readouterr().out.splitlines() if "python src/" in line]
-    for command in commands:
-        words = shlex.split(command.replace("<", "").replace(">", ""))[2:]
-        if "-m" in words or "search=optuna" in words:
-            assert normalise(verb, [word for word in words if word != "-m"], multirun=True)
-        else:
-            assert strided.compose(verb, words)
 
 
 def test_help_shows_the_options_of_an_own_folder(
