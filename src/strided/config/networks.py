@@ -5,7 +5,7 @@ from pathlib import Path
 
 from strided.config.compose import compose
 from strided.config.keys import Config, Node
-from strided.config.overrides import without
+from strided.config.overrides import typed_value, without
 from strided.config.yaml_files import config_folders, group_options
 from strided.errors import UserError, did_you_mean
 
@@ -23,6 +23,11 @@ def compose_models(
             raise UserError(
                 "model.name was typed beside models=, which names its networks itself; "
                 "expected one of the two. Try the name in models=[...]"
+            )
+        if one := typed_value(words, "model"):
+            raise UserError(
+                f"model={one} would do nothing beside models=, which names all networks; expected "
+                f"one of the two. Try it in models=[{one},...]"
             )
         return {
             name: compose(verb, [*model_words(name, config_dir), *others], config_dir)["model"]

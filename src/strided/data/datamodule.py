@@ -1,5 +1,6 @@
 """The LightningDataModule that all data sets share: decode once, split, measure, serve batches."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
+from strided.config.unused import refuse_typed
 from strided.data.augment import BatchAugment
 from strided.data.loader import Batch, BatchLoader
 from strided.data.pixels.checks import Duplicates, channels_of, named
@@ -26,9 +28,21 @@ from strided.data.preprocessing import (
     check_one_of,
 )
 from strided.data.source import Source
-from strided.data.splits import Splits, check_fractions, make_splits, split_hash
+from strided.data.splits import (
+    Splits,
+    check_fractions,
+    make_splits,
+    refuse_unused_seed_and_fractions,
+    split_hash,
+)
 from strided.errors import UserError
 from strided.system.machine import cores
+
+# The `unread` of a data set that needs no files of the user's.
+NO_FILES = {
+    "root": ("this data set reads no files of yours", "data=image_folder beside it"),
+    "on_error": ("this data set has no files that could be broken", "data=image_folder beside it"),
+}
 
 
 class ImageDataModule(LightningDataModule):
@@ -46,6 +60,8 @@ class ImageDataModule(LightningDataModule):
     published_std: ClassVar[tuple[float, ...] | None] = None
     default_image_size: ClassVar[int | None] = None
     default_channels: ClassVar[int | None] = None
+    # arguments that the data set does not read, so that nobody may type them: why, what instead
+    unread: ClassVar[Mapping[str, tuple[str, str]]] = {}
 
     splits: Splits
     split_hash: str
@@ -193,6 +209,9 @@ class ImageDataModule(LightningDataModule):
         """Open or build the store, look for duplicates, split and measure."""
         if self._ready:
             return
+        if self._preprocessing is not None and self._preprocessing.resize == "pad":
+            refuse_typed("data.crop_fraction", "images are padded here", "data.resize=crop")
+        refuse_unused_seed_and_fractions(self.source.split, self.train_fraction)
         pipeline = self._open()
         self.splits = self._split(np.setdiff1d(np.arange(len(self.source)), list(pipeline.errors)))
         ids = [f"{s}/{p}" for s, p in zip(self.source.split, self.source.paths, strict=True)]

@@ -5,11 +5,22 @@ from typing import Any
 
 from strided.config.schema import check
 from strided.config.targets import build
-from strided.data import ImageDataModule
+from strided.config.unused import refuse_typed
+from strided.data import ImageDataModule, Synthetic
 from strided.errors import UserError
 from strided.evaluation.classifier import Classifier
 
 log = logging.getLogger(__name__)
+
+# keys of the data that only training reads, and those that a checkpoint decides
+OF_TRAINING = " ".join(
+    f"data.{key}"
+    for key in ("horizontal_flip", "sampler", "drop_last", "pin_memory", "train_fraction")
+)
+OF_CHECKPOINT = " ".join(
+    f"data.{key}"
+    for key in ("image_size", "resize", "crop_fraction", "interpolation", "mean", "std")
+)
 
 
 def require_split(data: ImageDataModule, split: str) -> None:
@@ -55,10 +66,16 @@ def build_data(classifier: Classifier, typed: dict[str, Any] | None) -> ImageDat
     Raises UserError if that would split the training data differently: training images would then
     be measured.
     """
+    refuse_typed(OF_TRAINING, "eval does not train", "src/train.py")
+    refuse_typed(
+        OF_CHECKPOINT, "the checkpoint decides the input of its network", "another checkpoint"
+    )
     trained_on = classifier.task.hparams["data"]
     node = typed if typed and "_target_" in typed else {**trained_on, **(typed or {})}
     check({"data": node})
     data: ImageDataModule = build(node, "data")
+    if not isinstance(data, Synthetic):
+        refuse_typed("data.channels", "the checkpoint decides the channels", "another checkpoint")
     if node["_target_"] != trained_on["_target_"]:
         return data
     before: ImageDataModule = build(trained_on, "data")

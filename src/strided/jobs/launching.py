@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 
 from strided.config.targets import trusted
+from strided.config.unused import insisted_on
 from strided.errors import UserError
 from strided.runs.folder import RunFolder, read_results
 from strided.runs.results import Results
@@ -36,7 +37,12 @@ def launch(
     Raises UserError with the first failure, Interrupted if a signal stopped the run.
     """
     with tempfile.TemporaryDirectory(prefix="strided-") as exchange:
-        job = {"command": command, "resumed_with": resumed_with, "trust": trusted()}
+        job = {
+            "command": command,
+            "resumed_with": resumed_with,
+            "trust": trusted(),
+            "insisted_on": insisted_on(),
+        }
         (Path(exchange) / "job.json").write_text(json.dumps(job))
         with _forwarding(Path(exchange)) as signals:
             lost = _run_agent(folder, Path(exchange), num_processes)

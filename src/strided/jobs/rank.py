@@ -12,6 +12,7 @@ from pathlib import Path
 from signal import SIGTERM
 
 from strided.config.targets import trusting
+from strided.config.unused import insisting_on
 from strided.errors import describe_error
 from strided.jobs.job import run_job
 from strided.runs.folder import read_config
@@ -25,7 +26,11 @@ def main() -> int:
     rank = place().rank
     job = json.loads((exchange / "job.json").read_text())
     try:
-        with Interruption().listening(), trusting(job["trust"]):
+        with (
+            Interruption().listening(),
+            trusting(job["trust"]),
+            insisting_on(job["insisted_on"]),
+        ):
             (exchange / f"{rank}.pid").write_text(str(os.getpid()))  # signals can come from here on
             _leave_before_meeting(exchange / "signal")
             stop_with_parent(os.getppid())

@@ -7,6 +7,7 @@ from pathlib import Path
 from strided.config.keys import Config
 from strided.config.overrides import typed_trust, typed_value, without
 from strided.config.targets import trusting
+from strided.config.unused import insisting_on, refuse_unused
 from strided.errors import UserError, describe_error
 from strided.jobs.job import compose_run, run_job
 from strided.jobs.resume import resume_run
@@ -34,9 +35,12 @@ def run(verb: str, words: Sequence[str], config_dir: Path | None = None) -> Resu
                 "search= was given, but this is a single run; expected search= on the command line "
                 "of train. Try python src/train.py search=optuna"
             )
+        if "trainer" in config:
+            refuse_unused(config, words)
         parent = log_folder(config["log_dir"]) / verb / name
         folder = from_first(create_run_folder(parent) if is_first() else None)
-        return run_job(verb, {**config, "name": name}, folder, list(words))
+        with insisting_on(words):
+            return run_job(verb, {**config, "name": name}, folder, list(words))
 
 
 def finish_job(
@@ -51,7 +55,8 @@ def finish_job(
         return True
     try:
         if RunFolder(folder).last.is_file():
-            resume_run(folder, [], None)
+            with insisting_on(()):  # it began with its words
+                resume_run(folder, [], None)
         else:
             RunFolder(folder).results.unlink(missing_ok=True)
             run_job(verb, new_config(), folder, command)

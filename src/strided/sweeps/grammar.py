@@ -1,7 +1,7 @@
 """Expand several values of a key, in Hydra's grammar, into jobs."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -14,6 +14,11 @@ from strided.errors import UserError
 
 def sweep_jobs(overrides: Sequence[str], extra: Path | None = None) -> list[list[str]]:
     """Return the overrides of each job of a sweep, in the order in which Hydra numbers them."""
+    return list(each_job(overrides, extra))
+
+
+def each_job(overrides: Sequence[str], extra: Path | None = None) -> Iterator[list[str]]:
+    """Yield the overrides of each job, as `sweep_jobs`: there may be too many for a list."""
     axes: dict[str, list[str]] = {}  # if a key is given twice, its last values count
     for word in overrides:
         override = OverridesParser.create().parse_override(word)
@@ -26,7 +31,7 @@ def sweep_jobs(overrides: Sequence[str], extra: Path | None = None) -> list[list
             else [override.get_value_element_as_str()]
         )
         axes[key] = [as_typed(f"{key}={value}") for value in values]
-    return [list(job) for job in itertools.product(*axes.values())]
+    yield from map(list, itertools.product(*axes.values()))
 
 
 def sweep_corners(

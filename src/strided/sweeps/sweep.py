@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from strided.config.overrides import (
 )
 from strided.config.schema import check
 from strided.config.targets import trusting
+from strided.config.unused import insisting_on, refuse_unused_by_all, steady
 from strided.config.yaml_files import CONF_DIR
 from strided.errors import UserError, first_line
 from strided.jobs.job import run_name
@@ -62,12 +64,14 @@ def run_sweep(
     `trend` is what the experiment itself varies. Raises UserError at the end if a job failed; the
     others have then run.
     """
-    trusted = typed_trust(words)  # before the values that a YAML adds
+    typed, trusted = words, typed_trust(words)  # before the values that a YAML adds
     words = trend.words(words) if trend else words
     overrides = normalise(verb, words, config_dir, multirun=True)
     name, config = check_corners(verb, sweep_corners(verb, overrides, config_dir), config_dir)
-    folder = create_run_folder(log_folder(config["log_dir"]) / "multirun" / name)
     jobs = sweep_jobs(overrides, config_dir)
+    if "trainer" in config:
+        refuse_unused_by_all(composed(verb, jobs, config_dir), typed)
+    folder = create_run_folder(log_folder(config["log_dir"]) / "multirun" / name)
     # trust= and Hydra's keys may name any class, so they count only as typed
     kept = [word for word in words if not is_hydra(word) and key_of(word) not in ONLY_TYPED]
     state = {"verb": verb, "words": kept, "jobs": jobs, "trend": trend and vars(trend)}
@@ -139,6 +143,13 @@ def check_corners(
     return "+".join(names) if len(others) < 4 else f"{first}+{len(others)}-more", config
 
 
+def composed(verb: str, jobs: Iterable[Sequence[str]], config_dir: Path | None) -> Iterator[Config]:
+    """Compose the config of each job; one that cannot be composed will fail by itself."""
+    for job in jobs:
+        with suppress(UserError):
+            yield plain(compose_hydra(verb, normalise(verb, job, config_dir), config_dir)[0])
+
+
 def _run_jobs(
     verb: str,
     overrides: list[str],
@@ -148,8 +159,11 @@ def _run_jobs(
     trusted: list[str],
     trend: Sweep | None,
 ) -> None:
+    varied = {key_of(word) for job in commands for word in {*job} ^ {*commands[0]}}
+    insisted = steady(overrides, varied)
+
     def job(composed: DictConfig) -> int:
-        with trusting(trusted):
+        with trusting(trusted), insisting_on(insisted):
             return run_one(verb, composed)
 
     with alone_in(SweepFolder(folder).sweep):

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from strided.benchmark.failures import raise_failures
+from strided.benchmark.pair import LENGTHS
 from strided.benchmark.repeats import measure_model
 from strided.benchmark.table import table, write_table
 from strided.config.keys import Config
 from strided.config.trainer_node import processes_to_start
+from strided.config.unused import refuse_typed
 from strided.errors import UserError, describe_error
 from strided.models.dry_run import label
 from strided.runs.results import Results
@@ -62,4 +64,10 @@ def check_benchmark(config: Config) -> None:
             f"trainer.devices={config['trainer'].get('devices')} is {processes} processes; "
             "expected one, which is what benchmark measures. Try trainer.devices=1"
         )
+    refuse_typed(
+        f"trainer.max_epochs trainer.limit_*_batches {' '.join(f'trainer.{k}' for k in LENGTHS)}",
+        "benchmark decides how long it trains and validates",
+        "seconds=... repeats=...",
+    )
+    refuse_typed("callbacks.checkpoint.*", "benchmark saves no checkpoint", "src/train.py")
     refuse_two_balances(config)

@@ -7,6 +7,7 @@ from typing import Any
 from strided.compare.model_table import compare_models
 from strided.compare.run_comparison import compare_runs
 from strided.config.keys import Config
+from strided.config.unused import refuse_typed
 from strided.errors import UserError
 from strided.runs.results import Results
 from strided.system.devices import choose_device
@@ -31,6 +32,17 @@ def check_compare(config: Config) -> None:
             f"compare takes models= or runs=, and {both}; expected one of them. Try "
             '"models=[vgg16,resnet18]" or "runs=[<a run folder>,<another>]"'
         )
+    measuring = "repeats seconds batch_size accelerator"
+    if config["runs"]:
+        of_models = f"model model.* num_classes image_size channels measure {measuring}"
+        refuse_typed(of_models, "runs= compares what runs have measured", "models= for networks")
+    refuse_typed(
+        "model.weights model.pretrained",
+        "compare shows networks before they have weights",
+        "src/eval.py for the accuracy of weights",
+    )
+    if not config["measure"]:
+        refuse_typed(measuring, "measure=false measures nothing", "measure=true")
     numbers: Mapping[str, Any] = config
     for key, least, example in (
         ("repeats", 1, "3"),

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from strided.config.keys import Config
+from strided.config.unused import refuse_typed
 from strided.errors import UserError
 from strided.evaluation.imagenet import chosen_classifier
 from strided.explain.attribution import STEPS, occlusion_window
 from strided.explain.document import render
 from strided.explain.figures import Explained, draw_sheet
 from strided.explain.filters import draw_filters
+from strided.explain.heatmaps import CAMS
 from strided.explain.image import FigureSettings, explain_image
 from strided.explain.inputs import sources
 from strided.explain.subject import Subject, choose, layers_of, list_layers
@@ -63,6 +65,13 @@ def check_explain(config: Config) -> None:
             "Try input=photo.jpg"
         )
     methods = config["methods"]
+    if config["layer"] == "?":
+        drawn = "max_images target methods maps cam_layer sanity seed batch_size"
+        refuse_typed(drawn, "layer=? lists the layers and draws nothing", "layer=<one of them>")
+    if not set(methods) & set(CAMS):
+        refuse_typed("cam_layer", "no method is a class activation map", "methods=[grad_cam]")
+    if not config["sanity"]:
+        refuse_typed("seed", "sanity=false randomises no weights", "sanity=true")
     if not methods or len(set(methods)) < len(methods):
         raise UserError(
             f"methods=[{','.join(methods)}]; expected one or more, each once. "

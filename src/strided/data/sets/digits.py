@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from strided.data.datamodule import ImageDataModule
+from strided.data.datamodule import NO_FILES, ImageDataModule
 from strided.data.source import Source, array_source, digest
 
 
@@ -15,6 +15,7 @@ class Digits(ImageDataModule):
 
     name = "digits"
     default_channels = 1
+    unread = NO_FILES
 
     def make_source(self) -> Source:
         """Read scikit-learn's CSV (64 values 0..16 and a label) without importing scikit-learn."""

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from strided.data.datamodule import ImageDataModule
+from strided.data.datamodule import NO_FILES, ImageDataModule
 from strided.data.preprocessing import check_at_least
 from strided.data.source import Source, digest
 
@@ -36,6 +36,7 @@ class Synthetic(ImageDataModule):
 
     name = "synthetic"
     default_channels = 3
+    unread = NO_FILES
 
     def __init__(
         self,

@@ -18,12 +18,13 @@ from strided.config.compose import compose_hydra, plain
 from strided.config.keys import Config, Node
 from strided.config.overrides import as_typed, key_of, normalise, typed_trust
 from strided.config.targets import trusting
+from strided.config.unused import refuse_unused_by_all
 from strided.errors import UserError
 from strided.runs.folder import create_run_folder, log_folder
 from strided.sweeps.folder import SweepFolder
-from strided.sweeps.grammar import sweep_corners, swept_values
+from strided.sweeps.grammar import each_job, sweep_corners, swept_values
 from strided.sweeps.search.space import Search, parse
-from strided.sweeps.sweep import check_corners
+from strided.sweeps.sweep import check_corners, composed
 from strided.system.machine import alone_in, cores
 from strided.system.signals import Interruption
 
@@ -44,7 +45,14 @@ def run_search(words: Sequence[str], config_dir: Path | None) -> None:
     fixed, swept = split(words, config_dir)
     search = read_search(search_node(fixed, swept, config_dir))
     fixed = [word for word in fixed if not _is_search(word)]
-    name, config = check_corners("train", corners(fixed, search, config_dir), config_dir)
+    overrides = with_first_values(fixed, search, config_dir)
+    corners = sweep_corners("train", overrides, config_dir)
+    name, config = check_corners("train", corners, config_dir)
+    typed = [*fixed, *(f"{key}={values}" for key, values in swept.items())]
+    # a pruner, which only trials have, can end a run early
+    counting = [word for word in typed if not key_of(word).startswith("trainer.min_")]
+    jobs = each_job(overrides, config_dir)
+    refuse_unused_by_all(composed("train", jobs, config_dir), counting)
     require_monitor(search, config)
     plan = SearchPlan(fixed, config["seed"], search)
     plan.try_out()
@@ -113,14 +121,13 @@ def search_node(fixed: Sequence[str], swept: dict[str, str], config_dir: Path | 
     return {**node, "space": space}
 
 
-def corners(fixed: Sequence[str], search: Search, config_dir: Path | None) -> list[list[str]]:
-    """Return the overrides of each choice of groups, with one value of every other key."""
+def with_first_values(fixed: Sequence[str], search: Search, config_dir: Path | None) -> list[str]:
+    """Return the overrides of all trials, with the first value of each interval."""
     axes = []
     for key, text in search.space.items():
         value = parse(key, text).value()
         axes.append(f"{key}={value.start if isinstance(value, IntervalSweep) else text}")
-    overrides = normalise("train", [*fixed, *axes], config_dir, multirun=True)
-    return sweep_corners("train", overrides, config_dir)
+    return normalise("train", [*fixed, *axes], config_dir, multirun=True)
 
 
 def require_monitor(search: Search, config: Config) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from strided.config.keys import Config
 from strided.config.targets import trusting
+from strided.config.unused import insisting_on, steady
 from strided.jobs.job import compose_run
 from strided.jobs.runner import finish_job
 from strided.runs.folder import read_results
@@ -24,10 +25,11 @@ def work(
 
     `quiet` prints only a line for each trial; everything else is in its run.log.
     """
-    for number in unfinished:
-        run_trial(study, number, config_dir, quiet=quiet)
-    while (begun := study.next_trial()) is not None:
-        run_trial(study, begun, config_dir, quiet=quiet)
+    with insisting_on(steady(study.plan.words, study.plan.search.space)):
+        for number in unfinished:
+            run_trial(study, number, config_dir, quiet=quiet)
+        while (begun := study.next_trial()) is not None:
+            run_trial(study, begun, config_dir, quiet=quiet)
 
 
 def run_trial(study: Study, number: int, config_dir: Path | None, *, quiet: bool) -> None:

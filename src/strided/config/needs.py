@@ -1,0 +1,268 @@
+"""What each key of train and benchmark needs of the rest of the config in order to count."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from strided.config.keys import Node
+from strided.config.schema import OFF_WHEN_NULL
+from strided.config.targets import locate
+
+
+@dataclass(frozen=True)
+class Need:
+    """`keys` (patterns, apart by spaces) do nothing in a config where what they need `is_missing`.
+
+    `why` is a clause, `instead` completes "Try".
+    """
+
+    keys: str
+    is_missing: Callable[[Mapping[str, Any]], bool]
+    why: str
+    instead: str
+
+
+def _always(_: Mapping[str, Any]) -> bool:
+    return True
+
+
+def _stages(config: Mapping[str, Any]) -> list[Node]:
+    stages = (config.get("transfer") or {}).get("stages") or {}
+    return [stage for stage in stages.values() if stage]
+
+
+def _each_stage_has(key: str) -> Callable[[Mapping[str, Any]], bool]:
+    def holds(config: Mapping[str, Any]) -> bool:
+        stages = _stages(config)
+        return bool(stages) and all(stage.get(key) is not None for stage in stages)
+
+    return holds
+
+
+def _trains_all(config: Mapping[str, Any]) -> bool:
+    return all(stage.get("trainable", "all") == "all" for stage in _stages(config))
+
+
+def _ends_before(config: Mapping[str, Any]) -> bool:
+    """Whether the stages of a run are over before its last epoch."""
+    lengths: list[Any] = [stage.get("epochs") for stage in _stages(config)]
+    most = config["trainer"].get("max_epochs")
+    return len(lengths) > 1 and None not in lengths and most is not None and sum(lengths) < most
+
+
+def _least_above_most(unit: str) -> Callable[[Mapping[str, Any]], bool]:
+    def holds(config: Mapping[str, Any]) -> bool:
+        least, most = (config["trainer"].get(f"{end}_{unit}") for end in ("min", "max"))
+        return least is not None and most is not None and 0 <= most < least
+
+    return holds
+
+
+def _never_ends_early(config: Mapping[str, Any]) -> bool:
+    """Whether nothing can end a run before its last epoch."""
+    others = _has_other_callbacks(config) or config["trainer"].get("max_time")
+    return not others and not _stops_early(config)
+
+
+def _has_other_callbacks(config: Mapping[str, Any]) -> bool:
+    usual = ("checkpoint", "early_stopping", *(path.split(".")[1] for path in OFF_WHEN_NULL))
+    return any(node for name, node in _callbacks(config).items() if name not in usual)
+
+
+def _callbacks(config: Mapping[str, Any]) -> Node:
+    return config["callbacks"] or {}
+
+
+def _stops_early(config: Mapping[str, Any]) -> bool:
+    node = _callbacks(config).get("early_stopping") or {}
+    patience = [node.get("patience"), *(stage.get("patience") for stage in _stages(config))]
+    return bool(node) and any(value is not None for value in patience)
+
+
+def _is_one_cycle(config: Mapping[str, Any]) -> bool:
+    return str(config["scheduler"].get("_target_")).endswith((".OneCycle", ".OneCycleLR"))
+
+
+def _cycles_momentum(config: Mapping[str, Any]) -> bool:
+    return _is_one_cycle(config) and bool(config["scheduler"].get("cycle_momentum", True))
+
+
+def _has_own_peak(config: Mapping[str, Any]) -> bool:
+    other = config["scheduler"].get("max_lr") != config["optimizer"].get("lr")
+    return _is_one_cycle(config) and other and all(s.get("lr") is None for s in _stages(config))
+
+
+def _is_alone(config: Mapping[str, Any]) -> bool:
+    trainer = config["trainer"]
+    return trainer.get("devices") == 1 and trainer.get("num_nodes", 1) == 1
+
+
+def _mirrors_otherwise(config: Mapping[str, Any]) -> bool:
+    augment, wanted = config["augment"], config["data"].get("horizontal_flip")
+    own = not str(augment.get("_target_")).endswith(".BatchAugment")
+    return not own and augment.get("horizontal_flip", False) != wanted
+
+
+NEEDS = (
+    Need("search search.*", _always, "this is no search", "search=optuna without -m"),
+    Need(
+        "data.horizontal_flip",
+        _mirrors_otherwise,
+        "only an augmentation reads it, and the chosen one mirrors or not by itself",
+        "augment=standard, or augment.horizontal_flip=...",
+    ),
+    Need(
+        "data.crop_fraction",
+        lambda config: config["data"].get("resize") == "pad",
+        "data.resize=pad crops nothing",
+        "data.resize=crop or squash",
+    ),
+    Need(
+        "augment.rand_augment_magnitude",
+        lambda config: not config["augment"].get("rand_augment_ops"),
+        "RandAugment is off",
+        "augment=randaugment",
+    ),
+    Need(
+        "transfer.cache transfer.cached_views",
+        _trains_all,
+        "no stage freezes layers whose features could be kept",
+        "transfer=frozen or two_stage",
+    ),
+    Need(
+        "transfer.cached_views",
+        lambda config: config["transfer"].get("cache", "auto") is False,
+        "transfer.cache=false keeps no features",
+        "transfer.cache=auto",
+    ),
+    Need(
+        "transfer.stages.*.epochs",
+        lambda config: len(_stages(config)) == 1,
+        "the only stage takes trainer.max_epochs",
+        "trainer.max_epochs=...",
+    ),
+    Need(
+        "transfer.stages.*.patience",
+        lambda config: not _callbacks(config).get("early_stopping"),
+        "callbacks.early_stopping=null takes early stopping away",
+        "it without callbacks.early_stopping=null",
+    ),
+    Need(
+        "trainer.max_epochs",
+        _ends_before,
+        "the stages of transfer are over before",
+        "a larger transfer.stages.<name>.epochs",
+    ),
+    Need(
+        "trainer.min_epochs",
+        _least_above_most("epochs"),
+        "trainer.max_epochs is lower",
+        "trainer.max_epochs=<more>",
+    ),
+    Need(
+        "trainer.min_steps",
+        _least_above_most("steps"),
+        "trainer.max_steps is lower",
+        "trainer.max_steps=<more>",
+    ),
+    Need(
+        "trainer.min_epochs trainer.min_steps",
+        _never_ends_early,
+        "nothing ends this run before its last epoch",
+        "callbacks.early_stopping.patience=5 with it",
+    ),
+    Need(
+        "trainer.gradient_clip_algorithm",
+        lambda config: not config["trainer"].get("gradient_clip_val"),
+        "no gradient is clipped",
+        "trainer.gradient_clip_val=1.0 with it",
+    ),
+    Need(
+        "trainer.limit_train_batches trainer.limit_val_batches",
+        lambda config: bool(config["trainer"].get("overfit_batches")),
+        "trainer.overfit_batches decides the batches",
+        "trainer.overfit_batches=...",
+    ),
+    Need(
+        "trainer.log_every_n_steps",
+        lambda config: not _has_other_callbacks(config),
+        "metrics are logged once an epoch",
+        "a shorter epoch by trainer.limit_train_batches",
+    ),
+    Need("trainer.sync_batchnorm", _is_alone, "there is one process", "trainer.devices=2 with it"),
+    Need(
+        "trainer.limit_predict_batches",
+        _always,
+        "the Trainer predicts nothing here",
+        "trainer.limit_test_batches=...",
+    ),
+    Need(
+        "trainer.use_distributed_sampler",
+        _always,
+        "strided shares the images out itself",
+        "data.sampler=class_balanced for another sampling",
+    ),
+    Need(
+        "trainer.model_registry",
+        _always,
+        "checkpoints are written into the run folder only",
+        "logger.wandb.log_model=true",
+    ),
+    Need(
+        "optimizer.lr",
+        _has_own_peak,
+        "scheduler.max_lr decides every rate of the cycle",
+        "scheduler.max_lr=...",
+    ),
+    Need(
+        "optimizer.momentum optimizer.betas",
+        _cycles_momentum,
+        "the one-cycle schedule moves the momentum itself",
+        "scheduler.cycle_momentum=false with it, or scheduler.max_momentum=...",
+    ),
+    Need(
+        "scheduler.base_momentum scheduler.max_momentum",
+        lambda config: _is_one_cycle(config) and not _cycles_momentum(config),
+        "scheduler.cycle_momentum=false leaves the momentum alone",
+        "optimizer.momentum=...",
+    ),
+    Need(
+        "optimizer.dampening",
+        lambda config: not config["optimizer"].get("momentum"),
+        "there is no momentum to dampen",
+        "optimizer.momentum=0.9 with it",
+    ),
+    *(
+        Need(
+            f"optimizer.{key}",
+            _each_stage_has(key),
+            f"each stage of transfer has an {key} of its own".replace("an layer", "a layer"),
+            f"transfer.stages.<name>.{key}=...",
+        )
+        for key in ("lr", "layer_decay")
+    ),
+    Need(
+        "scheduler scheduler.*",
+        _each_stage_has("scheduler"),
+        "each stage of transfer has a scheduler of its own",
+        "transfer.stages.<name>.scheduler.<key>=...",
+    ),
+)
+
+
+def needs_of_callbacks(config: Mapping[str, Any]) -> Iterator[Need]:
+    """Yield the needs of the callbacks that are off."""
+    for path, switch in OFF_WHEN_NULL.items():
+        node = _callbacks(config).get(path.partition(".")[2]) or {}
+        on = node.get(switch) is not None
+        if not on and not (path == "callbacks.early_stopping" and _stops_early(config)):
+            yield Need(
+                f"{path}.*", _always, f"{path} is off", f"{path}.{switch}=<a number> with it"
+            )
+
+
+def needs_of_data_set(config: Mapping[str, Any]) -> Iterator[Need]:
+    """Yield needs that nothing meets: of arguments that a data set inherits and never reads."""
+    target = locate(config["data"]["_target_"], "data")
+    for key, (why, instead) in getattr(target, "unread", {}).items():
+        yield Need(f"data.{key}", _always, why, instead)
