@@ -132,7 +132,7 @@ MISTAKES = {
         "MultiMarginLoss", "(2, 10)", "augment.mixup=0 augment.cutmix=0",
     ],
     "train augment.mixup=-1": ["augment.mixup=-1", "Try augment.mixup=0"],
-    "train augment.rand_augment_magnitude=31": ["rand_augment_magnitude=31", "<= 30"],
+    "train augment=randaugment augment.rand_augment_magnitude=31": ["magnitude=31", "<= 30"],
     "train optimizer.layer_decay=fast": ["optimizer.layer_decay=fast", "a number or null"],
     "train optimizer.layer_decay=1.5": ["optimizer.layer_decay=1.5", "layer_decay=0.75"],
     "train optimizer.layer_decy=0.5": ["layer_decy", "Did you mean layer_decay?"],

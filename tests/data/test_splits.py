@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from strided.data.splits import Splits, make_splits, split_hash, stratified_order
+from strided.data.splits import Splits, make_splits, split_hash, stratified_order, without_images
 from strided.errors import UserError
 
 
@@ -118,3 +118,12 @@ def test_bad_fractions_name_their_key(changes: dict[str, float]) -> None:
 def test_too_small_a_class_is_named_with_its_count() -> None:
     with pytest.raises(UserError, match="class1 has 2 readable images; expected at least 3"):
         split(np.array([0] * 50 + [1] * 2))
+
+
+def test_classes_that_a_split_lacks_are_named_up_to_a_few() -> None:
+    classes = [f"class{k}" for k in range(8)]
+    splits = {"train": np.arange(8), "val": np.array([0, 1, 2]), "test": np.array([0])}
+    val, test = without_images(splits, np.arange(8), classes)
+    assert val.startswith("val has no image of 5 of the 8 classes (class3, class4, ")
+    assert "class7)" in val
+    assert "7 of the 8" in test and "class5, ...)" in test and "class6" not in test

@@ -2,6 +2,7 @@ import base64
 import io
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from tests.conftest import with_splits
 
 from strided.config.keys import Config
 from strided.report.document import write_report
@@ -121,3 +123,15 @@ def test_class_names_of_a_real_run_are_escaped(image_folder: Path, run_train: Tr
     )
     page = (run / "report.html").read_text()
     assert "<b>red" not in page and "&lt;b&gt;red &amp; $hot$" in page
+
+
+def test_a_split_that_lacks_a_class_is_named_at_the_start_and_in_the_report(
+    image_folder: Path, run_train: Train
+) -> None:
+    root = with_splits(image_folder, "train", "val", "test")
+    shutil.rmtree(root / "val" / "red")
+    run = run_train("data=image_folder", f"data.root={root}", "data.image_size=32")
+    said = "val has no image of 1 of the 3 classes (red)"
+    log, page = (run / "run.log").read_text(), (run / "report.html").read_text()
+    assert said in log and log.index(said) < log.index("epoch 0/0")
+    assert said in page and "test has no image" not in page

@@ -1,12 +1,11 @@
 """What each key of train and benchmark needs of the rest of the config in order to count."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from strided.config.keys import Node
 from strided.config.schema import OFF_WHEN_NULL
-from strided.config.targets import locate
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,8 @@ class Need:
     instead: str
 
 
-def _always(_: Mapping[str, Any]) -> bool:
+def always(_: Mapping[str, Any]) -> bool:
+    """Say that nothing can meet a need."""
     return True
 
 
@@ -61,20 +61,17 @@ def _least_above_most(unit: str) -> Callable[[Mapping[str, Any]], bool]:
 def _never_ends_early(config: Mapping[str, Any]) -> bool:
     """Whether nothing can end a run before its last epoch."""
     others = _has_other_callbacks(config) or config["trainer"].get("max_time")
-    return not others and not _stops_early(config)
+    return not others and not stops_early(config)
 
 
 def _has_other_callbacks(config: Mapping[str, Any]) -> bool:
     usual = ("checkpoint", "early_stopping", *(path.split(".")[1] for path in OFF_WHEN_NULL))
-    return any(node for name, node in _callbacks(config).items() if name not in usual)
+    return any(node for name, node in config["callbacks"].items() if name not in usual)
 
 
-def _callbacks(config: Mapping[str, Any]) -> Node:
-    return config["callbacks"] or {}
-
-
-def _stops_early(config: Mapping[str, Any]) -> bool:
-    node = _callbacks(config).get("early_stopping") or {}
+def stops_early(config: Mapping[str, Any]) -> bool:
+    """Whether early stopping is on, in a stage at least."""
+    node = config["callbacks"].get("early_stopping") or {}
     patience = [node.get("patience"), *(stage.get("patience") for stage in _stages(config))]
     return bool(node) and any(value is not None for value in patience)
 
@@ -93,8 +90,7 @@ def _has_own_peak(config: Mapping[str, Any]) -> bool:
 
 
 def _is_alone(config: Mapping[str, Any]) -> bool:
-    trainer = config["trainer"]
-    return trainer.get("devices") == 1 and trainer.get("num_nodes", 1) == 1
+    return [config["trainer"].get(key, 1) for key in ("devices", "num_nodes")] == [1, 1]
 
 
 def _mirrors_otherwise(config: Mapping[str, Any]) -> bool:
@@ -104,7 +100,7 @@ def _mirrors_otherwise(config: Mapping[str, Any]) -> bool:
 
 
 NEEDS = (
-    Need("search search.*", _always, "this is no search", "search=optuna without -m"),
+    Need("search search.*", always, "this is no search", "search=optuna without -m"),
     Need(
         "data.horizontal_flip",
         _mirrors_otherwise,
@@ -136,6 +132,12 @@ NEEDS = (
         "transfer.cache=auto",
     ),
     Need(
+        "transfer.cached_views",
+        lambda config: not any(v for key, v in config["augment"].items() if key != "_target_"),
+        "without augmentation all views are the same",
+        "augment=standard beside it",
+    ),
+    Need(
         "transfer.stages.*.epochs",
         lambda config: len(_stages(config)) == 1,
         "the only stage takes trainer.max_epochs",
@@ -143,7 +145,7 @@ NEEDS = (
     ),
     Need(
         "transfer.stages.*.patience",
-        lambda config: not _callbacks(config).get("early_stopping"),
+        lambda config: not config["callbacks"].get("early_stopping"),
         "callbacks.early_stopping=null takes early stopping away",
         "it without callbacks.early_stopping=null",
     ),
@@ -153,17 +155,14 @@ NEEDS = (
         "the stages of transfer are over before",
         "a larger transfer.stages.<name>.epochs",
     ),
-    Need(
-        "trainer.min_epochs",
-        _least_above_most("epochs"),
-        "trainer.max_epochs is lower",
-        "trainer.max_epochs=<more>",
-    ),
-    Need(
-        "trainer.min_steps",
-        _least_above_most("steps"),
-        "trainer.max_steps is lower",
-        "trainer.max_steps=<more>",
+    *(
+        Need(
+            f"trainer.min_{unit}",
+            _least_above_most(unit),
+            f"trainer.max_{unit} is lower",
+            f"trainer.max_{unit}=<more>",
+        )
+        for unit in ("epochs", "steps")
     ),
     Need(
         "trainer.min_epochs trainer.min_steps",
@@ -190,23 +189,17 @@ NEEDS = (
         "a shorter epoch by trainer.limit_train_batches",
     ),
     Need("trainer.sync_batchnorm", _is_alone, "there is one process", "trainer.devices=2 with it"),
-    Need(
-        "trainer.limit_predict_batches",
-        _always,
-        "the Trainer predicts nothing here",
-        "trainer.limit_test_batches=...",
-    ),
-    Need(
-        "trainer.use_distributed_sampler",
-        _always,
-        "strided shares the images out itself",
-        "data.sampler=class_balanced for another sampling",
-    ),
-    Need(
-        "trainer.model_registry",
-        _always,
-        "checkpoints are written into the run folder only",
-        "logger.wandb.log_model=true",
+    *(
+        Need(f"trainer.{key}", always, why, instead)
+        for key, why, instead in (
+            (
+                "limit_predict_batches",
+                "nothing is predicted here",
+                "trainer.limit_test_batches=...",
+            ),
+            ("use_distributed_sampler", "strided shares images out itself", "data.sampler=..."),
+            ("model_registry", "checkpoints stay in the run folder", "logger.wandb.log_model=true"),
+        )
     ),
     Need(
         "optimizer.lr",
@@ -234,35 +227,15 @@ NEEDS = (
     ),
     *(
         Need(
-            f"optimizer.{key}",
+            keys,
             _each_stage_has(key),
-            f"each stage of transfer has an {key} of its own".replace("an layer", "a layer"),
+            f"each stage of transfer has its own {key}",
             f"transfer.stages.<name>.{key}=...",
         )
-        for key in ("lr", "layer_decay")
-    ),
-    Need(
-        "scheduler scheduler.*",
-        _each_stage_has("scheduler"),
-        "each stage of transfer has a scheduler of its own",
-        "transfer.stages.<name>.scheduler.<key>=...",
+        for key, keys in (
+            ("lr", "optimizer.lr"),
+            ("layer_decay", "optimizer.layer_decay"),
+            ("scheduler", "scheduler scheduler.*"),
+        )
     ),
 )
-
-
-def needs_of_callbacks(config: Mapping[str, Any]) -> Iterator[Need]:
-    """Yield the needs of the callbacks that are off."""
-    for path, switch in OFF_WHEN_NULL.items():
-        node = _callbacks(config).get(path.partition(".")[2]) or {}
-        on = node.get(switch) is not None
-        if not on and not (path == "callbacks.early_stopping" and _stops_early(config)):
-            yield Need(
-                f"{path}.*", _always, f"{path} is off", f"{path}.{switch}=<a number> with it"
-            )
-
-
-def needs_of_data_set(config: Mapping[str, Any]) -> Iterator[Need]:
-    """Yield needs that nothing meets: of arguments that a data set inherits and never reads."""
-    target = locate(config["data"]["_target_"], "data")
-    for key, (why, instead) in getattr(target, "unread", {}).items():
-        yield Need(f"data.{key}", _always, why, instead)

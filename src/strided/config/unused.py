@@ -11,15 +11,17 @@ from contextvars import ContextVar
 from fnmatch import fnmatchcase
 from typing import Any
 
-from strided.config.needs import NEEDS, Need, needs_of_callbacks, needs_of_data_set
+from strided.config.needs import NEEDS, Need, always, stops_early
 from strided.config.overrides import as_typed, key_of
+from strided.config.schema import OFF_WHEN_NULL
+from strided.config.targets import locate
 from strided.errors import UserError
 
 _typed: ContextVar[tuple[str, ...]] = ContextVar("typed", default=())
 
 _EXPERIMENT = Need(
     "sweep sweep.*",
-    lambda _: True,
+    always,
     "only an experiment can be many runs",
     "experiment=transfer_vs_scratch with it, or -m",
 )
@@ -81,13 +83,29 @@ def steady(words: Sequence[str], varied: Iterable[str]) -> list[str]:
 def unused(config: Mapping[str, Any], words: Sequence[str]) -> dict[str, Need]:
     """Return the words that a config of train or benchmark makes no use of, with the reason."""
     found: dict[str, Need] = {}
-    for need in [*NEEDS, *needs_of_callbacks(config), *needs_of_data_set(config)]:
+    for need in [*NEEDS, *_needs_of_callbacks(config), *_needs_of_data_set(config)]:
         matching = _matching(words, need.keys)
         if matching and need.is_missing(config):
             found |= dict.fromkeys(matching, need)
     if not _matching(words, "experiment"):
         found |= dict.fromkeys(_matching(words, "sweep sweep.*"), _EXPERIMENT)
     return found
+
+
+def _needs_of_callbacks(config: Mapping[str, Any]) -> Iterator[Need]:
+    """Yield the needs of the callbacks that are off."""
+    for path, switch in OFF_WHEN_NULL.items():
+        node = config["callbacks"].get(path.partition(".")[2]) or {}
+        on = node.get(switch) is not None
+        if not on and not (path == "callbacks.early_stopping" and stops_early(config)):
+            yield Need(f"{path}.*", always, f"{path} is off", f"{path}.{switch}=<a number> with it")
+
+
+def _needs_of_data_set(config: Mapping[str, Any]) -> Iterator[Need]:
+    """Yield needs that nothing meets: of arguments that a data set inherits and never reads."""
+    target = locate(config["data"]["_target_"], "data")
+    for key, (why, instead) in getattr(target, "unread", {}).items():
+        yield Need(f"data.{key}", always, why, instead)
 
 
 def _matching(words: Iterable[str], keys: str) -> list[str]:

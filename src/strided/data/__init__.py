@@ -1,7 +1,7 @@
 """Data sets, and the one path from a picture to the network's input."""
 
 from strided.data.augment import BatchAugment
-from strided.data.datamodule import ImageDataModule
+from strided.data.datamodule import NO_FILES, ImageDataModule
 from strided.data.loader import Batch, BatchLoader
 from strided.data.pixels.checks import BrokenImagesError
 from strided.data.preprocessing import Preprocessing
@@ -40,6 +40,7 @@ __all__ = [
     "CIFAR100",
     "IMAGE_SUFFIXES",
     "MNIST",
+    "NO_FILES",
     "Batch",
     "BatchAugment",
     "BatchLoader",

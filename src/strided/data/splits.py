@@ -7,9 +7,12 @@ import numpy as np
 
 from strided.config.unused import refuse_typed
 from strided.data.groups import carve_groups
+from strided.data.reading.files import as_text
 from strided.errors import UserError
 
 Splits = dict[str, np.ndarray]
+
+_SHOWN_CLASSES = 5
 
 
 def make_splits(
@@ -127,6 +130,21 @@ def stratified_order(
         quantile[members[len(members) - last :]] = 2.0
         quantile[members[0]] = 0.0
     return np.argsort(quantile, kind="stable")
+
+
+def without_images(splits: Splits, labels: np.ndarray, classes: Sequence[str]) -> list[str]:
+    """Sentences on the splits that lack some of the classes; `labels` are of all images."""
+    found = []
+    for split, indices in splits.items():
+        missing = np.setdiff1d(np.arange(len(classes)), labels[indices])
+        names = [as_text(classes[label]) for label in missing[:_SHOWN_CLASSES]]
+        if names:
+            more = ", ..." if len(missing) > len(names) else ""
+            found.append(
+                f"{split} has no image of {len(missing)} of the {len(classes)} classes "
+                f"({', '.join(names)}{more}), so its results say nothing about them"
+            )
+    return found
 
 
 def split_hash(splits: Splits, ids: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from strided.data import ImageDataModule
 from strided.data.reading.decoding import ImageError
 from strided.data.reading.files import as_text
+from strided.data.splits import without_images
 
 _MEASURED = 64  # images whose size is measured
 _SHOWN_PAIRS = 5
@@ -30,6 +31,7 @@ def data_card(data: ImageDataModule) -> dict[str, Any]:
             (as_text(name), [counts[split][k] for split in counts])
             for k, name in enumerate(data.classes)
         ],
+        "missing": without_images(data.splits, labels, data.classes),
         "sizes": image_sizes(data),
         "groups": None if data.source.group is None else len(np.unique(data.source.group)),
         "skipped": len(data.skipped),

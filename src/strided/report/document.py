@@ -191,6 +191,8 @@ def _card(card: Mapping[str, Any]) -> str:
     else:
         pairs = f": {'; '.join(card['pairs'])}" if card["pairs"] else ""
         facts.append(("same pixels in two splits", f"{card['duplicates']} images{pairs}"))
+    if card["missing"]:
+        facts.append(("classes without images", "; ".join(card["missing"])))
     totals = [sum(counts[i] for _, counts in card["counts"]) for i in range(len(card["splits"]))]
     rows = [[name, *counts] for name, counts in card["counts"]] + [["all", *totals]]
     counts = table(["class", *card["splits"]], rows)

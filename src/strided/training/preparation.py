@@ -9,6 +9,7 @@ import torch
 from strided.config.keys import Config
 from strided.config.targets import build
 from strided.data import BatchAugment, ImageDataModule
+from strided.data.splits import without_images
 from strided.errors import UserError
 from strided.models import Plan, initialise, plan
 from strided.runs.results import Results
@@ -61,6 +62,8 @@ def prepare_data(config: Config, results: Results) -> tuple[ImageDataModule, Pla
     data.setup()
     sizes = {split: len(indices) for split, indices in data.splits.items()}
     log.info("images: %s", ", ".join(f"{split} {size}" for split, size in sizes.items()))
+    for sentence in without_images(data.splits, data.source.labels, data.classes):
+        log.warning("%s", sentence)
     results.update(
         {
             "classes": data.classes,

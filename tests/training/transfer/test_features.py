@@ -202,3 +202,13 @@ def test_a_run_of_coarse_weights_goes_on_with_the_same_features(
     folder = train(log_dir, *words, *fail, TRUST, code=1)
     resume(folder, TRUST)
     assert_same_outcome(folder, whole)
+
+
+def test_a_typed_augmentation_is_refused_where_features_are_kept_of_plain_images(
+    weights: str, log_dir: Path
+) -> None:
+    words = (weights, "transfer=frozen", "transfer.cache=true", "trainer.max_epochs=1")
+    refused = train(log_dir, *words, "augment=standard", code=1)
+    message = results(refused)["error"]
+    assert "augment=standard would do nothing" in message
+    assert "transfer.cached_views=5, or transfer.cache=false" in message

@@ -149,7 +149,10 @@ def test_a_run_goes_on_between_two_stages(
         (("weights", "transfer=two_stage", "transfer.stages.fine_tuned.trainable=b9"), ["layer4"]),
         (("transfer.stages.fine_tuned.layer_decay=2", "transfer=two_stage"), ["decay=0.75"]),
         (("transfer.stages.fine_tuned.scheduler.gamma=2", "transfer=two_stage"), ["_target_="]),
-        (("weights", "transfer=frozen", "transfer.cached_views=0"), ["cached_views=5"]),
+        (
+            ("weights", "transfer=frozen", "augment=strong", "transfer.cached_views=0"),
+            ["cached_views=5"],
+        ),
         (("weights", "transfer=frozen", "transfer.stages.frozen.epoch=3"), ["epochs"]),
         (("weights", "transfer=frozen", "transfer.cache=true", "augment=mixup"), ["mixup"]),
         (("weights", "transfer=frozen", "transfer.stages.tuned.lr=1"), ["~transfer.stages.tuned"]),

@@ -11,6 +11,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 
+from strided.config.unused import refuse_typed
 from strided.data import BatchAugment, ImageDataModule
 from strided.errors import UserError
 from strided.system.processes import first_on_each_machine, from_first
@@ -105,9 +106,21 @@ def plan_features(
             f"transfer.cache=true, but {why_not}; expected a network and images whose features "
             "can be kept. Try transfer.cache=auto"
         )
+    if not why_not and views.number == 1 and views.augment != BatchAugment():
+        refuse_idle_augmentation(transfer)
     if why_not:
         log.info("features of the frozen layers are computed in each epoch: %s", why_not)
     return None if why_not else plan
+
+
+def refuse_idle_augmentation(transfer: Transfer) -> None:
+    """Raise UserError for a typed augmentation, unless some stage trains on the images."""
+    if all(stage.trainable != "all" for stage in transfer.stages.values()):
+        refuse_typed(
+            "augment augment.* data.horizontal_flip",
+            "features are kept, of images that are not augmented",
+            "transfer.cached_views=5, or transfer.cache=false",
+        )
 
 
 def _views(run: Run, trainer: pl.Trainer, task: ClassificationTask, data: ImageDataModule) -> Views:
