@@ -218,8 +218,8 @@ for _verb in ("../../theirs", "/etc/passwd", "cli", None, ["train"], {"a": 1}):
         "is damaged",
         lambda scene, verb=_verb: sweep_folder(scene, verb=verb),
     )
-for _word in ("trust=[os]", "+trust=[os]", "hydra.launcher._target_=os.system", "++hydra/launcher=x",
-              "hydra.searchpath=[file:///theirs]", "~hydra.job", "resume=/elsewhere"):  # fmt: skip
+for _word in ("trust=[os]", "+trust=[os]", "hydra.launcher._target_=os.system",
+              "++hydra/launcher=x", "hydra.searchpath=[file:///theirs]", "~hydra.job", "resume=/elsewhere"):  # fmt: skip
     attempt(
         f"sweep: {_word}",
         "counts only as typed",
@@ -533,8 +533,8 @@ for _name in ("../../outside.jpg", "/outside.jpg", "flower_photos/link/outside.j
 
 # Tables: any path may be named, but only a regular file that is a picture is read.
 
-for _path in ("/dev/zero", "/dev/random", "/proc/self/environ", "/etc/passwd", "../../../etc/passwd",
-              "file:///etc/passwd", "http://127.0.0.1:1/x.png", "|id", "$(id)", "\0"):  # fmt: skip
+for _path in ("/dev/zero", "/dev/random", "/proc/self/environ", "/etc/passwd",
+              "../../../etc/passwd", "file:///etc/passwd", "http://127.0.0.1:1/x.png", "|id", "$(id)", "\0"):  # fmt: skip
 
     def _table(scene: Scene, path: str = _path) -> list[str]:
         write_images(scene.theirs / "images")
@@ -549,7 +549,8 @@ for _path in ("/dev/zero", "/dev/random", "/proc/self/environ", "/etc/passwd", "
 
 for _address in ("file:///etc/passwd", "ftp://127.0.0.1/x.png", "data://image/png;base64,AAAA",
                  "gopher://127.0.0.1:1/_x", "FILE:///etc/passwd", "jar:http://127.0.0.1!/x",
-                 "http://[::1", "http://", "//127.0.0.1/x.png", "http://127.0.0.1:99999/"):  # fmt: skip
+                 "http://[::1", "http://", "//127.0.0.1/x.png",
+                 "http://127.0.0.1:99999/"):  # fmt: skip
     attempt(
         f"address: {_address}",
         "input=",

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -19,6 +20,12 @@ from strided.config.yaml_files import CONF_DIR
 from strided.runs.folder import read_results
 
 SRC = CONF_DIR.parent / "src"
+
+
+def write_torchscript(file: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch advises against making more
+        torch.jit.trace(torch.nn.Linear(3, 2), torch.zeros(1, 3)).save(file)
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +44,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, trained_run: Path) -> Path:
     (root / "corrupt.zip").write_bytes(zipped(root / "other_classes").read_bytes()[:-40])
     (root / "corrupt.pth").write_bytes(b"PK\x03\x04 and nothing more")
     torch.save(torch.nn.Linear(3, 2).state_dict(), root / "linear.pth")
+    write_torchscript(root / "script.pth")
     shutil.copytree(trained_run, root / "run")
     shutil.copytree(trained_run, root / "run_without_checkpoint")
     shutil.rmtree(root / "run_without_checkpoint" / "checkpoints")
@@ -184,7 +192,14 @@ MISTAKES = {
     "train model.weights={place}/corrupt.pth": ["corrupt.pth", "cannot be read"],
     "train model.weights={place}/linear.pth": ["linear.pth", "does not fit", "same architecture"],
     "train model=resnet_cifar model.depth=18": ["model.depth=18", "14 and 20", "model.depth=20"],
+    "train model.weights={place}/script.pth": ["script.pth", "TorchScript", "state_dict()"],
+    "train model=resnet18 model.stem=imagenet data.image_size=32 data.batch_size=1": [
+        "shrink to 1x1", "data.batch_size=1", "Try data.batch_size=2",
+    ],
+    "train name=${x}": ["name refers to what does not exist", "'x'", "Try name=<value>"],
+    FOLDER + "~nobody/pictures": ["~nobody/pictures does not exist"],
     # resume
+    "train resume={place}/nowhere": ["nowhere does not exist", str(Path.cwd())],
     "train resume={place}/empty": ["empty", "not a run folder"],
     "train resume={place}/run seed=3": ["seed=3", "cannot be changed on resume"],
     "train resume={place}/run trainer.max_epoch=3": ["trainer.max_epoch", "max_epochs"],

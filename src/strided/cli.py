@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -98,7 +99,7 @@ def run_verb(typed: Typed) -> None:
     elif typed.multirun:
         run_sweep(verb, words, config_dir, sweep_of(verb, words, config_dir))
     elif verb == "train" and stopped:
-        resume(Path(stopped).expanduser(), typed)
+        resume(Path(os.path.expanduser(stopped)), typed)
     elif searching:
         run_search(words, config_dir)
     elif trend := sweep_of(verb, words, config_dir):

@@ -1,9 +1,11 @@
 """A run whose process is killed, and resumed, ends as if nothing had happened."""
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -212,3 +214,58 @@ def test_a_process_that_was_killed_goes_on_as_if_it_had_not_been(
         for f in (folder, everything_uninterrupted)
     )
     assert all(torch.equal(one[name], two[name]) for name in two)
+
+
+def in_terminal(work: Callable[[], int], ours: int, terminal: int) -> int:
+    """Do some work as the first process of a terminal, whose other end is the parent's alone."""
+    os.close(ours)
+    os.setsid()
+    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+    for number in (1, 2):
+        os.dup2(terminal, number)
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
+    return work()
+
+
+@pytest.mark.parametrize("pipeline", ["store", "streaming"])
+def test_a_run_whose_terminal_is_closed_is_saved(
+    pipeline: str, tmp_path: Path, log_dir: Path
+) -> None:
+    words = ("trainer.max_epochs=1000", f"data.pipeline={pipeline}", f"log_dir={log_dir}")
+    ours, theirs = os.openpty()
+    work = partial(in_terminal, partial(main, ["train", *CASE, *words]), ours, theirs)
+    with forked(work, tmp_path / "output") as process:
+        os.close(theirs)
+        shown = b""
+        while b"epoch 1/" not in shown:
+            shown += os.read(ours, 4096)
+        os.close(ours)
+        process.join(60)
+        assert process.exitcode == 128 + signal.SIGHUP
+    (folder,) = log_dir.glob("train/*/*")
+    assert results(folder)["state"] == "interrupted"
+    assert f"to go on: resume={folder}" in (folder / "run.log").read_text()
+    assert checkpoint(folder, "last.ckpt")["epoch"] >= 1
+
+
+class FullDisk(pl.Callback):
+    """Lets the next checkpoint be written to a device without any room."""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.fit_loop.total_batch_idx + 1 == 10:
+            (Path(trainer.default_root_dir) / "checkpoints" / "last.tmp").symlink_to("/dev/full")
+
+
+def test_a_full_disk_ends_a_run_that_can_go_on(
+    log_dir: Path, uninterrupted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (TRUST, f"+callbacks.full._target_={__name__}.FullDisk", "trainer.max_epochs=3")
+    folder = train(log_dir, *words, code=1)
+    assert "a disk is full" in capsys.readouterr().err
+    assert results(folder)["state"] == "failed" and "a disk is full" in results(folder)["error"]
+    assert not list(folder.rglob("*.tmp"))
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    del config["callbacks"]["full"]
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    resume(folder)
+    assert_same_outcome(folder, uninterrupted)

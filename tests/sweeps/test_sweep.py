@@ -218,6 +218,8 @@ def test_a_stopped_sweep_runs_only_what_is_left(
     if number == signal.SIGTERM:
         states = [row["state"] for row in rows_of(folder)]
         assert states == ["finished", "interrupted", "missing"]
+        said = log_dir.with_suffix(".output").read_text()
+        assert f"to go on with the whole sweep: resume={folder}" in said
     before = (folder / "0" / "run.log").read_bytes()
     assert main(["train", f"resume={folder}"]) == 0
     assert [row["state"] for row in rows_of(folder)] == ["finished"] * 3

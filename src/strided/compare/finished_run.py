@@ -1,5 +1,6 @@
 """Read a finished run folder of train or eval: results, curves, predictions."""
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -59,7 +60,7 @@ class FinishedRun:
     @property
     def checkpoint(self) -> Path:
         """The checkpoint that was measured."""
-        return Path(self.config.get("checkpoint") or self.folder).expanduser()
+        return Path(os.path.expanduser(self.config.get("checkpoint") or self.folder))
 
     def row(self) -> dict[str, Any]:
         """The row of compare.csv; None for values that this run lacks."""

@@ -7,23 +7,29 @@ from typing import Any, cast
 import hydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from strided.config.keys import Config
 from strided.config.overrides import is_hydra, normalise, typed_trust
 from strided.config.schema import check
 from strided.config.targets import trusting
 from strided.config.yaml_files import CONF_DIR, verb_keys
-from strided.errors import UserError, did_you_mean
+from strided.errors import UserError, did_you_mean, first_line
 
 
 def plain(config: DictConfig) -> Config:
     """Resolve every interpolation and return dict, list, str and numbers only."""
     try:
         resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    except OmegaConfBaseException as error:
+    except MissingMandatoryValue as error:
         key = getattr(error, "full_key", None) or "a key"
         raise UserError(f"{key} has no value; expected one. Try {key}=<value>") from error
+    except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", None) or "a key"
+        raise UserError(
+            f"{key} refers to what does not exist: {first_line(error)}; expected ${{another.key}}. "
+            f"Try {key}=<value>; text with a dollar is typed '\\${{...}}' in single quotes"
+        ) from error
     assert isinstance(resolved, dict)
     return cast("Config", {str(key): value for key, value in resolved.items()})
 

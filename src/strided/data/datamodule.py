@@ -1,5 +1,6 @@
 """The LightningDataModule that all data sets share: decode once, split, measure, serve batches."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -106,7 +107,7 @@ class ImageDataModule(LightningDataModule):
         self.mean = None if mean is None else tuple(mean)
         self.std = None if std is None else tuple(std)
         check_normalisation(self.mean, self.std, channels)
-        self.root = Path(root).expanduser()
+        self.root = Path(os.path.expanduser(root))
         self.name = self.name or self.root.resolve().stem
         self.batch_size = batch_size
         self.image_size = image_size
@@ -119,7 +120,7 @@ class ImageDataModule(LightningDataModule):
         self.train_fraction = train_fraction
         self.split_seed = split_seed
         self.num_workers = num_workers or cores()
-        self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
+        self.cache_dir = Path(os.path.expanduser(cache_dir)) if cache_dir else default_cache_dir()
         self.pipeline = pipeline
         self.pin_memory = pin_memory
         self.on_error = on_error

@@ -2,6 +2,7 @@
 
 import glob
 import logging
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def find_images(given: str) -> tuple[list[Path], Path | None]:
 
     Raises UserError if there are none.
     """
-    path = Path(given).expanduser()
+    path = Path(os.path.expanduser(given))
     if path.is_file():
         return [path], None
     if path.is_dir():

@@ -23,7 +23,7 @@ from strided.runs.folder import RunFolder, read_results
 from strided.runs.results import Results
 from strided.system.durable import write_json
 from strided.system.machine import cores
-from strided.system.signals import Interrupted
+from strided.system.signals import Interrupted, heeded, leave_closed_terminal
 
 
 def launch(
@@ -130,10 +130,11 @@ def _environment(num_processes: int) -> Iterator[None]:
 
 @contextmanager
 def _forwarding(exchange: Path) -> Iterator[list[int]]:
-    """Pass Ctrl-C and SIGTERM on to the workers, which save and stop; yield received signals."""
+    """Pass signals on to the workers, which save and stop; yield what was received."""
     received: list[int] = []
 
     def forward(signum: int, _: FrameType | None) -> None:
+        leave_closed_terminal()
         received.append(signum)
         (exchange / "signal").touch()  # for processes that are still starting
         for file in exchange.glob("*.pid"):
@@ -145,7 +146,7 @@ def _forwarding(exchange: Path) -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in heeded()}
     for number in before:
         signal.signal(number, forward)
     try:

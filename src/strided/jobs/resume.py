@@ -31,6 +31,11 @@ def resume_run(folder: Path, changes: Sequence[str], config_dir: Path | None) ->
                 f"{word} cannot be changed on resume: the run continues from its config.yaml. "
                 f"Expected only {', '.join(RESUMABLE)}. Try a new run without resume="
             )
+    if not folder.exists():
+        raise UserError(
+            f"resume={folder} does not exist (in {Path.cwd()}); expected the folder of a run. "
+            "Try: ls logs/train/*"
+        )
     config = read_config(folder)
     if not config.keys() >= {"trainer", "data", "model"}:
         raise UserError(

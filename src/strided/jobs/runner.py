@@ -1,5 +1,6 @@
 """What the command line and a sweep run: a new job, or the rest of a stopped one."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,7 +29,8 @@ def run(verb: str, words: Sequence[str], config_dir: Path | None = None) -> Resu
     """Run a new job or, with `resume=`, the rest of a stopped one; return its results.json."""
     with trusting(typed_trust(words)), joined():
         if verb == "train" and (stopped := typed_value(words, "resume")):
-            return resume_run(Path(stopped).expanduser(), without(words, "resume"), config_dir)
+            folder = Path(os.path.expanduser(stopped))
+            return resume_run(folder, without(words, "resume"), config_dir)
         config, name = compose_run(verb, words, config_dir)
         if config.get("search"):
             raise UserError(

@@ -1,6 +1,7 @@
 """Read a file of weights safely: no code in it is run."""
 
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,8 +59,22 @@ def _require_file(path: Path) -> None:
         )
 
 
+def is_torchscript(path: Path) -> bool:
+    """Whether a file was written by torch.jit.save: a zip with a folder code/ of programs."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any("/code/" in name for name in archive.namelist())
+
+
 def _read_pickle(path: Path) -> Any:
     try:
+        if is_torchscript(path):
+            raise UserError(
+                f"model.weights={path} is TorchScript, a program, which is never run. Expected "
+                "named tensors. Try, where you trust it: "
+                "torch.save(torch.jit.load(path).state_dict(), 'weights.pth')"
+            )
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
@@ -67,6 +82,8 @@ def _read_pickle(path: Path) -> Any:
             "are never loaded. Expected plain tensors. Try saving it again with "
             "torch.save(net.state_dict(), path)"
         ) from error
+    except UserError:
+        raise
     except Exception as error:  # torch's reader raises RuntimeError, EOFError, KeyError, ...
         raise UserError(_damaged(path, error)) from error
 

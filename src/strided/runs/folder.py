@@ -1,6 +1,7 @@
 """The folder of a run: the names of its files, and reading and writing some of them."""
 
 import json
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +90,7 @@ class RunFolder:
 def log_folder(log_dir: str | None) -> Path:
     """Return the folder of all run folders: as typed, else logs/ of the checkout or cwd."""
     if log_dir is not None:
-        return Path(log_dir).expanduser()
+        return Path(os.path.expanduser(log_dir))
     return CONF_DIR.parent / "logs" if IS_CHECKOUT else Path("logs")
 
 

@@ -4,14 +4,14 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from strided.errors import describe_error
+from strided.errors import UserError, describe_error
 from strided.runs.environment import git_state, hardware, versions
 from strided.runs.folder import RunFolder, read_results
 from strided.runs.results import Results, by_name
-from strided.system.durable import write_json
+from strided.system.durable import is_full, write_json
 from strided.system.machine import alone_in
 from strided.system.processes import from_first, is_first
 from strided.system.signals import Interrupted
@@ -62,10 +62,29 @@ def _recorded(folder: Path, command: list[str]) -> Iterator[Results]:
             results["state"] = "interrupted" if stopped else "failed"
             if not stopped:
                 results["error"] = describe_error(error)
-            _log_to_file_only(folder, error)
+            with suppress(OSError):  # the reason itself matters more
+                _log_to_file_only(folder, error)
+            if is_full(error):
+                _make_room(folder)
+                results["error"] = _full(folder)
+                raise UserError(results["error"]) from error
             raise
         finally:
             write_json(RunFolder(folder).results, results)
+
+
+def _make_room(folder: Path) -> None:
+    """Delete the file that could not be written to its end; results.json then has room."""
+    for unfinished in folder.rglob("*.tmp"):
+        unfinished.unlink()
+
+
+def _full(folder: Path) -> str:
+    return (
+        f"a disk is full, or a quota is used up: that of {folder}, of data.cache_dir or of the "
+        "temporary folder; expected room for checkpoints and decoded images. What was saved before "
+        f"is whole. Try making room, then resume={folder} if it is a run of train, else again"
+    )
 
 
 def _log_to_file_only(folder: Path, error: BaseException) -> None:

@@ -38,7 +38,7 @@ from strided.sweeps.summary import Job, summarise
 from strided.sweeps.trend import section, study
 from strided.system.durable import write_text
 from strided.system.machine import alone_in
-from strided.system.signals import Interruption
+from strided.system.signals import Interrupted, Interruption
 from strided.verbs.table import VERBS
 
 RESUMABLE = ("traceback", "trust")
@@ -169,6 +169,9 @@ def _run_jobs(
     with alone_in(SweepFolder(folder).sweep):
         try:
             launch(verb, overrides, config_dir, folder, job)
+        except (Interrupted, KeyboardInterrupt):
+            print(f"to go on with the whole sweep: resume={folder}")
+            raise
         finally:
             jobs = [Job.read(folder / str(n), command) for n, command in enumerate(commands)]
             shown = section(folder, trend, jobs) if trend else ""

@@ -1,6 +1,7 @@
 """Files that are whole or not there, even after a kill or a power cut."""
 
 import csv
+import errno
 import io
 import json
 import math
@@ -31,6 +32,13 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether the disk was full, or a quota used up; torch raises another error on top of it."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return error.__context__ is not None and is_full(error.__context__)
 
 
 def write_text(file: Path, text: str) -> None:

@@ -1,16 +1,26 @@
-"""Ctrl-C and SIGTERM: finish the batch, save, and end with the right exit code."""
+"""Ctrl-C, SIGTERM, a closed terminal: finish the batch, save, end with the right exit code."""
 
 import multiprocessing
 import os
 import signal
+import stat
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
-_STOPS = (signal.SIGINT, signal.SIGTERM)
+STOPS = tuple(  # Windows has no SIGHUP, which a terminal sends when it is closed
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+
+
+def heeded() -> list[int]:
+    """Return the signals to act on: nohup ignores SIGHUP, so that a run goes on without it."""
+    hangup = getattr(signal, "SIGHUP", None)
+    ignored = hangup is not None and signal.getsignal(hangup) is signal.SIG_IGN
+    return [number for number in STOPS if not (ignored and number == hangup)]
 
 
 class Interrupted(BaseException):
@@ -18,11 +28,11 @@ class Interrupted(BaseException):
 
     def __init__(self, signum: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name}")
-        self.exit_code = 128 + signum  # 130 for Ctrl-C, 143 for SIGTERM
+        self.exit_code = 128 + signum  # 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP
 
 
 class Interruption:
-    """Turns SIGINT and SIGTERM into Interrupted: at once, or in fit when it can be saved.
+    """Turns the signals of STOPS into Interrupted: at once, or in fit when it can be saved.
 
     While `deferred` is true, the first signal is only recorded: the checkpoint callback acts on it
     after the batch. A second signal stops at once.
@@ -39,7 +49,7 @@ class Interruption:
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.getsignal(number) for number in STOPS}
         report_lost, sys.unraisablehook = sys.unraisablehook, self._send_again
         self.take_over()
         try:
@@ -64,10 +74,11 @@ class Interruption:
     def take_over(self) -> None:
         """Become the handler; call it again once Lightning's Trainer has registered its handler."""
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, self._handle)
-            signal.signal(signal.SIGTERM, self._handle)
+            for number in heeded():
+                signal.signal(number, self._handle)
 
     def _handle(self, signum: int, _: FrameType | None) -> None:
+        leave_closed_terminal()
         if self.deferred and self.requested is None:
             self.requested = signum
             # not logging, which the signal may have interrupted
@@ -90,6 +101,17 @@ class Interruption:
         """Stop now if a signal came while it was deferred."""
         if self.requested is not None:
             raise Interrupted(self.requested)
+
+
+def leave_closed_terminal() -> None:
+    """Send output nowhere if its terminal was closed: every print would fail before the save."""
+    for descriptor in (1, 2):
+        with suppress(OSError):  # it was closed before
+            is_device = stat.S_ISCHR(os.fstat(descriptor).st_mode)
+            if is_device and not os.isatty(descriptor):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, descriptor)
+                os.close(nowhere)
 
 
 def stop_with_parent(parent: int) -> None:
@@ -117,10 +139,10 @@ def held_back() -> Iterator[None]:
         yield
         return
     noted: list[int] = []
-    handlers = {number: signal.getsignal(number) for number in _STOPS}
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    handlers = {number: signal.getsignal(number) for number in STOPS}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     try:
-        for number in _STOPS:
+        for number in STOPS:
             signal.signal(number, lambda number, _: noted.append(number))
         yield
     finally:
@@ -135,8 +157,8 @@ def follow_parent(_: int = 0) -> None:
     """End a worker process with its parent, and leave signals to the parent.
 
     It has to end at once, since a forked process also holds the lock of the run's folder. A
-    terminal and a cluster send Ctrl-C and SIGTERM to all processes of a run. Only a SIGTERM from
-    the parent, which stops its workers so, ends this process.
+    terminal and a cluster send their signals to all processes of a run. Only a SIGTERM from the
+    parent, which stops its workers so, ends this process.
     """
     parent = multiprocessing.parent_process()
     assert parent is not None, "for processes that multiprocessing starts"
@@ -150,7 +172,9 @@ def follow_parent(_: int = 0) -> None:
             pass
         os._exit(0)
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in STOPS:
+        if number != signal.SIGTERM:
+            signal.signal(number, signal.SIG_IGN)
     spawned = multiprocessing.get_start_method() == "spawn"  # would be disturbed in its exit
     if spawned or not hasattr(signal, "sigwaitinfo"):
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

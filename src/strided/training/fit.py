@@ -51,6 +51,15 @@ def fit(run: Run, task: ClassificationTask, data: ImageDataModule) -> None:
             log.warning("the last epoch was not validated: its weights cannot be the best")
     except MisconfigurationException as error:  # Lightning finds these once it knows the data
         raise UserError(f"{error} Expected other values. Try another trainer.<key>") from error
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise UserError(
+            "batch normalisation has one value of each channel to average: the network's maps of "
+            f"{data.preprocessing.image_size}-pixel images shrink to 1x1, and data.batch_size="
+            f"{data.batch_size}; expected two images or more in a batch. Try data.batch_size=2, or "
+            "a larger data.image_size"
+        ) from error
     finally:
         results["train_seconds"] = round(run.recorder.train_seconds, 3)
         results["images_per_second"] = run.recorder.images_per_second

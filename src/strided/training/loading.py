@@ -1,6 +1,7 @@
 """Find and load a checkpoint: its task is rebuilt from the file alone."""
 
 import inspect
+import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 
 from strided.config.schema import check
 from strided.errors import UserError, first_line
+from strided.models.weights_file import is_torchscript
 from strided.runs.folder import RunFolder
 from strided.training.checkpoint_files import DamagedError, check_sums
 from strided.training.task import ClassificationTask
@@ -17,7 +19,7 @@ from strided.training.task import ClassificationTask
 
 def find_checkpoint(run_or_checkpoint: str | Path) -> Path:
     """Return the .ckpt file itself, or best.ckpt of a run folder. Raises UserError."""
-    path = Path(run_or_checkpoint).expanduser()
+    path = Path(os.path.expanduser(run_or_checkpoint))
     if path.is_dir():
         best = RunFolder(path).best
         if not best.is_file():
@@ -37,6 +39,11 @@ def find_checkpoint(run_or_checkpoint: str | Path) -> Path:
 def load_task(file: Path) -> ClassificationTask:
     """Rebuild the task from a checkpoint alone, with weights_only=True. Raises UserError."""
     try:
+        if is_torchscript(file):
+            raise UserError(
+                f"{file} is TorchScript, a program, which is never run; expected a checkpoint "
+                "written by strided. Try best.ckpt of a run folder"
+            )
         if zipfile.is_zipfile(file):
             check_sums(file)
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)
@@ -45,6 +52,8 @@ def load_task(file: Path) -> ClassificationTask:
             f"{file} is no checkpoint, or holds Python objects, which could run code and are never "
             "loaded. Expected a checkpoint written by strided. Try best.ckpt of a run folder"
         ) from error
+    except UserError:
+        raise
     except DamagedError as error:
         raise UserError(
             f"{file} is damaged: {error}; expected a checkpoint as it was written. Try a copy of "

@@ -1,5 +1,6 @@
 """The compare verb: networks before training, or finished runs."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ def compare(config: Config, folder: Path, results: Results, _: Interruption) -> 
     """Compare `models` or `runs`; write compare.csv and compare.html. Raises UserError."""
     check_compare(config)
     if config["runs"]:
-        compare_runs([Path(run).expanduser() for run in config["runs"]], folder, results)
+        compare_runs([Path(os.path.expanduser(run)) for run in config["runs"]], folder, results)
     else:
         device = choose_device(config["accelerator"])
         compare_models(config["models"], config, device, folder, results)

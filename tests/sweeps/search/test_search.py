@@ -259,6 +259,8 @@ def test_a_worker_that_dies_does_not_end_the_search_but_sigterm_does(
         driver.terminate()
         driver.join(60)
         assert driver.exitcode == 143
+    said = (tmp_path / "output").read_text()
+    assert f"to go on with the whole search: resume={folder}" in said
     states = [row["state"] for row in rows_of(folder)]
     assert states.count("killed") == 1 and "interrupted" in states
     assert not (folder / "best.json").exists()

@@ -66,7 +66,7 @@ def open_store(
 
 def default_cache_dir() -> Path:
     """`$XDG_CACHE_HOME/strided`, or `~/.cache/strided`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "strided"
+    return Path(os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache")) / "strided"
 
 
 def _load(folder: Path, shape: tuple[int, ...]) -> Store:

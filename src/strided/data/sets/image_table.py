@@ -1,6 +1,7 @@
 """The user's own images, listed in a CSV file with their labels."""
 
 import logging
+import os
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -38,7 +39,7 @@ class ImageTable(ImageDataModule):
         group_column: str | None = "group",
         **kwargs: Any,
     ) -> None:
-        self.csv = Path(csv).expanduser()
+        self.csv = Path(os.path.expanduser(csv))
         super().__init__(root=str(self.csv.parent) if root is None else root, **kwargs)
         self.name = self.csv.stem
         self.split_column = split_column

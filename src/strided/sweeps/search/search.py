@@ -26,7 +26,7 @@ from strided.sweeps.grammar import each_job, sweep_corners, swept_values
 from strided.sweeps.search.space import Search, parse
 from strided.sweeps.sweep import check_corners, composed
 from strided.system.machine import alone_in, cores
-from strided.system.signals import Interruption
+from strided.system.signals import Interrupted, Interruption
 
 if TYPE_CHECKING:
     from strided.sweeps.search.study import Study
@@ -159,6 +159,9 @@ def run_trials(study: "Study", config_dir: Path | None, trust: list[str]) -> Non
                 left = study.num_left()
                 # only once the best can no longer change
                 best = None if left else test_best(study, config_dir, trust)
+        except (Interrupted, KeyboardInterrupt):
+            print(f"to go on with the whole search: resume={study.folder}")
+            raise
         finally:
             report(study)
     if left:
