@@ -1,4 +1,4 @@
-"""What a stranger's file may try (docs/security.md): every attempt is refused.
+"""What a stranger's file may try (docs/security.md): each attempt is refused.
 
 An attempt writes a file as somebody else may have made it and returns what a user would type about
 it. The command has to end as a user's mistake ends: exit code 1, words that help, nothing that ran,
@@ -11,10 +11,12 @@ import pickle
 import shutil
 import struct
 import tarfile
+import warnings
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,14 +67,34 @@ class Scene:
 
 
 SMALL = ("trainer=cpu", "debug=fast_dev_run")
-Attempt = Callable[[Scene], list[str]]
-ATTEMPTS: dict[str, tuple[Attempt, str]] = {}  # by name, with words of the answer
+ATTEMPTS: dict[str, tuple[Callable[[Scene], list[str]], str]] = {}  # with words of the answer
 
 
-def attempt(name: str, says: str, make: Attempt) -> None:
-    """Add an attempt, which writes the stranger's files and returns what the user types."""
-    assert name not in ATTEMPTS, name
-    ATTEMPTS[name] = make, says
+def attempts(
+    name: str, says: str, cases: Iterable[Any] = ("",)
+) -> Callable[[Callable[..., list[str]]], Callable[..., list[str]]]:
+    """Add a function of (a case, the scene) for each case; it returns what the user types."""
+
+    def add(make: Callable[..., list[str]]) -> Callable[..., list[str]]:
+        for case in cases:
+            full = f"{name}: {case}"
+            assert full not in ATTEMPTS, full
+            ATTEMPTS[full] = partial(make, case), says
+        return make
+
+    return add
+
+
+def put(place: str, node: Any) -> Callable[[dict[str, Any]], object]:
+    """Return a function that sets `a.b.c` of a config."""
+
+    def change(config: dict[str, Any]) -> None:
+        *above, last = place.split(".")
+        for key in above:
+            config = config.setdefault(key, {})
+        config[last] = node
+
+    return change
 
 
 # Code: a _target_ that is no part of a classifier, in every file that holds some.
@@ -114,62 +136,34 @@ def node_of(target: str, scene: Scene) -> dict[str, Any]:
     return dict(json.loads(text.replace(MARKER, str(scene.marker))))
 
 
-def put(place: str, node: Any) -> Callable[[dict[str, Any]], object]:
-    """Return a function that sets `a.b.c` of a config."""
-
-    def change(config: dict[str, Any]) -> None:
-        *above, last = place.split(".")
-        for key in above:
-            config = config.setdefault(key, {})
-        config[last] = node
-
-    return change
+@attempts("code in a checkpoint", "not allowed", CODE)
+def _(target: str, scene: Scene) -> list[str]:
+    return scene.checkpoint(put("hyper_parameters.model", node_of(target, scene)))
 
 
-def nested(place: str, node: Any) -> dict[str, Any]:
-    """Return a config of this node alone."""
-    config: dict[str, Any] = {}
-    put(place, node)(config)
-    return config
+@attempts("code in a run folder", "not allowed", CODE)
+def _(target: str, scene: Scene) -> list[str]:
+    return scene.resumed(put("callbacks.theirs", node_of(target, scene)))
 
 
-for _target in CODE:
+@attempts("code in an experiment", "not allowed", CODE)
+def _(target: str, scene: Scene) -> list[str]:
+    return scene.experiment({"logger": {"theirs": node_of(target, scene)}})
 
-    def _in_checkpoint(scene: Scene, target: str = _target) -> list[str]:
-        return scene.checkpoint(put("hyper_parameters.model", node_of(target, scene)))
 
-    def _in_run(scene: Scene, target: str = _target) -> list[str]:
-        return scene.resumed(put("callbacks.theirs", node_of(target, scene)))
+@attempts("place in a checkpoint", "not allowed", ["loss", "loss.class_weights", "data"])
+def _(place: str, scene: Scene) -> list[str]:
+    return scene.checkpoint(put(f"hyper_parameters.{place}", node_of("os.system", scene)))
 
-    def _in_experiment(scene: Scene, target: str = _target) -> list[str]:
-        return scene.experiment(nested("logger.theirs", node_of(target, scene)))
 
-    attempt(f"checkpoint: {_target}", "not allowed", _in_checkpoint)
-    attempt(f"run folder: {_target}", "not allowed", _in_run)
-    attempt(f"experiment: {_target}", "not allowed", _in_experiment)
+PLACES = ["model", "data", "optimizer", "scheduler", "loss", "augment", "transfer", "trainer",
+          "trainer.strategy", "trainer.plugins", "transfer.stages.one", "model.activation",
+          "logger.theirs", "name", "seed", "tags"]  # fmt: skip
 
-for _place in ("loss", "loss.class_weights", "data"):
-    attempt(
-        f"checkpoint: os.system as {_place}",
-        "not allowed",
-        lambda scene, place=_place: scene.checkpoint(
-            put(f"hyper_parameters.{place}", node_of("os.system", scene))
-        ),
-    )
-for _place in ("model", "data", "optimizer", "scheduler", "loss", "augment", "transfer", "trainer",
-               "trainer.strategy", "trainer.plugins", "transfer.stages.one", "model.activation",
-               "logger.theirs", "name", "seed", "tags"):  # fmt: skip
-    attempt(
-        f"run folder: os.system as {_place}",
-        "not allowed",
-        lambda scene, place=_place: scene.resumed(put(place, node_of("os.system", scene))),
-    )
-for _place in ("search.sampler", "search.pruner", "search"):
-    attempt(
-        f"search: os.system as {_place}",
-        "not allowed",
-        lambda scene, place=_place: search_folder(scene, place, node_of("os.system", scene)),
-    )
+
+@attempts("place in a run folder", "not allowed", PLACES)
+def _(place: str, scene: Scene) -> list[str]:
+    return scene.resumed(put(place, node_of("os.system", scene)))
 
 
 def search_folder(scene: Scene, place: str, value: Any) -> list[str]:
@@ -193,7 +187,29 @@ def search_folder(scene: Scene, place: str, value: Any) -> list[str]:
     return ["train", f"resume={scene.theirs / 'search'}"]
 
 
+@attempts("place in a search", "not allowed", ["search.sampler", "search.pruner", "search"])
+def _(place: str, scene: Scene) -> list[str]:
+    return search_folder(scene, place, node_of("os.system", scene))
+
+
 # Trust: words from a file are never words typed.
+
+TRUST = {"trust": ["os"], "model": {"_target_": "os.system", "command": "true"}}
+
+
+@attempts("trust in an experiment", "not allowed")
+def _(_: str, scene: Scene) -> list[str]:
+    return scene.experiment(TRUST)
+
+
+@attempts("trust in a run folder", "not allowed")
+def _(_: str, scene: Scene) -> list[str]:
+    return scene.resumed(lambda config: config.update(TRUST))
+
+
+@attempts("trust in a checkpoint", "xpected")
+def _(_: str, scene: Scene) -> list[str]:
+    return scene.checkpoint(lambda content: content["hyper_parameters"].update(TRUST))
 
 
 def sweep_folder(scene: Scene, **changed: Any) -> list[str]:
@@ -204,48 +220,48 @@ def sweep_folder(scene: Scene, **changed: Any) -> list[str]:
     return ["train", f"resume={scene.theirs / 'sweep'}"]
 
 
-TRUST = {"trust": ["os"], "model": {"_target_": "os.system", "command": "true"}}
-attempt("experiment: trust", "not allowed", lambda scene: scene.experiment(TRUST))
-attempt("run folder: trust", "not allowed", lambda scene: scene.resumed(lambda c: c.update(TRUST)))
-attempt(
-    "checkpoint: trust",
-    "not allowed",
-    lambda scene: scene.checkpoint(lambda c: c["hyper_parameters"].update(TRUST)),
+VERBS = ["../../theirs", "/etc/passwd", "cli", None, ["train"], {"a": 1}]
+ONLY_TYPED = ["trust=[os]", "+trust=[os]", "hydra.launcher._target_=os.system",
+              "++hydra/launcher=x", "hydra.searchpath=[file:///theirs]", "~hydra.job",
+              "resume=/elsewhere"]  # fmt: skip
+
+
+@attempts("verb of a sweep", "is damaged", VERBS)
+def _(verb: Any, scene: Scene) -> list[str]:
+    return sweep_folder(scene, verb=verb)
+
+
+@attempts("word in a sweep", "counts only as typed", ONLY_TYPED)
+def _(word: str, scene: Scene) -> list[str]:
+    return sweep_folder(scene, words=["seed=0,1", word])
+
+
+@attempts("word in a search", "counts only as typed", ONLY_TYPED)
+def _(word: str, scene: Scene) -> list[str]:
+    return search_folder(scene, "words", ["data=digits", word])
+
+
+KEYS = ["trust", "+callbacks.x._target_", "hydra.launcher", "hydra/launcher", "log_dir", "resume",
+        "a b", "seed=1 trust", "~model"]  # fmt: skip
+
+
+@attempts("key in sweep.over", "counts only as typed", KEYS)
+def _(key: str, scene: Scene) -> list[str]:
+    over = {"seed": [0, 1], key: ["os"]}
+    return scene.experiment({"sweep": {"over": over, "x": "seed", "lines": "seed"}})
+
+
+@attempts(
+    "key in search.space", "xpected", ["trust", "log_dir", "hydra", "hydra.run.dir", "resume"]
 )
-for _verb in ("../../theirs", "/etc/passwd", "cli", None, ["train"], {"a": 1}):
-    attempt(
-        f"sweep: verb {_verb}",
-        "is damaged",
-        lambda scene, verb=_verb: sweep_folder(scene, verb=verb),
-    )
-for _word in ("trust=[os]", "+trust=[os]", "hydra.launcher._target_=os.system",
-              "++hydra/launcher=x", "hydra.searchpath=[file:///theirs]", "~hydra.job", "resume=/elsewhere"):  # fmt: skip
-    attempt(
-        f"sweep: {_word}",
-        "counts only as typed",
-        lambda scene, word=_word: sweep_folder(scene, words=["seed=0,1", word]),
-    )
-    attempt(
-        f"search: {_word}",
-        "counts only as typed",
-        lambda scene, word=_word: search_folder(scene, "words", ["data=digits", word]),
-    )
-for _key in ("trust", "+callbacks.x._target_", "hydra.launcher", "hydra/launcher", "log_dir",
-             "resume", "a b", "seed=1 trust", "~model"):  # fmt: skip
-    attempt(
-        f"experiment: sweep.over {_key}",
-        "counts only as typed",
-        lambda scene, key=_key: scene.experiment(
-            {"sweep": {"over": {"seed": [0, 1], key: ["os"]}, "x": "seed", "lines": "seed"}}
-        ),
-    )
-attempt(
-    "experiment: a study outside of strided",
-    "sweep.study",
-    lambda scene: scene.experiment(
-        {"sweep": {"over": {"seed": [0]}, "x": "seed", "lines": "seed", "study": "x.os"}}
-    ),
-)
+def _(key: str, scene: Scene) -> list[str]:
+    return search_folder(scene, "search.space", {key: "choice(a,b)"})
+
+
+@attempts("study of a sweep", "sweep.study", ["x.os", "os", "../x"])
+def _(study: str, scene: Scene) -> list[str]:
+    sweep = {"over": {"seed": [0]}, "x": "seed", "lines": "seed", "study": study}
+    return scene.experiment({"sweep": sweep})
 
 
 # Hydra has no allow-list of its own.
@@ -260,28 +276,28 @@ HYDRA: dict[str, dict[str, Any]] = {
     "sweep": {"dir": MARKER},
     "job": {"env_set": {"PYTHONSTARTUP": MARKER}, "chdir": True},
 }
-for _key, _node in HYDRA.items():
-    for _sweeps in (False, True):
-
-        def _hydra(scene: Scene, key: str = _key, node: Any = _node, sweeps: bool = _sweeps):  # type: ignore[no-untyped-def]
-            text = json.dumps({key: node}).replace(MARKER, str(scene.marker))
-            over = {"over": {"seed": [0, 1]}, "x": "seed", "lines": "seed"}
-            return scene.experiment({"hydra": json.loads(text), "sweep": over if sweeps else None})
-
-        attempt(f"experiment: hydra.{_key}, sweep {_sweeps}", f"hydra.{_key}", _hydra)
 
 
-def _own_verb(scene: Scene) -> list[str]:
-    scene.write("conf/train.yaml", "hydra: {launcher: {_target_: os.system, command: 'true'}}\n")
-    return scene.experiment({"seed": 1})
+def hydra_in(key: str, scene: Scene, **more: Any) -> list[str]:
+    text = json.dumps({key: HYDRA[key]}).replace(MARKER, str(scene.marker))
+    return scene.experiment({"hydra": json.loads(text), **more})
 
 
-def _own_default(scene: Scene) -> list[str]:
+@attempts("hydra in an experiment", "hydra.", HYDRA)
+def _(key: str, scene: Scene) -> list[str]:
+    return hydra_in(key, scene)
+
+
+@attempts("hydra in an experiment that is a sweep", "hydra.", HYDRA)
+def _(key: str, scene: Scene) -> list[str]:
+    over = {"over": {"seed": [0, 1]}, "x": "seed", "lines": "seed"}
+    return hydra_in(key, scene, sweep=over)
+
+
+@attempts("launcher in a defaults list", "hydra")
+def _(_: str, scene: Scene) -> list[str]:
     scene.write("conf/hydra/launcher/theirs.yaml", "_target_: os.system\ncommand: 'true'\n")
     return scene.experiment({"defaults": [{"override /hydra/launcher": "theirs"}]})
-
-
-attempt("experiment: a launcher as a default", "hydra", _own_default)
 
 
 # Pickles: files of weights and checkpoints.
@@ -297,7 +313,7 @@ class Payload:
         return self.call
 
 
-def _payloads(marker: Path) -> dict[str, Any]:
+def payloads(marker: Path) -> dict[str, Any]:
     import os
     import subprocess
 
@@ -312,44 +328,47 @@ def _payloads(marker: Path) -> dict[str, Any]:
     }
 
 
-for _name in _payloads(Path("x")):
-
-    def _pickled(scene: Scene, name: str = _name) -> list[str]:
-        payload = _payloads(scene.marker)[name]
-        return scene.checkpoint(lambda content: content.update(extra=payload))
-
-    def _weights(scene: Scene, name: str = _name) -> list[str]:
-        torch.save({"fc.weight": _payloads(scene.marker)[name]}, scene.theirs / "theirs.pth")
-        return ["train", *SMALL, f"model.weights={scene.theirs / 'theirs.pth'}"]
-
-    def _old_pickle(scene: Scene, name: str = _name) -> list[str]:
-        content = pickle.dumps({"a": _payloads(scene.marker)[name]}, protocol=2)
-        file = scene.write("theirs.pth", content)
-        return ["train", *SMALL, f"model.weights={file}"]
-
-    attempt(f"checkpoint: pickled {_name}", "never loaded", _pickled)
-    attempt(f"weights: pickled {_name}", "never loaded", _weights)
-    attempt(f"weights: bare pickle of {_name}", "never loaded", _old_pickle)
+PAYLOADS = tuple(payloads(Path("x")))
 
 
-def _torchscript(scene: Scene) -> list[str]:
-    torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)).save(scene.theirs / "theirs.pth")
+@attempts("pickle in a checkpoint", "never loaded", PAYLOADS)
+def _(name: str, scene: Scene) -> list[str]:
+    payload = payloads(scene.marker)[name]
+    return scene.checkpoint(lambda content: content.update(extra=payload))
+
+
+@attempts("pickle in weights", "never loaded", PAYLOADS)
+def _(name: str, scene: Scene) -> list[str]:
+    torch.save({"fc.weight": payloads(scene.marker)[name]}, scene.theirs / "theirs.pth")
     return ["train", *SMALL, f"model.weights={scene.theirs / 'theirs.pth'}"]
 
 
-attempt("weights: TorchScript", "model.weights", _torchscript)
+@attempts("bare pickle as weights", "never loaded", PAYLOADS)
+def _(name: str, scene: Scene) -> list[str]:
+    file = scene.write("theirs.pth", pickle.dumps({"a": payloads(scene.marker)[name]}, protocol=2))
+    return ["train", *SMALL, f"model.weights={file}"]
 
 
-# Damage: values that no run of strided writes.
+def torchscript(scene: Scene) -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch advises against making more
+        torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)).save(scene.theirs / "theirs.pth")
+    return scene.theirs / "theirs.pth"
 
-attempt(
-    "checkpoint: weights that are no numbers",
-    "not finite",
-    lambda scene: scene.checkpoint(
-        lambda c: next(iter(c["state_dict"].values())).fill_(float("nan"))
-    ),
-)
-for _place, _value in {
+
+@attempts("TorchScript as weights", "never run")
+def _(_: str, scene: Scene) -> list[str]:
+    return ["train", *SMALL, f"model.weights={torchscript(scene)}"]
+
+
+@attempts("TorchScript as a checkpoint", "never run")
+def _(_: str, scene: Scene) -> list[str]:
+    return ["eval", f"checkpoint={torchscript(scene)}"]
+
+
+# Damage: values that strided never writes.
+
+IN_CHECKPOINT: dict[str, Any] = {
     "hyper_parameters": [],
     "hyper_parameters.preprocessing": {"channels": 1, "image_size": 32, "surplus": 1},
     "hyper_parameters.preprocessing.image_size": -1,
@@ -357,62 +376,72 @@ for _place, _value in {
     "hyper_parameters.model": None,
     "strided": None,
     "state_dict": {},
-}.items():
-    attempt(
-        f"checkpoint: {_place} is {_value}",
-        "xpected",
-        lambda scene, place=_place, value=_value: scene.checkpoint(put(place, value)),
-    )
-for _place, _value in {
+}
+IN_RUN: dict[str, Any] = {
     "trainer": "abc",
     "model": [],
     "data": None,
     "callbacks": "x",
     "logger": ["csv"],
     "seed": "zero",
-    "trainer.max_epochs": "many",
+    "optimizer.lr": "fast",
     "log_dir": {"a": 1},
     "model.activation": 3,
-}.items():
-    attempt(
-        f"run folder: {_place} is {_value}",
-        "xpected",
-        lambda scene, place=_place, value=_value: scene.resumed(put(place, value)),
-    )
-for _place, _value in {"search": 3, "search.space": [], "search.metric": 1, "seed": "x",
-                       "search.num_trials": "many", "search.space.trust": "choice(a,b)",
-                       "search.space.log_dir": "choice(a,b)", "search.surplus": 1,
-                       "search.space.hydra": "choice(a,b)"}.items():  # fmt: skip
-    attempt(
-        f"search: {_place} is {_value}",
-        "xpected",
-        lambda scene, place=_place, value=_value: search_folder(scene, place, value),
+}
+IN_SEARCH: dict[str, Any] = {
+    "search": 3,
+    "search.space": [],
+    "search.metric": 1,
+    "seed": "x",
+    "search.num_trials": "many",
+    "search.surplus": 1,
+}
+
+
+@attempts("damage in a checkpoint", "xpected", IN_CHECKPOINT)
+def _(place: str, scene: Scene) -> list[str]:
+    return scene.checkpoint(put(place, IN_CHECKPOINT[place]))
+
+
+@attempts("damage in a run folder", "xpected", IN_RUN)
+def _(place: str, scene: Scene) -> list[str]:
+    return scene.resumed(put(place, IN_RUN[place]))
+
+
+@attempts("damage in a search", "error: ", IN_SEARCH)
+def _(place: str, scene: Scene) -> list[str]:
+    return search_folder(scene, place, IN_SEARCH[place])
+
+
+@attempts("weights that are no numbers", "not finite", ["nan", "inf"])
+def _(value: str, scene: Scene) -> list[str]:
+    return scene.checkpoint(
+        lambda content: next(iter(content["state_dict"].values())).fill_(float(value))
     )
 
 
-def _yaml_object(scene: Scene) -> list[str]:
+def run_with(scene: Scene, config: str) -> list[str]:
     folder = Path(shutil.copytree(scene.run, scene.theirs / "run"))
-    text = f"!!python/object/apply:os.system ['touch {scene.marker}']\n"
-    (folder / "config.yaml").write_text(text)
+    (folder / "config.yaml").write_text(config)
     return ["train", f"resume={folder}"]
 
 
-def _yaml_bomb(scene: Scene) -> list[str]:
+@attempts("a Python object in YAML", "cannot be read")
+def _(_: str, scene: Scene) -> list[str]:
+    return run_with(scene, f"!!python/object/apply:os.system ['touch {scene.marker}']\n")
+
+
+@attempts("a YAML that would fill the memory", "xpected")
+def _(_: str, scene: Scene) -> list[str]:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9)]
-    folder = Path(shutil.copytree(scene.run, scene.theirs / "run"))
-    (folder / "config.yaml").write_text("\n".join(lines))
-    return ["train", f"resume={folder}"]
-
-
-attempt("run folder: a Python object in YAML", "cannot be read", _yaml_object)
-attempt("run folder: a YAML that would fill the memory", "xpected", _yaml_bomb)
+    return run_with(scene, "\n".join(lines))
 
 
 # Pictures, zips and archives: bounded before they are decoded, and decoded by safe code only.
 
 
-def _png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
+def png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
     """A PNG of zeros that says it has this size."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
@@ -427,7 +456,7 @@ def _png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join([*parts, chunk(b"IEND", b"")])
 
 
-def _tiff(width: int, height: int) -> bytes:
+def tiff(width: int, height: int) -> bytes:
     entries = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, 8), (259, 3, 1, 1),
                (262, 3, 1, 1), (273, 4, 1, 8), (278, 4, 1, height), (279, 4, 1, 10)]  # fmt: skip
     packed = b"".join(struct.pack("<HHII", *entry) for entry in entries)
@@ -443,121 +472,109 @@ PICTURES: dict[str, bytes] = {
     "a program": b"#!/bin/sh\ntouch {marker}\n",
     "a pickle": pickle.dumps({"a": 1}),
     "nothing": b"",
-    "PNG of 10 gigapixels": _png(100_000, 100_000),
-    "PNG of one line of 2 gigapixels": _png(2**31 - 1, 1)[:200],
-    "TIFF of 4 gigapixels": _tiff(65_535, 65_535),
-    "PNG cut off": _png(64, 64)[:-30],
-    "PNG, wrong checksum": _png(64, 64).replace(b"IDAT", b"IDAS"),
+    "PNG of 10 gigapixels": png(100_000, 100_000),
+    "PNG of one line of 2 gigapixels": png(2**31 - 1, 1)[:200],
+    "TIFF of 4 gigapixels": tiff(65_535, 65_535),
+    "PNG cut off": png(64, 64)[:-30],
+    "PNG, wrong checksum": png(64, 64).replace(b"IDAT", b"IDAS"),
     "BMP with a negative offset": b"BM" + struct.pack("<IHHI", 54, 0, 0, 0xFFFFFFF0) + bytes(40),
 }
-for _name in PICTURES:
-
-    def _picture(scene: Scene, name: str = _name) -> list[str]:
-        write_images(scene.theirs / "images")
-        scene.write("images/red/theirs.png", PICTURES[name])
-        return ["train", *SMALL, "data=image_folder", f"data.root={scene.theirs / 'images'}"]
-
-    attempt(f"picture: {_name}", "theirs.png", _picture)
 
 
-def zip_of(scene: Scene, change: Callable[[zipfile.ZipFile], object], method: int = 8) -> Path:
-    """Write a zip of class folders and what `change` adds."""
+def train_on(root: Path) -> list[str]:
+    return ["train", *SMALL, "data=image_folder", f"data.root={root}"]
+
+
+@attempts("picture", "theirs.png", PICTURES)
+def _(name: str, scene: Scene) -> list[str]:
+    scene.write("images/red/theirs.png", PICTURES[name])
+    return train_on(write_images(scene.theirs / "images"))
+
+
+ZEROS = bytes(20_000_000)
+
+
+def zip_with(scene: Scene, content: bytes = b"", method: int = zipfile.ZIP_DEFLATED) -> Path:
+    """Write a zip of class folders with one file of this content."""
     images, archive = write_images(scene.theirs / "images"), scene.theirs / "theirs.zip"
-    with zipfile.ZipFile(archive, "w", method) as target:
+    with zipfile.ZipFile(archive, "w") as target:
         for name in sorted(files(images)):
-            target.write(images / name, name, zipfile.ZIP_STORED)
-        change(target)
+            target.write(images / name, name)
+        target.writestr("red/theirs.png", content, method)
     shutil.rmtree(images)
     return archive
 
 
-def _train_on(root: Path) -> list[str]:
-    return ["train", *SMALL, "data=image_folder", f"data.root={root}"]
-
-
-ZEROS = bytes(20_000_000)
-attempt(
-    "zip: a picture that unpacks to gigabytes",
-    "theirs.png",
-    lambda scene: _train_on(_forged(zip_of(scene, lambda z: z.writestr("red/theirs.png", ZEROS)))),
-)
-for _method in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
-    attempt(
-        f"zip: method {_method}, whose unpacking has no bound",
-        f"method {_method}",
-        lambda scene, method=_method: _train_on(
-            zip_of(scene, lambda z: z.writestr("red/theirs.png", ZEROS, method))
-        ),
-    )
-
-
-def _forged(archive: Path) -> Path:
-    """Let the directory say 10 gigabytes."""
+@attempts("zip that unpacks to gigabytes", "theirs.png")
+def _(_: str, scene: Scene) -> list[str]:
+    archive = zip_with(scene, ZEROS)
     sizes = struct.pack("<I", len(ZEROS)), struct.pack("<I", 3_000_000_000)
     archive.write_bytes(archive.read_bytes().replace(*sizes))
-    return archive
+    return train_on(archive)
 
 
-def _overlapping(scene: Scene) -> list[str]:
-    archive = zip_of(scene, lambda z: z.writestr("red/theirs.png", b"x" * 1000))
+@attempts("zip whose unpacking has no bound", "method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def _(method: int, scene: Scene) -> list[str]:
+    return train_on(zip_with(scene, ZEROS, method))
+
+
+@attempts("zip with a file inside another", "theirs.png")
+def _(_: str, scene: Scene) -> list[str]:
+    archive = zip_with(scene, b"x" * 1000)
     content = bytearray(archive.read_bytes())
-    at = content.rfind(b"PK\1\2")
-    content[at + 42 : at + 46] = struct.pack("<I", 17)  # begins inside another file
+    place = content.rfind(b"PK\1\2") + 42
+    content[place : place + 4] = struct.pack("<I", 17)
     archive.write_bytes(content)
-    return _train_on(archive)
+    return train_on(archive)
 
 
-attempt("zip: a file that begins inside another", "theirs.png", _overlapping)
-attempt(
-    "zip: cut in half",
-    "no readable zip",
-    lambda scene: _train_on(
-        scene.write("cut.zip", zip_of(scene, lambda z: None).read_bytes()[:2000])
-    ),
-)
-for _name in ("../../outside.jpg", "/outside.jpg", "flower_photos/link/outside.jpg"):
+@attempts("zip cut off", "no readable zip", [0.3, 0.9, 0.999])
+def _(share: float, scene: Scene) -> list[str]:
+    archive = zip_with(scene)
+    archive.write_bytes(archive.read_bytes()[: int(share * archive.stat().st_size)])
+    return train_on(archive)
 
-    def _unpacked(scene: Scene, name: str = _name) -> list[str]:
-        with tarfile.open(scene.theirs / "flower_photos.tgz", "w:gz") as target:
-            if "link" in name:
-                member = tarfile.TarInfo("flower_photos/link")
-                member.type, member.linkname = tarfile.SYMTYPE, "../../.."
-                target.addfile(member)
-            member = tarfile.TarInfo(name)
-            member.size = 1
-            target.addfile(member, io.BytesIO(b"x"))
-        return ["train", *SMALL, "data=flowers", f"data.root={scene.theirs}"]
 
-    attempt(f"archive: {_name}", "flower_photos", _unpacked)
+OUTSIDE = ["../../outside.jpg", "/outside.jpg", "flower_photos/link/outside.jpg"]
+
+
+@attempts("archive that leads outside", "flower_photos", OUTSIDE)
+def _(name: str, scene: Scene) -> list[str]:
+    with tarfile.open(scene.theirs / "flower_photos.tgz", "w:gz") as target:
+        if "link" in name:
+            member = tarfile.TarInfo("flower_photos/link")
+            member.type, member.linkname = tarfile.SYMTYPE, "../../.."
+            target.addfile(member)
+        member = tarfile.TarInfo(name)
+        member.size = 1
+        target.addfile(member, io.BytesIO(b"x"))
+    return ["train", *SMALL, "data=flowers", f"data.root={scene.theirs}"]
 
 
 # Tables: any path may be named, but only a regular file that is a picture is read.
 
-for _path in ("/dev/zero", "/dev/random", "/proc/self/environ", "/etc/passwd",
-              "../../../etc/passwd", "file:///etc/passwd", "http://127.0.0.1:1/x.png", "|id", "$(id)", "\0"):  # fmt: skip
-
-    def _table(scene: Scene, path: str = _path) -> list[str]:
-        write_images(scene.theirs / "images")
-        lines = [f"{name},{name[0]}" for name in sorted(files(scene.theirs / "images"))]
-        scene.write("images/theirs.csv", "\n".join(["path,label", *lines, f"{path},r"]))
-        return ["train", *SMALL, "data=csv", f"data.csv={scene.theirs / 'images' / 'theirs.csv'}"]
-
-    attempt(f"table: {_path!r}", "xpected", _table)
+PATHS = ["/dev/zero", "/dev/random", "/proc/self/environ", "/etc/passwd", "../../../etc/passwd",
+         "file:///etc/passwd", "http://127.0.0.1:1/x.png", "|id", "$(id)", "\0"]  # fmt: skip
 
 
-# Addresses
+@attempts("path in a table", "xpected", PATHS)
+def _(path: str, scene: Scene) -> list[str]:
+    write_images(scene.theirs / "images")
+    lines = [f"{name},{name[0]}" for name in sorted(files(scene.theirs / "images"))]
+    table = scene.write("images/theirs.csv", "\n".join(["path,label", *lines, f"{path},r"]))
+    return ["train", *SMALL, "data=csv", f"data.csv={table}"]
 
-for _address in ("file:///etc/passwd", "ftp://127.0.0.1/x.png", "data://image/png;base64,AAAA",
-                 "gopher://127.0.0.1:1/_x", "FILE:///etc/passwd", "jar:http://127.0.0.1!/x",
-                 "http://[::1", "http://", "//127.0.0.1/x.png",
-                 "http://127.0.0.1:99999/"):  # fmt: skip
-    attempt(
-        f"address: {_address}",
-        "input=",
-        lambda scene, address=_address: [
-            "explain", f"checkpoint={scene.run}", f"input={address}"
-        ],
-    )  # fmt: skip
+
+# Addresses: the web only.
+
+ADDRESSES = ["file:///etc/passwd", "ftp://127.0.0.1/x.png", "data://image/png;base64,AAAA",
+             "gopher://127.0.0.1:1/_x", "FILE:///etc/passwd", "jar:http://127.0.0.1!/x",
+             "http://[::1", "http://", "//127.0.0.1/x.png", "http://127.0.0.1:99999/"]  # fmt: skip
+
+
+@attempts("address", "input=", ADDRESSES)
+def _(address: str, scene: Scene) -> list[str]:
+    return ["explain", f"checkpoint={scene.run}", f"input={address}"]
 
 
 # The test
