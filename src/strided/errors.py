@@ -1,5 +1,6 @@
 """UserError, for mistakes that a user can correct, and helpers for messages."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -21,6 +22,27 @@ def did_you_mean(word: str, words: Iterable[str]) -> str:
         return f"Did you mean {close[0]}?"
     shown = ", ".join(known[:30]) + (", ..." if len(known) > 30 else "")
     return f"Known: {shown}" if known else ""
+
+
+def printable(text: str) -> str:
+    """Return text as a terminal may show it: a control character becomes its escape.
+
+    Names of files and classes, and words of files, may be a stranger's. They could clear the
+    screen, set its title or, by a bidirectional override, read as another name. Tabs and newlines
+    stay; bytes that are no valid text do too, for the stream to show.
+    """
+    return text if text.isprintable() else _UNPRINTABLE.sub(_escaped, text)
+
+
+# C0 without tab and newline, DEL and C1, separators of lines, marks and overrides of direction
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+    "\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode("ascii")
 
 
 def first_line(error: BaseException) -> str:

@@ -13,14 +13,19 @@ from strided.config.keys import Config
 from strided.config.overrides import is_hydra, normalise, typed_trust
 from strided.config.schema import check
 from strided.config.targets import trusting
+from strided.config.typed_only import require_typed
 from strided.config.yaml_files import CONF_DIR, verb_keys
 from strided.errors import UserError, did_you_mean, first_line
 
 
 def plain(config: DictConfig) -> Config:
     """Resolve every interpolation and return dict, list, str and numbers only."""
+    return cast("Config", _resolved(config, throw_on_missing=True))
+
+
+def _resolved(config: DictConfig, *, throw_on_missing: bool) -> dict[str, Any]:
     try:
-        resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=throw_on_missing)
     except MissingMandatoryValue as error:
         key = getattr(error, "full_key", None) or "a key"
         raise UserError(f"{key} has no value; expected one. Try {key}=<value>") from error
@@ -31,15 +36,19 @@ def plain(config: DictConfig) -> Config:
             f"Try {key}=<value>; text with a dollar is typed '\\${{...}}' in single quotes"
         ) from error
     assert isinstance(resolved, dict)
-    return cast("Config", {str(key): value for key, value in resolved.items()})
+    return {str(key): value for key, value in resolved.items()}
 
 
 def compose_hydra(
-    verb: str, overrides: Sequence[str], extra: Path | None = None
+    verb: str,
+    overrides: Sequence[str],
+    extra: Path | None = None,
+    typed: Sequence[str] | None = None,
 ) -> tuple[DictConfig, dict[str, str]]:
-    """Compose with Hydra; overrides are in its grammar.
+    """Compose with Hydra; overrides are in its grammar, as is `typed` if more than these was typed.
 
-    Returns the config and the chosen option of each group. Raises UserError for what Hydra refuses.
+    Returns the config and the chosen option of each group. Raises UserError for what Hydra
+    refuses, and for what a YAML in `extra` must not set.
     """
     search = [f"hydra.searchpath=[file://{extra.resolve()}]"] if extra else []
     try:
@@ -54,6 +63,9 @@ def compose_hydra(
     with open_dict(config):
         del config["hydra"]
     _check_top_level(verb, config, choices)
+    if extra:
+        resolved = _resolved(config, throw_on_missing=False)
+        require_typed(resolved, overrides if typed is None else typed)
     return config, choices
 
 
@@ -118,8 +130,8 @@ def compose(
     Returns plain, resolved, checked values: dict, list, str and numbers only; `extra` is a folder
     with the user's own YAML. Raises UserError for anything the command line would refuse.
     """
-    composed, _ = compose_hydra(config_name, normalise(config_name, overrides, extra), extra)
-    config = plain(composed)
     with trusting(typed_trust(overrides)):
+        composed, _ = compose_hydra(config_name, normalise(config_name, overrides, extra), extra)
+        config = plain(composed)
         check(config)
     return config

@@ -87,6 +87,9 @@ EXTRA_KEYS: dict[str, dict[str, Any]] = {
     "optimizer": {"layer_decay": float | None},
 }
 
+# In `trust=`, this is no package: YAML of --config-dir may then name addresses and folders.
+CONFIG_DIR = "config-dir"
+
 _trusted: ContextVar[tuple[str, ...]] = ContextVar("trusted", default=())
 
 
@@ -101,8 +104,17 @@ def trusting(packages: Iterable[str]) -> Iterator[None]:
 
 
 def trusted() -> tuple[str, ...]:
-    """Return the packages that `trusting` allows here."""
+    """Return what `trusting` allows here: packages, and perhaps CONFIG_DIR."""
     return _trusted.get()
+
+
+def trusts_config_dir() -> bool:
+    """Whether YAML of --config-dir counts as typed here (`trust=[config-dir]`)."""
+    return CONFIG_DIR in _trusted.get()
+
+
+def _packages() -> list[str]:
+    return [name for name in _trusted.get() if name != CONFIG_DIR]
 
 
 def locate(target: str, path: str) -> Callable[..., Any]:
@@ -115,7 +127,7 @@ def locate(target: str, path: str) -> Callable[..., Any]:
     target = MOVED.get(str(target), str(target))  # a file may hold anything there
     kind = kind_at(path)
     if not any(part.startswith("_") for part in target.split(".")):
-        if _within(target, _trusted.get()):
+        if _within(target, _packages()):
             return _trusted_target(target)
         found = _own_target(target, kind) or _foreign_target(target, kind)
         if found is not None:
@@ -179,7 +191,7 @@ def _trusted_target(target: str) -> Callable[..., Any]:
     found: Any = _import(target)
     defined_in = f"{getattr(found, '__module__', None)}.{getattr(found, '__qualname__', '')}"
     is_function = inspect.isfunction(found) and "." not in found.__qualname__  # not a method
-    if not (is_function or inspect.isclass(found)) or not _within(defined_in, _trusted.get()):
+    if not (is_function or inspect.isclass(found)) or not _within(defined_in, _packages()):
         raise UserError(
             f"_target_={target} is not allowed; expected a class or function that a trusted "
             f"package defines, and this one is {defined_in}. Try its own name"

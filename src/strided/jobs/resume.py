@@ -1,67 +1,130 @@
 """Continue a stopped run in its folder, from its config."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from strided.config.compose import compose_hydra, plain
-from strided.config.keys import node_of
+from strided.config.keys import Config, node_of
 from strided.config.overrides import key_of, normalise
-from strided.config.schema import check
+from strided.config.schema import GROUPS_OF_NODES, check
+from strided.config.typed_only import left_out, typed_keys, without_places
 from strided.config.yaml_files import plain_defaults
 from strided.errors import UserError
 from strided.jobs.job import run_job
 from strided.runs.folder import (
     RunFolder,
+    lies_in,
     read_config,
     read_results,
+    require_no_way_out,
 )
 from strided.runs.results import Results
 
+log = logging.getLogger(__name__)
+
 RESUMABLE = ("trainer.max_epochs", "trainer.devices", "logger", "log_dir", "traceback", "trust")
+# Groups without which nothing can be trained; each is a `_target_` and its arguments.
+NODES = ("data", "model", "optimizer", "scheduler", "loss", "augment", "trainer")
 
 
 def resume_run(folder: Path, changes: Sequence[str], config_dir: Path | None) -> Results:
-    """Continue a run in its folder, from its config.yaml."""
-    for word in changes:
-        key = key_of(word)
-        if key not in RESUMABLE and not key.startswith("logger."):
-            raise UserError(
-                f"{word} cannot be changed on resume: the run continues from its config.yaml. "
-                f"Expected only {', '.join(RESUMABLE)}. Try a new run without resume="
-            )
+    """Continue a run in its folder, from its config.yaml.
+
+    Addresses and folders that only the file names are left out, and that is said.
+    """
     if not folder.exists():
         raise UserError(
             f"resume={folder} does not exist (in {Path.cwd()}); expected the folder of a run. "
             "Try: ls logs/train/*"
         )
+    require_no_way_out(folder)
+    known = _read_config(folder)
+    home = ("log_dir",) if lies_in(folder, known.get("log_dir")) else ()
+    config, left = without_places(known, home)
+    _require_resumable(changes, left)
+    if changes:
+        overrides = normalise("train", changes, config_dir)
+        composed, _ = compose_hydra("train", overrides, config_dir)
+        _change(config, plain(composed), typed_keys(overrides))
+        left = _still_left(left, config, typed_keys(overrides))
+    if left:
+        log.warning("%s", left_out(left, RunFolder(folder).config))
+    check(config)
+    require_epochs_to_come(folder, config["trainer"].get("max_epochs"))
+    return run_job("train", config, folder, _typed_at_first(folder), resumed_with=list(changes))
+
+
+def _read_config(folder: Path) -> Config:
+    """Read config.yaml and fill in keys that are newer than it. Raises UserError."""
     config = read_config(folder)
     if not config.keys() >= {"trainer", "data", "model"}:
         raise UserError(
             f"resume={folder} is not a run of train; expected a folder of logs/train. "
             "Try resume=logs/train/<name>/<date_time>"
         )
-    config = {**plain_defaults("train"), **config}  # for a run that began before a key existed
-    if changes:
-        composed, _ = compose_hydra("train", normalise("train", changes, config_dir), config_dir)
-        changed = plain(composed)
-    for key in sorted({key_of(word) for word in changes}):
+    for group in (*NODES, *GROUPS_OF_NODES):
+        node = config.get(group)
+        if not isinstance(node, dict) or (group in NODES and "_target_" not in node):
+            raise UserError(
+                f"{RunFolder(folder).config} has no {group} with its _target_; expected it as the "
+                "run wrote it. Try another copy of the folder, or a new run"
+            )
+    return {**plain_defaults("train"), **config}
+
+
+def _require_resumable(changes: Sequence[str], left: Mapping[str, Any]) -> None:
+    """Raise UserError for a word that a resume cannot change; it can bring back what was left."""
+    for word in changes:
+        key = key_of(word)
+        brings_back = any(f"{other}.".startswith(f"{key}.") for other in left)
+        if key not in RESUMABLE and not key.startswith("logger.") and not brings_back:
+            raise UserError(
+                f"{word} cannot be changed on resume: the run continues from its config.yaml. "
+                f"Expected only {', '.join(RESUMABLE)}. Try a new run without resume="
+            )
+
+
+def _change(config: Config, changed: Config, keys: Iterable[str]) -> None:
+    """Take the typed keys over from `changed` into `config`."""
+    for key in sorted(keys):
         group, *inner = key.split(".")
         if key == "logger":  # first: typed keys of a logger then apply to it
             known = config["logger"]
             config["logger"] = {name: known.get(name, n) for name, n in changed["logger"].items()}
-        elif len(inner) > 1:
-            new = node_of(changed, group)[inner[0]]
-            node_of(config, group).setdefault(inner[0], {})[inner[1]] = new[inner[1]]
+        elif key == "log_dir":
+            config["log_dir"] = changed["log_dir"]
         elif inner:
-            node_of(config, group)[inner[0]] = node_of(changed, group)[inner[0]]
-    check(config)
-    require_epochs_to_come(folder, config["trainer"].get("max_epochs"))
-    command = read_results(folder).get("command") or yaml.safe_load(
-        RunFolder(folder).overrides.read_text(encoding="utf-8")
-    )
-    return run_job("train", config, folder, command, resumed_with=list(changes))
+            node, new = node_of(config, group), node_of(changed, group)
+            for name in inner[:-1]:
+                node, new = node.setdefault(name, {}), new[name]
+            node[inner[-1]] = new[inner[-1]]
+
+
+def _still_left(left: Mapping[str, Any], config: Config, typed: Iterable[str]) -> dict[str, Any]:
+    """Return what is still left out: not typed now, and not of a logger that was taken away."""
+    gone = {f"logger.{name}" for name in _loggers(left) - config["logger"].keys()}
+    return {
+        key: value
+        for key, value in left.items()
+        if key not in set(typed) and ".".join(key.split(".")[:2]) not in gone
+    }
+
+
+def _loggers(keys: Iterable[str]) -> set[str]:
+    return {key.split(".")[1] for key in keys if key.startswith("logger.")}
+
+
+def _typed_at_first(folder: Path) -> list[str]:
+    """Return the words that began the run."""
+    if command := read_results(folder).get("command"):
+        return command
+    file = RunFolder(folder).overrides
+    words = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else []
+    return [str(word) for word in words] if isinstance(words, list) else []
 
 
 def require_epochs_to_come(folder: Path, max_epochs: int | None) -> None:

@@ -11,7 +11,7 @@ import yaml
 
 from strided.config.keys import Config
 from strided.config.yaml_files import CONF_DIR, IS_CHECKOUT
-from strided.errors import UserError
+from strided.errors import UserError, printable
 from strided.runs.results import Results
 from strided.system.durable import write_text
 
@@ -92,6 +92,36 @@ def log_folder(log_dir: str | None) -> Path:
     if log_dir is not None:
         return Path(os.path.expanduser(log_dir))
     return CONF_DIR.parent / "logs" if IS_CHECKOUT else Path("logs")
+
+
+def lies_in(folder: Path, log_dir: object) -> bool:
+    """Whether a folder of a run, a sweep or a search is where this log_dir would have put it."""
+    if not isinstance(log_dir, str):
+        return False
+    home, place = log_folder(log_dir).resolve(), folder.resolve()
+    inside = place.relative_to(home).parts if place.is_relative_to(home) else ()
+    return len(inside) > 2 and inside[0] in ("train", "multirun")
+
+
+def require_no_way_out(folder: Path) -> None:
+    """Raise UserError if a file that is to be written again is a link to outside of the folder.
+
+    The folder may be a stranger's; a link would have us write to its target. W&B's own folders hold
+    links of its own, and are never written again.
+    """
+    here = folder.resolve()
+    for place, folders, files in os.walk(folder):
+        if Path(place) == folder / "wandb":
+            folders[:] = []
+        for name in (*folders, *files):
+            file = Path(place, name)
+            is_wandbs = file.parent == folder / "wandb" and name != "run_id"
+            plain = file.is_file() or file.is_dir()
+            if not is_wandbs and not (plain and file.resolve().is_relative_to(here)):
+                raise UserError(
+                    f"{printable(str(file))} leads out of its run folder, or is no file; expected "
+                    "the folder as the run wrote it. Try replacing it by a copy of what it leads to"
+                )
 
 
 def create_run_folder(parent: Path) -> Path:

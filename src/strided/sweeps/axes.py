@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from strided.config.overrides import ONLY_TYPED, is_hydra, key_of
+from strided.config.overrides import key_of
+from strided.config.typed_only import counts_in_axes
 from strided.errors import UserError
 
 _KEY = re.compile(r"[a-z_]+(\.\w+)*")
@@ -32,8 +33,8 @@ class Sweep:
                 f"sweep.over={self.over}; expected keys with a list of values each. "
                 "Try sweep.over.seed=[0,1,2]"
             )
-        for key in self.over:
-            if not _KEY.fullmatch(str(key)) or is_hydra(key) or key in (*ONLY_TYPED, "log_dir"):
+        for key, values in self.over.items():
+            if not _KEY.fullmatch(str(key)) or not counts_in_axes(key, values):
                 raise UserError(
                     f"sweep.over.{key} cannot come from a YAML: it counts only as typed; expected "
                     f"keys such as optimizer.lr. Try {key}=... on the command line"

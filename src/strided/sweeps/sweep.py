@@ -51,7 +51,8 @@ def sweep_of(verb: str, words: Sequence[str], config_dir: Path | None) -> Sweep 
         return None
     own = [word for word in words if key_of(word) == "sweep" or key_of(word).startswith("sweep.")]
     overrides = normalise(verb, [f"experiment={name}", *own], config_dir)
-    node = compose_hydra(verb, overrides, config_dir)[0]["sweep"]
+    typed = normalise(verb, words, config_dir, multirun=True)
+    node = compose_hydra(verb, overrides, config_dir, typed)[0]["sweep"]
     return Sweep.of(dict(OmegaConf.to_container(node))) if node else None  # type: ignore[arg-type]
 
 
