@@ -4,6 +4,7 @@ A YAML that named W&B's address would get the user's API key, and one that named
 written to. A file may set what is listed here, and no other argument of a logger.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
@@ -109,8 +110,10 @@ def require_typed(config: Mapping[str, Any], overrides: Sequence[str]) -> None:
         )
 
 
-def counts_in_axes(key: str, values: Iterable[Any]) -> bool:
+def may_be_axis(key: Any, values: Iterable[Any]) -> bool:
     """Whether a YAML may vary this key: its values become words of a command, as if typed."""
+    if not re.fullmatch(r"[a-z_]+(\.\w+)*", str(key)):
+        return False
     group, *inner = key.split(".")
     if is_hydra(key) or key in (*ONLY_TYPED, *KEYS, "input") or group in ("logger", "trust"):
         return False
@@ -128,6 +131,13 @@ def without_places(config: Config, typed: Iterable[str] = ()) -> tuple[Config, d
     if "log_dir" in left:
         kept["log_dir"] = None
     return cast("Config", kept), left
+
+
+def brings_back(word: str, left: Iterable[str]) -> bool:
+    """Whether a typed word is about a key that was left out, or one above it; no group's choice."""
+    key = key_of(word)
+    is_plain = "." in key or key in (*KEYS, "input")
+    return is_plain and any(f"{other}.".startswith(f"{key}.") for other in left)
 
 
 def left_out(left: Mapping[str, Any], file: object) -> str:

@@ -11,7 +11,7 @@ from strided.config.compose import compose_hydra, plain
 from strided.config.keys import Config, node_of
 from strided.config.overrides import key_of, normalise
 from strided.config.schema import GROUPS_OF_NODES, check
-from strided.config.typed_only import left_out, typed_keys, without_places
+from strided.config.typed_only import brings_back, left_out, typed_keys, without_places
 from strided.config.yaml_files import plain_defaults
 from strided.errors import UserError
 from strided.jobs.job import run_job
@@ -31,10 +31,16 @@ RESUMABLE = ("trainer.max_epochs", "trainer.devices", "logger", "log_dir", "trac
 NODES = ("data", "model", "optimizer", "scheduler", "loss", "augment", "trainer")
 
 
-def resume_run(folder: Path, changes: Sequence[str], config_dir: Path | None) -> Results:
+def resume_run(
+    folder: Path,
+    changes: Sequence[str],
+    config_dir: Path | None,
+    command: Sequence[str] = (),
+) -> Results:
     """Continue a run in its folder, from its config.yaml.
 
-    Addresses and folders that only the file names are left out, and that is said.
+    Addresses and folders that only the file names are left out, and that is said. They stay if
+    `command`, the words of a sweep's job, has them.
     """
     if not folder.exists():
         raise UserError(
@@ -46,6 +52,7 @@ def resume_run(folder: Path, changes: Sequence[str], config_dir: Path | None) ->
     home = ("log_dir",) if lies_in(folder, known.get("log_dir")) else ()
     config, left = without_places(known, home)
     _require_resumable(changes, left)
+    changes = [*changes, *(word for word in command if brings_back(word, left))]
     if changes:
         overrides = normalise("train", changes, config_dir)
         composed, _ = compose_hydra("train", overrides, config_dir)
@@ -80,8 +87,8 @@ def _require_resumable(changes: Sequence[str], left: Mapping[str, Any]) -> None:
     """Raise UserError for a word that a resume cannot change; it can bring back what was left."""
     for word in changes:
         key = key_of(word)
-        brings_back = any(f"{other}.".startswith(f"{key}.") for other in left)
-        if key not in RESUMABLE and not key.startswith("logger.") and not brings_back:
+        known = key in RESUMABLE or key.startswith("logger.")
+        if not known and not brings_back(word, left):
             raise UserError(
                 f"{word} cannot be changed on resume: the run continues from its config.yaml. "
                 f"Expected only {', '.join(RESUMABLE)}. Try a new run without resume="

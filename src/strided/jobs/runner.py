@@ -58,7 +58,7 @@ def finish_job(
     try:
         if RunFolder(folder).last.is_file():
             with insisting_on(()):  # it began with its words
-                resume_run(folder, [], None)
+                resume_run(folder, [], None, command)
         else:
             RunFolder(folder).results.unlink(missing_ok=True)
             run_job(verb, new_config(), folder, command)

@@ -1,16 +1,13 @@
 """What an experiment varies: the keys of a sweep and their values."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
 from strided.config.overrides import key_of
-from strided.config.typed_only import counts_in_axes
+from strided.config.typed_only import may_be_axis
 from strided.errors import UserError
-
-_KEY = re.compile(r"[a-z_]+(\.\w+)*")
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ class Sweep:
                 "Try sweep.over.seed=[0,1,2]"
             )
         for key, values in self.over.items():
-            if not _KEY.fullmatch(str(key)) or not counts_in_axes(key, values):
+            if not may_be_axis(key, values):
                 raise UserError(
                     f"sweep.over.{key} cannot come from a YAML: it counts only as typed; expected "
                     f"keys such as optimizer.lr. Try {key}=... on the command line"

@@ -25,15 +25,23 @@ from strided.config.overrides import (
 )
 from strided.config.schema import check
 from strided.config.targets import trusting
+from strided.config.typed_only import brings_back
 from strided.config.unused import insisting_on, refuse_unused_by_all, steady
 from strided.config.yaml_files import CONF_DIR
 from strided.errors import UserError, first_line
 from strided.jobs.job import run_name
 from strided.jobs.runner import finish_job
-from strided.runs.folder import create_run_folder, log_folder, read_results, write_config
+from strided.runs.folder import (
+    create_run_folder,
+    log_folder,
+    read_results,
+    require_no_way_out,
+    write_config,
+)
 from strided.sweeps.axes import Sweep
 from strided.sweeps.folder import SweepFolder
 from strided.sweeps.grammar import sweep_corners, sweep_jobs
+from strided.sweeps.kept_words import kept_words
 from strided.sweeps.summary import Job, summarise
 from strided.sweeps.trend import section, study
 from strided.system.durable import write_text
@@ -85,25 +93,30 @@ def run_sweep(
 @Interruption().listening()
 def resume_sweep(folder: Path, changes: Sequence[str], config_dir: Path | None) -> None:
     """Run the unfinished jobs of a sweep in their folders. Raises UserError."""
+    require_no_way_out(folder)
+    sweep = read_sweep(SweepFolder(folder).sweep)
+    verb = sweep["verb"]
+    kept = kept_words(verb, sweep["words"], config_dir, folder)
     for word in changes:
-        if key_of(word) not in RESUMABLE and not is_hydra(word):
+        known = key_of(word) in RESUMABLE or is_hydra(word)
+        if not known and not brings_back(word, kept.left):
             raise UserError(
                 f"{word} cannot be changed on resume: the sweep continues from its sweep.yaml. "
                 f"Expected only {', '.join(RESUMABLE)} and Hydra's own keys. Try a new sweep"
             )
-    sweep = read_sweep(SweepFolder(folder).sweep)
-    words = [*sweep["words"], *(word for word in changes if is_hydra(word))]
-    overrides = normalise(sweep["verb"], words, config_dir, multirun=True)
-    check_corners(sweep["verb"], sweep_corners(sweep["verb"], overrides, config_dir), config_dir)
+    words = kept.with_typed(changes, SweepFolder(folder).sweep)
+    words += [word for word in changes if is_hydra(word)]
+    overrides = normalise(verb, words, config_dir, multirun=True)
+    check_corners(verb, sweep_corners(verb, overrides, config_dir), config_dir)
     jobs = sweep_jobs(overrides, config_dir)
-    if jobs != sweep["jobs"]:
+    if [*map(kept.without_left, jobs)] != [*map(kept.without_left, sweep["jobs"])]:
         raise UserError(
             f"resume={folder}: the words of this sweep no longer stand for the same "
             f"{len(sweep['jobs'])} jobs; expected the options in conf/ and --config-dir as they "
             "were. Try a new sweep"
         )
     trend = Sweep.of(sweep["trend"]) if sweep.get("trend") else None
-    _run_jobs(sweep["verb"], overrides, config_dir, folder, jobs, typed_trust(changes), trend)
+    _run_jobs(verb, overrides, config_dir, folder, jobs, typed_trust(changes), trend)
 
 
 def read_sweep(file: Path) -> dict[str, Any]:
@@ -118,6 +131,8 @@ def read_sweep(file: Path) -> dict[str, Any]:
             raise ValueError(f"verb {sweep['verb']}, expected one of {', '.join(VERBS)}")
         if not (isinstance(jobs, list) and isinstance(trend, dict | None)):
             raise ValueError("jobs is no list, or trend no mapping")
+        if not all(isinstance(job, list) and all(isinstance(w, str) for w in job) for job in jobs):
+            raise ValueError("jobs are no lists of words")
     except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{file} is damaged: {first_line(error)}; expected it as the sweep wrote it. "

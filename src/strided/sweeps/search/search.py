@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,14 @@ from strided.config.compose import compose_hydra, plain
 from strided.config.keys import Config, Node
 from strided.config.overrides import as_typed, key_of, normalise, typed_trust
 from strided.config.targets import trusting
+from strided.config.typed_only import brings_back
 from strided.config.unused import refuse_unused_by_all
 from strided.errors import UserError
-from strided.runs.folder import create_run_folder, log_folder
+from strided.runs.folder import create_run_folder, log_folder, require_no_way_out
 from strided.sweeps.folder import SweepFolder
 from strided.sweeps.grammar import each_job, sweep_corners, swept_values
-from strided.sweeps.search.space import Search, parse
+from strided.sweeps.kept_words import kept_words
+from strided.sweeps.search.space import Search, parse, require_axes
 from strided.sweeps.sweep import check_corners, composed
 from strided.system.machine import alone_in, cores
 from strided.system.signals import Interrupted, Interruption
@@ -64,17 +67,21 @@ def resume_search(folder: Path, changes: Sequence[str], config_dir: Path | None)
     """Finish the started trials, then run the missing ones. Raises UserError."""
     from strided.sweeps.search.study import SearchPlan, Study
 
+    require_no_way_out(folder)
+    plan = SearchPlan.read(folder)
+    kept = kept_words("train", plan.words, config_dir, folder)
     changed: dict[str, Any] = {}
     for word in changes:
         key, _, value = word.lstrip("+").partition("=")
-        if key not in RESUMABLE:
+        if key not in RESUMABLE and not brings_back(word, kept.left):
             raise UserError(
                 f"{word} cannot be changed on resume: the search continues from its "
                 f"search.yaml. Expected only {', '.join(RESUMABLE)}. Try a new search"
             )
         if _is_search(word):
             changed[key.partition(".")[2]] = yaml.safe_load(value)
-    plan = SearchPlan.read(folder, **changed)
+    words = kept.with_typed(changes, SweepFolder(folder).search)
+    plan = replace(SearchPlan.read(folder, **changed), words=words)
     run_trials(Study(folder, plan), config_dir, typed_trust(changes))
 
 
@@ -108,7 +115,9 @@ def search_node(fixed: Sequence[str], swept: dict[str, str], config_dir: Path | 
         if f"search.{part}._target_" in typed:  # the YAML's arguments belong to another class
             own = {key.split(".")[2] for key in typed if key.startswith(f"search.{part}.")}
             node[part] = {key: value for key, value in node[part].items() if key in own}
-    space = {key: str(text) for key, text in node["space"].items() if key not in typed} | swept
+    listed = {key: str(text) for key, text in node["space"].items() if key not in typed}
+    require_axes({key: text for key, text in listed.items() if key not in swept})
+    space = listed | swept
     if not space:
         raise UserError(
             "search=optuna has nothing to search: every key has one value; expected several. "

@@ -1,14 +1,16 @@
 """What a sweep or a search varies: keys with several values, in Hydra's sweep grammar."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
 from strided.config.keys import Node
-from strided.errors import UserError, first_line
+from strided.config.typed_only import may_be_axis
+from strided.errors import UserError, first_line, printable
 from strided.sweeps.grammar import swept_values
 
 if TYPE_CHECKING:
@@ -94,6 +96,20 @@ def parse(key: str, text: str) -> Override:
             f"search.space {key}: {text} is one value; expected several. Try {key}=interval(0,1)"
         )
     return override
+
+
+def require_axes(space: Mapping[str, str]) -> None:
+    """Raise UserError for a key of a file's search.space that counts only as typed."""
+    for key, text in space.items():
+        value = parse(key, text).value()
+        values = value.list if isinstance(value, ChoiceSweep) else []
+        values = [text] if isinstance(value, Glob) else values
+        if not may_be_axis(key, values):
+            raise UserError(
+                f"search.space {printable(str(key))} cannot come from a YAML: it counts only as "
+                f"typed; expected keys such as optimizer.lr. Try {printable(str(key))}=... on the "
+                "command line"
+            )
 
 
 def _is_log(key: str, text: str, tags: set[str]) -> bool:

@@ -13,7 +13,7 @@ from strided.config.targets import build, locate
 from strided.errors import UserError, first_line
 from strided.runs.results import Results, by_name
 from strided.sweeps.folder import SweepFolder
-from strided.sweeps.search.space import Search, distribution
+from strided.sweeps.search.space import Search, distribution, require_axes
 from strided.system.durable import write_text
 from strided.system.machine import alone_in
 
@@ -60,7 +60,9 @@ class SearchPlan:
                 f"{file} is damaged: {first_line(error)}; expected it as the search wrote it. "
                 "Try a new search"
             ) from error
-        return cls(read_words(words, file), seed, read_search(search))
+        found = read_search(search)
+        require_axes(found.space)
+        return cls(read_words(words, file), seed, found)
 
     def try_out(self) -> None:
         """Raise UserError for a sampler, a pruner or a range that Optuna refuses."""
@@ -96,6 +98,18 @@ class Study:
             load_if_exists=True,
         )
         self.study.stop = self._exhaust  # type: ignore[method-assign]
+        self._require_same_space()
+
+    def _require_same_space(self) -> None:
+        """Raise UserError if the trials so far were drawn from another space."""
+        for trial in self.trials():
+            for key, values in trial.distributions.items():
+                if self.space.get(key) != values:
+                    raise UserError(
+                        f"{SweepFolder(self.folder).search} has another space than its trials: "
+                        f"{key} was {values}; expected the space that the search began with. Try "
+                        "restoring it, or a new search"
+                    )
 
     def _exhaust(self) -> None:
         """Record that no values are left: Optuna's stop() works only in Optuna's loop."""

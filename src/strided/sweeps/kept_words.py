@@ -1,0 +1,56 @@
+"""The words that sweep.yaml or search.yaml keeps, without addresses and folders: see typed_only."""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from strided.config.compose import compose_hydra, plain
+from strided.config.overrides import key_of, normalise
+from strided.config.typed_only import brings_back, found_in, left_out
+from strided.runs.folder import lies_in
+from strided.sweeps.grammar import sweep_corners
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class KeptWords:
+    """Words that a file keeps; `left` has the value of each key that was left out of them."""
+
+    words: list[str]
+    left: Mapping[str, Any] = field(default_factory=dict)
+
+    def with_typed(self, typed: Iterable[str], file: Path) -> list[str]:
+        """Return the words with those typed now that bring something back; say what stays out."""
+        back = [word for word in typed if brings_back(word, self.left)]
+        keys = [key_of(word) for word in back]
+        still = {key: value for key, value in self.left.items() if not _is_below(key, keys)}
+        if still:
+            log.warning("%s", left_out(still, file))
+        return [*self.words, *back]
+
+    def without_left(self, words: Iterable[str]) -> list[str]:
+        """Return the words of a job without those that may have been left out."""
+        return [word for word in words if not brings_back(word, self.left)]
+
+
+def kept_words(verb: str, words: Sequence[str], config_dir: Path | None, folder: Path) -> KeptWords:
+    """Leave out of the words of a folder's file what counts only as typed. Raises UserError.
+
+    A log_dir stays if the folder lies in it.
+    """
+    found: dict[str, Any] = {}
+    overrides = normalise(verb, words, config_dir, multirun=True)
+    for corner in sweep_corners(verb, overrides, config_dir):
+        found |= found_in(plain(compose_hydra(verb, corner, config_dir)[0]))
+    if lies_in(folder, found.get("log_dir")):
+        del found["log_dir"]
+    named = [word for word in words if brings_back(word, found)]
+    left = {key: value for key, value in found.items() if _is_below(key, map(key_of, named))}
+    return KeptWords([word for word in words if word not in named], left)
+
+
+def _is_below(key: str, others: Iterable[str]) -> bool:
+    return any(f"{key}.".startswith(f"{other}.") for other in others)
