@@ -115,7 +115,7 @@ def may_be_axis(key: Any, values: Iterable[Any]) -> bool:
     if not re.fullmatch(r"[a-z_]+(\.\w+)*", str(key)):
         return False
     group, *inner = key.split(".")
-    if is_hydra(key) or key in (*ONLY_TYPED, *KEYS, "input") or group in ("logger", "trust"):
+    if is_hydra(key) or group in (*ONLY_TYPED, "logger", "sweep") or key in (*KEYS, "input"):
         return False
     if group == "callbacks" and inner[-1:] not in (["monitor"], ["mode"]):
         return is_number(list(values))

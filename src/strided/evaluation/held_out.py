@@ -5,6 +5,7 @@ from typing import Any
 
 from strided.config.schema import check
 from strided.config.targets import build
+from strided.config.typed_only import left_out, without_places
 from strided.config.unused import refuse_typed
 from strided.data import ImageDataModule, Synthetic
 from strided.errors import UserError
@@ -70,7 +71,7 @@ def build_data(classifier: Classifier, typed: dict[str, Any] | None) -> ImageDat
     refuse_typed(
         OF_CHECKPOINT, "the checkpoint decides the input of its network", "another checkpoint"
     )
-    trained_on = classifier.task.hparams["data"]
+    trained_on = _without_folders(classifier, typed or {})
     node = typed if typed and "_target_" in typed else {**trained_on, **(typed or {})}
     check({"data": node})
     data: ImageDataModule = build(node, "data")
@@ -91,6 +92,15 @@ def build_data(classifier: Classifier, typed: dict[str, Any] | None) -> ImageDat
                     f"Try data.{key}={known}"
                 )
     return data
+
+
+def _without_folders(classifier: Classifier, typed: dict[str, Any]) -> dict[str, Any]:
+    """Return the data node of the checkpoint without folders that would be written to."""
+    of_file: Any = {"data": dict(classifier.task.hparams["data"])}
+    config, left = without_places(of_file)
+    if still := {key: value for key, value in left.items() if key.split(".")[1] not in typed}:
+        log.warning("%s", left_out(still, "the checkpoint"))
+    return config["data"]
 
 
 def require_known_split(classifier: Classifier, data: ImageDataModule, split: str) -> None:

@@ -1,6 +1,6 @@
 """Continue a stopped run in its folder, from its config."""
 
-import logging
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,6 @@ from strided.runs.folder import (
     require_no_way_out,
 )
 from strided.runs.results import Results
-
-log = logging.getLogger(__name__)
 
 RESUMABLE = ("trainer.max_epochs", "trainer.devices", "logger", "log_dir", "traceback", "trust")
 # Groups without which nothing can be trained; each is a `_target_` and its arguments.
@@ -52,6 +50,8 @@ def resume_run(
     home = ("log_dir",) if lies_in(folder, known.get("log_dir")) else ()
     config, left = without_places(known, home)
     _require_resumable(changes, left)
+    if command or not any(config["logger"].values()):  # only MLflow's store would be in log_dir
+        left.pop("log_dir", None)
     changes = [*changes, *(word for word in command if brings_back(word, left))]
     if changes:
         overrides = normalise("train", changes, config_dir)
@@ -59,7 +59,7 @@ def resume_run(
         _change(config, plain(composed), typed_keys(overrides))
         left = _still_left(left, config, typed_keys(overrides))
     if left:
-        log.warning("%s", left_out(left, RunFolder(folder).config))
+        print(left_out(left, RunFolder(folder).config), file=sys.stderr)
     check(config)
     require_epochs_to_come(folder, config["trainer"].get("max_epochs"))
     return run_job("train", config, folder, _typed_at_first(folder), resumed_with=list(changes))

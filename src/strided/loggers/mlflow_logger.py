@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,11 +11,14 @@ from pathlib import Path
 
 import yaml
 
+from strided.errors import UserError
 from strided.evaluation.examples import Example
 from strided.loggers.run_logger import RunLogger, StartedRun, flat, summary
 from strided.runs.folder import RunFolder, log_folder
 from strided.runs.results import Results
 from strided.system.durable import write_text
+
+log = logging.getLogger(__name__)
 
 # MLflow is configured by environment variables; variables that are set already win.
 ENVIRONMENT = {
@@ -42,22 +46,22 @@ class MLflowLogger(RunLogger):
 
     def _start(self, run: StartedRun) -> None:
         file = run.folder / "mlflow.yaml"
-        known = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}
         self._step = 0
         with _quiet():
             from mlflow.tracking import MlflowClient
 
-            store = Path(known.get("store") or log_folder(run.config["log_dir"]) / "mlflow")
-            store = store.resolve()
+            store = (log_folder(run.config["log_dir"]) / "mlflow").resolve()
             uri = self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
             uri = uri or f"sqlite:///{store / 'mlflow.db'}"
             is_local = uri.startswith("sqlite:")
             if is_local:
                 store.mkdir(parents=True, exist_ok=True)
             self._client = MlflowClient(uri)
-            self._run_id = known.get("run_id") or self._create(run, store if is_local else None)
+            known = _run_id_of(file, store, uri if self.tracking_uri else None)
+            self._run_id = known or self._create(run, store if is_local else None)
             self._client.update_run(self._run_id, status="RUNNING")
-        write_text(file, yaml.safe_dump({"run_id": self._run_id, "store": str(store)}))
+        said = {"run_id": self._run_id, "store": str(store), "tracking_uri": self.tracking_uri}
+        write_text(file, yaml.safe_dump(said))
 
     def _create(self, run: StartedRun, store: Path | None) -> str:
         from mlflow.entities import Param
@@ -65,6 +69,11 @@ class MLflowLogger(RunLogger):
         known = self._client.get_experiment_by_name(self.experiment)
         # by default, artifacts of a local store would go into ./mlruns
         artifacts = (store / "artifacts").as_uri() if store else None
+        if known and artifacts and known.artifact_location != artifacts:
+            raise UserError(
+                f"MLflow's store {store} keeps files in {known.artifact_location}; expected "
+                f"{artifacts}. Try another logger.mlflow.experiment=<name>"
+            )
         experiment = (
             known.experiment_id
             if known
@@ -98,6 +107,24 @@ class MLflowLogger(RunLogger):
 
     def _close(self, failed: bool) -> None:
         self._client.set_terminated(self._run_id, "FAILED" if failed else "FINISHED")
+
+
+def _run_id_of(file: Path, store: Path, tracking_uri: str | None) -> str | None:
+    """Return the id that mlflow.yaml keeps, None if it is of another store or server.
+
+    The file may be a stranger's: it decides nothing else, and the store is never its own.
+    """
+    known = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    if not isinstance(known, dict) or not re.fullmatch(r"\w+", str(known.get("run_id", ""))):
+        return None
+    if known.get("tracking_uri") != tracking_uri or known.get("store") != str(store):
+        log.warning(
+            "MLflow starts a new run: this one was in another store (%s). To go on there, add "
+            "log_dir=<the folder above it>, or logger.mlflow.tracking_uri=<its server>",
+            known.get("store"),
+        )
+        return None
+    return str(known["run_id"])
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from strided.errors import first_line
+from strided.errors import UserError, first_line
 from strided.evaluation.examples import Example
 from strided.evaluation.metrics import class_table
 from strided.loggers.run_logger import RunLogger, StartedRun
@@ -30,7 +31,8 @@ class WandbLogger(RunLogger):
     `<run folder>/wandb/run_id`, so that a resumed run continues the same W&B run. If W&B cannot be
     reached (no key, no network, a failing server), the run is kept offline instead; if that fails
     too, only W&B is switched off. `watch=gradients` logs a histogram per parameter and epoch, of
-    the epoch's last step; `log_model` uploads best.ckpt. `options` go to wandb.init.
+    the epoch's last step; `log_model` uploads best.ckpt. `settings` are W&B's, such as `base_url`,
+    the server. `options` go to wandb.init.
     """
 
     title, package = "W&B", "wandb"
@@ -45,11 +47,13 @@ class WandbLogger(RunLogger):
         watch: Literal["gradients"] | None = None,
         log_model: bool = False,
         init_timeout: float = 30.0,
+        settings: dict[str, Any] | None = None,
         **options: Any,
     ) -> None:
         super().__init__()
         self.project, self.group, self.offline = project, group, offline
         self.watch, self.log_model, self.init_timeout = watch, log_model, init_timeout
+        self.settings = settings or {}
         self.options = {"entity": entity, "job_type": job_type, **options}
         self._run: Any = None
 
@@ -76,6 +80,12 @@ class WandbLogger(RunLogger):
     def _open(self, run: StartedRun, mode: str | None) -> None:
         import wandb
 
+        for own in ("wandb", ".wandb"):  # W&B reads its address there, if it is the current folder
+            if (settings := run.folder / own / "settings").exists():
+                raise UserError(
+                    f"{settings} may name another server; expected none in a run folder. Try "
+                    "without it, and logger.wandb.settings.base_url=<the server>"
+                )
         id_file = run.folder / "wandb" / "run_id"
         id_file.parent.mkdir(parents=True, exist_ok=True)
         group = self.group or run.sweep
@@ -88,11 +98,11 @@ class WandbLogger(RunLogger):
             config={**run.config, "git_commit": run.commit},
             tags=run.config["tags"],
             dir=str(run.folder),
-            id=id_file.read_text() if id_file.exists() else None,
+            id=_run_id_in(id_file),
             resume="allow",
             mode=mode,  # type: ignore[arg-type]  # a string from the environment
             reinit="finish_previous",
-            settings=wandb.Settings(init_timeout=patience, silent=True),
+            settings=wandb.Settings(**{"init_timeout": patience, "silent": True, **self.settings}),
             **self.options,
         )
         id_file.write_text(self._run.id)
@@ -159,6 +169,12 @@ class WandbLogger(RunLogger):
         super().close(failed=failed)
         if self.__dict__.pop("_owns_data_dir", False):
             os.environ.pop("WANDB_DATA_DIR", None)
+
+
+def _run_id_in(file: Path) -> str | None:
+    """Return the id that a run folder keeps; None without one, or for text that is none."""
+    text = file.read_text(encoding="utf-8", errors="replace").strip() if file.is_file() else ""
+    return text if re.fullmatch(r"[\w-]{1,64}", text, re.ASCII) else None
 
 
 def _histogram(gradient: torch.Tensor) -> Any:

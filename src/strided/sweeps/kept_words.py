@@ -1,6 +1,6 @@
 """The words that sweep.yaml or search.yaml keeps, without addresses and folders: see typed_only."""
 
-import logging
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,10 +9,7 @@ from typing import Any
 from strided.config.compose import compose_hydra, plain
 from strided.config.overrides import key_of, normalise
 from strided.config.typed_only import brings_back, found_in, left_out
-from strided.runs.folder import lies_in
 from strided.sweeps.grammar import sweep_corners
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -28,7 +25,7 @@ class KeptWords:
         keys = [key_of(word) for word in back]
         still = {key: value for key, value in self.left.items() if not _is_below(key, keys)}
         if still:
-            log.warning("%s", left_out(still, file))
+            print(left_out(still, file), file=sys.stderr)
         return [*self.words, *back]
 
     def without_left(self, words: Iterable[str]) -> list[str]:
@@ -36,17 +33,13 @@ class KeptWords:
         return [word for word in words if not brings_back(word, self.left)]
 
 
-def kept_words(verb: str, words: Sequence[str], config_dir: Path | None, folder: Path) -> KeptWords:
-    """Leave out of the words of a folder's file what counts only as typed. Raises UserError.
-
-    A log_dir stays if the folder lies in it.
-    """
+def kept_words(verb: str, words: Sequence[str], config_dir: Path | None) -> KeptWords:
+    """Leave out of the words of a file what counts only as typed. Raises UserError."""
     found: dict[str, Any] = {}
     overrides = normalise(verb, words, config_dir, multirun=True)
     for corner in sweep_corners(verb, overrides, config_dir):
         found |= found_in(plain(compose_hydra(verb, corner, config_dir)[0]))
-    if lies_in(folder, found.get("log_dir")):
-        del found["log_dir"]
+    found.pop("log_dir", None)  # the jobs have their folder, and use another one only if typed
     named = [word for word in words if brings_back(word, found)]
     left = {key: value for key, value in found.items() if _is_below(key, map(key_of, named))}
     return KeptWords([word for word in words if word not in named], left)

@@ -33,6 +33,7 @@ from strided.jobs.job import run_name
 from strided.jobs.runner import finish_job
 from strided.runs.folder import (
     create_run_folder,
+    lies_in,
     log_folder,
     read_results,
     require_no_way_out,
@@ -96,7 +97,7 @@ def resume_sweep(folder: Path, changes: Sequence[str], config_dir: Path | None) 
     require_no_way_out(folder)
     sweep = read_sweep(SweepFolder(folder).sweep)
     verb = sweep["verb"]
-    kept = kept_words(verb, sweep["words"], config_dir, folder)
+    kept = kept_words(verb, sweep["words"], config_dir)
     for word in changes:
         known = key_of(word) in RESUMABLE or is_hydra(word)
         if not known and not brings_back(word, kept.left):
@@ -240,6 +241,7 @@ def run_one(verb: str, composed: DictConfig) -> int:
         write_config(folder, dict(OmegaConf.to_container(composed)), command)  # type: ignore[arg-type]
         config = plain(composed)
         check(config)
-        return {**config, "name": run_name(config, choices)}
+        home = config["log_dir"] if lies_in(folder, config["log_dir"]) else None
+        return {**config, "name": run_name(config, choices), "log_dir": home}
 
     return 0 if finish_job(verb, folder, command, new_config) else 1

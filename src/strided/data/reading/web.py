@@ -1,4 +1,4 @@
-"""Download one picture, by http or https only, bounded in size and time."""
+"""Download one picture, by http or https only, bounded in size, time and redirects."""
 
 import time
 from http.client import HTTPException
@@ -6,26 +6,24 @@ from io import BytesIO
 from threading import Thread
 from urllib import request
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 from urllib.response import addinfourl
 
+from strided.data.reading.connection import (
+    Connector,
+    HTTPHandler,
+    HTTPSHandler,
+    NotPublicError,
+    is_local,
+)
 from strided.errors import UserError
 
 MOST_BYTES = 32 * 2**20
 SECONDS = 15.0  # for the server's first answer
 MOST_SECONDS = 60.0  # for the whole download
+MOST_REDIRECTS = 5
 _CHUNK = 64 * 2**10  # bytes
-
-# urllib's own opener reads file:, ftp: and data: too, and follows a redirect to ftp:
-_HANDLERS = (
-    request.ProxyHandler,
-    request.HTTPHandler,
-    request.HTTPSHandler,
-    request.HTTPDefaultErrorHandler,
-    request.HTTPRedirectHandler,
-    request.HTTPErrorProcessor,
-    request.UnknownHandler,
-)
+_REDIRECTS = (301, 302, 303, 307, 308)
 
 
 def is_address(given: str) -> bool:
@@ -72,14 +70,16 @@ def download(address: str) -> BytesIO:
 
 
 def _download(address: str) -> BytesIO:
-    opener = request.OpenerDirector()
-    for handler in _HANDLERS:
-        opener.add_handler(handler())
-    # some servers turn away a client without a name
-    asked = request.Request(address, headers={"User-Agent": "strided", "Accept": "image/*"})
+    here, connector = address, Connector(only_public=False)
     try:
-        with opener.open(asked, timeout=SECONDS) as response:
-            return _read(response, address)
+        for _ in range(MOST_REDIRECTS + 1):
+            answer = _ask(here, connector)
+            if isinstance(answer, BytesIO):
+                return answer
+            here = _redirected(here, answer)
+            # only who typed an address of their own network may be led to another one there
+            connector = Connector(only_public=not connector.was_local)
+        raise ValueError(f"the server redirects more than {MOST_REDIRECTS} times")
     except HTTPError as error:
         error.close()
         raise _download_error(address, f"the server says {error.code} {error.reason}") from error
@@ -88,6 +88,47 @@ def _download(address: str) -> BytesIO:
             raise
         reason = error.reason if isinstance(error, URLError) else error
         raise _download_error(address, str(reason) or type(error).__name__) from error
+
+
+def _ask(address: str, connector: Connector) -> BytesIO | str:
+    """Return the content of an address, or the address that it redirects to.
+
+    Raises OSError, HTTPException, UserError.
+    """
+    # urllib's own opener reads file:, ftp: and data: too, and follows a redirect to ftp:
+    opener = request.OpenerDirector()
+    for handler in (
+        request.ProxyHandler(),
+        HTTPHandler(connector),
+        HTTPSHandler(connector),
+        request.HTTPDefaultErrorHandler(),
+        request.HTTPErrorProcessor(),
+        request.UnknownHandler(),
+    ):
+        opener.add_handler(handler)
+    # some servers turn away a client without a name
+    asked = request.Request(address, headers={"User-Agent": "strided", "Accept": "image/*"})
+    host = urlsplit(address).hostname
+    if connector.only_public and is_local(host):
+        raise NotPublicError(host)  # here too: a proxy would ask for anything
+    try:
+        with opener.open(asked, timeout=SECONDS) as response:
+            return _read(response, address)
+    except HTTPError as error:
+        target = error.headers.get("Location")
+        if error.code not in _REDIRECTS or not target:
+            raise
+        error.close()
+        return str(target)
+
+
+def _redirected(here: str, target: str) -> str:
+    """Return the whole address of a redirect. Raises ValueError for a scheme that is less safe."""
+    address = urljoin(here, target)
+    before, after = (urlsplit(one).scheme.lower() for one in (here, address))
+    if after != before and after != "https":
+        raise ValueError(f"the server redirects from {before}: to {after}:")
+    return address
 
 
 def _read(response: addinfourl, address: str) -> BytesIO:

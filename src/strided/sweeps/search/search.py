@@ -69,7 +69,7 @@ def resume_search(folder: Path, changes: Sequence[str], config_dir: Path | None)
 
     require_no_way_out(folder)
     plan = SearchPlan.read(folder)
-    kept = kept_words("train", plan.words, config_dir, folder)
+    kept = kept_words("train", plan.words, config_dir)
     changed: dict[str, Any] = {}
     for word in changes:
         key, _, value = word.lstrip("+").partition("=")

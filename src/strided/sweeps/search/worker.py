@@ -13,7 +13,7 @@ from strided.config.targets import trusting
 from strided.config.unused import insisting_on, steady
 from strided.jobs.job import compose_run
 from strided.jobs.runner import finish_job
-from strided.runs.folder import read_results
+from strided.runs.folder import lies_in, read_results
 from strided.sweeps.search.study import SearchPlan, Study
 from strided.system.signals import Interrupted, Interruption, stop_with_parent
 
@@ -64,7 +64,8 @@ def trial_config(study: Study, number: int, command: list[str], config_dir: Path
             "pruner": search.pruner,
         }
     config["trainer"]["limit_test_batches"] = 0
-    return {**config, "name": name}
+    home = config["log_dir"] if lies_in(study.folder, config["log_dir"]) else None
+    return {**config, "name": name, "log_dir": home}
 
 
 def main(typed: str) -> int:
