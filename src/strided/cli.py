@@ -13,7 +13,7 @@ import yaml
 
 from strided.config.overrides import typed_trust, typed_value, without
 from strided.config.targets import trusting
-from strided.errors import UserError
+from strided.errors import UserError, printable
 from strided.jobs.job import compose_run
 from strided.jobs.runner import print_error, run
 from strided.sweeps.folder import SweepFolder
@@ -92,10 +92,10 @@ def run_verb(typed: Typed) -> None:
     if typed.multirun or searching or verb != "train":
         require_single_process()
     if typed.help:
-        print(verb_help(verb, config_dir))
+        print(printable(verb_help(verb, config_dir)))
     elif typed.cfg:
         config, _ = compose_run(verb, words, config_dir)
-        print(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        print(printable(yaml.safe_dump(config, sort_keys=False, allow_unicode=True)))
     elif typed.multirun:
         run_sweep(verb, words, config_dir, sweep_of(verb, words, config_dir))
     elif verb == "train" and stopped:

@@ -14,10 +14,11 @@ import yaml
 from strided.cli import main
 from strided.config.keys import Config
 from strided.errors import UserError
+from strided.runs.csv_files import write_csv
 from strided.runs.folder import create_run_folder, read_config, read_results, write_config
 from strided.runs.record import recorded
 from strided.runs.results import Results
-from strided.system.durable import write_csv, write_json, write_text
+from strided.system.durable import write_json, write_text
 from strided.system.signals import Interrupted, Interruption
 
 

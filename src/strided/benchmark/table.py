@@ -6,7 +6,7 @@ from typing import Any
 
 from strided.benchmark.failures import failure_lines
 from strided.benchmark.pair import PARTS
-from strided.system.durable import write_csv
+from strided.runs.csv_files import write_csv
 from strided.system.text_table import text_table
 
 RATIOS = {

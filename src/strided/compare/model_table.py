@@ -18,8 +18,9 @@ from strided.compare.model_page import lines, render
 from strided.config.keys import Config, Node
 from strided.errors import UserError, describe_error
 from strided.models.building import build_model
+from strided.runs.csv_files import write_csv
 from strided.runs.results import Results
-from strided.system.durable import write_csv, write_text
+from strided.system.durable import write_text
 
 log = logging.getLogger(__name__)
 

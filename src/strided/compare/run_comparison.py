@@ -13,9 +13,10 @@ from strided.compare.paired_runs import Pair, conclusion, pair_html, pair_runs
 from strided.data.reading.files import as_text
 from strided.evaluation.intervals import RESAMPLES
 from strided.report.page import page, picture
+from strided.runs.csv_files import write_csv
 from strided.runs.folder import RunFolder
 from strided.runs.results import Results
-from strided.system.durable import write_csv, write_text
+from strided.system.durable import write_text
 
 log = logging.getLogger(__name__)
 

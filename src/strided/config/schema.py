@@ -8,7 +8,7 @@ import inspect
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from strided.config.keys import Node, PlainKeys
 from strided.config.targets import EXTRA_KEYS, locate
@@ -197,6 +197,8 @@ def fits(value: Any, annotation: Any) -> bool:
         return isinstance(value, str)
     if inspect.isclass(annotation) and annotation.__module__.startswith(("torch", "lightning")):
         return False  # a Tensor, a Strategy: no plain value fits
+    if is_typeddict(annotation):
+        return isinstance(value, dict)
     container = origin or annotation
     if container in (list, tuple, Sequence, Iterable) or container is dict:
         if container is dict:

@@ -68,7 +68,14 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Self:
-        """Rebuild what `asdict` returned."""
+        """Rebuild what `asdict` returned. Raises UserError for other fields."""
+        known = set(cls.__dataclass_fields__)
+        if not isinstance(fields, dict) or not {"channels", "image_size"} <= set(fields) <= known:
+            given = ", ".join(map(str, fields)) if isinstance(fields, dict) else repr(fields)
+            raise UserError(
+                f"the preprocessing of a checkpoint has {given}; expected only "
+                f"{', '.join(sorted(known))}. Try a checkpoint that this version of strided wrote"
+            )
         values: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()
         }

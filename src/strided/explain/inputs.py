@@ -13,6 +13,7 @@ from strided.data.reading.decoding import decode
 from strided.data.reading.web import download, is_address, require_web
 from strided.evaluation.predict_files import find_images
 
+_RESERVED = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9]", re.IGNORECASE)  # of Windows
 _LONGEST = 48  # letters of a name, which is part of a path
 
 
@@ -51,7 +52,10 @@ def safe_names(texts: Iterable[str]) -> list[str]:
     found: list[str] = []
     taken: set[str] = set()
     for text in texts:
-        name = base = re.sub(r"[^A-Za-z0-9_-]+", "_", text)[:_LONGEST].strip("_") or "image"
+        base = re.sub(r"[^A-Za-z0-9_-]+", "_", text)[:_LONGEST].strip("_") or "image"
+        if _RESERVED.fullmatch(base):
+            base += "_"
+        name = base
         number = 1
         while name.lower() in taken:  # Windows and macOS do not tell A from a
             number += 1

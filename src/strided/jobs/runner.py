@@ -9,7 +9,7 @@ from strided.config.keys import Config
 from strided.config.overrides import typed_trust, typed_value, without
 from strided.config.targets import trusting
 from strided.config.unused import insisting_on, refuse_unused
-from strided.errors import UserError, describe_error
+from strided.errors import UserError, describe_error, printable
 from strided.jobs.job import compose_run, run_job
 from strided.jobs.resume import resume_run
 from strided.runs.folder import (
@@ -77,13 +77,14 @@ def print_error(error: BaseException, words: Sequence[str]) -> None:
     if "traceback=true" in (word.lower() for word in words):
         import traceback
 
-        traceback.print_exception(error)
+        print(printable("".join(traceback.format_exception(error))), file=sys.stderr)
         return
     if not is_first():
         # the first process prints it, unless only this one has failed
-        print(f"process {place().rank}: {describe_error(error).splitlines()[0]}", file=sys.stderr)
+        first = printable(describe_error(error)).splitlines()[0]
+        print(f"process {place().rank}: {first}", file=sys.stderr)
         return
-    lines = [line for line in describe_error(error).splitlines() if line.strip()]
+    lines = [line for line in printable(describe_error(error)).splitlines() if line.strip()]
     if not isinstance(error, UserError):
         lines.append("traceback=true shows where this came from")
     if len(lines) > MOST_LINES:

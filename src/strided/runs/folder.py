@@ -5,11 +5,12 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import cast, get_type_hints
 
 import yaml
 
 from strided.config.keys import Config
+from strided.config.schema import describe, fits
 from strided.config.yaml_files import CONF_DIR, IS_CHECKOUT
 from strided.errors import UserError, printable
 from strided.runs.results import Results
@@ -175,7 +176,11 @@ def read_results(folder: Path) -> Results:
     if not file.is_file():
         return {}
     try:
-        return cast("Results", dict(json.loads(file.read_text(encoding="utf-8"))))
+        results = dict(json.loads(file.read_text(encoding="utf-8")))
+        for key, expected in get_type_hints(Results).items():
+            if results.get(key) is not None and not fits(results[key], expected):
+                raise ValueError(f"{key} is not {describe(expected)}")
+        return cast("Results", results)
     except (ValueError, TypeError) as error:
         raise UserError(
             f"{file} is damaged: {error}; expected the JSON of a run. Try deleting it: "

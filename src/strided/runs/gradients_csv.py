@@ -1,11 +1,10 @@
 """gradients.csv: a row per epoch and layer, with the norm of the layer's gradient."""
 
-import csv
 import math
 from pathlib import Path
 from typing import Any
 
-from strided.system.durable import write_csv
+from strided.runs.csv_files import read_rows, write_csv
 
 COLUMNS = ("epoch", "layer", "index", "norm")
 
@@ -14,16 +13,15 @@ def read_gradients(file: Path) -> list[dict[str, Any]]:
     """Rows of gradients.csv: epoch, layer, index (from the image on), norm; none without a file."""
     if not file.is_file():
         return []
-    with file.open(newline="") as stream:
-        return [
-            {
-                "epoch": int(row["epoch"]),
-                "layer": row["layer"],
-                "index": int(row["index"]),
-                "norm": float(row["norm"] or math.nan),
-            }
-            for row in csv.DictReader(stream)
-        ]
+    return [
+        {
+            "epoch": int(row["epoch"]),
+            "layer": row["layer"],
+            "index": int(row["index"]),
+            "norm": float(row["norm"] or math.nan),
+        }
+        for row in read_rows(file)
+    ]
 
 
 def write_gradients(file: Path, rows: list[dict[str, Any]]) -> None:

@@ -1,10 +1,10 @@
 """metrics.csv: a row per epoch."""
 
-import csv
 from pathlib import Path
 from typing import Any
 
-from strided.system.durable import write_csv
+from strided.errors import UserError
+from strided.runs import csv_files
 
 LEADING_COLUMNS = (
     "epoch",
@@ -21,18 +21,24 @@ LEADING_COLUMNS = (
 
 def read_rows(file: Path) -> list[dict[str, Any]]:
     """Return the rows of metrics.csv with their values as text; empty values are left out."""
-    with file.open(newline="") as stream:
-        return list(csv.DictReader(stream))
+    return [dict(row) for row in csv_files.read_rows(file)]
 
 
 def write_rows(file: Path, rows: list[dict[str, Any]]) -> None:
     """Write all rows at once: a metric may appear late, and a half-written row must not remain."""
     others = {key for row in rows for key in row} - set(LEADING_COLUMNS)
-    write_csv(file, [*LEADING_COLUMNS, *sorted(others)], rows)
+    csv_files.write_csv(file, [*LEADING_COLUMNS, *sorted(others)], rows)
 
 
 def read_metrics(file: Path) -> dict[str, list[float]]:
     """Return the columns of metrics.csv; a missing value is NaN."""
-    with file.open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    return {key: [float(row[key] or "nan") for row in rows] for key in (rows[0] if rows else ())}
+    rows = csv_files.read_rows(file)
+    try:
+        return {
+            key: [float(row[key] or "nan") for row in rows] for key in (rows[0] if rows else ())
+        }
+    except ValueError as error:
+        raise UserError(
+            f"{file} holds text among its numbers: {error}; expected it as the run wrote it. Try "
+            "another copy of the run folder"
+        ) from error

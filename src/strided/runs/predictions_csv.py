@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 
 from strided.errors import UserError
-from strided.system.durable import write_csv
+from strided.runs.csv_files import read_csv, write_csv
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,11 @@ class Predictions:
     def read(cls, file: Path) -> Self:
         """Read predictions.csv in the order of its paths. Raises UserError if it is damaged."""
         try:
-            with file.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
-                head, *rows = csv.reader(stream)
+            head, rows = read_csv(file)
             rows = sorted(row for row in rows if not row[3])
             names = [name.removeprefix("prob/") for name in head[4:]]
             numbers = np.array([[float(p) for p in row[4:]] for row in rows])
-        except (ValueError, IndexError) as error:
+        except (ValueError, IndexError, csv.Error) as error:
             raise UserError(
                 f"{file} cannot be read: {error}; expected it as the run has written it. Try "
                 "python src/eval.py checkpoint=<the run>, and that folder instead"

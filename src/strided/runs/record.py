@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from strided.errors import UserError, describe_error
+from strided.errors import UserError, describe_error, printable
 from strided.runs.environment import git_state, hardware, versions
 from strided.runs.folder import RunFolder, read_results
 from strided.runs.results import Results, by_name
@@ -91,9 +91,17 @@ def _log_to_file_only(folder: Path, error: BaseException) -> None:
     import traceback
 
     with RunFolder(folder).log.open("a", encoding="utf-8", errors="surrogateescape") as stream:
-        stream.write("".join(traceback.format_exception(error)))
+        stream.write(printable("".join(traceback.format_exception(error))))
         for name, reason in getattr(error, "files", ()):
-            stream.write(f"{name}: {reason}\n")
+            stream.write(printable(f"{name}: {reason}\n"))
+
+
+class Printable(logging.Formatter):
+    """Formats messages without control characters: names in them may be a stranger's."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the message as a terminal may show it."""
+        return printable(super().format(record))
 
 
 @contextmanager
@@ -101,9 +109,8 @@ def _logging_to(handlers: Sequence[logging.Handler]) -> Iterator[None]:
     """Send strided's and Lightning's messages, and warnings, to these handlers."""
     import lightning.pytorch  # noqa: F401  # now, since it sets the level of its logger
 
-    plain = logging.Formatter("%(message)s")
     for handler in handlers:
-        handler.setFormatter(plain)
+        handler.setFormatter(Printable("%(message)s"))
     ours = [logging.getLogger(name) for name in ("strided", "py.warnings")]
     format_before = warnings.formatwarning
     logging.captureWarnings(True)

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from strided.report.page import page
+from strided.runs.csv_files import write_csv
 from strided.runs.folder import read_results
 from strided.runs.results import Results, by_name
 from strided.sweeps.folder import SweepFolder
-from strided.system.durable import write_csv, write_text
+from strided.system.durable import write_text
 
 TRAINED = ("best_val/acc", "best_epoch", "train_seconds")
 REPEATS = ("seed", "data.split_seed", "data.fold")  # keys that only repeat a measurement

@@ -28,7 +28,7 @@ from strided.config.targets import trusting
 from strided.config.typed_only import brings_back
 from strided.config.unused import insisting_on, refuse_unused_by_all, steady
 from strided.config.yaml_files import CONF_DIR
-from strided.errors import UserError, first_line
+from strided.errors import UserError, first_line, printable
 from strided.jobs.job import run_name
 from strided.jobs.runner import finish_job
 from strided.runs.folder import (
@@ -231,7 +231,7 @@ def run_one(verb: str, composed: DictConfig) -> int:
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     command = [as_typed(word) for word in hydra.overrides.task]
-    print(f"\njob {hydra.job.num}: {' '.join(command)}")
+    print(printable(f"\njob {hydra.job.num}: {' '.join(command)}"))
     if read_results(folder).get("state") == "finished":
         print("finished before")
         return 0

@@ -1,12 +1,10 @@
 """Files that are whole or not there, even after a kill or a power cut."""
 
-import csv
 import errno
-import io
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,24 +44,6 @@ def write_text(file: Path, text: str) -> None:
     unfinished = file.with_suffix(file.suffix + ".tmp")
     unfinished.write_text(text, encoding="utf-8", errors="surrogateescape")  # odd file names
     put(unfinished, file)
-
-
-def write_csv(
-    file: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any] | Sequence[Any]]
-) -> None:
-    """Write a whole CSV file. A row has its values by column, or all of them in order.
-
-    A column that a row does not have stays empty; one that the file does not have is a ValueError.
-    """
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        if isinstance(row, Mapping):
-            writer.writerow(row)
-        else:
-            writer.writer.writerow(row)
-    write_text(file, text.getvalue())
 
 
 def write_json(file: Path, values: Mapping[str, Any]) -> None:

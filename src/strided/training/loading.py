@@ -72,10 +72,26 @@ def load_task(file: Path) -> ClassificationTask:
         )
     arguments = checkpoint["hyper_parameters"]
     check({key: arguments[key] for key in ("model", "loss")})
-    task = ClassificationTask(**arguments)
-    task.load_state_dict(checkpoint["state_dict"])
+    task = _rebuilt(arguments, checkpoint["state_dict"], file)
     _require_finite(task, file)
     task.trained_on = checkpoint["strided"].get("trained_on", {})
+    return task
+
+
+def _rebuilt(arguments: dict[str, Any], state: Any, file: Path) -> ClassificationTask:
+    """Build the task and take over its weights. Raises UserError for values that do not fit."""
+    try:
+        if not isinstance(arguments["data"], dict):
+            raise TypeError("its data are no mapping")
+        task = ClassificationTask(**arguments)
+        task.load_state_dict(state)
+    except UserError:
+        raise
+    except Exception as error:  # of any kind: the values may be anything
+        raise UserError(
+            f"{file} does not fit together: {first_line(error)}; expected a checkpoint as strided "
+            "wrote it. Try best.ckpt or last.ckpt of a run folder"
+        ) from error
     return task
 
 

@@ -21,7 +21,7 @@ from strided.config.overrides import as_typed, key_of, normalise, typed_trust
 from strided.config.targets import trusting
 from strided.config.typed_only import brings_back
 from strided.config.unused import refuse_unused_by_all
-from strided.errors import UserError
+from strided.errors import UserError, printable
 from strided.runs.folder import create_run_folder, log_folder, require_no_way_out
 from strided.sweeps.folder import SweepFolder
 from strided.sweeps.grammar import each_job, sweep_corners, swept_values
@@ -183,7 +183,7 @@ def run_trials(study: "Study", config_dir: Path | None, trust: list[str]) -> Non
             f"none of the {len(study.trials())} trials was completed; see "
             f"{SweepFolder(study.folder).summary}. Try one of them without search="
         )
-    print(best)
+    print(printable(best))
 
 
 def run_workers(

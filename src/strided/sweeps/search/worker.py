@@ -11,6 +11,7 @@ from typing import Any
 from strided.config.keys import Config
 from strided.config.targets import trusting
 from strided.config.unused import insisting_on, steady
+from strided.errors import printable
 from strided.jobs.job import compose_run
 from strided.jobs.runner import finish_job
 from strided.runs.folder import lies_in, read_results
@@ -38,7 +39,7 @@ def run_trial(study: Study, number: int, config_dir: Path | None, *, quiet: bool
     folder.mkdir(exist_ok=True)
     chosen = [f"{key}={value}" for key, value in study.parameters(number).items()]
     command = [*study.plan.words, *chosen]
-    print(f"\ntrial {number}: {shlex.join(chosen)}", flush=True)
+    print(printable(f"\ntrial {number}: {shlex.join(chosen)}"), flush=True)
     with open(os.devnull, "w") as nowhere:
         out, err = redirect_stdout(nowhere), redirect_stderr(nowhere)
         with out if quiet else nullcontext(), err if quiet else nullcontext():
@@ -49,7 +50,7 @@ def run_trial(study: Study, number: int, config_dir: Path | None, *, quiet: bool
     state = study.tell(number, results)
     metric = study.plan.search.metric
     said = results.get("error") or f"{metric} {results.get(metric)}"
-    print(f"trial {number}: {state}, {said}", flush=True)
+    print(printable(f"trial {number}: {state}, {said}"), flush=True)
 
 
 def trial_config(study: Study, number: int, command: list[str], config_dir: Path | None) -> Config:
