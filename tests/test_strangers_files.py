@@ -41,7 +41,7 @@ def test_names_of_files_and_classes_do_not_reach_the_terminal(
             picture.save(tmp_path / "images" / name / f"{odd}{index}.png")
     words = ["data=image_folder", f"data.root={tmp_path / 'images'}", "data.image_size=8",
              "model=mlp", "trainer=cpu", "trainer.max_epochs=1", f"log_dir={log_dir}"]  # fmt: skip
-    assert main(["train", *words, "loss.class_weights=balanced", "name=run"]) == 0
+    assert main(["train", *words, "loss.class_weights=auto", "name=run"]) == 0
     (run,) = log_dir.glob("train/run/*")
     file = tmp_path / "images" / odd / f"{odd}0.png"
     for verb in ("predict", "explain"):

@@ -27,8 +27,9 @@ def write_csv(
 
     A column that a row does not have stays empty; one that the file does not have is a ValueError.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    text = io.StringIO(newline="")
+    # with \n for the end of a line, the writer would not quote a cell that holds a \r
+    writer = csv.writer(_LineFeeds(text), lineterminator="\r\n")
     writer.writerow(map(escaped, columns))
     for row in rows:
         if isinstance(row, Mapping):
@@ -37,6 +38,17 @@ def write_csv(
             row = [row.get(column, "") for column in columns]
         writer.writerow(map(escaped, row))
     write_text(file, text.getvalue())
+
+
+class _LineFeeds:
+    """Ends each line of a CSV writer with \\n alone."""
+
+    def __init__(self, stream: io.StringIO) -> None:
+        self._stream = stream
+
+    def write(self, line: str) -> int:
+        """Write a whole line, as csv.writer does."""
+        return self._stream.write(line.removesuffix("\r\n") + "\n")
 
 
 def read_csv(file: Path) -> tuple[list[str], list[list[str]]]:
