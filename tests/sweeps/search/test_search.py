@@ -161,16 +161,54 @@ def test_resuming_takes_no_other_words(copied: Path, capsys: pytest.CaptureFixtu
     assert "seed=3 cannot be changed on resume" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"space": {"optimizer.lr": "interval(0.5, 1)"}}, "another space than its trials"),
+        ({"space": {"seed": "0,1"}}, "another space than its trials"),
+        ({"space": {"logger.wandb.project": "a,b"}}, "counts only as typed"),
+        ({"space": {"optimizer.lr": 0.1}}, "is one value"),
+        ({"space": "abc"}, "does not fit"),
+        ({"num_trials": "abc"}, "does not fit"),
+        ({"metric": "test/acc"}, "does not fit"),
+        ({"sampler": "abc"}, "does not fit"),
+    ],
+)
+def test_a_changed_search_is_a_mistake_that_says_what_to_try(
+    changed: dict[str, Any], said: str, copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = yaml.safe_load((copied / "search.yaml").read_text())
+    plan["search"].update(changed)
+    (copied / "search.yaml").write_text(yaml.safe_dump(plan))
+    assert main(["train", f"resume={copied}"]) == 1
+    error = capsys.readouterr().err
+    assert said in error and "traceback=true" not in error
+
+
+def test_words_that_name_a_folder_are_left_out_and_typing_brings_them_back(
+    copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = yaml.safe_load((copied / "search.yaml").read_text())
+    word = f"data.cache_dir={tmp_path / 'elsewhere'}"
+    plan["words"].append(word)
+    (copied / "search.yaml").write_text(yaml.safe_dump(plan))
+    assert main(["train", f"resume={copied}", "search.num_trials=7"]) == 0
+    assert word in capsys.readouterr().err and not (tmp_path / "elsewhere").exists()
+    assert main(["train", f"resume={copied}", "search.num_trials=8", word]) == 0
+    assert (tmp_path / "elsewhere").is_dir()
+
+
 def test_a_space_in_yaml_gives_way_to_what_is_typed(tmp_path: Path, log_dir: Path) -> None:
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
     space = {"optimizer.lr": RATE.partition("=")[2], "model.dropout": "interval(0, 0.5)"}
     (tmp_path / "mine" / "experiment" / "spaced.yaml").write_text(
-        "# @package _global_\n" + yaml.safe_dump({"search": {"space": space}})
+        "# @package _global_\n" + yaml.safe_dump({"search": {"space": space, "num_trials": 1}})
     )
     words = ["experiment=spaced", "model.dropout=0.25", "trainer.max_epochs=1"]
-    words += ["trainer.limit_train_batches=2", "search.num_trials=1", "search.pruner=null"]
+    words += ["trainer.limit_train_batches=2", "search.pruner=null"]
     assert search(log_dir, *words, "--config-dir", str(tmp_path / "mine")) == 0
     (folder,) = log_dir.glob("multirun/*/*")
+    assert len(rows_of(folder)) == 1
     config = read_config(folder / "0")
     assert config["model"]["dropout"] == 0.25 and config["optimizer"]["lr"] != 0.001
     assert "pruning" not in config["callbacks"]
