@@ -14,6 +14,7 @@ import yaml
 
 from strided.cli import main
 from strided.config.typed_only import found_in, may_be_axis, typed_keys
+from strided.data import MNIST
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 
@@ -281,3 +282,26 @@ def test_a_resume_writes_through_no_link(
     assert main(["train", f"resume={copied_run}", "trainer.max_epochs=3"]) == 1
     assert "leads out of its run folder" in capsys.readouterr().err
     assert before == (sorted(target.iterdir()) if target.is_dir() else target.read_text())
+
+
+def test_nothing_is_downloaded_into_a_folder_that_only_a_file_names(
+    copied_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    asked: list[Path] = []
+    monkeypatch.setattr(MNIST, "download", lambda self: asked.append(self.root))
+    data = {"_target_": "strided.data.MNIST", "root": str(tmp_path / "theirs")}
+    change(copied_run, data=data)
+    assert main(["train", f"resume={copied_run}", "trainer.max_epochs=3"]) == 1
+    assert "downloaded only into a folder that is typed" in capsys.readouterr().err
+    own = own_yaml(
+        tmp_path,
+        "experiment/theirs.yaml",
+        {"defaults": [{"override /data": "mnist"}], "data": {"root": data["root"]}},
+    )
+    words = ["train", "--config-dir", str(own), "experiment=theirs", f"log_dir={tmp_path / 'l'}"]
+    assert main(words) == 1
+    assert "downloaded only into a folder that is typed" in capsys.readouterr().err
+    assert not asked
+    assert main([*words, f"data.root={tmp_path / 'mine'}"]) == 1  # the download brings nothing
+    assert asked == [tmp_path / "mine"]

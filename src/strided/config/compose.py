@@ -12,8 +12,8 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from strided.config.keys import Config
 from strided.config.overrides import is_hydra, normalise, typed_trust
 from strided.config.schema import check
-from strided.config.targets import trusting
-from strided.config.typed_only import require_typed
+from strided.config.targets import trusting, trusts_config_dir
+from strided.config.typed_only import downloads_nothing, require_typed, typed_keys
 from strided.config.yaml_files import CONF_DIR, verb_keys
 from strided.errors import UserError, did_you_mean, first_line
 
@@ -63,9 +63,13 @@ def compose_hydra(
     with open_dict(config):
         del config["hydra"]
     _check_top_level(verb, config, choices)
-    if extra:
+    if extra and not trusts_config_dir():
         resolved = _resolved(config, throw_on_missing=False)
-        require_typed(resolved, overrides if typed is None else typed)
+        words = overrides if typed is None else typed
+        require_typed(resolved, words)
+        if "data.root" not in typed_keys(words) and downloads_nothing(resolved.get("data")):
+            with open_dict(config):
+                config["data"]["download"] = False
     return config, choices
 
 

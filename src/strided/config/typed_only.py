@@ -12,7 +12,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from strided.config.keys import Config
 from strided.config.overrides import ONLY_TYPED, is_hydra, key_of
-from strided.config.targets import MOVED, WRITERS, trusts_config_dir
+from strided.config.schema import arguments_of
+from strided.config.targets import MOVED, WRITERS, locate
 from strided.errors import UserError, printable
 
 KEYS = ("log_dir", "data.cache_dir")  # folders; of `input`, only an address
@@ -97,10 +98,8 @@ def typed_keys(overrides: Iterable[str]) -> set[str]:
 def require_typed(config: Mapping[str, Any], overrides: Sequence[str]) -> None:
     """Raise UserError if a YAML of --config-dir names an address, a key or a folder.
 
-    `trust=[config-dir]`, typed, lets that folder's YAML name them.
+    `trust=[config-dir]`, typed, lets that folder's YAML name them: then this is not asked.
     """
-    if trusts_config_dir():
-        return
     found = found_in(config)
     for key in sorted(found.keys() - typed_keys(overrides)):
         raise UserError(
@@ -108,6 +107,14 @@ def require_typed(config: Mapping[str, Any], overrides: Sequence[str]) -> None:
             "an address, a key or a folder in a file may be a stranger's. Try it on the command "
             "line, or trust=[config-dir] if all of that folder is your own"
         )
+
+
+def downloads_nothing(data: Any) -> bool:
+    """Whether a data node of a file must not download: its root is one that only the file names."""
+    if not isinstance(data, Mapping) or data.get("root") in (None, "data"):
+        return False
+    target = locate(str(data.get("_target_")), "data") if "_target_" in data else None
+    return target is not None and "download" in arguments_of(target)[0]
 
 
 def may_be_axis(key: Any, values: Iterable[Any]) -> bool:
@@ -130,6 +137,8 @@ def without_places(config: Config, typed: Iterable[str] = ()) -> tuple[Config, d
         kept = _without(kept, key.split("."))
     if "log_dir" in left:
         kept["log_dir"] = None
+    if downloads_nothing(kept.get("data")):
+        kept["data"] = {**kept["data"], "download": False}
     return cast("Config", kept), left
 
 

@@ -100,7 +100,10 @@ def _without_folders(classifier: Classifier, typed: dict[str, Any]) -> dict[str,
     config, left = without_places(of_file)
     if still := {key: value for key, value in left.items() if key.split(".")[1] not in typed}:
         log.warning("%s", left_out(still, "the checkpoint"))
-    return config["data"]
+    data = config["data"]
+    if "root" in typed:
+        data.pop("download", None)
+    return data
 
 
 def require_known_split(classifier: Classifier, data: ImageDataModule, split: str) -> None:

@@ -3,7 +3,7 @@
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -21,6 +21,10 @@ class NamedDataModule(ImageDataModule):
     class_names: tuple[str, ...]
     pixels: ClassVar[int | None] = None  # side of the images, if all have the same
     wanted_files: ClassVar[str]  # what to put where without a network
+
+    def __init__(self, *, download: bool = True, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.may_download = download
 
     def official_source(self) -> Source | None:
         """The official files under data.root; None if they are not there."""
@@ -59,6 +63,12 @@ class NamedDataModule(ImageDataModule):
         )
 
     def _downloaded(self) -> Source:
+        if not self.may_download:
+            raise UserError(
+                f"{self.name} is not in data.root={self.root}, and is downloaded only into a "
+                f"folder that is typed, or by default; expected {self.wanted_files}. Try "
+                "data.root=<a folder> on the command line of a new run"
+            )
         log.info("%s is not in %s: downloading it", self.name, self.root)
         try:
             self.download()
