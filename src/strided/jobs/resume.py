@@ -24,7 +24,10 @@ from strided.runs.folder import (
 )
 from strided.runs.results import Results
 
-RESUMABLE = ("trainer.max_epochs", "trainer.devices", "logger", "log_dir", "traceback", "trust")
+RESUMABLE = (
+    *("trainer.max_epochs", "trainer.devices", "logger", "log_dir", "data.cache_dir"),
+    *("traceback", "trust"),
+)
 # Groups without which nothing can be trained; each is a `_target_` and its arguments.
 NODES = ("data", "model", "optimizer", "scheduler", "loss", "augment", "trainer")
 

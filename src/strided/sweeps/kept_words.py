@@ -1,8 +1,8 @@
 """The words that sweep.yaml or search.yaml keeps, without addresses and folders: see typed_only."""
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,17 @@ class KeptWords:
     """Words that a file keeps; `left` has the value of each key that was left out of them."""
 
     words: list[str]
-    left: Mapping[str, Any] = field(default_factory=dict)
+    left: dict[str, Any]
 
     def with_typed(self, typed: Iterable[str], file: Path) -> list[str]:
         """Return the words with those typed now that bring something back; say what stays out."""
         back = [word for word in typed if brings_back(word, self.left)]
         keys = [key_of(word) for word in back]
-        still = {key: value for key, value in self.left.items() if not _is_below(key, keys)}
+        still = {
+            key: value
+            for key, value in self.left.items()
+            if value is not None and not _is_below(key, keys)
+        }
         if still:
             print(left_out(still, file), file=sys.stderr)
         return [*self.words, *back]

@@ -34,7 +34,7 @@ from strided.system.signals import Interrupted, Interruption
 if TYPE_CHECKING:
     from strided.sweeps.search.study import Study
 
-RESUMABLE = ("search.num_trials", "search.num_workers", "traceback", "trust")
+RESUMABLE = ("search.num_trials", "search.num_workers", "data.cache_dir", "traceback", "trust")
 
 
 def run_search(words: Sequence[str], config_dir: Path | None) -> None:
@@ -70,6 +70,8 @@ def resume_search(folder: Path, changes: Sequence[str], config_dir: Path | None)
     require_no_way_out(folder)
     plan = SearchPlan.read(folder)
     kept = kept_words("train", plan.words, config_dir)
+    # search.yaml is written again without what was left out; this brings it back later too
+    kept.left.setdefault("data.cache_dir", None)
     changed: dict[str, Any] = {}
     for word in changes:
         key, _, value = word.lstrip("+").partition("=")
