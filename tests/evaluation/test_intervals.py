@@ -55,7 +55,7 @@ def test_the_paired_interval_covers_the_true_difference() -> None:
         pairs, times = np.unique(counts[:, :2], axis=0, return_counts=True)
         inside = [
             low <= discordant * lead <= high
-            for low, high in (paired_interval(*map(int, pair), 359) for pair in pairs)
+            for low, high in (paired_interval(one, other, 359) for one, other in pairs.tolist())
         ]
         assert 0.94 < np.average(inside, weights=times) < 0.985
 
@@ -71,11 +71,11 @@ def test_levels_of_intervals_agree_with_holm() -> None:
     noise = np.random.default_rng(0)
     for _ in range(200):
         pairs = noise.integers(0, 14, (4, 2)).tolist()
-        p_values = [mcnemar_exact(*pair) for pair in pairs]
+        p_values = [mcnemar_exact(one, other) for one, other in pairs]
         levels = holm_levels(p_values)
         assert all(0.95 - 1e-12 <= level <= 1 - 0.05 / 4 for level in levels)
-        for pair, p, level in zip(pairs, holm(p_values), levels, strict=True):
-            low, high = paired_interval(*pair, 40, level)
+        for (one, other), p, level in zip(pairs, holm(p_values), levels, strict=True):
+            low, high = paired_interval(one, other, 40, level)
             assert (low > 0 or high < 0) == (p < 0.05)
     assert holm_levels([0.0, 0.5]) == [pytest.approx(0.975), pytest.approx(0.95)]
 

@@ -6,7 +6,7 @@ import signal
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -150,7 +150,7 @@ def test_features_are_of_all_that_is_before_the_cut() -> None:
     assert digest(net) != before
 
 
-def bitmaps(folder: Path, pipeline: str, shift: int = 0) -> ImageFolder:
+def bitmaps(folder: Path, pipeline: Literal["store", "streaming"], shift: int = 0) -> ImageFolder:
     """Eight small grey images of two classes; `shift` changes their pixels only."""
     for number in range(8):
         file = folder / "images" / "ab"[number % 2] / f"{number}.bmp"  # all of one size
