@@ -300,6 +300,61 @@ def _(_: str, scene: Scene) -> list[str]:
     return scene.experiment({"defaults": [{"override /hydra/launcher": "theirs"}]})
 
 
+# Addresses, keys and folders count only as typed, and a name stays inside log_dir.
+
+PLACES_OF_A_FILE: dict[str, Any] = {
+    "logger.wandb": {"_target_": "strided.loggers.WandbLogger", "settings": {"base_url": "x"}},
+    "logger.wandb.entity": {"_target_": "strided.loggers.WandbLogger", "entity": "theirs"},
+    "logger.mlflow": {"_target_": "strided.loggers.MLflowLogger", "tracking_uri": "http://x"},
+    "callbacks.theirs": {
+        "_target_": "lightning.pytorch.callbacks.ModelCheckpoint",
+        "dirpath": MARKER,
+    },
+    "data.cache_dir": MARKER,
+    "trust": ["config-dir"],
+}
+NAMES = [
+    "../../theirs",
+    "/theirs",
+    "a/../../../b",
+    "..",
+    ".",
+    "a//b",
+    "C:\\theirs",
+    "a\nb",
+    "a\x1b[2J",
+]
+
+
+@attempts("address or folder in an experiment", "xpected", PLACES_OF_A_FILE)
+def _(place: str, scene: Scene) -> list[str]:
+    text = json.dumps(PLACES_OF_A_FILE[place]).replace(MARKER, str(scene.marker))
+    config: dict[str, Any] = {}
+    put(place.removesuffix(".entity"), json.loads(text))(config)
+    if place == "trust":
+        put("data.cache_dir", str(scene.marker))(config)
+    return scene.experiment(config)
+
+
+@attempts("name in an experiment", "leads out of log_dir", NAMES)
+def _(name: str, scene: Scene) -> list[str]:
+    return scene.experiment({"name": name})
+
+
+@attempts(
+    "link in a run folder", "leads out", ["run.log", "results.json", "checkpoints", "figures"]
+)
+def _(name: str, scene: Scene) -> list[str]:
+    words = scene.resumed(lambda config: None)
+    file = scene.theirs / "run" / name
+    if file.is_dir():
+        shutil.rmtree(file)
+    else:
+        file.unlink()
+    file.symlink_to(scene.marker)
+    return words
+
+
 # Pickles: files of weights and checkpoints.
 
 
@@ -385,7 +440,6 @@ IN_RUN: dict[str, Any] = {
     "logger": ["csv"],
     "seed": "zero",
     "optimizer.lr": "fast",
-    "log_dir": {"a": 1},
     "model.activation": 3,
 }
 IN_SEARCH: dict[str, Any] = {

@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from strided.config.keys import Config
 from strided.config.overrides import ONLY_TYPED, is_hydra, key_of
-from strided.config.schema import arguments_of
+from strided.config.schema import arguments_of, check
 from strided.config.targets import MOVED, WRITERS, locate
 from strided.errors import UserError, printable
 
@@ -102,6 +102,7 @@ def require_typed(config: Mapping[str, Any], overrides: Sequence[str]) -> None:
     """
     found = found_in(config)
     for key in sorted(found.keys() - typed_keys(overrides)):
+        check(config, values=False)  # a class that is not allowed is the greater fault
         raise UserError(
             f"a YAML of --config-dir sets {shown(key, found[key])}; expected it to be typed, since "
             "an address, a key or a folder in a file may be a stranger's. Try it on the command "

@@ -61,9 +61,9 @@ def resume_run(
         composed, _ = compose_hydra("train", overrides, config_dir)
         _change(config, plain(composed), typed_keys(overrides))
         left = _still_left(left, config, typed_keys(overrides))
+    check(config)
     if left:
         print(left_out(left, RunFolder(folder).config), file=sys.stderr)
-    check(config)
     require_epochs_to_come(folder, config["trainer"].get("max_epochs"))
     return run_job("train", config, folder, _typed_at_first(folder), resumed_with=list(changes))
 

@@ -108,7 +108,11 @@ def _require_finite(task: ClassificationTask, file: Path) -> None:
 
 def _is_of_task(checkpoint: Any) -> bool:
     """Whether strided wrote it: other Lightning projects have other arguments under this key."""
-    if not (isinstance(checkpoint, dict) and {"strided", "state_dict"} <= checkpoint.keys()):
+    if not (
+        isinstance(checkpoint, dict)
+        and isinstance(checkpoint.get("strided"), dict)
+        and isinstance(checkpoint.get("state_dict"), dict)
+    ):
         return False
     arguments = checkpoint.get("hyper_parameters")
     known = inspect.signature(ClassificationTask).parameters.keys()
