@@ -147,7 +147,9 @@ def test_a_zip_whose_unpacking_has_no_bound_is_refused(tmp_path: Path, method: i
     archive = zipped(write(tmp_path / "root", *CLASSES))
     with zipfile.ZipFile(archive, "a", method) as target:
         target.writestr("dog/9.png", bytes(1_000_000))
-    with pytest.raises(UserError, match=f"dog/9.png by zip's method {method}.*expected.*Try"):
+    with pytest.raises(
+        UserError, match=rf"dog/9.png is packed by method {method} \(.*expected.*Try"
+    ):
         folder_source(archive)
 
 
@@ -157,15 +159,6 @@ def test_a_link_to_nothing_is_an_image_that_cannot_be_read(tmp_path: Path) -> No
     source = folder_source(tmp_path)
     with pytest.raises(ImageError, match="^No such file or directory$"):
         source.read(source.paths.index("cat/9.png"))
-
-
-def test_members_that_point_outside_are_never_written(tmp_path: Path) -> None:
-    archive = zipped(write(tmp_path / "in" / "root", *CLASSES))
-    with zipfile.ZipFile(archive, "a") as target:
-        target.writestr("../outside.png", b"")
-    source = folder_source(archive)
-    source.read(0)
-    assert not list(tmp_path.rglob("outside.png"))
 
 
 @pytest.mark.parametrize(

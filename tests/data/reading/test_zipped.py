@@ -1,12 +1,16 @@
 import pickle
 import struct
+import tracemalloc
 import zipfile
+from io import BytesIO
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from strided.data.reading.decoding import ImageError
 from strided.data.reading.files import MOST_BYTES, all_files
 from strided.data.reading.folder import folder_source
 from strided.data.reading.zipped import Member, read_member, zip_members
@@ -42,7 +46,7 @@ def check(file: Path) -> None:
         for entry in entries:
             member = members[entry.filename]
             assert (member.size, member.crc) == (entry.file_size, entry.CRC)
-            assert read_member(file, member, MOST_BYTES) == archive.read(entry)
+            assert read_member(file, member, MOST_BYTES).getvalue() == archive.read(entry)
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
@@ -163,3 +167,106 @@ def test_another_process_reads_what_it_is_sent(image_folder: Path, tmp_path: Pat
             images = pool.map(source.read, range(len(source)))
             for index, image in enumerate(images):
                 assert np.array_equal(np.asarray(image), np.asarray(source.read(index)))
+
+
+def with_fields(file: Path, local: tuple[int, int], listed: tuple[int, int]) -> Path:
+    """Write (place, number) into each header and each entry of the list."""
+    content = bytearray(file.read_bytes())
+    for signature, (place, number) in ((b"PK\3\4", local), (b"PK\1\2", listed)):
+        start = -1
+        while (start := content.find(signature, start + 1)) >= 0:
+            struct.pack_into("<H", content, start + place, number)
+    file.write_bytes(content)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("local", "entry", "problem"),
+    [
+        ((6, 1), (8, 1), r"a password locks a/0\.txt; .*Try unpacking it with the password \(7z"),
+        ((8, 99), (10, 99), r"a password locks a/0\.txt \(by AES"),
+        ((8, 9), (10, 9), r"a/0\.txt is packed by method 9 \(Deflate64.*Try unpacking it \(7z x"),
+        ((8, 14), (10, 14), r"method 14 \(LZMA\)"),
+    ],
+)
+def test_a_zip_that_needs_another_program_is_refused_at_once(
+    tmp_path: Path, local: tuple[int, int], entry: tuple[int, int], problem: str
+) -> None:
+    file = with_fields(written(tmp_path / "some.zip"), local, entry)
+    with pytest.raises(UserError, match=rf"{problem}.*data\.root=<that folder>"):
+        all_files(file)
+
+
+@pytest.mark.parametrize(
+    ("start", "problem"),
+    [
+        (b"", "it is empty"),
+        (bytes(900), "full of zeros"),
+        (b"Rar!\x1a\7\0", r"a RAR archive.*Try unpacking it \(7z x some\.zip\)"),
+        (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+        (b"\x1f\x8b\x08", r"gzip.*Try unpacking it \(tar xf some\.zip\)"),
+        (bytes(257) + b"ustar", "a tar archive"),
+        (b"\n<!DOCTYPE html><html>", "a web page.*downloading it once more"),
+        (b"version https://git-lfs.github.com/spec/v1", "a pointer of Git LFS"),
+        (b"something", "no zip, or its end is missing"),
+    ],
+)
+def test_what_is_no_zip_is_named(tmp_path: Path, start: bytes, problem: str) -> None:
+    file = tmp_path / "some.zip"
+    file.write_bytes(start)
+    with pytest.raises(UserError, match=rf"data\.root={file}.*{problem}.*"):
+        all_files(file)
+
+
+def test_a_zip_that_was_cut_off_or_split_says_so(tmp_path: Path) -> None:
+    content = written(tmp_path / "whole.zip").read_bytes()
+    (tmp_path / "cut.zip").write_bytes(content[:1000])
+    with pytest.raises(UserError, match="its end is missing after 1,000 bytes.*Try copying"):
+        all_files(tmp_path / "cut.zip")
+    last = bytearray(content)
+    struct.pack_into("<H", last, content.rindex(b"PK\5\6") + 4, 3)
+    (tmp_path / "last.zip").write_bytes(last)
+    with pytest.raises(UserError, match="the last of several parts.*zip -s 0"):
+        all_files(tmp_path / "last.zip")
+
+
+def test_a_zip_without_files_says_so(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "empty.zip", "w"):
+        pass
+    with pytest.raises(UserError, match="it holds no files; expected.*Try zipping the folder"):
+        all_files(tmp_path / "empty.zip")
+
+
+@pytest.mark.parametrize("is_image", [False, True])
+def test_a_large_file_is_unpacked_once_if_it_can_be_an_image(
+    tmp_path: Path, is_image: bool
+) -> None:
+    size = 60_000_000
+    image = BytesIO()
+    Image.new("L", (4, 4), 7).save(image, "PNG")
+    start = image.getvalue() if is_image else b""
+    with zipfile.ZipFile(tmp_path / "large.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.png", start + bytes(size))
+    read = all_files(tmp_path / "large.zip").reader(["a.png"])
+    tracemalloc.start()
+    try:
+        if is_image:
+            assert read(0).getpixel((0, 0)) == 7
+        else:
+            with pytest.raises(ImageError, match="not an image"):
+                read(0)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < (1.3 * size if is_image else 5_000_000)
+
+
+def test_a_large_file_is_unpacked_whole(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).bytes(2_500_000)
+    content = noise + bytes(3_000_000) + noise[:7]
+    file = tmp_path / "large.zip"
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a", content)
+    assert read_member(file, listed(file)["a"], MOST_BYTES).getvalue() == content
+    with pytest.raises(ValueError, match="checksum"):
+        read_member(file, listed(file)["a"]._replace(size=len(content) - 1), MOST_BYTES)

@@ -16,6 +16,7 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".
 # Pillow goes by the content: without this list, PostScript in a .png would reach Ghostscript.
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # JPEG includes MPO, which some cameras write
 
+_UNKNOWN = "empty, or not an image of a known format"
 _GREY_MODES = {"1", "L", "LA", "La"}
 
 
@@ -33,6 +34,14 @@ def decode(file: str | Path | BinaryIO) -> Image.Image:
     warnings.filterwarnings("ignore", module=r"PIL\.")
     with image_errors(), Image.open(file, formats=FORMATS) as image:
         return _grey_or_rgb(_upright(image))
+
+
+def check_start(start: bytes) -> None:
+    """Raise ImageError unless these bytes can begin an image: Pillow's own test of the first 16."""
+    Image.init()
+    tests = [Image.OPEN[name][1] for name in FORMATS]
+    if not any(test is None or test(start[:16]) for test in tests):
+        raise ImageError(_UNKNOWN)
 
 
 def as_image(image: Image.Image | np.ndarray | str | Path) -> Image.Image:
@@ -53,7 +62,7 @@ def image_errors() -> Iterator[None]:
     except ImageError:
         raise
     except UnidentifiedImageError as error:  # its message holds the whole path: leave it out
-        raise ImageError("empty, or not an image of a known format") from error
+        raise ImageError(_UNKNOWN) from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"too large to decode safely: {error}") from error
     except Exception as error:  # damaged bytes make the decoders raise nearly anything

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from strided.data.reading.decoding import ImageError, decode, image_errors
-from strided.data.reading.zipped import DEFLATED, STORED, Member, read_member, zip_members
+from strided.data.reading.decoding import ImageError, check_start, decode, image_errors
+from strided.data.reading.zip_errors import zip_refused
+from strided.data.reading.zipped import Member, read_member, zip_members
 from strided.errors import UserError
 
 MOST_BYTES = 500_000_000  # of one image file
@@ -56,8 +57,8 @@ class ZipReader:
         member = Member(*self.members[index].tolist())
         _check_size(member.size)  # a few bytes may unpack to gigabytes
         with image_errors():
-            content = read_member(self.file, member, MOST_BYTES)
-        return decode(BytesIO(content))
+            content = read_member(self.file, member, MOST_BYTES, check_start)
+        return decode(content)
 
 
 def _check_size(size: int) -> None:
@@ -77,16 +78,7 @@ def all_files(root: Path) -> Files:
     try:
         rows, members = zip_members(root)
     except (ValueError, OSError) as error:
-        raise UserError(
-            f"data.root={root} is no readable zip ({error}); expected a folder or a .zip of"
-            " images. Try unzipping it, or copy it once more"
-        ) from error
-    packed = ~np.isin(members[:, 4], (STORED, DEFLATED))
-    for name in [name for name, row in rows.items() if packed[row]] if packed.any() else ():
-        raise UserError(
-            f"data.root={root} packs {name} by zip's method {members[rows[name], 4]};"
-            " expected files that are stored or deflated. Try unzipping it, or zip it again"
-        )
+        raise zip_refused(root, error) from error
 
     def reader(names: Sequence[str]) -> Reader:
         return ZipReader(root, members[[rows[name] for name in names]])

@@ -7,29 +7,51 @@ Layout: PKWARE's APPNOTE.TXT 6.3.10, sections 4.3.7, 4.3.12 to 4.3.16 and 4.5.3.
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from strided.data.reading.zip_errors import (
+    ENCRYPTED,
+    ZipError,
+    locked,
+    packed_otherwise,
+    without_end,
+)
+from strided.data.reading.zip_names import ENTRY_BYTES, extra_field, member_names
+
 STORED, DEFLATED = 0, 8  # can be unpacked in part; other methods unpack everything at once
 
+_CHUNK = 1 << 20  # bytes that are unpacked at once
 _MOST_COMMENT = 0xFFFF
-_END = struct.Struct("<4s6xHLLH")  # of the central directory: entries, size, offset, comment
+_END = struct.Struct("<4sH4xHLLH")  # part, entries; size, offset of their list; comment
 _LOCATOR = struct.Struct("<4s4xQ4x")  # offset of the next
 _END_64 = struct.Struct("<4s28xQQQ")  # entries, size, offset
+_FIELDS = {  # of an entry of the list of files: type, first byte
+    "signature": ("<u4", 0),
+    "host": ("u1", 5),
+    "flags": ("<u2", 8),
+    "method": ("<u2", 10),
+    "crc": ("<u4", 16),
+    "packed": ("<u4", 20),
+    "size": ("<u4", 24),
+    "name": ("<u2", 28),
+    "extra": ("<u2", 30),
+    "offset": ("<u4", 42),
+}
 _ENTRY = np.dtype(
     {
-        "names": ["signature", "flags", "method", "crc", "packed", "size", "name", "offset"],
-        "formats": ["<u4", "<u2", "<u2", "<u4", "<u4", "<u4", "<u2", "<u4"],
-        "offsets": [0, 8, 10, 16, 20, 24, 28, 42],
-        "itemsize": 46,
+        "names": list(_FIELDS),
+        "formats": [kind for kind, _ in _FIELDS.values()],
+        "offsets": [start for _, start in _FIELDS.values()],
+        "itemsize": ENTRY_BYTES,
     }
 )
 _LENGTHS = struct.Struct("<HHH")  # of an entry's name, extra fields and comment; at byte 28
 _LOCAL = struct.Struct("<4s2xH18xHH")
-_ENCRYPTED, _UTF8 = 0x1, 0x800
 _MOST = 2**63 - 1  # largest possible position in a file
 _IN_EXTRA = 0xFFFFFFFF  # marks a number whose eight bytes are in the extra fields
 
@@ -52,14 +74,16 @@ class ZipListing(NamedTuple):
 
 
 def zip_members(file: Path) -> ZipListing:
-    """List all files of a zip; raises ValueError or OSError for a damaged one."""
+    """List all files of a zip; raises ValueError or OSError for one that cannot be read."""
     with file.open("rb") as stream:
-        entries, start, content = _directory(stream)
+        entries, start, content = _directory(stream, file)
     places = _places(content)
     if (len(places) - entries) % 0x10000:  # macOS always stores the count in two bytes
         raise ValueError(f"it holds {entries} files and lists {len(places)}")
+    if not places:
+        raise ZipError("it holds no files", "zipping the folder that holds the images")
     # all numbers at once: entry by entry takes Python three times as long
-    table = np.frombuffer(content, np.uint8)[np.add.outer(places, np.arange(_ENTRY.itemsize))]
+    table = np.frombuffer(content, np.uint8)[np.add.outer(places, np.arange(ENTRY_BYTES))]
     found = table.view(_ENTRY).reshape(-1)
     if (found["signature"] != int.from_bytes(b"PK\1\2", "little")).any():
         raise ValueError("its list of files is damaged")
@@ -70,8 +94,18 @@ def zip_members(file: Path) -> ZipListing:
     members[:, 0] += start
     if (members[:, :3] < 0).any():  # so large that the sum overflows eight bytes
         raise ValueError("its list of files is damaged")
-    names = _names(content, places, found)
-    return ZipListing({n: row for row, n in enumerate(names) if not n.endswith("/")}, members)
+    names = member_names(file, content, places, found)
+    rows = {name: row for row, name in enumerate(names) if not name.endswith("/")}
+    _check_packing(file, rows, found)
+    return ZipListing(rows, members)
+
+
+def _check_packing(file: Path, rows: dict[str, int], found: np.ndarray) -> None:
+    locks = (found["flags"] & ENCRYPTED) > 0
+    strange = locks | ~np.isin(found["method"], (STORED, DEFLATED))
+    if strange.any() and (name := next((n for n, row in rows.items() if strange[row]), "")):
+        refused = locked if locks[rows[name]] else packed_otherwise
+        raise refused(file, name, int(found["method"][rows[name]]))
 
 
 def _places(content: bytes) -> list[int]:
@@ -81,7 +115,7 @@ def _places(content: bytes) -> list[int]:
     try:
         while place < len(content):
             places.append(place)
-            place += _ENTRY.itemsize + sum(_LENGTHS.unpack_from(content, place + 28))
+            place += ENTRY_BYTES + sum(_LENGTHS.unpack_from(content, place + 28))
     except struct.error as error:
         raise ValueError("its list of files is cut off") from error
     if place > len(content):
@@ -89,33 +123,55 @@ def _places(content: bytes) -> list[int]:
     return places
 
 
-def _names(content: bytes, places: list[int], found: np.ndarray) -> Iterator[str]:
-    lengths, in_utf8 = found["name"].tolist(), ((found["flags"] & _UTF8) > 0).tolist()
-    for place, length, is_utf8 in zip(places, lengths, in_utf8, strict=True):
-        raw = content[place + 46 : place + 46 + length]
-        # decoding cp437 is slow in Python; for ASCII it is the same
-        yield raw.decode("utf-8" if is_utf8 or raw.isascii() else "cp437")
+def read_member(
+    file: Path, member: Member, most: int, check_start: Callable[[bytes], None] | None = None
+) -> BytesIO:
+    """Unpack one file, at most `most` bytes; ValueError, zlib.error or OSError if damaged.
 
-
-def read_member(file: Path, member: Member, most: int) -> bytes:
-    """Unpack one file, at most `most` bytes; ValueError, zlib.error or OSError if damaged."""
+    check_start sees the first bytes of a large file before the rest is unpacked, and may raise.
+    """
     with file.open("rb", buffering=0) as stream:
         stream.seek(member.offset)
         signature, flags, *lengths = _LOCAL.unpack(_read_exactly(stream, _LOCAL.size))
         if signature != b"PK\3\4":
             raise ValueError("not where the zip says it is")
-        if flags & _ENCRYPTED:
+        if flags & ENCRYPTED:
             raise ValueError("encrypted")
         stream.seek(sum(lengths), 1)
         content = _read_exactly(stream, min(member.packed, most))
-    if member.method == DEFLATED:
-        content = zlib.decompressobj(-15).decompress(content, max(1, min(member.size, most)))
-    if len(content) != member.size or zlib.crc32(content) != member.crc:
+    most = min(member.size, most)
+    if member.method == STORED:
+        unpacked = BytesIO(content)
+    elif most <= _CHUNK:
+        unpacked = BytesIO(zlib.decompressobj(-15).decompress(content, max(1, most)))
+    else:
+        unpacked = _unpack_large(content, most, check_start)
+    view = unpacked.getbuffer()
+    if len(view) != member.size or zlib.crc32(view) != member.crc:
         raise ValueError("damaged within the zip: its checksum is another")
-    return content
+    return unpacked
 
 
-def _directory(stream: BinaryIO) -> tuple[int, int, bytes]:
+def _unpack_large(
+    content: bytes, most: int, check_start: Callable[[bytes], None] | None
+) -> BytesIO:
+    """Unpack piece by piece: in one go, zlib would hold all of it twice."""
+    unpacked = BytesIO()
+    stream = zlib.decompressobj(-15)
+    for start in range(0, len(content), _CHUNK):
+        packed = content[start : start + _CHUNK]
+        while packed and (left := most - unpacked.tell()):
+            piece = stream.decompress(packed, min(_CHUNK, left))
+            if check_start is not None and not unpacked.tell():
+                check_start(piece)
+            unpacked.write(piece)
+            packed = stream.unconsumed_tail
+    unpacked.write(stream.flush()[: most - unpacked.tell()])
+    unpacked.seek(0)
+    return unpacked
+
+
+def _directory(stream: BinaryIO, file: Path) -> tuple[int, int, bytes]:
     """The number of entries, where the zip begins in its file, and the bytes of the directory."""
     length = stream.seek(0, 2)
     tail_start = max(0, length - _MOST_COMMENT - _END.size - _LOCATOR.size - 56)
@@ -123,14 +179,16 @@ def _directory(stream: BinaryIO) -> tuple[int, int, bytes]:
     tail = stream.read()
     end = tail.rfind(b"PK\5\6")
     if end < 0 or end + _END.size > len(tail):
-        raise ValueError("not a zip, or its end is missing")
-    _, entries, size, offset, _ = _END.unpack_from(tail, end)
+        raise without_end(file)
+    _, part, entries, size, offset, _ = _END.unpack_from(tail, end)
     locator = end - _LOCATOR.size
     if locator >= 0 and tail[locator : locator + 4] == b"PK\6\7":
         end = locator - 56  # just before it: content in front of the zip shifts the stored offset
         if end < 0 or tail[end : end + 4] != b"PK\6\6":
             raise ValueError("its end is damaged")
         _, entries, size, offset = _END_64.unpack_from(tail, end)
+    if part not in (0, 0xFFFF):
+        raise ZipError("it is the last of several parts", "joining them: zip -s 0 <it> --out <new>")
     start = tail_start + end - size - offset  # above 0 if other content stands in front
     if start < 0:
         raise ValueError("its end is damaged")
@@ -144,23 +202,19 @@ def _wide_numbers(
 ) -> tuple[int, int, int]:
     """Take an entry's offset and sizes from its extra field 1 where they need eight bytes."""
     name, length, _ = _LENGTHS.unpack_from(content, place + 28)
-    extra = content[place + 46 + name : place + 46 + name + length]
-    start = 0
-    while start + 4 <= len(extra):
-        kind, length = struct.unpack_from("<HH", extra, start)
-        if kind == 1:
-            wide = extra[start + 4 : start + 4 + length]
-            numbers = struct.unpack(f"<{len(wide) // 8}Q", wide[: len(wide) // 8 * 8])
-            absent = [value == _IN_EXTRA for value in (size, packed, offset)]
-            if sum(absent) > len(numbers) or max(numbers, default=0) > _MOST:
-                raise ValueError("its list of files is damaged")
-            given = iter(numbers)
-            size, packed, offset = (
-                next(given) if gone else value
-                for gone, value in zip(absent, (size, packed, offset), strict=True)
-            )
-            return offset, packed, size
-        start += 4 + length
+    begin = place + ENTRY_BYTES + name
+    wide = extra_field(content[begin : begin + length], 1)
+    if wide is None:
+        return offset, packed, size
+    numbers = struct.unpack(f"<{len(wide) // 8}Q", wide[: len(wide) // 8 * 8])
+    absent = [value == _IN_EXTRA for value in (size, packed, offset)]
+    if sum(absent) > len(numbers) or max(numbers, default=0) > _MOST:
+        raise ValueError("its list of files is damaged")
+    given = iter(numbers)
+    size, packed, offset = (
+        next(given) if gone else value
+        for gone, value in zip(absent, (size, packed, offset), strict=True)
+    )
     return offset, packed, size
 
 
