@@ -22,6 +22,7 @@ FREE_TEXT = (
     "data.root",
     "data.csv",
     "data.path_column",
+    "data.path_suffix",
     "data.label_column",
     "data.split_column",
     "data.group_column",
@@ -35,7 +36,7 @@ FREE_TEXT = (
     "log_dir",
     "name",
 )
-PATHS = ("runs",)  # lists of paths
+LISTS = ("runs", "data.label_columns")  # of paths or free text
 ONLY_TYPED = ("trust", "resume", "search")  # never from a file that is read back
 
 
@@ -86,7 +87,7 @@ def _normalise_one(
         )
     if (bare in FREE_TEXT and not (multirun and "," in value)) or _is_name(bare, value):
         word = f"{key}={quoted(value)}"
-    if bare in PATHS:
+    if bare in LISTS:
         word = f"{key}={_quoted_list(value)}"
     _check_grammar(word, multirun)
     # Hydra refuses keys that no YAML lists; schema.check refuses keys that no target takes.

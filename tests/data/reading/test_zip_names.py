@@ -5,6 +5,7 @@ import unicodedata
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -13,6 +14,8 @@ from strided.data.reading.folder import folder_source
 from strided.data.reading.zipped import zip_members
 from strided.errors import UserError
 
+Form = Literal["NFC", "NFD"]
+FORMS: tuple[Form, ...] = ("NFC", "NFD")
 UNIX, FAT, NTFS = 3, 0, 10
 
 
@@ -41,8 +44,8 @@ def names_of(file: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["Größe/ß.png", "表示/能力.png", "plain/a.png"])
-@pytest.mark.parametrize("form", ["NFC", "NFD"])
-def test_names_in_utf8_need_no_flag(tmp_path: Path, name: str, form: str) -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_names_in_utf8_need_no_flag(tmp_path: Path, name: str, form: Form) -> None:
     name = unicodedata.normalize(form, name)
     assert names_of(packed(tmp_path / "a.zip", name.encode())) == [name]
 
@@ -127,8 +130,7 @@ def test_a_folder_and_its_zips_have_the_same_names(
         for name in all_files(image_folder).stamps:
             archive.write(image_folder / name, name)
     content = file.read_bytes()
-    name = "Größe 表示/".encode()
-    assert content.count(name) > 1
+    assert content.count("Größe 表示/".encode()) > 1
     for signature, place in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
         start = -1
         while (start := content.find(signature, start + 1)) >= 0:

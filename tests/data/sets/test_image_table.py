@@ -58,7 +58,7 @@ def test_cells_in_quotes_may_hold_delimiters_and_columns_any_order(photos: Path)
 
 def test_labels_are_text(photos: Path) -> None:
     file = table(photos, "path,label", "cats/1.png,01", "cats/2.png,1", "dogs/1.png,1.0")
-    assert opened(file).classes == ["01", "1", "1.0"]
+    assert opened(file, labels="keep").classes == ["01", "1", "1.0"]
 
 
 def test_the_fingerprint_follows_the_labels(photos: Path) -> None:
@@ -227,3 +227,136 @@ def test_a_run_on_a_table_is_evaluated_on_its_own_split_only(
         "data.group_column=null would split the training data in another way"
         in capsys.readouterr().err
     )
+
+
+ENDLESS = [row.replace(".png", "") for row in ROWS]
+ONE_HOT = [
+    "path,cat,dog",
+    "cats/1.png,1,0",
+    "cats/2.png,1.0,0.0",
+    "dogs/1.png,,1",
+    "dogs/2.png,0,1",
+]
+
+
+def test_a_suffix_completes_paths_and_is_suggested(photos: Path) -> None:
+    file = table(photos, "path,label", *ENDLESS)
+    with pytest.raises(UserError, match=r"cats/1 \(there is cats/1\.png\)(?s:.*)") as error:
+        opened(file).source  # noqa: B018
+    assert str(error.value).endswith("\nTry data.path_suffix=.png")
+    assert opened(file, path_suffix=".png").source.paths[3] == "dogs/2.png"
+    mixed = table(photos, "path,label", ENDLESS[0], *ROWS[1:])
+    assert opened(mixed, path_suffix=".PNG").source.paths == [row.split(",")[0] for row in ROWS]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_advice_to_read_elsewhere_works(photos: Path, packed: bool) -> None:
+    lines = ["1,cat", "2,cat", "3,dog", "4,dog"]
+    file = table(photos.parent, "path,label", *lines)
+    root = photos.parent
+    if packed:
+        root = photos.parent / "two.zip"
+        with zipfile.ZipFile(root, "w") as archive:
+            archive.writestr("notes.txt", b"")
+            for k in range(5):
+                archive.write(photos / "cats" / f"{k}.png", f"cats/{k}.png")
+    with pytest.raises(UserError) as error:
+        opened(file, root=str(root)).source  # noqa: B018
+    advice = str(error.value).splitlines()[-1]
+    if packed:
+        assert advice == "Try unzipping two.zip, and data.root=<the folder cats in it>"
+        return
+    assert advice == f"Try data.root={photos}/cats data.path_suffix=.png"
+    assert opened(file, root=f"{photos}/cats", path_suffix=".png").source.paths[0] == "1.png"
+
+
+def test_a_file_in_two_spellings_is_repeated(photos: Path) -> None:
+    file = table(photos, "path,label", *ROWS, r"Cats\1.PNG,cat")
+    with pytest.raises(UserError, match=r"line 6 repeats Cats\\1\.PNG of line 2\nTry removing"):
+        opened(file).source  # noqa: B018
+
+
+def test_one_column_for_each_label(photos: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = table(photos, *ONE_HOT)
+    with pytest.raises(UserError, match=r"Try data\.label_columns=\[cat,dog\]"):
+        opened(file).source  # noqa: B018
+    data = opened(file, label_columns=["cat", "dog"])
+    assert data.classes == ["cat", "dog"] and data.source.labels.tolist() == [0, 0, 1, 1]
+    wide = table(photos, f"{ONE_HOT[0]},fox", *(f"{line},0" for line in ONE_HOT[1:]))
+    assert opened(wide, label_columns=["dog", "cat", "fox"]).classes == ["cat", "dog"]
+    assert "no line has 1 in fox" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ("cats/3.png,1,1", "line 6 has 2 labels: cat, dog"),
+        ("cats/3.png,0,0", "line 6 has 0 labels"),
+        ("cats/3.png,0.7,0.3", r"line 6 has '0\.7' in cat"),
+        ("cats/3.png,yes,0", "line 6 has 'yes' in cat"),
+    ],
+)
+def test_one_column_must_hold_one(photos: Path, row: str, problem: str) -> None:
+    with pytest.raises(UserError, match=rf"unusable lines \(1\).*\n.*{problem}\nTry"):
+        opened(table(photos, *ONE_HOT, row), label_columns=["cat", "dog"]).source  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"path_suffix": ""}, r"data\.path_suffix=''; expected.*Try data\.path_suffix=\.jpg"),
+        ({"path_suffix": "x/.jpg"}, r"data\.path_suffix='x/\.jpg'"),
+        ({"label_columns": ["cat"]}, r"data\.label_columns=\[cat\]; expected two.*Try"),
+        ({"label_columns": ["cat", "cat"]}, "expected two or more columns"),
+        ({"labels": "join"}, r"data\.labels=join; expected one of merge, keep"),
+        ({"label_columns": ["cat", "fox"]}, r"expected one called fox\. Try data\.label_columns="),
+    ],
+)
+def test_keys_of_a_table_are_checked(photos: Path, options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(UserError, match=problem):
+        opened(table(photos, *ONE_HOT), **options).source  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        (["path,label", *ROWS, "cats/3.png,nan"], r"line 6 has no label \(label: nan\)"),
+        (["path,label,group", *(f"{r},NA" for r in ROWS)], r"line 2 has no group \(group: NA\)"),
+        (["path,label", *ROWS, "cats/3.png,cat|dog"], r"line 6 has 2 labels, cat\|dog"),
+        (["path,label", *ROWS, "cats/3.png,Cat"], r"cat \(2\), Cat \(1\).*Try data\.labels=merge"),
+        (["path,label,label", *(f"{r},x" for r in ROWS)], "only one called label"),
+        (["image,label", *ROWS], r"Try data\.path_column=image"),
+        (ROWS, "Try a first line with the names of the columns: path,label"),
+    ],
+)
+def test_what_tables_of_others_hold_is_named(photos: Path, lines: list[str], problem: str) -> None:
+    with pytest.raises(UserError, match=rf"(?s){problem}"):
+        opened(table(photos, *lines)).source  # noqa: B018
+
+
+def test_columns_may_differ_in_case(photos: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    rows = (f"{row},{split}" for row, split in zip(ROWS, ("Train", "dev") * 2, strict=True))
+    source = opened(table(photos, "Path,LABEL,Split", *rows)).source
+    assert source.split.tolist() == ["train", "val"] * 2
+    assert "the column Split is the split" in caplog.text
+
+
+def test_the_keys_of_a_table_are_typed_as_text(
+    photos: Path, run_train: Callable[..., Path]
+) -> None:
+    rows = [
+        f"{name}/{k},{hot}" for name, hot in (("cats", "1,0"), ("dogs", "0,1")) for k in range(5)
+    ]
+    file = table(photos, "path,a cat,0", *rows)
+    run = run_train(
+        "model=mlp",
+        "data=csv",
+        f"data.csv={file}",
+        "data.label_columns=[a cat,0]",
+        "data.path_suffix=.png",
+        "data.labels=keep",
+        "data.image_size=6",
+    )
+    with (run / "predictions.csv").open() as stream:
+        assert next(stream).strip() == "path,label,predicted,error,prob/0,prob/a cat"

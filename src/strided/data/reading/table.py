@@ -1,15 +1,23 @@
 """A CSV file with one image per row: its path, its label, and optionally its split and group."""
 
-import csv
-import io
+import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from strided.data.reading.cells import Cells, read_cells, refuse, same_name
 from strided.data.reading.folder import SPLIT_FOLDERS
+from strided.data.reading.labels import Labels
+from strided.data.reading.one_hot import one_hot_columns, one_hot_labels
+from strided.data.reading.table_labels import check_one_label, is_missing, one_spelling
 from strided.errors import UserError
 
-_SHOWN = 5  # lines with a problem
+log = logging.getLogger(__name__)
+
+SPLITS = {**SPLIT_FOLDERS, "training": "train", "testing": "test", "dev": "val"}
+
+_ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}")
 
 
 class Row(NamedTuple):
@@ -23,106 +31,128 @@ class Row(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """The name of each column; None for one that is not used."""
+    """The name of each column; None for one that is not used. labels: one column for each label."""
 
     path: str
     label: str
     split: str | None = "split"
     group: str | None = "group"
+    labels: Sequence[str] | None = None
 
 
-def read_table(file: Path, columns: Columns) -> list[Row]:
-    """Read a UTF-8 table split by comma, semicolon or tab; UserError for unusable rows.
+def read_table(file: Path, columns: Columns, spelling: Labels | None = None) -> list[Row]:
+    """Read a table split by comma, semicolon or tab; UserError for unusable rows.
 
-    A split or group column with its default name may be absent; any other must exist.
+    A split or group column with its default name may be absent; any other must exist. Labels that
+    differ only in spelling stop it, unless `spelling` says whether to merge or to keep them.
     """
-    header, lines = _cells(file, columns)
-    columns = _present(columns, header, file)
-    uneven = [
-        f"line {line} has {len(cells)} cells, the header {len(header)}"
-        for line, cells in lines
-        if len(cells) != len(header)
-    ]
-    refuse(uneven, file, "as many cells in every line (quoted, where one holds the delimiter)")
-    rows = [_row(line, dict(zip(header, cells, strict=True)), columns) for line, cells in lines]
+    cells = read_cells(file, columns.path)
+    at = _places(columns, cells, file)
+    rows = [_row(line, row, at) for line, row in cells.lines]
+    if columns.labels is not None:
+        labels = one_hot_labels(cells, [at[f"label {k}"] for k in range(len(columns.labels))], file)
+        rows = [row._replace(label=label) for row, label in zip(rows, labels, strict=True)]
+    given = {key: cells.header[place] for key, place in at.items() if key in Row._fields}
     if not any(row.split for row in rows):
-        columns = columns._replace(split=None)
-    _check(rows, columns, file)
-    return [row._replace(split=SPLIT_FOLDERS.get(row.split, "")) for row in rows]
+        given.pop("split", None)
+    _check(rows, given, file)
+    labels = [row.label for row in rows]
+    if columns.labels is None:
+        check_one_label(labels, [row.line for row in rows], file)
+    labels = one_spelling(labels, file, spelling)
+    return [
+        row._replace(label=label, split=SPLITS.get(row.split, ""))
+        for row, label in zip(rows, labels, strict=True)
+    ]
 
 
-def refuse(problems: Sequence[str], file: Path, expected: str, advice: str = "") -> None:
-    """Raise UserError with the first few problems, if there are any."""
-    if problems:
-        shown = [f"  {problem}" for problem in problems[:_SHOWN]]
-        if len(problems) > _SHOWN:
-            shown.append(f"  and {len(problems) - _SHOWN} more")
-        raise UserError(
-            f"data.csv={file} has unusable lines ({len(problems)}); expected {expected}:\n"
-            + "\n".join(shown)
-            + f"\nTry {advice or 'correcting them'}"
-        )
+def _places(columns: Columns, cells: Cells, file: Path) -> dict[str, int]:
+    """Where each column is; UserError for one that is absent or twice there.
 
-
-def _cells(file: Path, columns: Columns) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The header, and the cells of each other non-blank line with its number."""
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-        readers = {
-            mark: csv.reader(io.StringIO(text, newline=""), delimiter=mark) for mark in ",;\t"
-        }
-        headers = {m: [name.strip() for name in next(readers[m], [])] for m in readers}
-        mark = max(headers, key=lambda m: (columns.path in headers[m], len(headers[m])))
-        lines = [(readers[mark].line_num, cells) for cells in readers[mark]]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UserError(
-            f"data.csv={file} cannot be read ({reason}); expected a table in UTF-8 with a header."
-            " Try data.csv=<path of your table>, or saving it as CSV in UTF-8"
-        ) from error
-    return headers[mark], [(line, c) for line, c in lines if any(cell.strip() for cell in c)]
-
-
-def _present(columns: Columns, header: list[str], file: Path) -> Columns:
-    """Drop default columns that the table does not have; UserError for other missing ones."""
-    present = columns._asdict()
-    for key, name in present.items():
-        if name is None or name in header:
+    Without a column of that very name, one is taken that differs in case.
+    """
+    names: dict[str, str | None] = {**columns._asdict()}
+    del names["labels"]
+    if columns.labels is not None:
+        del names["label"]
+        names.update({f"label {k}": name for k, name in enumerate(columns.labels)})
+    at = {}
+    for key, name in names.items():
+        if name is None:
             continue
-        if Columns._field_defaults.get(key) != name:
-            raise UserError(
-                f"data.csv={file} has the columns {', '.join(header[:12])}; expected one called"
-                f" {name}. Try data.{key}_column=<the column of the {key}>"
-            )
-        present[key] = None
-    return Columns(**present)
+        found = [k for k, column in enumerate(cells.header) if column == name] or [
+            k for k, column in enumerate(cells.header) if same_name(column) == same_name(name)
+        ]
+        if len(found) == 1:
+            at[key] = found[0]
+            if cells.header[found[0]] != name:
+                log.info("%s: the column %s is the %s", file.name, cells.header[found[0]], key)
+        elif found or Columns._field_defaults.get(key) != name:
+            raise _absent(key, name, len(found), columns, cells, file)
+    return at
 
 
-def _row(line: int, cell: dict[str, str], columns: Columns) -> Row:
-    path, label, split, group = (cell[name].strip() if name else "" for name in columns)
+def _absent(
+    key: str, name: str, times: int, columns: Columns, cells: Cells, file: Path
+) -> UserError:
+    expected = f"only one called {name}" if times else f"one called {name}"
+    advice = f"data.{key}_column=<the column of the {key}>"
+    if key.startswith("label "):
+        advice = "data.label_columns=[<the columns of the labels>]"
+    elif key == "label" and (several := one_hot_columns(cells, columns)):
+        advice = f"data.label_columns=[{','.join(several)}]: they hold one 1 in each line"
+    elif key == "path" and any(_ENDING.fullmatch(_suffix(name)) for name in cells.header):
+        advice = "a first line with the names of the columns: path,label"
+    elif key == "path" and (images := _columns_of_images(cells)):
+        advice = f"data.path_column={images[0]}"
+    return UserError(
+        f"data.csv={file} has the columns {', '.join(cells.header[:12])}; expected {expected}."
+        f" Try {advice}"
+    )
+
+
+def _columns_of_images(cells: Cells) -> list[str]:
+    """The columns whose cells end as names of files do."""
+    lines = cells.lines[:100]
+    return [
+        name
+        for k, name in enumerate(cells.header)
+        if name and lines and all(_ENDING.fullmatch(_suffix(row[k])) for _, row in lines)
+    ]
+
+
+def _suffix(name: str) -> str:
+    return PurePosixPath(name.strip()).suffix
+
+
+def _row(line: int, cells: list[str], at: dict[str, int]) -> Row:
+    path, label, split, group = (
+        cells[at[key]].strip() if key in at else "" for key in ("path", "label", "split", "group")
+    )
     path = PurePosixPath(path).as_posix() if path else ""  # ./a.jpg is a.jpg
     return Row(line, path, label, split.lower(), group)
 
 
-def _check(rows: list[Row], columns: Columns, file: Path) -> None:
-    """Raise UserError for rows that lack a value, and for images listed twice."""
-    line_of: dict[str, int] = {}
+def _check(rows: list[Row], given: dict[str, str], file: Path) -> None:
+    """Raise UserError for rows that lack a value."""
     problems = []
     for row in rows:
-        for key, name in columns._asdict().items():
-            if name and not getattr(row, key):
-                problems.append(f"line {row.line} has no {key} ({name})")
-        if row.split and row.split not in SPLIT_FOLDERS:
+        for key, name in given.items():
+            value = getattr(row, key)
+            if is_missing(value) if key != "path" else not value:
+                problems.append(
+                    f"line {row.line} has no {key} ({name}{f': {value}' if value else ''})"
+                )
+        if row.split and row.split not in SPLITS and not is_missing(row.split):
             problems.append(f"line {row.line} has the split {row.split}")
-        if row.path and line_of.setdefault(row.path, row.line) != row.line:
-            problems.append(f"line {row.line} repeats {row.path} of line {line_of[row.path]}")
+    unused = [f"data.{key}_column=null" for key in ("split", "group") if key in given]
     refuse(
         problems,
         file,
-        "every image once, with its label, and train, val or test for a split",
-        "correcting them, or data.split_column=null or data.group_column=null to do without",
+        "every image with its label, and train, val or test for a split",
+        " or ".join(["correcting or removing them", *unused]),
     )
-    if columns.split and not any(row.split == "train" for row in rows):
+    if "split" in given and not any(SPLITS[row.split] == "train" for row in rows):
         raise UserError(
             f"data.csv={file} has no line with the split train; expected train and, if there are"
             " any, val and test. Try data.split_column=null to have the images split"

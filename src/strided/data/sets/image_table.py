@@ -3,14 +3,19 @@
 import logging
 import os
 from collections import defaultdict
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 
 from strided.data.datamodule import ImageDataModule
-from strided.data.reading.files import Files, all_files, is_hidden, listed_files
-from strided.data.reading.table import Columns, Row, read_table, refuse
+from strided.data.preprocessing import check_one_of
+from strided.data.reading.cells import refuse
+from strided.data.reading.files import as_text
+from strided.data.reading.finding import Found, find_files
+from strided.data.reading.labels import Labels
+from strided.data.reading.near_files import Near, remedy
+from strided.data.reading.table import Columns, Row, read_table
 from strided.data.source import Source, digest
 from strided.errors import UserError
 
@@ -23,7 +28,10 @@ class ImageTable(ImageDataModule):
     """Images of the table `csv`; paths are relative to `root`, by default the table's folder.
 
     root may be a .zip. No group is in two splits unless the table itself puts it there. Split and
-    group columns with their default names need not exist; null means not used.
+    group columns with their default names need not exist; null means not used. label_columns, in
+    place of label_column, are one column for each class, with one 1 in each row. path_suffix is
+    added to paths that do not end so. labels, where two differ only in case, blanks or zeros:
+    `merge` makes them one class, `keep` two.
     """
 
     default_image_size = 224
@@ -34,21 +42,29 @@ class ImageTable(ImageDataModule):
         csv: str,
         root: str | None = None,
         path_column: str = "path",
+        path_suffix: str | None = None,
         label_column: str = "label",
+        label_columns: list[str] | None = None,
+        labels: Labels | None = None,
         split_column: str | None = "split",
         group_column: str | None = "group",
         **kwargs: Any,
     ) -> None:
+        check_one_of("labels", labels, get_args(Labels))
+        _check_suffix(path_suffix)
+        _check_label_columns(label_columns)
         self.csv = Path(os.path.expanduser(csv))
         super().__init__(root=str(self.csv.parent) if root is None else root, **kwargs)
         self.name = self.csv.stem
         self.split_column = split_column
         self.group_column = group_column
-        self.columns = Columns(path_column, label_column, split_column, group_column)
+        self.path_suffix = path_suffix
+        self.spelling = labels
+        self.columns = Columns(path_column, label_column, split_column, group_column, label_columns)
 
     def make_source(self) -> Source:
         """Read the table and find its files."""
-        rows = read_table(self.csv, self.columns)
+        rows = read_table(self.csv, self.columns, self.spelling)
         classes = sorted({row.label for row in rows})
         if len(classes) < 2:
             problem = f"only one label, {classes[0]}" if classes else "no images"
@@ -56,8 +72,12 @@ class ImageTable(ImageDataModule):
                 f"data.csv={self.csv} has {problem}; expected images of two or more classes."
                 " Try data.label_column=<the column of the classes>"
             )
-        files, names = self._find(rows)
-        listed = [(r.path, r.label, files.stamps[n]) for r, n in zip(rows, names, strict=True)]
+        found = self._find(rows)
+        names, stamps = [name for name in found.names if name is not None], found.files.stamps
+        listed = [
+            (path, row.label, stamps[name])
+            for path, row, name in zip(found.paths, rows, names, strict=True)
+        ]
         number = {label: index for index, label in enumerate(classes)}
         split = np.array([row.split for row in rows])
         groups = np.array([row.group for row in rows]) if rows[0].group else None
@@ -65,34 +85,74 @@ class ImageTable(ImageDataModule):
             _report_groups(groups, split)
         return Source(
             classes=classes,
-            paths=[row.path for row in rows],
+            paths=found.paths,
             labels=np.array([number[row.label] for row in rows], dtype=np.int64),
             split=split,
-            read=files.reader(names),
+            read=found.files.reader(names),
             listing=digest("table", listed),
             group=groups,
-            sizes=[files.stamps[name][0] for name in names],
+            sizes=[stamps[name][0] for name in names],
         )
 
-    def _find(self, rows: list[Row]) -> tuple[Files, list[str]]:
-        """The files, and each row's name among them; UserError for missing ones."""
-        names = [row.path for row in rows]
-        if self.root.is_dir():
-            files = listed_files(self.root, names)
-        else:
-            files = all_files(self.root)
-            parts = [PurePosixPath(name).parts for name in files.stamps]
-            tops = {top for top, *inside in parts if not is_hidden((top, *inside))}
-            if len(tops) == 1 and names[0] not in files.stamps:  # one enclosing folder is skipped
-                names = [f"{min(tops)}/{name}" for name in names]
-        missing = [
-            f"line {row.line}: {row.path}"
-            for row, name in zip(rows, names, strict=True)
-            if name not in files.stamps
-        ]
+    def _find(self, rows: list[Row]) -> Found:
+        """The files of the rows; UserError for missing ones, and for a file in two rows."""
+        paths = [row.path + self._suffix_of(row.path) for row in rows]
+        found = find_files(self.root, paths)
+        if missing := [k for k, name in enumerate(found.names) if name is None]:
+            self._refuse_missing(missing, rows, found)
+        first: dict[str | None, int] = {}
+        refuse(
+            [
+                f"line {row.line} repeats {row.path} of line {first[name]}"
+                for row, name in zip(rows, found.names, strict=True)
+                if first.setdefault(name, row.line) != row.line
+            ],
+            self.csv,
+            "every image once",
+            "removing the repeated lines",
+        )
+        return found
+
+    def _suffix_of(self, path: str) -> str:
+        suffix = self.path_suffix or ""
+        return "" if path.lower().endswith(suffix.lower()) else suffix
+
+    def _refuse_missing(self, missing: list[int], rows: list[Row], found: Found) -> None:
+        near = {k: found.near(rows[k].path) for k in missing}
+        problems = []
+        for k in missing:
+            fits = near[k]
+            there = f" (there is {as_text(fits.name)})" if fits else ""
+            problems.append(f"line {rows[k].line}: {rows[k].path}{there}")
         expected = f"their images to be in data.root={self.root}"
-        refuse(missing, self.csv, expected, "data.root=<what the paths are relative to>")
-        return files, names
+        refuse(problems, self.csv, expected, self._advice(list(near.values()), rows, missing))
+
+    def _advice(self, near: list[Near | None], rows: list[Row], missing: list[int]) -> str:
+        """What would find all images, if data.root or data.path_suffix would."""
+        change = remedy(near)
+        if change is None or len(missing) < len(rows):
+            return "data.root=<what the paths are relative to>, or correcting the paths"
+        words = [f"data.root={self.root / change.folder}"] if change.folder else []
+        words += [f"data.path_suffix={change.suffix}"] if change.suffix else []
+        if change.folder and not self.root.is_dir():
+            return f"unzipping {self.root.name}, and data.root=<the folder {change.folder} in it>"
+        return " ".join(words)
+
+
+def _check_suffix(suffix: str | None) -> None:
+    if suffix is not None and (not suffix.strip() or set(suffix) & set("/\\")):
+        raise UserError(
+            f"data.path_suffix={suffix!r}; expected what the files' names have and the paths lack."
+            " Try data.path_suffix=.jpg"
+        )
+
+
+def _check_label_columns(columns: list[str] | None) -> None:
+    if columns is not None and (len(columns) < 2 or len(set(columns)) < len(columns)):
+        raise UserError(
+            f"data.label_columns=[{','.join(columns)}]; expected two or more columns, one for each"
+            " class. Try data.label_columns=[cat,dog], or data.label_column=<one column of labels>"
+        )
 
 
 def _report_groups(groups: np.ndarray, split: np.ndarray) -> None:

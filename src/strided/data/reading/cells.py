@@ -1,0 +1,142 @@
+"""The cells of a table as Excel, pandas and R write it: encoding, delimiter, header, index."""
+
+import csv
+import io
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from strided.data.reading.file_kinds import START_BYTES, archive_kind, other_kind
+from strided.errors import UserError
+
+_SHOWN = 5  # lines with a problem
+_MARKS = ",;\t"
+_SEPARATOR = re.compile(r'"?sep=(.)"?\r?\n')  # Excel reads it, and writes it for some
+
+
+class Cells(NamedTuple):
+    """The header, and the cells of each other line that has any, with its number in the file."""
+
+    header: list[str]
+    lines: list[tuple[int, list[str]]]
+
+
+def refuse(problems: Sequence[str], file: Path, expected: str, advice: str = "") -> None:
+    """Raise UserError with the first few problems, if there are any."""
+    if problems:
+        shown = [f"  {problem}" for problem in problems[:_SHOWN]]
+        if len(problems) > _SHOWN:
+            shown.append(f"  and {len(problems) - _SHOWN} more")
+        raise UserError(
+            f"data.csv={file} has unusable lines ({len(problems)}); expected {expected}:\n"
+            + "\n".join(shown)
+            + f"\nTry {advice or 'correcting them'}"
+        )
+
+
+def same_name(name: str) -> str:
+    """What a column's name is compared by: neither case nor Unicode form counts."""
+    return unicodedata.normalize("NFC", name.strip()).casefold()
+
+
+def read_cells(file: Path, column: str) -> Cells:
+    """Read a table in UTF-8 or UTF-16; its delimiter is the one that makes `column` a column.
+
+    Index columns have an empty name. Raises UserError for a file that is no such table and for
+    lines that are longer or shorter than the header.
+    """
+    text = _text(file)
+    separator = _SEPARATOR.match(text)
+    text = text[separator.end() :] if separator else text
+    try:
+        mark = separator[1] if separator else _delimiter(text, column)
+        records = list(_records(text, mark, first_line=2 if separator else 1))
+    except csv.Error as error:
+        raise _unreadable(file, str(error)) from error
+    header = [name.strip() for name in records[0][1]] if records else []
+    header, lines = _aligned(header, records[1:])
+    uneven = [
+        f"line {line} has {len(cells)} cells, the header {len(header)}"
+        for line, cells in lines
+        if len(cells) != len(header)
+    ]
+    refuse(uneven, file, "as many cells in every line (quoted, where one holds the delimiter)")
+    return Cells(header, lines)
+
+
+def _text(file: Path) -> str:
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise _unreadable(file, error.strerror or str(error)) from error
+    start = content[:START_BYTES]
+    archive = archive_kind(start)
+    if start and (kind := archive.name if archive else other_kind(start)):
+        raise _unreadable(file, f"it is {kind}")
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):  # Excel's "Unicode text"
+        encoding = "utf-16"
+    elif b"\0" in content[:2]:
+        encoding = "utf-16-be" if content[:1] == b"\0" else "utf-16-le"
+    else:
+        encoding = "utf-8-sig"
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise _wrongly_encoded(file, content, encoding, error.start) from error
+
+
+def _unreadable(file: Path, reason: str) -> UserError:
+    return UserError(
+        f"data.csv={file} cannot be read ({reason}); expected a table in UTF-8 with a header."
+        " Try data.csv=<path of your table>, or saving it as CSV in UTF-8"
+    )
+
+
+def _wrongly_encoded(file: Path, content: bytes, encoding: str, place: int) -> UserError:
+    """Which encoding it is instead nobody can know, so no name is guessed."""
+    line = content.count(b"\n", 0, place) + 1
+    start = max(content.rfind(b"\n", 0, place) + 1, place - 20)
+    shown = content[start : place + 20].decode("cp1252", "replace").splitlines()[0]
+    return UserError(
+        f"data.csv={file} cannot be read (line {line} is not in {encoding.removesuffix('-sig')}; in"
+        f" Western Europe's cp1252 it would be {shown!r}); expected a table in UTF-8 with a header."
+        f" Try saving it as 'CSV UTF-8' in Excel, or: iconv -f cp1252 -t utf-8 {file.name} >"
+        f" utf8_{file.name}"
+    )
+
+
+def _delimiter(text: str, column: str) -> str:
+    def fitness(mark: str) -> tuple[bool, int]:
+        header = next((cells for _, cells in _records(text, mark)), [])
+        return same_name(column) in map(same_name, header), len(header)
+
+    return max(_MARKS, key=fitness)
+
+
+def _records(text: str, mark: str, first_line: int = 1) -> Iterator[tuple[int, list[str]]]:
+    """The line on which a record begins, and its cells; without blank lines."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark)
+    line = first_line
+    for cells in reader:
+        if any(cell.strip() for cell in cells):
+            yield line, cells
+        line = first_line + reader.line_num
+
+
+def _aligned(
+    header: list[str], lines: list[tuple[int, list[str]]]
+) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Without blank cells behind the last column, and with a name for R's column of row names."""
+    while header and not header[-1]:
+        header = header[:-1]
+    width = len(header)
+    lines = [
+        (line, cells[:width] if not any(map(str.strip, cells[width:])) else cells)
+        for line, cells in lines
+    ]
+    has_row_names = all(len(cells) == width + 1 for _, cells in lines)
+    if lines and has_row_names and len({cells[0] for _, cells in lines}) == len(lines):
+        header = ["", *header]
+    return header, lines
