@@ -78,6 +78,7 @@ def test_several_labels_in_a_cell_are_refused_with_their_count(
     [
         ["tench, Tinca tinca", "goldfish, Carassius auratus"],
         ["a:b|c", "cat"],
+        ["cat|", "dog|", "cat"],
         ["Smith; John", "Doe; Jane"],
         ["cat (small)", "cat (big)", "T-shirt/top"],
     ],

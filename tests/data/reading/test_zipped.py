@@ -183,9 +183,13 @@ def with_fields(file: Path, local: tuple[int, int], listed: tuple[int, int]) -> 
 @pytest.mark.parametrize(
     ("local", "entry", "problem"),
     [
-        ((6, 1), (8, 1), r"a password locks a/0\.txt; .*Try unpacking it with the password \(7z"),
-        ((8, 99), (10, 99), r"a password locks a/0\.txt \(by AES"),
-        ((8, 9), (10, 9), r"a/0\.txt is packed by method 9 \(Deflate64.*Try unpacking it \(7z x"),
+        (
+            (6, 1),
+            (8, 1),
+            r"a password locks a/0\.txt; .*Try unpacking it with the password \(unzip",
+        ),
+        ((8, 99), (10, 99), r"a password locks a/0\.txt \(by AES.*\(7z x some\.zip\)"),
+        ((8, 9), (10, 9), r"a/0\.txt is packed by method 9 \(Deflate64.*Try unpacking it \(unzip"),
         ((8, 14), (10, 14), r"method 14 \(LZMA\)"),
     ],
 )

@@ -360,3 +360,11 @@ def test_the_keys_of_a_table_are_typed_as_text(
     )
     with (run / "predictions.csv").open() as stream:
         assert next(stream).strip() == "path,label,predicted,error,prob/0,prob/a cat"
+
+
+def test_predictions_can_be_a_table(photos: Path, run_train: Callable[..., Path]) -> None:
+    rows = [f"{kind}/{k}.png,{kind}" for kind in ("cats", "dogs") for k in range(5)]
+    file = table(photos, "path,label", *rows)
+    run = run_train("model=mlp", "data=csv", f"data.csv={file}", "data.image_size=6")
+    source = opened(run / "predictions.csv", root=str(photos)).source
+    assert set(source.paths) < {row.split(",")[0] for row in rows} and len(source) > 1

@@ -78,7 +78,8 @@ def check_one_label(labels: Sequence[str], lines: Sequence[int], file: Path) -> 
 def _parts(label: str) -> list[str]:
     inner = label[1:-1] if _is_list(label) else label
     mark = next((mark for mark in "|;," if mark in inner), None)
-    return [part.strip(" '\"") for part in inner.split(mark)] if mark else [inner]
+    parts = [part.strip(" '\"") for part in inner.split(mark)] if mark else [inner]
+    return [part for part in parts if part]
 
 
 def _is_list(label: str) -> bool:

@@ -7,6 +7,7 @@ from strided.errors import UserError
 
 ENCRYPTED = 0x1  # flag of an entry
 _AES = 99
+_OF_UNZIP = (0, 8, 9, 12)  # methods that Info-ZIP's unzip 6 knows, with an old password too
 _METHODS = {
     9: "Deflate64, as Windows does for large folders",
     12: "bzip2",
@@ -52,7 +53,8 @@ def locked(file: Path, name: str, method: int) -> ZipError:
     by_aes = " (by AES, which 7-Zip can read)" if method == _AES else ""
     return ZipError(
         f"a password locks {name}{by_aes}",
-        f"unpacking it with the password (7z x {file.name}), and data.root=<that folder>",
+        f"unpacking it with the password ({_command(method)} {file.name}), and"
+        " data.root=<that folder>",
     )
 
 
@@ -62,8 +64,12 @@ def packed_otherwise(file: Path, name: str, method: int) -> ZipError:
         return locked(file, name, method)
     return ZipError(
         f"{name} is packed by method {method} ({_METHODS.get(method, 'rare')}), not by Deflate",
-        f"unpacking it (7z x {file.name}), and data.root=<that folder>",
+        f"unpacking it ({_command(method)} {file.name}), and data.root=<that folder>",
     )
+
+
+def _command(method: int) -> str:
+    return "unzip" if method in _OF_UNZIP else "7z x"
 
 
 def zip_refused(root: Path, error: ValueError | OSError) -> UserError:

@@ -107,11 +107,12 @@ def _with_slashes(names: list[str], hosts: list[int], guessed: set[int]) -> list
 def _warn(file: Path, guessed: list[str]) -> None:
     log.warning(
         "%s: %d names are not in UTF-8 and do not say in what; read as cp437, for example %s."
-        " If that looks wrong, unzip it with the right encoding (unzip -O cp932 for Japanese,"
-        " cp936 for Chinese) and take data.root=<that folder>",
+        " If that looks wrong, unpack it in the right encoding, for Japanese with"
+        " python -m zipfile --metadata-encoding cp932 -e %s <folder>, and data.root=<folder>",
         file.name,
         len(guessed),
         guessed[0],
+        file.name,
     )
 
 
