@@ -4,7 +4,7 @@ import logging
 
 import numpy as np
 
-from strided.data.pixels.store import Store
+from strided.data.pixels.copies import first_copies
 from strided.data.reading.decoding import ImageError
 from strided.data.source import Source
 from strided.data.splits import Splits
@@ -60,14 +60,19 @@ def refuse_broken(broken: list[tuple[str, str]], among: str) -> None:
     )
 
 
-def duplicates_across(source: Source, store: Store, splits: Splits) -> Duplicates:
-    """(path, split, path, split) of images with the same pixels in two splits; logs a warning."""
-    first_seen: dict[bytes, tuple[int, str]] = {}
+def duplicates_across(source: Source, digests: np.ndarray, splits: Splits) -> Duplicates:
+    """(path, split, path, split) of images with the same pixels in two splits; logs a warning.
+
+    digests are uint64 (N,), of each image of the source.
+    """
+    first = first_copies(digests)
+    copied = np.isin(np.arange(len(first)), first[first != np.arange(len(first))])[first]
+    first_seen: dict[int, tuple[int, str]] = {}
     pairs = []
     same_class = 0
-    for split, indices in _with_twins(store.digests, splits).items():
-        for index in indices.tolist():
-            twin, twin_split = first_seen.setdefault(store.digests[index].tobytes(), (index, split))
+    for split, indices in splits.items():
+        for index in indices[copied[indices]].tolist():  # usually few
+            twin, twin_split = first_seen.setdefault(int(first[index]), (index, split))
             if twin_split != split:
                 pairs.append((source.paths[twin], twin_split, source.paths[index], split))
                 same_class += int(source.labels[twin] == source.labels[index])
@@ -81,11 +86,3 @@ def duplicates_across(source: Source, store: Store, splits: Splits) -> Duplicate
             "; ..." if len(pairs) > _SHOWN_PAIRS else "",
         )
     return pairs
-
-
-def _with_twins(digests: np.ndarray, splits: Splits) -> Splits:
-    """Keep the images that share half of their digest with another image: usually few."""
-    halves = digests.view(np.uint64)[:, 0]
-    everywhere = np.sort(halves[np.concatenate(list(splits.values()))])
-    shared = np.unique(everywhere[1:][everywhere[1:] == everywhere[:-1]])
-    return {split: own[np.isin(halves[own], shared)] for split, own in splits.items()}

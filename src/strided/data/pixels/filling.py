@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
+from strided.data.pixels.copies import DIGEST_BYTES, pixel_digest
 from strided.data.preprocessing import Preprocessing
 from strided.data.reading.decoding import ImageError
 from strided.data.reading.files import Reader
@@ -80,7 +80,7 @@ class Filler:
             try:
                 image = self.job.read(index)
                 self.images[index] = self.job.preprocessing.pixels(image)
-                self.digests[index] = np.frombuffer(_pixel_digest(image), dtype=np.uint8)
+                self.digests[index] = np.frombuffer(pixel_digest(image), dtype=np.uint8)
             except ImageError as error:
                 _refuse_passing_fault(error)
                 self.images[index], self.digests[index] = 0, 0
@@ -116,7 +116,7 @@ def open_arrays(folder: Path, mode: str) -> tuple[np.ndarray, np.ndarray]:
     images, digests = arrays
     if images.dtype != np.uint8 or digests.dtype != np.uint8:
         raise ValueError("not of bytes")
-    if not images.flags.c_contiguous or digests.shape != (len(images), 16):
+    if not images.flags.c_contiguous or digests.shape != (len(images), DIGEST_BYTES):
         raise ValueError("arrays of another shape")
     return images, digests
 
@@ -170,8 +170,3 @@ def _start(job: Job) -> None:
 
 def _fill(task: Task) -> FilledChunk:
     return _filler(task)
-
-
-def _pixel_digest(image: Image.Image) -> bytes:
-    header = f"{image.mode} {image.size}".encode()
-    return hashlib.blake2b(header + image.tobytes(), digest_size=16).digest()

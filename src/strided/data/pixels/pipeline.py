@@ -14,6 +14,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 
 from strided.data.pixels.checks import Duplicates, duplicates_across, named, refuse_broken
+from strided.data.pixels.copies import short
 from strided.data.pixels.statistics import Statistics, mean_and_std
 from strided.data.pixels.store import open_store
 from strided.data.preprocessing import Preprocessing
@@ -47,6 +48,7 @@ class Pipeline(Pixels, Protocol):
 
     errors: dict[int, str]  # index to the reason it cannot be read; found so far
     fingerprint: str  # of the images; the same on any machine
+    digests: np.ndarray  # uint64 (N,), of the pixels of each image; 0 if it was not read (yet)
 
     def picture(self, index: int) -> np.ndarray:
         """uint8 (C, S, S) of one image."""
@@ -100,6 +102,7 @@ class StorePipeline(ArrayPixels):
         super().__init__(self.store.images)
         self.errors = self.store.errors
         self.fingerprint = self.store.fingerprint
+        self.digests = short(self.store.digests)
         if self.errors and not skip:
             refuse_broken(named(source, self.errors), f"{len(source)} images")
         if self.errors:
@@ -111,7 +114,7 @@ class StorePipeline(ArrayPixels):
 
     def duplicates(self, splits: Splits) -> Duplicates | None:
         """See Pipeline; uses the digests that decoding computed."""
-        return duplicates_across(self.source, self.store, splits)
+        return duplicates_across(self.source, self.digests, splits)
 
     def mean_and_std(self, train: np.ndarray, split_hash: str, seed: int) -> Statistics:
         """See Pipeline; measured once over all of them."""

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import PIL
 
+from strided.data.pixels.copies import DIGEST_BYTES
 from strided.data.pixels.filling import CHUNK, Job, Task, fill, open_arrays
 from strided.data.preprocessing import Preprocessing
 from strided.data.source import Source, digest
@@ -145,7 +146,7 @@ def _prepare(folder: Path, shape: tuple[int, ...]) -> dict[int, tuple[str, dict[
     for file in folder.iterdir():
         file.unlink()
     reserve(folder / "images.npy", shape, np.uint8)
-    reserve(folder / "digests.npy", (shape[0], 16), np.uint8)
+    reserve(folder / "digests.npy", (shape[0], DIGEST_BYTES), np.uint8)
     return {}
 
 

@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from strided.data.pixels.checks import Duplicates, named, refuse_broken
+from strided.data.pixels.copies import pixel_digest
 from strided.data.pixels.pipeline import Read
 from strided.data.pixels.statistics import Statistics, mean_and_std
 from strided.data.preprocessing import Preprocessing
@@ -29,7 +30,8 @@ from strided.system.signals import follow_parent, held_back
 
 log = logging.getLogger(__name__)
 
-Decoded = tuple[Tensor, dict[int, str]]  # the readable images; why each other place cannot be read
+# the readable images; their digests, if asked for; why each other place cannot be read
+Decoded = tuple[Tensor, bytes, dict[int, str]]
 
 _MEASURED = 2_000  # training images measured in place of all
 _MEASURED_AT_ONCE = 50
@@ -52,11 +54,12 @@ class StreamingPipeline:
         skip: bool,
     ) -> None:
         self.source = source
-        self.decoding = Decoding(source.read, preprocessing)
+        self.decoding = Decoding(source.read, preprocessing, digests=True)
         self.cache_dir = cache_dir
         self.num_workers = num_workers
         self.skip = skip
         self.errors: dict[int, str] = {}
+        self.digests = np.zeros(len(source), dtype=np.uint64)  # filled as images are first read
         self.fingerprint = listing_fingerprint(source)
         # if processes come from a server (Python 3.14), it imports this once for all of them
         multiprocessing.set_forkserver_preload(["__main__", __name__])
@@ -71,7 +74,7 @@ class StreamingPipeline:
             return
         decoded = self._start_workers(batches, pin_memory)
         for number, indices in enumerate(batches, 1):
-            images, errors = self._next(decoded)
+            images, digests, errors = self._next(decoded)
             if number == len(batches):
                 # Lightning never closes the iterator; this ends the processes before validation
                 del decoded
@@ -79,12 +82,16 @@ class StreamingPipeline:
                 self._handle_broken(
                     {int(indices[place]): errors[place] for place in errors}, len(indices)
                 )
-            yield images, np.setdiff1d(np.arange(len(indices)), list(errors))
+            places = np.setdiff1d(np.arange(len(indices)), list(errors))
+            if digests:
+                self.digests[indices[places]] = np.frombuffer(digests, dtype="<u8")
+            yield images, places
 
     def _start_workers(self, batches: Sequence[np.ndarray], pin_memory: bool) -> Iterator[Decoded]:
         daemon = multiprocessing.current_process().daemon
+        unknown = bool((self.digests[np.concatenate(batches)] == 0).any())  # in the first epoch
         loader = DataLoader(
-            self.decoding,
+            replace(self.decoding, digests=unknown),
             batch_size=None,  # each item asked of the data set is a batch already
             sampler=batches,
             # daemon processes, which some launchers of sweeps start, may not start processes
@@ -161,20 +168,24 @@ class StreamingPipeline:
 
 @dataclass(frozen=True)
 class Decoding(Dataset[Decoded]):
-    """What a decoding process is given."""
+    """What a decoding process is given; `digests` of pixels that are known need not be taken."""
 
     read: Callable[[int], Image.Image]
     preprocessing: Preprocessing
+    digests: bool
 
     def __getitem__(self, indices: np.ndarray) -> Decoded:
         """uint8 (B, C, S, S) of the readable images; the reason for each other place."""
-        pixels, errors = [], {}
+        pixels, digests, errors = [], b"", {}
         for place, index in enumerate(indices.tolist()):
             try:
-                pixels.append(self.pixels(index))
+                image = self.read(index)
+                pixels.append(self.preprocessing.pixels(image))
+                if self.digests:
+                    digests += pixel_digest(image)[:8]
             except ImageError as error:
                 errors[place] = str(error)
-        return torch.from_numpy(np.stack(pixels)) if pixels else torch.empty(0), errors
+        return torch.from_numpy(np.stack(pixels)) if pixels else torch.empty(0), digests, errors
 
     def pixels(self, index: int) -> np.ndarray:
         """uint8 (C, S, S); raises ImageError."""
