@@ -92,13 +92,17 @@ def folder_run(image_folder: Path, run_train: Train) -> tuple[Path, Path]:
     return run, root
 
 
+@pytest.fixture
+def new_images(tmp_path: Path) -> Path:
+    """A folder of images of the same classes that no run here is trained on."""
+    return write_images(tmp_path / "new", size=13)
+
+
 def test_another_data_set_with_the_same_classes_can_be_measured(
-    folder_run: tuple[Path, Path], image_folder: Path, log_dir: Path
+    folder_run: tuple[Path, Path], new_images: Path, log_dir: Path
 ) -> None:
     run, _ = folder_run
-    folder = evaluated(
-        log_dir, f"checkpoint={run}", "data=image_folder", f"data.root={image_folder}"
-    )
+    folder = evaluated(log_dir, f"checkpoint={run}", "data=image_folder", f"data.root={new_images}")
     found = results(folder)
     assert found["data_fingerprint"] != results(run)["data_fingerprint"]
     assert found["classes"] == ["blue", "green", "red"]
@@ -138,10 +142,10 @@ def test_another_spelling_of_the_root_is_the_same_data(
 
 
 def test_another_root_may_be_split_anew(
-    folder_run: tuple[Path, Path], image_folder: Path, log_dir: Path
+    folder_run: tuple[Path, Path], new_images: Path, log_dir: Path
 ) -> None:
     run, _ = folder_run
-    words = (f"data.root={image_folder}", "data.split_seed=1", "data.test_fraction=0.5")
+    words = (f"data.root={new_images}", "data.split_seed=1", "data.test_fraction=0.5")
     folder = evaluated(log_dir, f"checkpoint={run}", *words)
     assert results(folder)["splits"]["test"] == 12
 

@@ -40,6 +40,7 @@ def test_a_run_folder_is_complete_and_nothing_is_written_elsewhere(
         "checkpoints/best.ckpt",
         "checkpoints/previous.ckpt",
         "checkpoints/last.ckpt",
+        "checkpoints/seen.npy",
         "metrics.csv",
         "results.json",
         "predictions.csv",

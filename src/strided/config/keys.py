@@ -27,6 +27,7 @@ class PlainKeys(TypedDict, total=False):
     checkpoint: str | None  # None: `model` is the network
     input: str
     split: Literal["test", "val"]
+    overlap: Literal["refuse", "exclude"]  # images of the split that were seen in training
     # of explain
     max_images: int
     target: str | int | list[str | int] | None

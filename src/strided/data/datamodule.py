@@ -238,6 +238,24 @@ class ImageDataModule(LightningDataModule):
         """Names of a split's readable images."""
         return [self.source.paths[index] for index in self.readable(split)]
 
+    def digests(self, split: str) -> np.ndarray:
+        """uint64 digests of the pixels of a split's readable images, before any resizing.
+
+        data.pipeline=streaming has 0 for an image that was not read yet.
+        """
+        found: np.ndarray = self._open().digests[self.readable(split)]
+        return found
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the pixels of all images to train and validate on are known."""
+        return all(self.digests(split).all() for split in ("train", "val"))
+
+    @property
+    def serves_features(self) -> bool:
+        """Whether `serve` was given features, so that no image need be read."""
+        return self._features is not None
+
     def labels(self, split: str) -> np.ndarray:
         """int64 labels of a split's readable images."""
         return self.source.labels[self.readable(split)]

@@ -2,9 +2,11 @@
 
 import itertools
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,43 +15,111 @@ from strided.errors import UserError
 from strided.evaluation.classifier import NOT_FINITE, Classifier
 from strided.evaluation.intervals import wilson_interval
 from strided.evaluation.metrics import classification_metrics, confusion_matrix
+from strided.evaluation.overlap import Overlap
 from strided.runs.predictions_csv import Row
 
 log = logging.getLogger(__name__)
 
+SEEN = "seen in training: left out by overlap=exclude"
+
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The result on `count` images; metrics have prefixed names, `confusion` is (K, K)."""
+    """The result on `count` images; metrics have prefixed names, `confusion` is (K, K).
+
+    `shared` of the split's images were seen in training, None if that is unknown. They are
+    `excluded` from the metrics, or `without` has the metrics of the others, if there are any.
+    """
 
     split: str
     metrics: dict[str, Any]
     count: int
     confusion: list[list[int]]
     rows: list[Row]
+    shared: int | None = None
+    excluded: bool = False
+    without: dict[str, Any] | None = None
 
     def headline(self) -> str:
-        """Accuracy with its interval, and the loss."""
-        low, high = self.metrics[f"{self.split}/acc_ci95"]
-        return (
-            f"{self.split} accuracy {self.metrics[f'{self.split}/acc']:.4f} "
-            f"(95 % interval {low:.4f} to {high:.4f}), "
-            f"loss {self.metrics[f'{self.split}/loss']:.4f}, {self.count} images"
-        )
+        """Accuracy with its interval, the loss, and how many images were seen in training."""
+        return f"{_accuracy(self.metrics, self.split)}, {self.count} images{self._told()}"
+
+    def _told(self) -> str:
+        if self.shared is None:
+            return ""
+        if self.excluded:
+            return f"; {self.shared} others, which were seen in training, are left out"
+        if not self.shared:
+            return ", none of them seen in training"
+        told = f", {self.shared} of them seen in training; without these "
+        if self.without is None:
+            return f"{told}none are left"
+        return f"{told}{_accuracy(self.without, self.split)}, {self.count - self.shared} images"
+
+    def overlap(self) -> dict[str, Any] | None:
+        """What results.json holds of `shared`, `excluded` and `without`; None if unknown."""
+        if self.shared is None:
+            return None
+        return {"shared": self.shared, "excluded": self.excluded, "without": self.without}
+
+
+def _accuracy(metrics: dict[str, Any], split: str) -> str:
+    low, high = metrics[f"{split}/acc_ci95"]
+    return (
+        f"{split} accuracy {metrics[f'{split}/acc']:.4f} (95 % interval {low:.4f} to {high:.4f}), "
+        f"loss {metrics[f'{split}/loss']:.4f}"
+    )
 
 
 def evaluate(
-    classifier: Classifier, data: ImageDataModule, split: str, limit: int | float | None = None
+    classifier: Classifier,
+    data: ImageDataModule,
+    split: str,
+    limit: int | float | None = None,
+    overlap: Callable[[], Overlap | None] = lambda: None,
 ) -> Evaluation:
     """Run the classifier over a split of a data module that is set up.
 
     `<split>/loss` is the training loss in evaluation mode. Images that cannot be read, and images
     with outputs that are not finite, have a row with the reason and do not count in the metrics.
-    `limit` is a number or a fraction of the batches, as trainer.limit_test_batches. Raises
+    `limit` is a number or a fraction of the batches, as trainer.limit_test_batches. `overlap` is
+    asked once the images are read, since data.pipeline=streaming does not know them before. Raises
     UserError if no output is finite.
     """
-    all_logits, all_labels = _logits(classifier, data, split, limit)
-    finite = all_logits.isfinite().all(1)
+    logits, labels = _logits(classifier, data, split, limit)
+    found = overlap()
+    seen = np.zeros(len(labels), dtype=bool) if found is None else found.seen[: len(labels)]
+    excluded = found is not None and found.excluded
+    reasons = [SEEN if excluded and is_seen else "" for is_seen in seen.tolist()]
+    finite = logits.isfinite().all(1)
+    _require_finite(finite if not excluded else finite[~torch.from_numpy(seen)], split)
+    reasons = [why if ok else NOT_FINITE for why, ok in zip(reasons, finite.tolist(), strict=True)]
+    rows = _rows(classifier, data, split, logits, labels, reasons)
+    if limit is None:
+        rows += [
+            Row(path, classifier.classes[label], error=reason)
+            for path, label, reason in data.unreadable(split)
+        ]
+    measured = torch.tensor([not reason for reason in reasons])
+    unseen = measured & ~torch.from_numpy(seen)
+    without = None
+    if seen.any() and not excluded and unseen.any():
+        without = _metrics(classifier, logits[unseen], labels[unseen], split)
+    logits, labels = logits[measured], labels[measured]
+    return Evaluation(
+        split,
+        _metrics(classifier, logits, labels, split),
+        len(labels),
+        confusion_matrix(logits.softmax(1).argmax(1), labels, len(classifier.classes)).tolist(),
+        rows,
+        None if found is None else int(seen.sum()),
+        excluded,
+        without,
+    )
+
+
+def _require_finite(finite: Tensor, split: str) -> None:
+    """Warn of images without finite outputs. Raises UserError if no other images are left."""
     if not finite.any():
         raise UserError(
             f"{NOT_FINITE}, and so for every other of {split}; expected a network that tells "
@@ -57,27 +127,23 @@ def evaluate(
         )
     if left_out := int((~finite).sum()):
         log.warning("%d images of %s are not measured: %s", left_out, split, NOT_FINITE)
-    rows = [
-        Row(path, classifier.classes[label], probabilities=row)
-        if is_finite
-        else Row(path, classifier.classes[label], error=NOT_FINITE)
-        for path, label, row, is_finite in zip(
-            data.paths(split),
-            all_labels.tolist(),
-            all_logits.softmax(1).tolist(),
-            finite.tolist(),
-            strict=False,
+
+
+def _rows(
+    classifier: Classifier,
+    data: ImageDataModule,
+    split: str,
+    logits: Tensor,
+    labels: Tensor,
+    reasons: Sequence[str],
+) -> list[Row]:
+    """A row for each readable image; one with a reason is not measured."""
+    return [
+        Row(path, classifier.classes[label], reason, None if reason else row)
+        for path, label, row, reason in zip(
+            data.paths(split), labels.tolist(), logits.softmax(1).tolist(), reasons, strict=False
         )
     ]
-    if limit is None:
-        rows += [
-            Row(path, classifier.classes[label], error=reason)
-            for path, label, reason in data.unreadable(split)
-        ]
-    logits, labels = all_logits[finite], all_labels[finite]
-    confusion = confusion_matrix(logits.softmax(1).argmax(1), labels, len(classifier.classes))
-    metrics = _metrics(classifier, logits, labels, split)
-    return Evaluation(split, metrics, len(labels), confusion.tolist(), rows)
 
 
 def _metrics(classifier: Classifier, logits: Tensor, labels: Tensor, split: str) -> dict[str, Any]:

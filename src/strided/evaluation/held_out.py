@@ -48,24 +48,28 @@ def require_same_classes(classifier: Classifier, data: ImageDataModule) -> None:
     )
 
 
-def set_up_data(classifier: Classifier, typed: dict[str, Any] | None) -> ImageDataModule:
+def set_up_data(
+    classifier: Classifier, typed: dict[str, Any] | None, *, new_split: bool = False
+) -> ImageDataModule:
     """Build and decode the data to evaluate on, with the classifier's preprocessing.
 
     `typed` holds the user's keys of the data, None for the training's data. Raises UserError for
-    data with other classes, or with another split of the training images.
+    data with other classes, or, unless `new_split`, with another split of the training images.
     """
-    data = build_data(classifier, typed)
+    data = build_data(classifier, typed, new_split=new_split)
     require_same_classes(classifier, data)
     data.use(classifier.preprocessing)
     data.setup()
     return data
 
 
-def build_data(classifier: Classifier, typed: dict[str, Any] | None) -> ImageDataModule:
+def build_data(
+    classifier: Classifier, typed: dict[str, Any] | None, *, new_split: bool = False
+) -> ImageDataModule:
     """Build the data to evaluate on: the checkpoint's, changed by what was typed.
 
-    Raises UserError if that would split the training data differently: training images would then
-    be measured.
+    Raises UserError, unless `new_split`, if that would split the training data differently:
+    training images would then be measured.
     """
     refuse_typed(OF_TRAINING, "eval does not train", "src/train.py")
     refuse_typed(
@@ -77,7 +81,7 @@ def build_data(classifier: Classifier, typed: dict[str, Any] | None) -> ImageDat
     data: ImageDataModule = build(node, "data")
     if not isinstance(data, Synthetic):
         refuse_typed("data.channels", "the checkpoint decides the channels", "another checkpoint")
-    if node["_target_"] != trained_on["_target_"]:
+    if new_split or node["_target_"] != trained_on["_target_"]:
         return data
     before: ImageDataModule = build(trained_on, "data")
     if data.root.resolve() == before.root.resolve():
@@ -124,8 +128,9 @@ def require_known_split(classifier: Classifier, data: ImageDataModule, split: st
         raise UserError(
             f"split={split} of {data.name} has other images than in training: files were added, "
             "removed or renamed, or the split has changed. Images that were trained on would be "
-            "measured; expected the split of the training. Try restoring the files, or "
-            "data.root=<a folder of new images>"
+            "measured; expected the split of the training. Try restoring the files, "
+            + ("overlap=exclude, " if known.get("seen") else "")
+            + "or data.root=<a folder of new images>"
         )
 
 

@@ -19,6 +19,7 @@ from strided.system.durable import write_text
 FIGURES = "figures"  # in a sweep too
 BEST, LAST = "best.ckpt", "last.ckpt"
 PREVIOUS = "previous.ckpt"  # the last.ckpt before the last save
+SEEN = "seen.npy"  # beside the checkpoints: digests of the images they were trained on
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def _followed(folder: Path) -> Iterator[Results]:
 def _recorded(folder: Path, command: list[str]) -> Iterator[Results]:
     results = read_results(folder) or Results(command=command)
     for key in list(results):  # of an earlier session: measured again, or outdated
-        if key in ("error", "tested", "confusion") or key.startswith("test/"):
+        if key in ("error", "tested", "confusion", "overlap") or key.startswith("test/"):
             del by_name(results)[key]
     results["state"] = "running"  # a killed run keeps this state
     write_json(RunFolder(folder).results, results)

@@ -81,6 +81,7 @@ class Results(Metrics, total=False):
     # the test, or the split that eval measured
     tested: int  # images
     confusion: list[list[int]]  # a row for each true class
+    overlap: dict[str, Any] | None  # images seen in training; None: that is not known
     diagnosis: dict[str, Any]  # over- or underfitting
     # of predict and explain
     images: Any  # predict: how many; explain: an entry for each

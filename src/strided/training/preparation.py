@@ -4,7 +4,6 @@ import logging
 from pathlib import Path
 
 import lightning.pytorch as pl
-import torch
 
 from strided.config.keys import Config
 from strided.config.targets import build
@@ -17,6 +16,7 @@ from strided.system.processes import gathered
 from strided.training.execution import with_fused_step
 from strided.training.losses import CrossEntropy, FocalLoss, balanced, try_loss
 from strided.training.parameter_groups import parameter_counts
+from strided.training.seen_images import trained_on
 from strided.training.task import ClassificationTask, multiply_adds
 from strided.training.transfer.transfer import Transfer
 
@@ -93,8 +93,7 @@ def check_same_data(data: ImageDataModule) -> None:
 
 def check_same_split(data: ImageDataModule, checkpoint: Path) -> None:
     """Raise UserError if the images were split differently in the checkpoint's run."""
-    saved = torch.load(checkpoint, weights_only=True, mmap=True)["strided"]
-    known = saved["trained_on"]["split_hashes"]
+    known = trained_on(checkpoint)["split_hashes"]
     changed = [s for s, own in data.split_hashes.items() if own != known.get(s)]
     if changed:
         raise UserError(

@@ -114,7 +114,7 @@ class ClassificationTask(pl.LightningModule):
         self.meters = {"train": EpochMeter(), "val": EpochMeter()}
         self.measured: dict[str, float] = {}  # in this epoch: "train/loss", "val/acc", ...
         self.learning_rate = 0.0  # of the last step taken
-        self.trained_on: dict[str, Any] = {}  # which images: "fingerprint" and "split_hashes"
+        self.trained_on: dict[str, Any] = {}  # which images: "fingerprint", "split_hashes", "seen"
         self.recipe = {"optimizer": optimizer, "scheduler": scheduler}  # of the stage
         self.stage = {"number": 0, "epoch": 0, "step": 0}  # which one, and where it began
         self.frozen: list[nn.Module] = []

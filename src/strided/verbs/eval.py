@@ -1,16 +1,19 @@
 """The eval verb: from a checkpoint and data to metrics and predictions.csv."""
 
 import logging
+from functools import partial
 from pathlib import Path
 
 from strided.config.keys import Config
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.evaluate import evaluate
 from strided.evaluation.held_out import require_known_split, require_split, set_up_data
+from strided.evaluation.overlap import seen_by, without_seen
 from strided.runs.folder import RunFolder
 from strided.runs.predictions_csv import write_predictions
 from strided.runs.results import Results, by_name
 from strided.system.signals import Interruption
+from strided.training.loading import find_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -20,10 +23,17 @@ def evaluate_checkpoint(config: Config, folder: Path, results: Results, _: Inter
     split = config["split"]
     assert config["checkpoint"] is not None, "check() refuses it"
     classifier = Classifier.load(config["checkpoint"], device=config["accelerator"])
-    data = set_up_data(classifier, config.get("data"))
+    entries = seen_by(classifier, find_checkpoint(config["checkpoint"]))
+    exclude = config["overlap"] == "exclude"
+    new_split = exclude and entries is not None  # what was trained on is then left out
+    data = set_up_data(classifier, config.get("data"), new_split=new_split)
     require_split(data, split)
-    require_known_split(classifier, data, split)
-    evaluation = evaluate(classifier, data, split)
+    if not new_split:
+        require_known_split(classifier, data, split)
+    overlap = partial(without_seen, entries, classifier, data, split, exclude=exclude)
+    if data.pipeline == "store":
+        overlap()  # refuses before the network runs
+    evaluation = evaluate(classifier, data, split, overlap=overlap)
     write_predictions(RunFolder(folder).predictions, evaluation.rows, classifier.classes)
     by_name(results).update(evaluation.metrics)
     results.update(
@@ -34,6 +44,7 @@ def evaluate_checkpoint(config: Config, folder: Path, results: Results, _: Inter
             "split_hash": data.split_hash,
             "data_fingerprint": data.fingerprint,
             "skipped": len(data.skipped),
+            "overlap": evaluation.overlap(),
         }
     )
     log.info("%s", evaluation.headline())

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -11,6 +12,7 @@ from strided.data import ImageDataModule
 from strided.errors import UserError
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.evaluate import Evaluation, evaluate
+from strided.evaluation.overlap import overlap, seen_by
 from strided.explain.overlays import overlays
 from strided.loggers import StartedRun
 from strided.loggers.running import build_loggers, running
@@ -33,6 +35,7 @@ from strided.training.preparation import (
 )
 from strided.training.task import ClassificationTask
 from strided.training.trainer import Run, prepare_run
+from strided.training.transfer.transfer import Transfer
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +60,7 @@ def train(config: Config, folder: Path, results: Results, interruption: Interrup
             check_same_split(data, run.resume_from)
         task = build_task(config, decided, data, results, fresh=run.resume_from is None)
     check_same_data(data)
+    begin_seen(run, data)
     started = StartedRun(folder, config, results["git"]["commit"], task.model)
     with running(run.trainer.loggers, started) as loggers:
         fit(run, task, data)
@@ -70,6 +74,16 @@ def train(config: Config, folder: Path, results: Results, interruption: Interrup
             for logger in loggers:
                 logger.finish(folder, results, contents.errors)
     log.info("results in %s", folder)
+
+
+def begin_seen(run: Run, data: ImageDataModule) -> None:
+    """Begin the list of the images that the network sees, or go on with it."""
+    if run.checkpoint is None:
+        return
+    if run.resume_from:
+        run.checkpoint.seen.go_on(run.resume_from, data)
+    elif not Transfer.of(run.config).from_scratch:
+        run.checkpoint.seen.begin(run.config["model"].get("weights"))
 
 
 def best_classifier(run: Run, task: ClassificationTask) -> Classifier | None:
@@ -100,13 +114,16 @@ def test_best(run: Run, best: Classifier | None, data: ImageDataModule) -> Evalu
     if limit == 0:
         log.info("trainer.limit_test_batches=0: nothing was tested")
         return None
-    evaluation = evaluate(best, data, "test", limit)
+    entries = None if run.quick else seen_by(best, RunFolder(run.folder).best)
+    compared = partial(overlap, entries, best, data, "test")
+    evaluation = evaluate(best, data, "test", limit, compared)
     by_name(run.results).update(evaluation.metrics)
     run.results.update(
         {
             "tested": evaluation.count,
             "confusion": evaluation.confusion,
             "skipped": len(data.skipped),
+            "overlap": evaluation.overlap(),
         }
     )
     if not run.quick:

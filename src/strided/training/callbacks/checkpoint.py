@@ -14,6 +14,7 @@ from strided.errors import UserError
 from strided.system.processes import is_first, largest
 from strided.system.signals import Interrupted, Interruption
 from strided.training.checkpoint_files import PlainFile, make_last
+from strided.training.seen_images import SeenImages
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ class Checkpoint(LightningCheckpoint):
         self.save_seconds = 0.0  # of this session
         self.folder: Path | None = None
         self.interruption = Interruption()
+        self.seen = SeenImages()
 
     def attach(self, folder: Path, interruption: Interruption) -> None:
         """Give the run's folder and the signal listener, which are not configuration."""
@@ -119,6 +121,8 @@ class Checkpoint(LightningCheckpoint):
             return
         started = time.perf_counter()
         self.stopped_early = trainer.should_stop
+        task: Any = trainer.lightning_module
+        task.trained_on["seen"] = self.seen.keep(self.folder, trainer.datamodule)  # type: ignore[attr-defined]
         unfinished = self.folder / "last.tmp"
         trainer.save_checkpoint(unfinished)  # by all processes; the first writes
         if is_first():
