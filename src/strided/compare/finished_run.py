@@ -62,6 +62,14 @@ class FinishedRun:
         """The checkpoint that was measured."""
         return Path(os.path.expanduser(self.config.get("checkpoint") or self.folder))
 
+    @property
+    def shared(self) -> int | None:
+        """How many of the measured images it had seen in training; None if that is unknown."""
+        found = self.results.get("overlap")
+        if not isinstance(found, dict) or not isinstance(found.get("shared"), int):
+            return None
+        return 0 if found.get("excluded") else int(found["shared"])
+
     def row(self) -> dict[str, Any]:
         """The row of compare.csv; None for values that this run lacks."""
         results, named, split = self.results, by_name(self.results), self.split
@@ -75,6 +83,7 @@ class FinishedRun:
             "acc_low": low,
             "acc_high": high,
             **{name: named.get(f"{split}/{name}") for name in metrics},
+            "seen_in_training": self.shared,
             "best_val/acc": results.get("best_val/acc"),
             "best_epoch": results.get("best_epoch"),
             "train_seconds": results.get("train_seconds"),

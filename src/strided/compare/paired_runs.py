@@ -140,6 +140,15 @@ def conclusion(pair: Pair) -> str:
     """Say what a pair shows: a difference only where the test, and so the interval, shows one."""
     if pair.reason:
         return f"{pair.first.label} and {pair.second.label} are not paired: {pair.reason}."
+    seen = [
+        f" {run.label} has seen {run.shared} of these images in training, and may know them."
+        for run in (pair.first, pair.second)
+        if run.shared
+    ]
+    return _difference(pair) + "".join(seen)
+
+
+def _difference(pair: Pair) -> str:
     found = pair.found
     level = math.floor(1e4 * found["acc_difference_level"] + 1e-6) / 100  # not above the true one
     interval = (

@@ -56,6 +56,12 @@ def compare_runs(folders: list[Path], folder: Path, results: Results) -> None:
     write_text(folder / PAGE, _render(runs, pairs, _figures(runs, pairs, folder)))
     for run in runs:
         log.info("%s: %s", run.label, _accuracy(run.row()))
+    if unknown := [run.label for run in runs if run.shared is None]:
+        log.info(
+            "overlap with the images of training cannot be checked for %s: they were measured "
+            "without it (eval measures a run again)",
+            ", ".join(unknown),
+        )
     for pair in pairs:
         log.info("%s", conclusion(pair))
     log.info("%s", folder / PAGE)
@@ -128,6 +134,11 @@ def _accuracy(row: Mapping[str, Any]) -> str:
     return (
         f"{row['split']} accuracy {row['acc']:.4f} (95 % interval {row['acc_low']:.4f} to "
         f"{row['acc_high']:.4f}), {row['images']} images"
+        + (
+            f", {row['seen_in_training']} of them seen in training"
+            if row["seen_in_training"]
+            else ""
+        )
     )
 
 

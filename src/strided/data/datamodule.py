@@ -133,6 +133,7 @@ class ImageDataModule(LightningDataModule):
         self._preprocessing: Preprocessing | None = None
         self._augment: BatchAugment | None = None
         self._seed = 0
+        self._known_hashes: dict[str, str] = {}
         self._ready = False
         self._features: dict[str, np.ndarray] | None = None
 
@@ -190,9 +191,14 @@ class ImageDataModule(LightningDataModule):
         preprocessing: Preprocessing,
         augment: BatchAugment | None = None,
         seed: int = 0,
+        split_hashes: dict[str, str] | None = None,
     ) -> None:
-        """Set the input for one model; seed gives the order and augmentation of training."""
+        """Set the input for one model; seed gives the order and augmentation of training.
+
+        `split_hashes` of an earlier run tell how it kept copies of an image together, or did not.
+        """
         self._preprocessing, self._augment, self._seed = preprocessing, augment, seed
+        self._known_hashes = split_hashes or {}
         self._pipeline, self._ready = None, False
 
     def serve(self, features: dict[str, np.ndarray] | None) -> None:
@@ -214,10 +220,14 @@ class ImageDataModule(LightningDataModule):
             refuse_typed("data.crop_fraction", "images are padded here", "data.resize=crop")
         refuse_unused_seed_and_fractions(self.source.split, self.train_fraction)
         pipeline = self._open()
-        self.splits = self._split(np.setdiff1d(np.arange(len(self.source)), list(pipeline.errors)))
-        ids = [f"{s}/{p}" for s, p in zip(self.source.split, self.source.paths, strict=True)]
-        self.split_hash = split_hash(self.splits, ids)
-        self.split_hashes = {s: split_hash({s: own}, ids) for s, own in self.splits.items()}
+        readable = np.setdiff1d(np.arange(len(self.source)), list(pipeline.errors))
+        copies = pipeline.copies()
+        self._split(readable, copies)
+        if copies is not None and not self._is_as_known():
+            grouped = self.splits
+            self._split(readable, None)  # as before copies were kept together
+            if not self._is_as_known():
+                self._adopt(grouped)
         self.duplicates = pipeline.duplicates(self.splits)
         if self.preprocessing.mean is None:
             mean, std = pipeline.mean_and_std(
@@ -389,7 +399,7 @@ class ImageDataModule(LightningDataModule):
             )
         return self._pipeline
 
-    def _split(self, readable: np.ndarray) -> Splits:
+    def _split(self, readable: np.ndarray, copies: np.ndarray | None) -> None:
         source = self.source
         splits = make_splits(
             source.labels[readable],
@@ -400,5 +410,19 @@ class ImageDataModule(LightningDataModule):
             train_fraction=self.train_fraction,
             split_seed=self.split_seed,
             groups=None if source.group is None else source.group[readable],
+            copies=None if copies is None else copies[readable],
         )
-        return {split: readable[positions] for split, positions in splits.items()}
+        self._adopt({split: readable[positions] for split, positions in splits.items()})
+
+    def _adopt(self, splits: Splits) -> None:
+        ids = [f"{s}/{p}" for s, p in zip(self.source.split, self.source.paths, strict=True)]
+        self.splits = splits
+        self.split_hash = split_hash(splits, ids)
+        self.split_hashes = {s: split_hash({s: own}, ids) for s, own in splits.items()}
+
+    def _is_as_known(self) -> bool:
+        """Whether val and test are those of the earlier run; train may be a smaller part."""
+        known = self._known_hashes
+        return not known or all(
+            known.get(s) == own for s, own in self.split_hashes.items() if s != "train"
+        )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from strided.data.pixels.copies import first_copies
 from strided.errors import UserError
 
 
@@ -36,6 +37,24 @@ def carve_groups(
         counts[growth.argmin()] += content[group]
     positions = split_of[group_of]
     return {split: np.flatnonzero(positions == k) for k, split in enumerate(fractions)}
+
+
+def joined(groups: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Number the groups (N,), those that share an image as one: it cannot be in two splits.
+
+    `first` has the place of each image's first copy.
+    """
+    _, group_of = np.unique(groups, return_inverse=True)
+    if np.array_equal(group_of, group_of[first]):
+        return group_of
+    from scipy.sparse import coo_array  # scikit-learn brings scipy
+    from scipy.sparse.csgraph import connected_components
+
+    count = int(group_of.max()) + 1
+    links = coo_array((np.ones(len(first)), (group_of, group_of[first])), shape=(count, count))
+    _, component = connected_components(links, directed=False)
+    number: np.ndarray = first_copies(component)[group_of]
+    return number
 
 
 def _one_of_each_class(

@@ -1,4 +1,4 @@
-"""Decide which image is in train, val and test, by labels, groups and split_seed alone."""
+"""Decide which image is in train, val and test, by labels, groups, copies and split_seed alone."""
 
 import hashlib
 from collections.abc import Sequence
@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from strided.config.unused import refuse_typed
-from strided.data.groups import carve_groups
+from strided.data.groups import carve_groups, joined
+from strided.data.pixels.copies import first_copies
 from strided.data.reading.files import as_text
 from strided.errors import UserError
 
@@ -25,13 +26,16 @@ def make_splits(
     train_fraction: float,
     split_seed: int,
     groups: np.ndarray | None = None,
+    copies: np.ndarray | None = None,
 ) -> Splits:
     """Sorted indices of "train", "val" and, if there is one, "test".
 
     Official val and test splits stay as they are. If only test is official, val is carved from
     train as a fraction of it; if neither is, both are carved as fractions of all images.
     train_fraction then keeps a part of train: a smaller part lies within a larger one. Images of
-    one group stay together throughout; fractions are then met approximately.
+    one group stay together throughout; fractions are then met approximately. `copies` has equal
+    numbers for images with the same pixels: no split that is carved here has a copy of an image of
+    another one. Without copies, the splits are those of copies=None.
     """
     check_fractions(val_fraction, test_fraction, train_fraction)
     splits = {s: np.flatnonzero(official == s) for s in ("val", "test") if np.any(official == s)}
@@ -39,12 +43,14 @@ def make_splits(
     if not splits and test_fraction > 0:
         to_carve["test"] = test_fraction
     train = np.flatnonzero((official != "val") & (official != "test"))
-    _check_class_counts(labels[train], classes, ["train", *to_carve])
+    first = np.arange(len(train)) if copies is None else first_copies(copies[train])
+    _check_class_counts(labels[train], first, classes, ["train", *to_carve])
     if groups is None:
-        carved = _carve_each(labels[train], to_carve, split_seed)
+        carved = _carve_each(labels[train], first, to_carve, split_seed)
     else:
         generator = np.random.default_rng([split_seed, 0])
-        carved = carve_groups(labels[train], groups[train], classes, to_carve, generator)
+        together = joined(groups[train], first)
+        carved = carve_groups(labels[train], together, classes, to_carve, generator)
     splits |= {split: train[positions] for split, positions in carved.items()}
     train = splits["train"]
     size = max(round(len(train) * train_fraction), len(np.unique(labels[train])))
@@ -71,16 +77,30 @@ def refuse_unused_seed_and_fractions(official: np.ndarray, train_fraction: float
             refuse_typed("data.split_seed", f"{why}, and nothing is drawn", instead)
 
 
-def _carve_each(labels: np.ndarray, to_carve: dict[str, float], split_seed: int) -> Splits:
-    """Positions of each split to carve, and of the rest as "train"."""
-    splits: Splits = {}
-    train = np.arange(len(labels))
+def _carve_each(
+    labels: np.ndarray, first: np.ndarray, to_carve: dict[str, float], split_seed: int
+) -> Splits:
+    """Positions of each split to carve, and of the rest as "train".
+
+    `first` has the place of each image's first copy. An image and its copies are taken together,
+    by the label of the first.
+    """
+    chosen: Splits = {}
+    left, weights = np.unique(first), np.bincount(first, minlength=len(first))
     for position, (split, fraction) in enumerate(to_carve.items()):
         spare = len(to_carve) - position  # images of a class kept for train and later splits
         generator = np.random.default_rng([split_seed, position])
         size = round(len(labels) * fraction)
-        splits[split], train = carve(train, labels, size, spare, generator)
-    return {**splits, "train": train}
+        chosen[split], left = carve(left, labels, weights, size, spare, generator)
+    return {split: _with_copies(own, first) for split, own in {**chosen, "train": left}.items()}
+
+
+def _with_copies(chosen: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """The places of the chosen images, each followed by its copies."""
+    rank = np.full(len(first), -1)
+    rank[chosen] = np.arange(len(chosen))
+    found = np.flatnonzero(rank[first] >= 0)
+    return found[np.argsort(rank[first[found]], kind="stable")]
 
 
 def _first_groups(
@@ -102,31 +122,43 @@ def _first_groups(
 def carve(
     indices: np.ndarray,
     labels: np.ndarray,
+    weights: np.ndarray,
     size: int,
     spare: int,
     generator: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Take `size` of the indices, in proportion to the classes: (taken, left).
+    """Take images of a total weight of `size` in proportion to the classes: (taken, left).
 
-    Every class gives at least one image and keeps at least `spare`, even if `size` is then missed.
+    An image weighs as many as it has copies, itself among them. Every class gives at least one
+    image and keeps at least `spare`, even if `size` is then missed.
     """
-    order = stratified_order(labels[indices], generator, last=spare)
+    own = weights[indices]
+    order = stratified_order(labels[indices], generator, last=spare, weights=own)
     num_classes = len(np.unique(labels[indices]))
-    size = min(max(size, num_classes), len(indices) - spare * num_classes)
-    return indices[order[:size]], indices[order[size:]]
+    count = int(np.searchsorted(np.cumsum(own[order]), size, side="right"))
+    count = min(max(count, num_classes), len(indices) - spare * num_classes)
+    return indices[order[:count]], indices[order[count:]]
 
 
 def stratified_order(
-    labels: np.ndarray, generator: np.random.Generator, last: int = 0
+    labels: np.ndarray,
+    generator: np.random.Generator,
+    last: int = 0,
+    weights: np.ndarray | None = None,
 ) -> np.ndarray:
     """A random order in which every prefix has the classes in proportion, within one image.
 
-    One image of each class comes before all others, the `last` ones of each class after them.
+    One image of each class comes before all others, the `last` ones of each class after them. With
+    weights, the heavy images of a class come after its light ones: a picture with a thousand
+    copies then stays in train, where no copy counts as another success.
     """
+    weights = np.ones(len(labels), dtype=np.int64) if weights is None else weights
     quantile = np.empty(len(labels))
     for label in np.unique(labels):
         members = generator.permutation(np.flatnonzero(labels == label))
-        quantile[members] = (np.arange(len(members)) + 0.5) / len(members)
+        members = members[np.argsort(weights[members], kind="stable")]
+        ends = np.cumsum(weights[members])
+        quantile[members] = (ends - weights[members] / 2) / ends[-1]
         quantile[members[len(members) - last :]] = 2.0
         quantile[members[0]] = 0.0
     return np.argsort(quantile, kind="stable")
@@ -180,12 +212,16 @@ def check_fractions(val_fraction: float, test_fraction: float, train_fraction: f
         )
 
 
-def _check_class_counts(labels: np.ndarray, classes: Sequence[str], needed: list[str]) -> None:
-    counts = np.bincount(labels, minlength=len(classes))
+def _check_class_counts(
+    labels: np.ndarray, first: np.ndarray, classes: Sequence[str], needed: list[str]
+) -> None:
+    counts = np.bincount(labels[np.unique(first)], minlength=len(classes))
     scarce = int(counts.argmin())
     if counts[scarce] < len(needed):
+        copied = counts[scarce] < (labels == scarce).sum()
         raise UserError(
-            f"class {classes[scarce]} has {counts[scarce]} readable images; expected at least"
+            f"class {classes[scarce]} has {counts[scarce]} readable images"
+            f"{', other than copies of the same pixels' if copied else ''}; expected at least"
             f" {len(needed)}, one each for {', '.join(needed)}. Try adding images to it, or"
             " removing the class"
         )

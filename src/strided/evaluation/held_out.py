@@ -13,6 +13,7 @@ from strided.evaluation.classifier import Classifier
 
 log = logging.getLogger(__name__)
 
+CHANGED = "files were added, removed or renamed, or the split has changed"
 # keys of the data that only training reads, and those that a checkpoint decides
 OF_TRAINING = " ".join(
     f"data.{key}"
@@ -58,7 +59,8 @@ def set_up_data(
     """
     data = build_data(classifier, typed, new_split=new_split)
     require_same_classes(classifier, data)
-    data.use(classifier.preprocessing)
+    known = classifier.task.trained_on.get("split_hashes")
+    data.use(classifier.preprocessing, split_hashes=known)
     data.setup()
     return data
 
@@ -113,25 +115,34 @@ def _without_folders(classifier: Classifier, typed: dict[str, Any]) -> dict[str,
 def require_known_split(classifier: Classifier, data: ImageDataModule, split: str) -> None:
     """Raise UserError if a split carved from the training's data differs from the one in training.
 
+    Pixels tell more, if the checkpoint knows those it was trained on: see `overlap.without_seen`.
+    """
+    if not classifier.task.trained_on:
+        log.warning("an older checkpoint: it does not say which images it was trained on")
+    elif has_changed(classifier, data, split):
+        raise UserError(
+            f"split={split} of {data.name} has other images than in training: {CHANGED}. Images "
+            "that were trained on would be measured; expected the split of the training. Try "
+            "restoring the files, or data.root=<a folder of new images>"
+        )
+
+
+def has_changed(classifier: Classifier, data: ImageDataModule, split: str) -> bool:
+    """Whether a split carved from the training's data differs from the one in training.
+
     Data count as the same if they have the same folder, or the same content anywhere. Official
-    splits of a data set are not checked.
+    splits of a data set do not count.
     """
     known = classifier.task.trained_on
-    if not known:
-        log.warning("an older checkpoint: it does not say which images it was trained on")
-        return
     here = {data.fingerprint, data.listing_fingerprint}  # streaming knows only the latter
-    same_content = not here.isdisjoint((known["fingerprint"], known.get("listing")))
+    same_content = not here.isdisjoint((known.get("fingerprint"), known.get("listing")))
     same_data = same_content or _same_place(classifier, data)
     carved = split not in data.source.split
-    if same_data and carved and data.split_hashes[split] != known["split_hashes"].get(split):
-        raise UserError(
-            f"split={split} of {data.name} has other images than in training: files were added, "
-            "removed or renamed, or the split has changed. Images that were trained on would be "
-            "measured; expected the split of the training. Try restoring the files, "
-            + ("overlap=exclude, " if known.get("seen") else "")
-            + "or data.root=<a folder of new images>"
-        )
+    return (
+        same_data
+        and carved
+        and data.split_hashes[split] != known.get("split_hashes", {}).get(split)
+    )
 
 
 def _same_place(classifier: Classifier, data: ImageDataModule) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 from strided.data import ImageDataModule
 from strided.errors import UserError
 from strided.evaluation.classifier import Classifier
+from strided.evaluation.held_out import CHANGED, has_changed
 from strided.runs.folder import SEEN
 from strided.training.seen_images import are_seen, read_seen
 
@@ -77,10 +78,11 @@ def without_seen(
     if exclude and shared < total:
         return Overlap(found.seen, excluded=True)
     others = f"overlap=exclude, which measures the other {total - shared}"
+    why = f" ({CHANGED})" if has_changed(classifier, data, split) else ""
     raise UserError(
-        f"{shared} of {total} images of split={split} of {data.name} are among those that the "
-        "network was trained or validated on, by their pixels; expected new images, since known "
-        "ones would be measured as too good. Try "
+        f"{shared} of {total} images of split={split} of {data.name} have the pixels of images "
+        f"that the network was trained or validated on{why}; expected images that are new to it. "
+        "Try "
         + (f"{others}, or " if shared < total else "")
         + "data.root=<a folder of new images>"
         + ("" if shared < total else "; overlap=exclude would leave none")
@@ -92,8 +94,9 @@ def is_own(classifier: Classifier, data: ImageDataModule, split: str) -> bool:
     known = classifier.task.trained_on
     if data.split_hashes[split] != known.get("split_hashes", {}).get(split):
         return False
-    if data.fingerprint == known["fingerprint"]:
+    fingerprints = (data.fingerprint, str(known.get("fingerprint")))
+    if fingerprints[0] == fingerprints[1]:
         return True
     # streaming knows files and not pixels, and a fingerprint of pixels tells more
-    by_pixels = not any(f.startswith("listing:") for f in (data.fingerprint, known["fingerprint"]))
+    by_pixels = not any(fingerprint.startswith("listing:") for fingerprint in fingerprints)
     return not by_pixels and data.listing_fingerprint == known.get("listing")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from strided.data.pixels.copies import pixel_digest
 from strided.data.reading.decoding import IMAGE_SUFFIXES, ImageError, as_image
 from strided.data.reading.files import is_hidden
 from strided.errors import UserError
@@ -61,9 +62,12 @@ def predict_files(classifier: Classifier, given: str, batch_size: int) -> list[R
 def _predict_batch(classifier: Classifier, files: list[Path], folder: Path | None) -> list[Row]:
     pixels, errors = [], {}
     rows: dict[Path, list[float]] = {}
+    digests: dict[Path, int] = {}
     for file in files:
         try:
-            pixels.append(classifier.preprocessing.pixels(as_image(file)))
+            image = as_image(file)
+            pixels.append(classifier.preprocessing.pixels(image))
+            digests[file] = int.from_bytes(pixel_digest(image)[:8], "little")
         except ImageError as error:
             errors[file] = str(error)
             log.warning("%s: %s", file, error)
@@ -81,6 +85,7 @@ def _predict_batch(classifier: Classifier, files: list[Path], folder: Path | Non
             label=file.parent.name if file.parent.name in classifier.classes else "",
             error=errors.get(file, ""),
             probabilities=None if file in errors else rows[file],
+            digest=digests.get(file),
         )
         for file in files
     ]

@@ -14,12 +14,16 @@ from strided.runs.csv_files import read_csv, write_csv
 
 @dataclass(frozen=True)
 class Row:
-    """A line of predictions.csv; `probabilities` is None for an unreadable image."""
+    """A line of predictions.csv; `probabilities` is None for an unreadable image.
+
+    digest, if it was taken, is of the image's pixels, and is not written.
+    """
 
     path: str
     label: str = ""
     error: str = ""
     probabilities: Sequence[float] | None = None
+    digest: int | None = None
 
 
 def write_predictions(file: Path, rows: Iterable[Row], classes: Sequence[str]) -> None:

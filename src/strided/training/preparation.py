@@ -1,6 +1,7 @@
 """The start of training: the images, split and decoded, and the task with its first weights."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -43,8 +44,13 @@ def set_seeds(seed: int) -> None:
     pl.seed_everything(seed, verbose=False)
 
 
-def prepare_data(config: Config, results: Results) -> tuple[ImageDataModule, Plan]:
-    """List the images, decide the input of this (model, data) pair, decode, split."""
+def prepare_data(
+    config: Config, results: Results, resumed: Path | None = None
+) -> tuple[ImageDataModule, Plan]:
+    """List the images, decide the input of this (model, data) pair, decode, split.
+
+    `resumed` is the checkpoint to go on from. Raises UserError if its images were others.
+    """
     data: ImageDataModule = build(config["data"], "data")
     decided = plan(
         config["model"],
@@ -58,7 +64,8 @@ def prepare_data(config: Config, results: Results) -> tuple[ImageDataModule, Pla
         log.info("%s", note)
     augment: BatchAugment = build(config["augment"], "augment")
     try_loss(config["loss"], data.classes, soft_labels=augment.mixes)
-    data.use(decided.preprocessing, augment, config["seed"])
+    known = trained_on(resumed)["split_hashes"] if resumed else None
+    data.use(decided.preprocessing, augment, config["seed"], known)
     data.setup()
     sizes = {split: len(indices) for split, indices in data.splits.items()}
     log.info("images: %s", ", ".join(f"{split} {size}" for split, size in sizes.items()))
@@ -76,6 +83,8 @@ def prepare_data(config: Config, results: Results) -> tuple[ImageDataModule, Pla
             "duplicates": None if data.duplicates is None else len(data.duplicates),
         }
     )
+    if known is not None:
+        check_same_split(data, known)
     return data, decided
 
 
@@ -91,9 +100,8 @@ def check_same_data(data: ImageDataModule) -> None:
             )
 
 
-def check_same_split(data: ImageDataModule, checkpoint: Path) -> None:
-    """Raise UserError if the images were split differently in the checkpoint's run."""
-    known = trained_on(checkpoint)["split_hashes"]
+def check_same_split(data: ImageDataModule, known: Mapping[str, str]) -> None:
+    """Raise UserError if the images are split differently than in the run of these hashes."""
     changed = [s for s, own in data.split_hashes.items() if own != known.get(s)]
     if changed:
         raise UserError(

@@ -25,10 +25,11 @@ def evaluate_checkpoint(config: Config, folder: Path, results: Results, _: Inter
     classifier = Classifier.load(config["checkpoint"], device=config["accelerator"])
     entries = seen_by(classifier, find_checkpoint(config["checkpoint"]))
     exclude = config["overlap"] == "exclude"
-    new_split = exclude and entries is not None  # what was trained on is then left out
+    # a new split is no harm if the images that were trained on are known, and left out
+    new_split = exclude and entries is not None
     data = set_up_data(classifier, config.get("data"), new_split=new_split)
     require_split(data, split)
-    if not new_split:
+    if entries is None:
         require_known_split(classifier, data, split)
     overlap = partial(without_seen, entries, classifier, data, split, exclude=exclude)
     if data.pipeline == "store":

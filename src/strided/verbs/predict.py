@@ -1,16 +1,24 @@
 """The predict verb: from a checkpoint or ImageNet weights, and files, to predictions.csv."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from strided.config.keys import Config
 from strided.errors import UserError
+from strided.evaluation.classifier import Classifier
 from strided.evaluation.imagenet import chosen_classifier
+from strided.evaluation.overlap import seen_by
 from strided.evaluation.predict_files import most_probable, predict_files
 from strided.runs.folder import RunFolder
-from strided.runs.predictions_csv import write_predictions
+from strided.runs.predictions_csv import Row, write_predictions
 from strided.runs.results import Results
 from strided.system.signals import Interruption
+from strided.training.loading import find_checkpoint
+from strided.training.seen_images import are_seen
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +35,8 @@ def predict(config: Config, folder: Path, results: Results, _: Interruption) -> 
     write_predictions(file, rows, classifier.classes)
     failed = sum(row.probabilities is None for row in rows)
     results.update({"images": len(rows), "unreadable": failed, "classes": classifier.classes})
+    if config["checkpoint"] is not None and any(row.label for row in rows):
+        results["overlap"] = overlap_of_labelled(classifier, config["checkpoint"], rows)
     for row in rows[:5]:
         if row.probabilities is not None:
             log.info("%s: %s", row.path, most_probable(row.probabilities, classifier.classes))
@@ -37,3 +47,19 @@ def predict(config: Config, folder: Path, results: Results, _: Interruption) -> 
             f"none of the {failed} images of input={config['input']} could be read (the first: "
             f"{rows[0].error}); expected at least one. Try input=<a picture that opens elsewhere>"
         )
+
+
+def overlap_of_labelled(
+    classifier: Classifier, checkpoint: str, rows: Sequence[Row]
+) -> dict[str, Any] | None:
+    """Say how many of the images whose folder names their class were seen in training.
+
+    Somebody may count the hits among them. Returns the entry of results.json.
+    """
+    entries = seen_by(classifier, find_checkpoint(checkpoint))
+    if entries is None:
+        return None
+    digests = [row.digest for row in rows if row.label and row.digest is not None]
+    shared = int(are_seen(entries, np.array(digests, dtype=np.uint64), trained=False).sum())
+    log.info("%d of %d labelled images were seen in training", shared, len(digests))
+    return {"shared": shared, "labelled": len(digests)}

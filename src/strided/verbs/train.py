@@ -29,7 +29,6 @@ from strided.training.losses import refuse_two_balances
 from strided.training.preparation import (
     build_task,
     check_same_data,
-    check_same_split,
     prepare_data,
     set_seeds,
 )
@@ -55,9 +54,7 @@ def train(config: Config, folder: Path, results: Results, interruption: Interrup
     callbacks: list[pl.Callback] = run.trainer.callbacks  # type: ignore[attr-defined]
     run.trainer.loggers = build_loggers(config["logger"], callbacks, quick=run.quick)
     with first_on_each_machine():
-        data, decided = prepare_data(config, results)
-        if run.resume_from:
-            check_same_split(data, run.resume_from)
+        data, decided = prepare_data(config, results, run.resume_from)
         task = build_task(config, decided, data, results, fresh=run.resume_from is None)
     check_same_data(data)
     begin_seen(run, data)

@@ -53,6 +53,12 @@ class Pipeline(Pixels, Protocol):
     def picture(self, index: int) -> np.ndarray:
         """uint8 (C, S, S) of one image."""
 
+    def copies(self) -> np.ndarray | None:
+        """(N,): equal numbers for images with the same pixels, as far as that is known before.
+
+        None if no two images are known to be copies.
+        """
+
     def duplicates(self, splits: Splits) -> Duplicates | None:
         """Images with the same pixels in two splits; None if the pixels were not compared."""
 
@@ -111,6 +117,10 @@ class StorePipeline(ArrayPixels):
     def picture(self, index: int) -> np.ndarray:
         """See Pipeline."""
         return self.images[index]
+
+    def copies(self) -> np.ndarray | None:
+        """See Pipeline; all of them are known."""
+        return self.digests
 
     def duplicates(self, splits: Splits) -> Duplicates | None:
         """See Pipeline; uses the digests that decoding computed."""

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,12 +19,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from strided.data.pixels.checks import Duplicates, named, refuse_broken
-from strided.data.pixels.copies import pixel_digest
+from strided.data.pixels.copies import first_copies, pixel_digest
 from strided.data.pixels.pipeline import Read
 from strided.data.pixels.statistics import Statistics, mean_and_std
 from strided.data.preprocessing import Preprocessing
 from strided.data.reading.decoding import ImageError
-from strided.data.source import Source, digest
+from strided.data.source import ArrayReader, Source, digest
 from strided.data.splits import Splits
 from strided.errors import UserError
 from strided.system.signals import follow_parent, held_back
@@ -35,6 +36,7 @@ Decoded = tuple[Tensor, bytes, dict[int, str]]
 
 _MEASURED = 2_000  # training images measured in place of all
 _MEASURED_AT_ONCE = 50
+_READERS = 16  # threads that wait for a disk, maybe over a network
 
 
 class StreamingPipeline:
@@ -142,11 +144,28 @@ class StreamingPipeline:
         """See Pipeline."""
         return self.decoding.pixels(index)
 
+    def copies(self) -> np.ndarray | None:
+        """See Pipeline; only equal files are known to be copies, since the others are not decoded.
+
+        Images in memory are compared as a store compares them.
+        """
+        alike = _alike(self.source)
+        digests = np.zeros(len(alike), dtype=np.uint64)
+        for place, index in enumerate(alike.tolist()):
+            with suppress(ImageError):  # met again when it is read, and then handled
+                digest_of_image = pixel_digest(self.source.read(index))
+                digests[place] = int.from_bytes(digest_of_image[:8], "little")
+        alike, digests = alike[digests != 0], digests[digests != 0]
+        self.digests[alike] = digests
+        numbers = np.arange(len(self.source))
+        numbers[alike] = alike[first_copies(digests)]
+        return numbers if len(np.unique(digests)) < len(digests) else None
+
     def duplicates(self, splits: Splits) -> Duplicates | None:
         """See Pipeline."""
         log.info(
             "data.pipeline=streaming decodes the images in every epoch: broken ones are found when"
-            " they are read, and the same image in two splits is not found"
+            " they are read, and the same pixels in two splits only where the files are the same"
         )
         return None
 
@@ -190,6 +209,27 @@ class Decoding(Dataset[Decoded]):
     def pixels(self, index: int) -> np.ndarray:
         """uint8 (C, S, S); raises ImageError."""
         return self.preprocessing.pixels(self.read(index))
+
+
+def _alike(source: Source) -> np.ndarray:
+    """Indices of the images that may be copies of another one, as far as nothing is decoded."""
+    if isinstance(source.read, ArrayReader):
+        return np.arange(len(source))
+    mark = getattr(source.read, "mark", None)
+    if source.sizes is None or mark is None:
+        return np.arange(0)
+    sizes = np.asarray(source.sizes)
+    alike = np.flatnonzero(_repeated(sizes))
+    with ThreadPoolExecutor(_READERS) as pool:
+        marks = np.fromiter(pool.map(mark, alike.tolist()), np.int64, len(alike))
+    return alike[_repeated(np.stack([sizes[alike], marks], axis=1))]
+
+
+def _repeated(rows: np.ndarray) -> np.ndarray:
+    """bool (N,): whether a row, or a number, occurs more than once."""
+    _, number, counts = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
+    repeated: np.ndarray = counts[number.reshape(-1)] > 1
+    return repeated
 
 
 def listing_fingerprint(source: Source) -> str:
