@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import time
+import zlib
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -54,13 +55,15 @@ class Task(NamedTuple):
 class FilledChunk(NamedTuple):
     """A finished chunk: the number of images, their checksum, and why some are unreadable.
 
-    errors is None if the chunk was there already, as its checksum says.
+    errors is None if the chunk was there already, as its checksum says. crc32 has a sum of the
+    pixels of each image, uint32.
     """
 
     chunk: int
     num_images: int
     checksum: str
     errors: dict[int, str] | None
+    crc32: np.ndarray
 
 
 class Filler:
@@ -74,7 +77,7 @@ class Filler:
         chosen = slice(task.chunk * CHUNK, min((task.chunk + 1) * CHUNK, len(self.images)))
         count = chosen.stop - chosen.start
         if task.checksum is not None and self._checksum(chosen) == task.checksum:
-            return FilledChunk(task.chunk, count, task.checksum, None)
+            return FilledChunk(task.chunk, count, task.checksum, None, self._crc32(chosen))
         errors = {}
         for index in range(chosen.start, chosen.stop):
             try:
@@ -85,12 +88,15 @@ class Filler:
                 _refuse_passing_fault(error)
                 self.images[index], self.digests[index] = 0, 0
                 errors[index] = str(error)
-        return FilledChunk(task.chunk, count, self._checksum(chosen), errors)
+        return FilledChunk(task.chunk, count, self._checksum(chosen), errors, self._crc32(chosen))
 
     def _checksum(self, chosen: slice) -> str:
         content = hashlib.blake2b(self.images[chosen].data, digest_size=8)
         content.update(self.digests[chosen].data)
         return content.hexdigest()
+
+    def _crc32(self, chosen: slice) -> np.ndarray:
+        return np.array([zlib.crc32(pixels) for pixels in self.images[chosen]], dtype=np.uint32)
 
 
 def _refuse_passing_fault(error: ImageError) -> None:

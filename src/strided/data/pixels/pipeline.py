@@ -1,9 +1,11 @@
 """Sources of a data module's pixels: a store here; `streaming` decodes them every epoch."""
 
 import logging
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -18,6 +20,7 @@ from strided.data.pixels.copies import short
 from strided.data.pixels.statistics import Statistics, mean_and_std
 from strided.data.pixels.store import open_store
 from strided.data.preprocessing import Preprocessing
+from strided.data.reading.decoding import ImageError
 from strided.data.source import Source
 from strided.data.splits import Splits
 from strided.errors import UserError
@@ -79,13 +82,18 @@ class ArrayPixels:
         """See Pixels; large batches are read while the ones before are in use."""
 
         def take(indices: np.ndarray) -> Read:
-            images = torch.from_numpy(np.take(self.images, indices, axis=0))
+            images = torch.from_numpy(self.take(indices))
             return images.pin_memory() if pin_memory else images, slice(None)
 
         largest = max(map(len, batches), default=0) * self.images[:1].nbytes
         if pin_memory or largest >= _WORTH_A_THREAD:
             return read_ahead(take, batches)
         return map(take, batches)
+
+    def take(self, indices: np.ndarray) -> np.ndarray:
+        """A copy of the images at these places."""
+        images: np.ndarray = np.take(self.images, indices, axis=0)
+        return images
 
 
 class StorePipeline(ArrayPixels):
@@ -104,7 +112,10 @@ class StorePipeline(ArrayPixels):
         skip: bool,
     ) -> None:
         self.source = source
+        self.preprocessing = preprocessing
         self.store = open_store(source, preprocessing, cache_dir, num_workers)
+        self._checked = np.zeros(len(source), dtype=bool)
+        self._damage_told = False
         super().__init__(self.store.images)
         self.errors = self.store.errors
         self.fingerprint = self.store.fingerprint
@@ -114,9 +125,45 @@ class StorePipeline(ArrayPixels):
         if self.errors:
             log.warning("%d of %d images cannot be read: skipped", len(self.errors), len(source))
 
+    def take(self, indices: np.ndarray) -> np.ndarray:
+        """A copy of the images at these places; each is checked when it is first read.
+
+        One that has changed on the disk is decoded again. Raises UserError if that does not give
+        what was decoded before.
+        """
+        images = super().take(indices)
+        for place in np.flatnonzero(~self._checked[indices]).tolist():
+            index = int(indices[place])
+            if zlib.crc32(images[place].data) != self.store.crc32[index]:
+                images[place] = self._decoded_again(index)
+        self._checked[indices] = True
+        return images
+
+    def _decoded_again(self, index: int) -> np.ndarray:
+        folder, path = self.store.folder, self.source.paths[index]
+        if not self._damage_told:
+            log.warning(
+                "decoded images in %s have changed on the disk, %s is the first: decoded again",
+                folder,
+                path,
+            )
+        self._damage_told = True
+        with suppress(ImageError):
+            pixels = self.preprocessing.pixels(self.source.read(index))
+            if zlib.crc32(pixels.data) == self.store.crc32[index]:
+                with suppress(OSError):  # another user's
+                    np.lib.format.open_memmap(folder / "images.npy", mode="r+")[index] = pixels
+                return pixels
+        raise UserError(
+            f"{folder} holds other pixels of {path} than were decoded, and its file does not give "
+            f"these again; expected what was written there. Try deleting {folder}: the next run "
+            "decodes all images again"
+        )
+
     def picture(self, index: int) -> np.ndarray:
         """See Pipeline."""
-        return self.images[index]
+        pixels: np.ndarray = self.take(np.array([index]))[0]
+        return pixels
 
     def copies(self) -> np.ndarray | None:
         """See Pipeline; all of them are known."""
@@ -129,7 +176,7 @@ class StorePipeline(ArrayPixels):
     def mean_and_std(self, train: np.ndarray, split_hash: str, seed: int) -> Statistics:
         """See Pipeline; measured once over all of them."""
         step = max(1, _MEASURED_AT_ONCE // self.images[:1].nbytes)
-        chunks = (self.images[train[at : at + step]] for at in range(0, len(train), step))
+        chunks = (self.take(train[at : at + step]) for at in range(0, len(train), step))
         return mean_and_std(chunks, self.store.folder / f"statistics-{split_hash}.json")
 
 

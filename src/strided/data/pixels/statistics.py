@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from strided.data.source import digest
+
 log = logging.getLogger(__name__)
 
 Values = tuple[float, ...]  # one for each channel
@@ -22,11 +24,13 @@ def mean_and_std(chunks: Iterable[np.ndarray], cached: Path) -> Statistics:
     """
     with suppress(OSError, ValueError, KeyError, TypeError):
         kept = json.loads(cached.read_text())
-        return tuple(kept["mean"]), tuple(kept["std"])
+        if kept["checksum"] == digest(kept["mean"], kept["std"]):
+            return tuple(kept["mean"]), tuple(kept["std"])
     mean, std = _measure(chunks)
     with suppress(OSError):  # a read-only cache is still useful
         unfinished = cached.with_suffix(f".{os.getpid()}")
-        unfinished.write_text(json.dumps({"mean": mean, "std": std}))
+        checksum = digest(list(mean), list(std))
+        unfinished.write_text(json.dumps({"mean": mean, "std": std, "checksum": checksum}))
         unfinished.replace(cached)
     return mean, std
 

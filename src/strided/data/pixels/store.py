@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import time
+import zlib
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,22 +23,26 @@ from strided.system.built_once import open_or_build, reserve
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 1  # raise it when the same source and preprocessing would give another store
+_FORMAT = 2  # raise it when the same source and preprocessing would give another store
 _LONG_BUILD = 5_000  # images from which a progress bar is useful
+_SUMS = "crc32.npy"
 _JOURNAL = "chunks.jsonl"  # of a build: a line for each finished chunk
 
 
 @dataclass(frozen=True)
 class Store:
-    """images uint8 (N, C, S, S) and digests uint8 (N, 16), both mapped from `folder`.
+    """images uint8 (N, C, S, S), digests uint8 (N, 16) and crc32 uint32 (N,) from `folder`.
 
-    A digest identifies the decoded pixels before resizing. errors holds the reason for each image
+    A digest identifies the decoded pixels before resizing. crc32 is of the pixels in `images`,
+    which whoever reads them compares: checking all of them at the start would read the whole
+    file. All else is checked when the store is opened. errors holds the reason for each image
     that could not be read (its pixels are zero). fingerprint depends on content alone.
     """
 
     folder: Path
     images: np.ndarray
     digests: np.ndarray
+    crc32: np.ndarray
     errors: dict[int, str]
     fingerprint: str
 
@@ -76,14 +81,23 @@ def _load(folder: Path, shape: tuple[int, ...]) -> Store:
         raise FileNotFoundError(folder)
     try:
         images, digests = open_arrays(folder, "r")
+        crc32 = np.load(folder / _SUMS, allow_pickle=False)
         meta = json.loads((folder / "meta.json").read_text())
+        if meta["checksum"] != _checksum(meta, digests, crc32):
+            raise ValueError("other content than was written")
         errors = {int(index): str(reason) for index, reason in meta["errors"].items()}
         fingerprint = str(meta["fingerprint"])
     except (FileNotFoundError, KeyError, AttributeError, TypeError, EOFError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
     if images.shape != shape:
         raise ValueError(f"images of shape {images.shape}, not {shape}")
-    return Store(folder, images, digests, errors, fingerprint)
+    return Store(folder, images, digests, crc32, errors, fingerprint)
+
+
+def _checksum(meta: dict[str, Any], digests: np.ndarray, crc32: np.ndarray) -> str:
+    """Of all of a store except its pixels."""
+    sums = [zlib.crc32(np.ascontiguousarray(array).data) for array in (digests, crc32)]
+    return digest(sorted(meta["errors"].items()), meta["fingerprint"], crc32.shape, sums)
 
 
 def _build(source: Source, job: Job, shape: tuple[int, ...], num_workers: int) -> None:
@@ -97,6 +111,7 @@ def _build(source: Source, job: Job, shape: tuple[int, ...], num_workers: int) -
     chunks = range(-(-len(source) // CHUNK))
     tasks = [Task(chunk, None) for chunk in chunks if chunk not in done]
     tasks += [Task(chunk, checksum) for chunk, (checksum, _) in done.items()]
+    crc32 = np.zeros(len(source), dtype=np.uint32)
     kept = 0
     started = time.perf_counter()
     if done:
@@ -109,8 +124,9 @@ def _build(source: Source, job: Job, shape: tuple[int, ...], num_workers: int) -
         closing(fill(job, tasks, num_workers)) as results,
     ):
         journal.write("\n")  # ends a line that was cut off
-        for chunk, count, checksum, found in results:
+        for chunk, count, checksum, found, sums in results:
             bar.update(count)
+            crc32[chunk * CHUNK : chunk * CHUNK + count] = sums
             if found is None:
                 kept += count
                 continue
@@ -124,7 +140,12 @@ def _build(source: Source, job: Job, shape: tuple[int, ...], num_workers: int) -
             journal.write(json.dumps([chunk, checksum, found]) + "\n")
             journal.flush()
     _, digests = open_arrays(job.folder, "r")
-    meta = {"errors": dict(sorted(errors.items())), "fingerprint": _fingerprint(source, digests)}
+    np.save(job.folder / _SUMS, crc32)
+    meta: dict[str, Any] = {
+        "errors": {str(index): why for index, why in sorted(errors.items())},
+        "fingerprint": _fingerprint(source, digests),
+    }
+    meta["checksum"] = _checksum(meta, digests, crc32)
     (job.folder / "meta.json").write_text(json.dumps(meta))
     seconds = time.perf_counter() - started
     log.info(
