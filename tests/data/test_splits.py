@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -5,11 +7,14 @@ from strided.data.splits import Splits, make_splits, split_hash, stratified_orde
 from strided.errors import UserError
 
 
-def split(labels: np.ndarray, official: np.ndarray | None = None, **changes: float) -> Splits:
+def split(labels: np.ndarray, official: np.ndarray | None = None, **changes: Any) -> Splits:
     fractions = {"val_fraction": 0.1, "test_fraction": 0.2, "train_fraction": 1.0, "split_seed": 0}
     official = np.full(len(labels), "") if official is None else official
     classes = [f"class{k}" for k in range(labels.max() + 1)]
-    return make_splits(labels, official, classes, **(fractions | changes))  # type: ignore[arg-type]
+    return make_splits(labels, official, classes, **(fractions | changes))
+
+
+SPLIT_BEFORE = "6bd0a2933ceb68f8"  # of version 0.1
 
 
 def uneven(total: int) -> np.ndarray:
@@ -127,3 +132,51 @@ def test_classes_that_a_split_lacks_are_named_up_to_a_few() -> None:
     assert val.startswith("val has no image of 5 of the 8 classes (class3, class4, ")
     assert "class7)" in val
     assert "7 of the 8" in test and "class5, ...)" in test and "class6" not in test
+
+
+def with_copies(total: int, share: int, seed: int) -> np.ndarray:
+    """Numbers of `total` images, of which one in `share` is a copy of another."""
+    drawn = np.random.default_rng(seed)
+    copies = np.arange(total)
+    changed = drawn.integers(0, total, total // share)
+    copies[changed] = copies[drawn.integers(0, total, len(changed))]
+    return copies
+
+
+@pytest.mark.parametrize("share", [1, 3, 50])
+@pytest.mark.parametrize("grouped", [False, True])
+def test_copies_are_in_one_split_with_their_groups(share: int, grouped: bool) -> None:
+    labels, copies = uneven(600), with_copies(600, share, seed=share)
+    groups = np.random.default_rng(2).integers(0, 300, 600) if grouped else None
+    splits = split(labels, copies=copies, groups=groups if groups is None else groups.astype(str))
+    assert sorted(np.concatenate(list(splits.values())).tolist()) == list(range(600))
+    for name, fraction in (("train", 0.7), ("val", 0.1), ("test", 0.2)):
+        assert abs(len(splits[name]) - 600 * fraction) <= 12
+        assert set(labels[splits[name]].tolist()) == {0, 1, 2, 3}
+        others = np.setdiff1d(np.arange(600), splits[name])
+        for numbers in (copies, groups):
+            assert numbers is None or not np.isin(numbers[others], numbers[splits[name]]).any()
+
+
+def test_a_picture_with_many_copies_stays_in_train() -> None:
+    copies = np.arange(1000)
+    copies[:600:2] = 0  # 300 blank images
+    splits = split(np.arange(1000) % 2, copies=copies)
+    assert [len(splits[name]) for name in ("train", "val", "test")] == [700, 100, 200]
+    assert np.isin(np.flatnonzero(copies == 0), splits["train"]).all()
+
+
+def test_without_copies_a_split_is_what_it_was_before_they_were_looked_at() -> None:
+    labels = uneven(300)
+    for fraction in (1.0, 0.3):
+        plain = split(labels, train_fraction=fraction)
+        known = split(labels, train_fraction=fraction, copies=np.arange(300)[::-1])
+        assert all(np.array_equal(plain[name], known[name]) for name in plain)
+    assert split_hash(plain, [str(k) for k in range(300)]) == SPLIT_BEFORE
+
+
+def test_a_class_of_copies_only_is_named() -> None:
+    labels, copies = np.array([0] * 50 + [1] * 9), np.arange(59)
+    copies[50:] = [50, 51] * 4 + [50]
+    with pytest.raises(UserError, match="class1 has 2 readable images, other than copies"):
+        split(labels, copies=copies)

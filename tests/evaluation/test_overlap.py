@@ -14,6 +14,8 @@ from tests.conftest import train_in
 from tests.evaluation.test_evaluate import evaluated, results
 
 from strided.cli import main
+from strided.data.pixels.copies import pixel_digest
+from strided.data.pixels.pipeline import StorePipeline
 from strided.training.seen_images import read_seen, trained_on
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
@@ -144,8 +146,6 @@ def test_nothing_is_left_of_a_set_that_was_all_seen(
     root = tmp_path / "set"
     write_noise(root / "train", 30, seed=1)
     trained = {int(entry) for entry in entries(run)}
-    from strided.data.pixels.copies import pixel_digest
-
     for file in noise.rglob("*.png"):
         digest = int.from_bytes(pixel_digest(Image.open(file))[:8], "little") | 1
         if digest in trained:
@@ -265,3 +265,24 @@ def test_streaming_and_the_store_keep_the_same_digests(
     # what the first epochs read is not known any more
     assert trained_on(streamed / "checkpoints" / "last.ckpt")["seen"] is None
     assert before["overlap"]["shared"] == 0
+
+
+def test_a_run_from_before_copies_were_kept_together_keeps_its_split(
+    noise: Path, tmp_path: Path, log_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = Path(shutil.copytree(noise, tmp_path / "images"))
+    for file in list(images.rglob("*.png"))[:60]:
+        shutil.copy(file, file.with_name(f"copy_{file.name}"))
+    words = (*NOISE, "data=image_folder", f"data.root={images}")
+    with monkeypatch.context() as before:
+        before.setattr(StorePipeline, "copies", lambda _: None)
+        old = train_in(log_dir, *words)
+    new = train_in(log_dir, *words)
+    assert results(old)["duplicates"] > 0 == results(new)["duplicates"]
+    assert results(old)["overlap"]["shared"] > 0 == results(new)["overlap"]["shared"]
+    for run in (old, new):
+        folder = evaluated(log_dir, f"checkpoint={run}")
+        for key in ("split_hash", "test/acc", "overlap"):
+            assert results(folder)[key] == results(run)[key]
+        assert main(["train", f"resume={run}", "trainer.max_epochs=13"]) == 0
+        assert results(run)["split_hash"] == results(folder)["split_hash"]

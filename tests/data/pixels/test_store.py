@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from strided.data import ImageError, Preprocessing
+from strided.data.pixels.pipeline import StorePipeline
 from strided.data.pixels.store import Store, default_cache_dir, open_store
 from strided.data.source import Source, array_source
 from strided.errors import UserError
@@ -270,3 +271,60 @@ def test_the_cache_folder_follows_the_xdg_variable(monkeypatch: pytest.MonkeyPat
     assert default_cache_dir() == Path("/somewhere/strided")
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert default_cache_dir() == Path.home() / ".cache" / "strided"
+
+
+def flip(file: Path, index: int) -> None:
+    """Flip a bit of an array's element, as a disk may: the file keeps its length."""
+    array = np.load(file, mmap_mode="r+")
+    array[index] ^= 1
+    array.flush()
+
+
+@pytest.mark.parametrize("name", ["digests.npy", "crc32.npy", "meta.json"])
+def test_a_flipped_bit_beside_the_pixels_is_found_when_the_store_is_opened(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = open_store(unreadable(source(), 3), SIZE, tmp_path, 1)
+    if name == "meta.json":
+        text = (store.folder / name).read_text()
+        (store.folder / name).write_text(text.replace("number 3", "number 2"))
+    else:
+        flip(store.folder / name, 7)
+    again = open_store(unreadable(source(), 3), SIZE, tmp_path, 1)
+    assert "other content than was written" in caplog.text
+    assert again.fingerprint == store.fingerprint and again.errors == {3: "number 3 is torn"}
+
+
+def test_flipped_pixels_are_found_when_they_are_read_and_decoded_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = open_store(source(), SIZE, tmp_path, 1).folder
+    for index in (5, 300):
+        flip(folder / "images.npy", index)
+    pipeline = StorePipeline(source(), SIZE, tmp_path, 1, skip=False)
+    ((images, _),) = pipeline.read([np.arange(600)])
+    assert np.array_equal(images[:, 0, 1:7, 1:7].numpy(), PIXELS)
+    assert np.array_equal(pipeline.picture(300)[0, 1:7, 1:7], PIXELS[300])
+    assert caplog.text.count("have changed on the disk, 00005 is the first") == 1
+    caplog.clear()
+    check(open_store(source(), SIZE, tmp_path, 1))  # the file is whole again
+    list(StorePipeline(source(), SIZE, tmp_path, 1, skip=False).read([np.arange(600)]))
+    assert not caplog.text
+
+
+def test_flipped_pixels_whose_file_is_gone_stop_the_run(tmp_path: Path) -> None:
+    folder = open_store(source(), SIZE, tmp_path, 1).folder
+    flip(folder / "images.npy", 5)
+    for given in (unreadable(source(), 5), source(PIXELS ^ 1)):
+        pipeline = StorePipeline(given, SIZE, tmp_path, 1, skip=False)
+        assert len(next(pipeline.read([np.arange(5)]))[0]) == 5
+        with pytest.raises(UserError, match="other pixels of 00005.*expected.*Try deleting"):
+            next(pipeline.read([np.arange(4, 8)]))
+
+
+def test_a_mean_that_was_changed_is_measured_again(tmp_path: Path) -> None:
+    pipeline = StorePipeline(source(), SIZE, tmp_path, 1, skip=False)
+    measured = pipeline.mean_and_std(np.arange(600), "split", 0)
+    file = pipeline.store.folder / "statistics-split.json"
+    file.write_text(file.read_text().replace("0.", "1.", 1))
+    assert pipeline.mean_and_std(np.arange(600), "split", 0) == measured

@@ -1,3 +1,4 @@
+import itertools
 import logging
 import multiprocessing
 import os
@@ -11,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from strided.data import BrokenImagesError, ImageDataModule, ImageFolder, Preprocessing
+from strided.data import BrokenImagesError, Digits, ImageDataModule, ImageFolder, Preprocessing
 from strided.data.pixels import streaming as streaming_module
 from strided.errors import UserError
 
@@ -221,3 +222,40 @@ def test_mean_and_std_of_many_images_are_those_of_a_sample(
     stored = ready(folder, "store").preprocessing
     assert sampled.preprocessing.mean != stored.mean
     assert np.allclose(sampled.preprocessing.mean or (), stored.mean or (), atol=0.02)
+
+
+def test_copies_of_a_file_are_in_one_split_as_from_the_store(folder: Path, tmp_path: Path) -> None:
+    for index in range(0, 60, 2):
+        kind = "cat" if index < 30 else "dog"
+        file = folder / kind / f"{index:02d}.png"
+        shutil.copy(file, folder / "dog" / f"copy{index:02d}.png")
+    (folder / "cat" / "torn1.png").write_bytes(b"torn")  # equal files that cannot be decoded
+    zipped = Path(shutil.make_archive(str(tmp_path / "zipped"), "zip", folder))
+    for root in (folder, zipped):
+        streamed = ready(root, on_error="skip")
+        parts = [{Path(path).stem[-2:] for path in streamed.paths(s)} for s in streamed.splits]
+        assert not any(a & b for a, b in itertools.combinations(parts, 2))
+    (folder / "cat" / "torn1.png").unlink()
+    assert ready(folder).split_hashes == ready(folder, "store").split_hashes
+
+
+def test_images_in_memory_are_split_as_from_the_store(tmp_path: Path) -> None:
+    hashes = []
+    for kind in ("streaming", "store"):
+        data = Digits(pipeline=kind, cache_dir=str(tmp_path), num_workers=1)
+        images = data.source.read.images  # type: ignore[attr-defined]
+        images[1::3] = images[0]
+        data.use(Preprocessing(1, 8, mean=(0.5,), std=(0.5,)))
+        data.setup()
+        hashes.append(data.split_hashes)
+    assert hashes[0] == hashes[1]
+    assert np.isin(np.arange(1, 1797, 3), data.splits["train"]).all()
+
+
+def test_digests_are_those_of_the_store_for_what_was_read(folder: Path) -> None:
+    streamed, stored = ready(folder), ready(folder, "store")
+    assert not streamed.digests("test").any() and not streamed.is_read
+    for split in streamed.splits:
+        list(streamed.loader(split))
+        assert np.array_equal(streamed.digests(split), stored.digests(split))
+    assert streamed.is_read and len(np.unique(stored.digests("train"))) == 42
