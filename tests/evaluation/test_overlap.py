@@ -128,6 +128,7 @@ def test_a_test_folder_of_training_images_is_measured_with_the_number_of_them(
     assert_refused_then_excluded(log_dir, capsys, *words)  # it is not that run's own test
 
     run = train_in(log_dir, *NOISE, *data)
+    assert "20 of the images were seen in training; without" in (run / "report.html").read_text()
     told = "50 images, 20 of them seen in training; without these test accuracy"
     assert told in capsys.readouterr().out
     for folder in (run, evaluated(log_dir, f"checkpoint={run}")):
@@ -286,3 +287,16 @@ def test_a_run_from_before_copies_were_kept_together_keeps_its_split(
             assert results(folder)[key] == results(run)[key]
         assert main(["train", f"resume={run}", "trainer.max_epochs=13"]) == 0
         assert results(run)["split_hash"] == results(folder)["split_hash"]
+
+
+@pytest.mark.parametrize("how", ["gone", "flipped"])
+def test_a_resumed_run_of_a_store_writes_the_file_again(
+    run: Path, tmp_path: Path, how: str
+) -> None:
+    again = Path(shutil.copytree(run, tmp_path / "again"))
+    file = again / "checkpoints" / "seen.npy"
+    whole = file.read_bytes()
+    file.unlink() if how == "gone" else spoil(file, how)
+    assert main(["train", f"resume={again}", "trainer.max_epochs=13"]) == 0
+    assert file.read_bytes() == whole
+    assert trained_on(file.with_name("last.ckpt"))["seen"]["images"] == 96

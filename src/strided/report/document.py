@@ -59,8 +59,21 @@ def headline(results: Results) -> str:
     """Return test accuracy with its interval, or that nothing was tested."""
     if "test/acc" not in results:
         return "Nothing was tested."
-    low, high = results["test/acc_ci95"]
-    return f"Test accuracy {results['test/acc']:.2%} (95 % interval {low:.2%} to {high:.2%})."
+    return f"Test accuracy {_accuracy(results)}.{_overlap(results.get('overlap'))}"
+
+
+def _accuracy(metrics: Mapping[str, Any]) -> str:
+    low, high = metrics["test/acc_ci95"]
+    return f"{metrics['test/acc']:.2%} (95 % interval {low:.2%} to {high:.2%})"
+
+
+def _overlap(overlap: Mapping[str, Any] | None) -> str:
+    """What must be said of test images that were seen in training."""
+    if not overlap or not overlap["shared"]:
+        return ""
+    others = overlap["without"]
+    told = f" {overlap['shared']:,} of the images were seen in training; without them "
+    return f"{told}{_accuracy(others)}." if others else f"{told}none are left."
 
 
 def key_figures(results: Results) -> str:

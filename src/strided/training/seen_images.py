@@ -8,6 +8,7 @@ import hashlib
 import logging
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ class SeenImages:
         """Begin with what the network was trained on whose weights are the first ones."""
         if weights is None or Path(weights).suffix != ".ckpt":
             return  # not of a run: nobody has kept its images
-        entries = read_seen(Path(weights), trained_on(Path(weights)))
+        file = Path(weights)  # gone, maybe, when a run goes on
+        entries = read_seen(file, trained_on(file)) if file.is_file() else None
         if entries is None:
             log.info(
                 "overlap with the images behind model.weights=%s cannot be checked: it has no %s",
@@ -53,16 +55,17 @@ class SeenImages:
         else:
             self.entries = entries
 
-    def go_on(self, checkpoint: Path, data: ImageDataModule) -> None:
-        """Go on with what a checkpoint of this run names."""
-        try:
+    def go_on(self, checkpoint: Path, weights: str | None, data: ImageDataModule) -> None:
+        """Go on with what a checkpoint of this run names; without it, begin again if possible."""
+        entries = None
+        with suppress(UserError):  # the file is damaged
             entries = read_seen(checkpoint, trained_on(checkpoint))
-        except UserError:
-            entries = None  # written again below, if the images are known
         if entries is not None:
             self.entries = entries
-        elif data.pipeline == "streaming":
+        elif data.pipeline == "streaming":  # nobody knows what was read before
             self.entries = None
+        else:
+            self.begin(weights)
 
     def keep(self, folder: Path, data: ImageDataModule) -> dict[str, Any] | None:
         """Write the file, if there is more to write; return what a checkpoint holds of it.

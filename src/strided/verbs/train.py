@@ -77,10 +77,12 @@ def begin_seen(run: Run, data: ImageDataModule) -> None:
     """Begin the list of the images that the network sees, or go on with it."""
     if run.checkpoint is None:
         return
+    scratch = Transfer.of(run.config).from_scratch
+    weights = None if scratch else run.config["model"].get("weights")
     if run.resume_from:
-        run.checkpoint.seen.go_on(run.resume_from, data)
-    elif not Transfer.of(run.config).from_scratch:
-        run.checkpoint.seen.begin(run.config["model"].get("weights"))
+        run.checkpoint.seen.go_on(run.resume_from, weights, data)
+    else:
+        run.checkpoint.seen.begin(weights)
 
 
 def best_classifier(run: Run, task: ClassificationTask) -> Classifier | None:
