@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from tests.conftest import Train, with_splits, write_images
 
 from strided.cli import main
@@ -168,7 +169,8 @@ def test_a_carved_split_is_refused_where_files_or_the_folder_have_changed(
     evaluated(log_dir, *words)
     evaluated(log_dir, *words, "data.split_seed=1", code=1)
     assert "trained on" in capsys.readouterr().err
-    shutil.copy(image_folder / "red" / "0.png", image_folder / "red" / "00.png")
+    red = image_folder / "red"
+    Image.open(red / "0.png").rotate(90).save(red / "00.png")
     evaluated(log_dir, f"checkpoint={run}", code=1)
     assert "added, removed or renamed" in capsys.readouterr().err
     assert main(["train", f"resume={run}", "trainer.max_epochs=2"]) == 1

@@ -69,7 +69,7 @@ def assert_refused_then_excluded(
 ) -> dict[str, Any]:
     folder = evaluated(log_dir, *words, code=1)
     message = capsys.readouterr().err
-    assert "trained or validated on" in message and "overlap=exclude" in message
+    assert "trained on or validated on" in message and "overlap=exclude" in message
     assert "test/acc" not in results(folder)
     folder = evaluated(log_dir, *words, "overlap=exclude")
     found = results(folder)

@@ -115,15 +115,17 @@ def _without_folders(classifier: Classifier, typed: dict[str, Any]) -> dict[str,
 def require_known_split(classifier: Classifier, data: ImageDataModule, split: str) -> None:
     """Raise UserError if a split carved from the training's data differs from the one in training.
 
-    Pixels tell more, if the checkpoint knows those it was trained on: see `overlap.without_seen`.
+    Only pixels tell whether images that were trained on would be measured: `overlap.without_seen`.
     """
     if not classifier.task.trained_on:
         log.warning("an older checkpoint: it does not say which images it was trained on")
     elif has_changed(classifier, data, split):
+        may = "" if classifier.task.trained_on.get("seen") else " Trained images may be among them."
         raise UserError(
-            f"split={split} of {data.name} has other images than in training: {CHANGED}. Images "
-            "that were trained on would be measured; expected the split of the training. Try "
-            "restoring the files, or data.root=<a folder of new images>"
+            f"split={split} of {data.name} has other images than in training: {CHANGED}.{may} "
+            "Expected the split of the training. Try restoring the files, "
+            + ("" if may else "overlap=exclude, which leaves out what was trained on, ")
+            + "or data.root=<a folder of new images>"
         )
 
 

@@ -81,7 +81,7 @@ def without_seen(
     why = f" ({CHANGED})" if has_changed(classifier, data, split) else ""
     raise UserError(
         f"{shared} of {total} images of split={split} of {data.name} have the pixels of images "
-        f"that the network was trained or validated on{why}; expected images that are new to it. "
+        f"that were trained on or validated on{why}; expected images that are new to the network. "
         "Try "
         + (f"{others}, or " if shared < total else "")
         + "data.root=<a folder of new images>"

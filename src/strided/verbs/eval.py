@@ -29,11 +29,11 @@ def evaluate_checkpoint(config: Config, folder: Path, results: Results, _: Inter
     new_split = exclude and entries is not None
     data = set_up_data(classifier, config.get("data"), new_split=new_split)
     require_split(data, split)
-    if entries is None:
-        require_known_split(classifier, data, split)
     overlap = partial(without_seen, entries, classifier, data, split, exclude=exclude)
     if data.pipeline == "store":
         overlap()  # refuses before the network runs
+    if not new_split:
+        require_known_split(classifier, data, split)
     evaluation = evaluate(classifier, data, split, overlap=overlap)
     write_predictions(RunFolder(folder).predictions, evaluation.rows, classifier.classes)
     by_name(results).update(evaluation.metrics)
