@@ -158,12 +158,43 @@ def test_hidden_files_are_passed_over(tmp_path: Path) -> None:
         file = root / name
         file.parent.mkdir(parents=True, exist_ok=True)
         digit(0).save(file)
-    found, folder = find_images(str(root))
+    found, folder, *_ = find_images(str(root))
     assert [file.relative_to(root).as_posix() for file in found] == ["a.png"] and folder == root
-    by_glob, _ = find_images(f"{root}/*.png")
+    by_glob, *_ = find_images(f"{root}/*.png")
     assert [file.name for file in by_glob] == ["a.png"]
-    named, _ = find_images(str(root / "._a.png"))  # asked for by name
+    named, *_ = find_images(str(root / "._a.png"))  # asked for by name
     assert [file.name for file in named] == ["._a.png"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes of Unix")
+def test_each_file_is_a_row_or_is_counted_by_its_ending(trained_run: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    (photos / "deep" / "@eaDir").mkdir(parents=True)
+    digit(0).save(photos / "a.jfif", "JPEG")
+    digit(1).save(photos / "b", "PNG")
+    digit(2).save(photos / "deep" / "c.gif")
+    digit(2).save(photos / "deep" / "@eaDir" / "c.jpg")
+    (photos / "broken.pgm").write_bytes(b"")
+    (photos / "notes.txt").write_text("no image")
+    (photos / "deep" / "more").write_text("no image")
+    os.mkfifo(photos / "pipe.png")
+    log_dir = tmp_path / "logs"
+    folder = predicted(log_dir, trained_run, photos)
+    assert {row["path"]: bool(row["error"]) for row in rows(folder)} == {
+        **{"a.jfif": False, "b": False, "broken.pgm": True, "deep/c.gif": False}
+    }
+    ignored = {".txt": 1, "no ending": 1, "pipe, socket or device": 1}
+    assert results(folder)["ignored_by_ending"] == ignored and results(folder)["ignored_files"] == 3
+    assert "pipe, socket or device" in (folder / "run.log").read_text()
+    for pattern in ("*", "**", "**/*"):  # a folder that a glob names is taken with all in it
+        found = find_images(f"{photos}/{pattern}")
+        names = [file.relative_to(photos).as_posix() for file in found.files]
+        assert names == ["a.jfif", "b", "broken.pgm", "deep/c.gif"], pattern
+        assert found.ignored == ignored
+    with pytest.raises(UserError, match="is a pipe.*expected.*Try"):
+        find_images(str(photos / "pipe.png"))
+    with pytest.raises(UserError, match=r"gives no image \(1 .txt\).*expected.*Try"):
+        find_images(f"{photos}/*.txt")
 
 
 def test_a_file_name_that_is_no_unicode_is_kept(

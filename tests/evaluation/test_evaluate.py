@@ -14,7 +14,7 @@ from strided.config.targets import build
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.evaluate import evaluate
 from strided.evaluation.held_out import set_up_data
-from strided.evaluation.predict_files import predict_files
+from strided.evaluation.predict_files import find_images, predict_files
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 
@@ -269,5 +269,5 @@ def test_an_image_with_outputs_that_are_not_finite_has_a_row_and_no_part_in_the_
 
 def test_predict_gives_such_an_image_an_error(trained_run: Path, tmp_path: Path) -> None:
     classifier = with_nan(Classifier.load(trained_run, device="cpu"), 1)
-    rows = predict_files(classifier, str(write_images(tmp_path / "images", 1)), 8)
+    rows = predict_files(classifier, find_images(str(write_images(tmp_path / "images", 1))), 8)
     assert [bool(row.error) for row in rows] == [False, True, False]

@@ -5,7 +5,8 @@ from strided.data.datamodule import NO_FILES, ImageDataModule
 from strided.data.loader import Batch, BatchLoader
 from strided.data.pixels.checks import BrokenImagesError
 from strided.data.preprocessing import Preprocessing
-from strided.data.reading.decoding import IMAGE_SUFFIXES, ImageError, as_image, decode
+from strided.data.reading.decoding import ImageError, as_image, decode
+from strided.data.reading.signatures import IMAGE_SUFFIXES
 from strided.data.sets.cifar10 import CIFAR10
 from strided.data.sets.cifar100 import CIFAR100
 from strided.data.sets.digits import Digits

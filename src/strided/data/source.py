@@ -1,8 +1,8 @@
 """A data set before anything is decoded: names, labels and a way to read one image."""
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image
@@ -16,7 +16,8 @@ class Source:
     (`00012`). split holds "train", "val", "test" or "" for each image. group, if any, names groups
     whose images are never split. read(index) raises ImageError; it must be picklable, for
     processes that decode. listing changes whenever the files or parameters do; it is the same on
-    any machine. sizes, if there are files, are their bytes.
+    any machine. ignored counts the files that are not used, by ending. left_out says of folders of
+    classes or splits why they are not used. sizes, if there are files, are their bytes.
     """
 
     classes: list[str]
@@ -25,7 +26,8 @@ class Source:
     split: np.ndarray
     read: Callable[[int], Image.Image]
     listing: str
-    ignored: int = 0
+    ignored: Mapping[str, int] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
     native_size: int | None = None
     group: np.ndarray | None = None
     sizes: Sequence[int] | None = None

@@ -3,15 +3,23 @@
 import glob
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from itertools import takewhile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from strided.data.pixels.copies import pixel_digest
-from strided.data.reading.decoding import IMAGE_SUFFIXES, ImageError, as_image
-from strided.data.reading.files import is_hidden
+from strided.data.reading.decoding import ImageError, as_image
+from strided.data.reading.files import folder_files, head_of
+from strided.data.reading.labels import label_of
+from strided.data.reading.leavings import is_hidden
+from strided.data.reading.pictures import by_ending, contents_of, counted, is_image
+from strided.data.reading.signatures import FORMAT_NAMES
 from strided.errors import UserError
 from strided.evaluation.classifier import NOT_FINITE, Classifier
 from strided.runs.predictions_csv import Row
@@ -19,44 +27,91 @@ from strided.runs.predictions_csv import Row
 log = logging.getLogger(__name__)
 
 
-def find_images(given: str) -> tuple[list[Path], Path | None]:
-    """Return the image files of a file, a folder (with subfolders) or a glob, and that folder.
+class Found(NamedTuple):
+    """The image files that input= names, and the folder if it names one.
 
-    Raises UserError if there are none.
+    ignored counts other files by ending; closed says which folders could not be opened, and why.
+    """
+
+    files: list[Path]
+    folder: Path | None
+    ignored: dict[str, int]
+    closed: dict[str, str]
+
+
+def find_images(given: str) -> Found:
+    """Find the image files of a file, a folder (with subfolders) or a glob.
+
+    What machines leave behind is passed over unless it is named itself. Raises UserError if there
+    is no image.
     """
     path = Path(os.path.expanduser(given))
     if path.is_file():
-        return [path], None
+        return Found([path], None, {}, {})
     if path.is_dir():
-        hits: Iterable[Path] = path.rglob("*")
-    else:
-        hits = (Path(hit) for hit in glob.iglob(str(path), recursive=True))
-    files = sorted(
-        hit
-        for hit in hits
-        if hit.suffix.lower() in IMAGE_SUFFIXES
-        and hit.is_file()
-        and not is_hidden(hit.relative_to(path).parts if path.is_dir() else (hit.name,))
-    )
-    if not files:
+        found = _in_folder(path)
+    elif path.exists():
         raise UserError(
-            f"input={given} gives no image; expected a file, a folder or a glob with "
-            f"{', '.join(sorted(IMAGE_SUFFIXES))} files. Try input='photos/*.jpg'"
+            f"input={given} is a pipe, socket or device; expected a file, a folder or a glob."
+            " Try saving it as a file first"
         )
-    return files, path if path.is_dir() else None
+    else:
+        found = _by_glob(path)
+    if found.ignored:
+        log.info("files that are no images: %s", counted(found.ignored))
+    for name, reason in found.closed.items():
+        log.warning("%s: the folder cannot be opened (%s)", name, reason)
+    if not found.files:
+        others = f" ({counted(found.ignored)})" if found.ignored else ""
+        raise UserError(
+            f"input={given} gives no image{others}; expected a file, a folder or a glob of images:"
+            f" {FORMAT_NAMES}. Try input='photos/*.jpg'"
+        )
+    return found
 
 
-def predict_files(classifier: Classifier, given: str, batch_size: int) -> list[Row]:
-    """Classify the files that `given` names; an unreadable file gets a row with the reason.
+def _in_folder(folder: Path) -> Found:
+    listed = folder_files(folder)
+    contents = contents_of(listed)
+    files = [folder / inside / name for inside, names in contents.images.items() for name in names]
+    ignored = by_ending(contents.others, len(listed.special))
+    return Found(sorted(files), folder, ignored, dict(listed.closed))
+
+
+def _by_glob(pattern: Path) -> Found:
+    """The files that a glob names, and those in the folders that it names."""
+    fixed = sum(1 for _ in takewhile(lambda part: not glob.has_magic(part), pattern.parts))
+    hits = {Path(hit) for hit in glob.iglob(str(pattern), recursive=True)}
+    hits = {hit for hit in hits if not is_hidden(hit.parts[fixed:])}
+    files = {hit for hit in hits if hit.is_file()}
+    folders = {hit for hit in hits if hit.is_dir()}
+    images = {file for file in files if is_image(file.name, partial(head_of, file))}
+    ignored = Counter(
+        by_ending([file.name for file in files - images], len(hits - files - folders))
+    )
+    closed: dict[str, str] = {}
+    for folder in folders if "**" not in pattern.parts else ():  # ** names their files too
+        found = _in_folder(folder)
+        images.update(found.files)
+        ignored.update(found.ignored)
+        closed |= {str(folder / name): reason for name, reason in found.closed.items()}
+    return Found(sorted(images), None, dict(ignored), closed)
+
+
+def predict_files(classifier: Classifier, found: Found, batch_size: int) -> list[Row]:
+    """Classify files; an unreadable file or folder gets a row with the reason.
 
     The label is the name of a file's folder if that is one of the classes, else empty.
     """
-    files, folder = find_images(given)
-    log.info("%d images in %s", len(files), given)
     rows: list[Row] = []
-    for at in range(0, len(files), batch_size):
-        rows += _predict_batch(classifier, files[at : at + batch_size], folder)
-    return rows
+    for at in range(0, len(found.files), batch_size):
+        rows += _predict_batch(classifier, found.files[at : at + batch_size], found.folder)
+    return rows + [
+        Row(
+            path=name, label="", error=f"this folder cannot be opened: {reason}", probabilities=None
+        )
+        for name, reason in found.closed.items()
+    ]
 
 
 def _predict_batch(classifier: Classifier, files: list[Path], folder: Path | None) -> list[Row]:
@@ -82,7 +137,7 @@ def _predict_batch(classifier: Classifier, files: list[Path], folder: Path | Non
     return [
         Row(
             path=file.relative_to(folder).as_posix() if folder else str(file),
-            label=file.parent.name if file.parent.name in classifier.classes else "",
+            label=label if (label := label_of(file.parent.name)) in classifier.classes else "",
             error=errors.get(file, ""),
             probabilities=None if file in errors else rows[file],
             digest=digests.get(file),

@@ -35,7 +35,7 @@ def sources(given: str, most: int) -> tuple[list[Source], int]:
         require_web(given)
         stem = Path(unquote(urlsplit(given).path)).stem
         return [Source(given, safe_names([stem])[0], None)], 1
-    files, folder = find_images(given)
+    files, folder, *_ = find_images(given)
     paths = [file.relative_to(folder).as_posix() if folder else str(file) for file in files[:most]]
     names = safe_names(file.stem for file in files[:most])
     named = zip(paths, names, files[:most], strict=True)

@@ -8,6 +8,7 @@ import numpy as np
 from strided.data import ImageDataModule
 from strided.data.reading.decoding import ImageError
 from strided.data.reading.files import as_text
+from strided.data.reading.pictures import counted
 from strided.data.splits import without_images
 
 _MEASURED = 64  # images whose size is measured
@@ -35,7 +36,8 @@ def data_card(data: ImageDataModule) -> dict[str, Any]:
         "sizes": image_sizes(data),
         "groups": None if data.source.group is None else len(np.unique(data.source.group)),
         "skipped": len(data.skipped),
-        "ignored": data.source.ignored,
+        "ignored": counted(data.source.ignored) or "0",
+        "left_out": [f"{as_text(name)}: {why}" for name, why in data.source.left_out.items()],
         "duplicates": None if data.duplicates is None else len(data.duplicates),
         "pairs": [
             f"{there}/{as_text(one)} = {here}/{as_text(other)}"

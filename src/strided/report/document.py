@@ -198,7 +198,10 @@ def _card(card: Mapping[str, Any]) -> str:
     facts = [("name", card["name"]), ("size of the files", card["sizes"])]
     if card["groups"] is not None:
         facts.append(("groups", f"{card['groups']:,}, none of them in two splits"))
-    facts.append(("files ignored, images unreadable", f"{card['ignored']}, {card['skipped']}"))
+    facts.append(("files ignored, by ending", card["ignored"]))
+    facts.append(("images unreadable", str(card["skipped"])))
+    if card["left_out"]:
+        facts.append(("folders left out", "; ".join(card["left_out"])))
     if card["duplicates"] is None:
         facts.append(("duplicates", "not looked for"))
     else:

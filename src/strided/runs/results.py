@@ -65,7 +65,9 @@ class Results(Metrics, total=False):
     data_fingerprint: str  # of the images
     preprocessing: dict[str, Any]  # as in a checkpoint
     skipped: int  # images that could not be read
-    ignored_files: int  # files that are not images
+    ignored_files: int  # files that are no images, or outside the class folders
+    ignored_by_ending: dict[str, int]  # the same files
+    folders_left_out: dict[str, str]  # of classes or splits, and why: with data.on_error=skip
     duplicates: int | None  # images with the same pixels in two splits; None: not looked for
     # the network and its training
     parameters: Parameters  # trainable: in the last stage

@@ -5,10 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import lightning.pytorch as pl
+import numpy as np
 
 from strided.config.keys import Config
 from strided.config.targets import build
 from strided.data import BatchAugment, ImageDataModule
+from strided.data.reading.files import as_text
+from strided.data.reading.pictures import counted
 from strided.data.splits import without_images
 from strided.errors import UserError
 from strided.models import Plan, initialise, plan
@@ -22,6 +25,8 @@ from strided.training.task import ClassificationTask, multiply_adds
 from strided.training.transfer.transfer import Transfer
 
 log = logging.getLogger(__name__)
+
+_SHOWN_CLASSES = 20
 
 # the data module's keys for the input; None leaves the choice to the network
 INPUT_WISHES = (
@@ -59,7 +64,7 @@ def prepare_data(
         native_size=data.native_size,
         requested={key: getattr(data, key) for key in INPUT_WISHES},
     )
-    log.info("%s: %d classes, %d images", data.name, len(data.classes), len(data.source))
+    report_source(data)
     for note in decided.notes:
         log.info("%s", note)
     augment: BatchAugment = build(config["augment"], "augment")
@@ -79,13 +84,27 @@ def prepare_data(
             "data_fingerprint": data.fingerprint,
             "preprocessing": data.preprocessing.asdict(),
             "skipped": len(data.skipped),
-            "ignored_files": data.source.ignored,
+            "ignored_files": sum(data.source.ignored.values()),
+            "ignored_by_ending": dict(data.source.ignored),
+            "folders_left_out": dict(data.source.left_out),
             "duplicates": None if data.duplicates is None else len(data.duplicates),
         }
     )
     if known is not None:
         check_same_split(data, known)
     return data, decided
+
+
+def report_source(data: ImageDataModule) -> None:
+    """Log the classes with their number of images, and the files that are not used."""
+    source = data.source
+    log.info("%s: %d classes, %d images", data.name, len(source.classes), len(source))
+    counts = np.bincount(source.labels, minlength=len(source.classes)).tolist()
+    pairs = list(zip(source.classes, counts, strict=True))
+    shown = ", ".join(f"{as_text(name)} {count}" for name, count in pairs[:_SHOWN_CLASSES])
+    log.info("images of each class: %s%s", shown, ", ..." if pairs[_SHOWN_CLASSES:] else "")
+    if source.ignored:
+        log.info("files that are not used: %s", counted(source.ignored))
 
 
 def check_same_data(data: ImageDataModule) -> None:

@@ -12,7 +12,7 @@ from strided.errors import UserError
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.imagenet import chosen_classifier
 from strided.evaluation.overlap import seen_by
-from strided.evaluation.predict_files import most_probable, predict_files
+from strided.evaluation.predict_files import find_images, most_probable, predict_files
 from strided.runs.folder import RunFolder
 from strided.runs.predictions_csv import Row, write_predictions
 from strided.runs.results import Results
@@ -30,11 +30,21 @@ def predict(config: Config, folder: Path, results: Results, _: Interruption) -> 
     classifier = chosen_classifier(config)
     if config["input"] is None:
         raise UserError("input=null; expected a file, a folder or a glob. Try input=photos/")
-    rows = predict_files(classifier, config["input"], config["batch_size"])
+    found = find_images(config["input"])
+    log.info("%d images in %s", len(found.files), config["input"])
+    rows = predict_files(classifier, found, config["batch_size"])
     file = RunFolder(folder).predictions
     write_predictions(file, rows, classifier.classes)
     failed = sum(row.probabilities is None for row in rows)
-    results.update({"images": len(rows), "unreadable": failed, "classes": classifier.classes})
+    results.update(
+        {
+            "images": len(rows),
+            "unreadable": failed,
+            "ignored_files": sum(found.ignored.values()),
+            "ignored_by_ending": found.ignored,
+            "classes": classifier.classes,
+        }
+    )
     if config["checkpoint"] is not None and any(row.label for row in rows):
         results["overlap"] = overlap_of_labelled(classifier, config["checkpoint"], rows)
     for row in rows[:5]:

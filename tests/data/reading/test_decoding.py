@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from strided.data import ImageError, as_image, decode
 
@@ -17,7 +18,7 @@ def reread(image: Image.Image, kind: str, **options: object) -> Image.Image:
     return decode(file)
 
 
-@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM", "DIB"])
 def test_lossless_formats_keep_every_pixel(kind: str) -> None:
     colours = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     assert np.array_equal(np.asarray(reread(Image.fromarray(colours), kind)), colours)
@@ -25,7 +26,7 @@ def test_lossless_formats_keep_every_pixel(kind: str) -> None:
     assert grey.mode == "L" and np.array_equal(np.asarray(grey), RAMP)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "AVIF", "GIF"])
 def test_lossy_formats_keep_the_colour(kind: str) -> None:
     image = reread(Image.new("RGB", (16, 16), (200, 30, 60)), kind)
     assert image.mode == "RGB"
@@ -110,7 +111,33 @@ def test_exif_orientation_is_applied_once(kind: str) -> None:
 
 def test_the_first_frame_stands_for_the_others() -> None:
     frames = [Image.new("L", (4, 4), value) for value in (10, 200)]
-    assert reread(frames[0], "TIFF", save_all=True, append_images=frames[1:]).getpixel((0, 0)) == 10
+    for kind in ("TIFF", "GIF", "PNG"):
+        image = reread(frames[0], kind, save_all=True, append_images=frames[1:])
+        assert np.asarray(image).max() == 10, kind
+
+
+def test_a_png_with_large_texts_is_read_upright() -> None:
+    texts = PngInfo()
+    texts.add_text("note", "x" * 3_000_000, zip=True)
+    wide = np.zeros((8, 16), dtype=np.uint8)
+    wide[:, :8] = 255  # white at the left: upright, it is at the top
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for options in ({"pnginfo": texts}, {"icc_profile": bytes(3_000_000)}):
+        image = np.asarray(reread(Image.fromarray(wide), "PNG", exif=exif, **options))
+        assert image.shape == (16, 8) and image[:8].min() == 255 and image[8:].max() == 0
+
+
+def test_a_heic_is_read_or_its_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = io.BytesIO(b"\0\0\0\x1cftypheic\0\0\0\0mif1heicmiaf" + bytes(40))
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "pillow_heif", None)
+        with pytest.raises(ImageError, match=r"pip install 'strided\[heic\]'"):
+            decode(start)
+    pillow_heif = pytest.importorskip("pillow_heif")
+    pillow_heif.register_heif_opener()
+    image = reread(Image.new("RGB", (64, 64), (200, 30, 60)), "HEIF", quality=90)
+    assert np.abs(np.asarray(image).astype(int) - (200, 30, 60)).max() < 8
 
 
 def test_a_truncated_file_says_so(tmp_path: Path) -> None:
@@ -132,7 +159,7 @@ def test_what_is_no_image_says_so_without_its_path(tmp_path: Path, content: byte
     assert str(tmp_path) not in str(caught.value)
 
 
-@pytest.mark.parametrize("kind", ["EPS", "GIF", "PPM", "ICO", "PDF"])
+@pytest.mark.parametrize("kind", ["EPS", "ICO", "PCX", "PDF", "TGA"])
 def test_a_picture_of_another_format_under_a_known_name_is_no_image(
     tmp_path: Path, kind: str
 ) -> None:

@@ -68,17 +68,38 @@ def test_other_names_of_val_are_taken_and_said(
 
 
 def test_other_files_are_counted_and_hidden_ones_passed_over(tmp_path: Path) -> None:
-    hidden = ("__MACOSX/cat/0.png", ".cache/x.png", "cat/._0.png", "cat/.DS_Store")
+    hidden = ["__MACOSX/cat/0.png", ".cache/x.png", "cat/._0.png", "cat/.DS_Store"]
+    hidden += ["cat/@eaDir/0.png/thumb.png", "#recycle/0.png", "@Recycle/0.png", "lost+found/0.png"]
+    hidden += ["$RECYCLE.BIN/S-1/0.png", "System Volume Information/0.png", "cat/Thumbs.db"]
+    hidden += ["cat/__pycache__/0.png", "dog/desktop.ini", "dog/Icon\r", ".Trash-1000/0.png"]
     write(tmp_path, *CLASSES, "README.txt", "cat/notes.txt", *hidden)
     source = folder_source(tmp_path)
-    assert source.ignored == 2 and source.paths == list(CLASSES)
+    assert source.ignored == {".txt": 2} and source.paths == list(CLASSES)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_pictures_are_known_by_ending_or_content(tmp_path: Path, packed: bool) -> None:
+    grey = Image.new("L", (4, 4), 9)
+    kinds = {".jfif": "JPEG", ".jpe": "JPEG", ".ppm": "PPM", ".gif": "GIF", ".avif": "AVIF"}
+    kinds |= {"": "PNG", ".JPG_large": "JPEG", ".0001": "TIFF", ".png": "BMP", ".dib": "DIB"}
+    for name in ("cat", "dog"):
+        (tmp_path / "root" / name).mkdir(parents=True)
+        for ending, kind in kinds.items():
+            grey.save(tmp_path / "root" / name / f"1{ending}", kind)
+        for other in ("README", "1.jpg~", "notes.txt", "1.jp2", "1.bak", "2.xyz"):
+            (tmp_path / "root" / name / other).write_bytes(b"no image, of 12345 bytes" * 20)
+    source = folder_source(zipped(tmp_path / "root") if packed else tmp_path / "root")
+    assert {path.removeprefix("cat/1") for path in source.paths[: len(kinds)]} == set(kinds)
+    assert all(abs(np.asarray(source.read(i)).mean() - 9) < 2 for i in range(len(source)))
+    endings = ("no ending", ".jpg~", ".txt", ".jp2", ".bak", ".xyz")
+    assert source.ignored == dict.fromkeys(endings, 2)
 
 
 def test_a_picture_outside_the_class_folders_is_ignored_and_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = folder_source(write(tmp_path, *CLASSES, "overview.png"))
-    assert source.ignored == 1 and "1 images lie outside" in caplog.text
+    assert source.ignored == {".png": 1} and "1 images lie outside" in caplog.text
 
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def written(file: Path, method: int = zipfile.ZIP_DEFLATED, large: bool = False)
 
 
 def listed(file: Path) -> dict[str, Member]:
-    rows, members = zip_members(file)
+    rows, members, _ = zip_members(file)
     return {name: Member(*members[row].tolist()) for name, row in rows.items()}
 
 

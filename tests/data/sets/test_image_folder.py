@@ -73,3 +73,18 @@ def test_a_grey_folder_trains_a_network_of_one_channel(
     assert results(folder)["preprocessing"]["channels"] == 1
     assert results(folder)["parameters"]["total"] < 61_706  # 3 classes rather than 10
     assert "the images are grey" in run_log(folder)
+
+
+def test_what_is_left_out_is_said_everywhere(image_folder: Path, run_train: Train) -> None:
+    (image_folder / "empty").mkdir()
+    (image_folder / "red" / "notes.txt").write_text("no image")
+    (image_folder / "red" / "1").write_text("no image")
+    words = ("data=image_folder", f"data.root={image_folder}", "data.image_size=32")
+    folder = run_train(*words, "data.on_error=skip")
+    found = results(folder)
+    assert found["folders_left_out"] == {"empty/": "empty, or only hidden files"}
+    assert found["ignored_files"] == 2
+    assert found["ignored_by_ending"] == {".txt": 1, "no ending": 1}
+    for text in (run_log(folder), (folder / "report.html").read_text()):
+        assert "empty/" in text and "1 .txt, 1 no ending" in text
+    assert "images of each class: blue 8, green 8, red 8" in run_log(folder)

@@ -91,7 +91,7 @@ def test_cats_and_dogs_are_downloaded_and_have_no_test_split(
     file = write_cats_dogs(web[0] / "cats_and_dogs_filtered.zip")
     monkeypatch.setattr(CatsDogs, "archive", offered(file, web[1]))
     source = CatsDogs(root=str(tmp_path / "data")).source
-    assert source.classes == ["cats", "dogs"] and source.ignored == 1
+    assert source.classes == ["cats", "dogs"] and source.ignored == {".py": 1}
     assert source.split.tolist() == ["train", "train", "val", "val"]
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["cats_and_dogs_filtered.zip"]
 

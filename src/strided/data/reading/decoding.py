@@ -1,20 +1,23 @@
 """Convert picture files and arrays to upright 8-bit PIL images: grey ("L") or colour ("RGB")."""
 
+import os
+import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from strided.data.reading.signatures import HEAD, is_heic, is_png, without_texts
 from strided.errors import UserError
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
-
 # Pillow goes by the content: without this list, PostScript in a .png would reach Ghostscript.
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # JPEG includes MPO, which some cameras write
+# JPEG includes MPO, which some cameras write.
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "AVIF", "DIB")
 
 _UNKNOWN = "empty, or not an image of a known format"
 _GREY_MODES = {"1", "L", "LA", "La"}
@@ -32,15 +35,55 @@ def decode(file: str | Path | BinaryIO) -> Image.Image:
     # One bad picture among thousands must not flood the terminal. `catch_warnings` would swap the
     # filters of the whole process under the other decoding threads; adding a filter is harmless.
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    with image_errors(), Image.open(file, formats=FORMATS) as image:
+    with image_errors():
+        if not isinstance(file, str | Path):
+            return _decode(file)
+        if not stat.S_ISREG(os.stat(file).st_mode):  # opening a pipe would wait for its writer
+            raise ImageError("no file, but a folder, pipe, socket or device")
+        with open(file, "rb") as stream:
+            return _decode(stream)
+
+
+def _decode(stream: BinaryIO) -> Image.Image:
+    stream.seek(0)
+    head = stream.read(HEAD)
+    formats: tuple[str, ...] = FORMATS
+    if is_heic(head):
+        _know_heif()
+        formats = ("AVIF", "HEIF")  # both may begin with mif1
+    try:
+        return _first_frame(stream, formats)
+    except ImageError:
+        raise
+    except ValueError:  # Pillow refuses texts and colour profiles that unpack to over 1 MB
+        if not is_png(head):
+            raise
+        stream.seek(0)
+        return _first_frame(BytesIO(without_texts(stream.read())), formats)
+
+
+def _first_frame(stream: BinaryIO, formats: tuple[str, ...]) -> Image.Image:
+    stream.seek(0)
+    with Image.open(stream, formats=formats) as image:
         return _grey_or_rgb(_upright(image))
+
+
+def _know_heif() -> None:
+    """Teach Pillow the format of iPhones; ImageError without the package that reads it."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError as error:
+        raise ImageError(
+            "HEIC, which needs one more package: pip install 'strided[heic]'"
+        ) from error
+    register_heif_opener()
 
 
 def check_start(start: bytes) -> None:
     """Raise ImageError unless these bytes can begin an image: Pillow's own test of the first 16."""
     Image.init()
     tests = [Image.OPEN[name][1] for name in FORMATS]
-    if not any(test is None or test(start[:16]) for test in tests):
+    if not is_heic(start) and not any(test is None or test(start[:16]) for test in tests):
         raise ImageError(_UNKNOWN)
 
 

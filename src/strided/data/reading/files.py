@@ -2,8 +2,8 @@
 
 import os
 import zlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 
@@ -11,14 +11,15 @@ import numpy as np
 from PIL import Image
 
 from strided.data.reading.decoding import ImageError, check_start, decode, image_errors
+from strided.data.reading.signatures import HEAD
+from strided.data.reading.walk import Stamp, stamp, walk
 from strided.data.reading.zip_errors import zip_refused
-from strided.data.reading.zipped import Member, read_member, zip_members
+from strided.data.reading.zipped import Member, read_head, read_member, zip_members
 from strided.errors import UserError
 
 MOST_BYTES = 500_000_000  # of one image file
 _MARKED = 1024  # bytes
 
-Stamp = tuple[int, ...]
 Reader = Callable[[int], Image.Image]
 
 
@@ -27,11 +28,19 @@ class Files:
     """stamps: for each file name, its size first, then what changes with its content.
 
     reader(names) decodes the file names[index], or raises ImageError with the reason. It can be
-    pickled and opens the file for each read: threads and processes share nothing.
+    pickled and opens the file for each read: threads and processes share nothing. head(name) is a
+    file's first bytes, None if it cannot be read. Folders end in /: `folders` are those that hold
+    files or none, `closed` those that cannot be opened, with the reason. `special` are pipes,
+    sockets and devices. `links` says where a linked folder really is.
     """
 
     stamps: dict[str, Stamp]
     reader: Callable[[Sequence[str]], Reader]
+    head: Callable[[str], bytes | None]
+    folders: Collection[str] = ()
+    closed: Mapping[str, str] = field(default_factory=dict)
+    special: Collection[str] = ()
+    links: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -87,53 +96,69 @@ def _check_size(size: int) -> None:
 def all_files(root: Path) -> Files:
     """List everything below a folder or in a zip."""
     if root.is_dir():
-        return Files(_walk(root), lambda names: FolderReader(root, names))
+        listed = folder_files(root)
+        if "" not in listed.closed:
+            return listed
+        raise UserError(
+            f"data.root={root} cannot be opened ({listed.closed['']}); expected a folder of images."
+            f" Try chmod u+rx {root}, or another user"
+        )
     if not root.exists():
         raise UserError(
             f"data.root={root} does not exist; expected a folder or a .zip of images."
             " Try data.root=<path of your images>"
         )
     try:
-        rows, members = zip_members(root)
+        rows, members, folders = zip_members(root)
     except (ValueError, OSError) as error:
         raise zip_refused(root, error) from error
 
     def reader(names: Sequence[str]) -> Reader:
         return ZipReader(root, members[[rows[name] for name in names]])
 
+    def head(name: str) -> bytes | None:
+        try:
+            return read_head(root, Member(*members[rows[name]].tolist()), HEAD)
+        except (ValueError, OSError, zlib.error):
+            return None
+
     sizes, sums = members[:, 2].tolist(), members[:, 3].tolist()
-    return Files({name: (sizes[row], sums[row]) for name, row in rows.items()}, reader)
+    stamps: dict[str, Stamp] = {name: (sizes[row], sums[row]) for name, row in rows.items()}
+    return Files(stamps, reader, head, folders)
+
+
+def folder_files(folder: Path) -> Files:
+    """List everything below a folder that can be opened."""
+    tree = walk(folder)
+    return Files(
+        tree.stamps,
+        lambda names: FolderReader(folder, names),
+        lambda name: head_of(os.path.join(folder, name)),
+        tree.folders,
+        tree.closed,
+        tree.special,
+        tree.links,
+    )
+
+
+def head_of(file: str | Path) -> bytes | None:
+    """The first bytes of a file, which tell its kind; None if it cannot be read."""
+    try:
+        with open(file, "rb", buffering=0) as stream:
+            return stream.read(HEAD)
+    except OSError:
+        return None
 
 
 def listed_files(folder: Path, names: Iterable[str]) -> Files:
     """List the named files that exist; a name may also be an absolute path."""
     paths = {name: os.path.join(folder, name) for name in names}
-    stamps = {name: _stamp(os.stat(path)) for name, path in paths.items() if os.path.isfile(path)}
-    return Files(stamps, lambda names: FolderReader(folder, names))
-
-
-def _walk(root: Path) -> dict[str, Stamp]:
-    stamps: dict[str, Stamp] = {}
-    for folder, _, names in os.walk(root, followlinks=True):
-        inside = Path(folder).relative_to(root).as_posix()
-        prefix = "" if inside == "." else f"{inside}/"
-        for name in names:
-            file = f"{folder}/{name}"
-            try:
-                stamps[prefix + name] = _stamp(os.stat(file))
-            except FileNotFoundError:  # a broken link: listed as a broken image
-                stamps[prefix + name] = _stamp(os.lstat(file))
-    return stamps
-
-
-def _stamp(status: os.stat_result) -> Stamp:
-    # size and time can match another file: one moved here, or copied with its times
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
-
-
-def is_hidden(parts: Sequence[str]) -> bool:
-    """Tell whether the system made a path, not the user: `.DS_Store`, `__MACOSX/._cat.jpg`."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    stamps = {name: stamp(os.stat(path)) for name, path in paths.items() if os.path.isfile(path)}
+    return Files(
+        stamps,
+        lambda names: FolderReader(folder, names),
+        lambda name: head_of(os.path.join(folder, name)),
+    )
 
 
 def as_text(name: str) -> str:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from strided.data.reading.files import Files, all_files, is_hidden, listed_files
+from strided.data.reading.files import Files, all_files, listed_files
+from strided.data.reading.leavings import is_hidden
 from strided.data.reading.near_files import Near, NearFiles, is_absolute, slashed
 
 log = logging.getLogger(__name__)

@@ -1,45 +1,60 @@
 """A folder, or a zip read in place, with one sub-folder of images per class."""
 
 import logging
+import os
+import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from strided.data.reading.decoding import IMAGE_SUFFIXES
-from strided.data.reading.files import all_files, is_hidden
+from strided.data.reading.files import Files, all_files
+from strided.data.reading.labels import Labels, label_of, spellings
+from strided.data.reading.layout import ClassLevel, Folders, Layout, Parts, find_layout
+from strided.data.reading.leavings import is_hidden
+from strided.data.reading.pictures import Contents, by_ending, contents_of, counted
+from strided.data.reading.signatures import FORMAT_NAMES
 from strided.data.source import Source, digest
 from strided.errors import UserError
 
 log = logging.getLogger(__name__)
 
-SPLIT_FOLDERS = {
-    "train": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-}
-
-Parts = tuple[str, ...]
 # for each (split, class), each image's path from the split's folder and from the root
 Placed = dict[tuple[str, str], dict[str, str]]
 
+_SHOWN = 8  # folders in a message
 
-def folder_source(root: Path) -> Source:
-    """List `<root>[/<one folder>][/train, val, test]/<class>/**/<image>`."""
+
+def folder_source(
+    root: Path,
+    *,
+    class_level: ClassLevel | None = None,
+    labels: Labels | None = None,
+    skip: bool = False,
+) -> Source:
+    """List `<root>[/<enclosing folder>][/train, val, test]/<class>/**/<image>`.
+
+    class_level tells where the class folders are, labels what to do with two spellings of a class.
+    With `skip`, class folders without images are left out rather than refused.
+    """
     listed = all_files(root)
-    visible = _visible(listed.stamps)
-    images = {
-        folder: [name for name in names if name[name.rfind(".") :].lower() in IMAGE_SUFFIXES]
-        for folder, names in visible.items()
-    }
-    placed = _place(images, root)
-    classes = _agreed_classes(placed, root)
+    contents = contents_of(listed)
+    folders = _folders(listed, contents)
+    layout = find_layout(folders, class_level, root)
+    left_out = _without_images(layout, folders, listed.closed, contents.others)
+    _leave_out(left_out, root, skip, closed=bool(listed.closed))
+    _refuse_aliases(layout, listed.links, root)
+    placed, strays = _place(contents.images, layout)
+    if strays:
+        log.warning(
+            "%s: %d images lie outside the class folders: ignored (%s)",
+            *(root.name, len(strays), _some(strays, 3)),
+        )
+    placed = _spelled(placed, labels, root)
+    classes = _agreed_classes(placed, root, contents.others)
     sizes = [len(files) for files in placed.values()]
-    if strays := sum(map(len, images.values())) - sum(sizes):
-        log.warning("%s: %d images lie outside the class folders: ignored", root.name, strays)
     names = [member for files in placed.values() for member in files.values()]
     return Source(
         classes=classes,
@@ -48,66 +63,136 @@ def folder_source(root: Path) -> Source:
         split=np.repeat([split for split, _ in placed], sizes),
         read=listed.reader(names),
         listing=digest("folder", names, [listed.stamps[name] for name in names]),
-        ignored=sum(map(len, visible.values())) - sum(sizes),
+        ignored=by_ending(chain(contents.others, strays), len(listed.special)),
+        left_out=left_out,
         sizes=[listed.stamps[name][0] for name in names],
     )
 
 
-def _visible(names: Iterable[str]) -> dict[str, list[str]]:
-    """The files of each folder, whose name ends in /, without hidden ones."""
-    folders: dict[str, list[str]] = defaultdict(list)
-    for name in names:
-        end = name.rfind("/") + 1
-        if name[end : end + 1] != ".":
-            folders[name[:end]].append(name[end:])
-    return {f: files for f, files in folders.items() if not is_hidden(PurePosixPath(f).parts)}
+def _folders(listed: Files, contents: Contents) -> Folders:
+    def parts(folders: Iterable[str]) -> set[Parts]:
+        return {PurePosixPath(folder).parts for folder in folders}
+
+    others = parts({name[: name.rfind("/") + 1] for name in contents.others})
+    images = parts(contents.images)
+    empty = {folder for folder in parts(listed.folders) if not is_hidden(folder)}
+    used = {folder[:length] for folder in images | others for length in range(1, len(folder) + 1)}
+    return Folders(empty | used, images, others)
 
 
-def _place(images: dict[str, list[str]], root: Path) -> Placed:
-    """Find split and class of each image by its folder; sorted, without strays."""
-    inside = {folder: PurePosixPath(folder).parts for folder, names in images.items() if names}
-    if len({parts[0] for parts in inside.values() if parts}) == 1:
-        inner = {folder: parts[1:] for folder, parts in inside.items() if len(parts) > 1}
-        inside = inner or inside  # `<root>/<one folder>/*.jpg`: that folder is a class
-    split_of = _split_folders(inside, root)
-    placed: Placed = defaultdict(dict)
-    for folder, parts in inside.items():
-        split = split_of.get(parts[0], "") if parts else ""
-        within = parts[1:] if split else parts
-        if within and bool(split) == bool(split_of):
-            path = "/".join(within)
-            files = {f"{path}/{name}": folder + name for name in images[folder]}
-            placed[split, within[0]].update(files)
-    return {key: dict(sorted(placed[key].items())) for key in sorted(placed)}
+def _without_images(
+    layout: Layout, folders: Folders, closed: Mapping[str, str], others: Sequence[str]
+) -> dict[str, str]:
+    """The folders of a class or split without any image, and those that stay closed, and why."""
+    used = {parts[:length] for parts in folders.images for length in range(len(parts) + 1)}
+    classes = {parts for parts in folders.all if parts and parts[:-1] in layout.parents}
+    found = {"/".join(parts) + "/": "" for parts in sorted({*layout.barren, *classes} - used)}
+    inside: dict[str, list[str]] = {name: [] for name in found}
+    for name in others if found else ():
+        for folder in {name[: at + 1] for at, mark in enumerate(name) if mark == "/"} & set(found):
+            inside[folder].append(name)
+    for name in found:
+        found[name] = counted(by_ending(inside[name])) or "empty, or only hidden files"
+    return found | dict(sorted(closed.items()))
 
 
-def _split_folders(inside: dict[str, Parts], root: Path) -> dict[str, str]:
-    """The top folders that are splits, with the split each is: all of them or none."""
-    tops = sorted({parts[0] for parts in inside.values() if len(parts) > 1})
-    found = {top: SPLIT_FOLDERS[top.lower()] for top in tops if top.lower() in SPLIT_FOLDERS}
-    if not found:
-        return {}
-    split, times = Counter(found.values()).most_common(1)[0]
-    if times > 1 or "train" not in found.values():
-        problem = f"several folders for {split}" if times > 1 else "no train folder"
+def _leave_out(found: Mapping[str, str], root: Path, skip: bool, closed: bool) -> None:
+    """Warn of folders without images, or refuse them."""
+    if found and skip:
+        log.warning("%s: left out, as no image in them can be read: %s", root.name, _some(found))
+    elif found:
+        lines = [f"  {name}: {reason}" for name, reason in list(found.items())[:_SHOWN]]
+        if len(found) > _SHOWN:
+            lines.append(f"  and {len(found) - _SHOWN} more")
+        rights = ", or the right to open them (chmod -R u+rX)" if closed else ""
         raise UserError(
-            f"data.root={root} has {', '.join(f'{top}/' for top in found)}: {problem}; expected"
-            " train/ and, if there are any, one val/ and one test/, or only class folders."
-            " Try renaming the folders"
+            f"data.root={root} has folders without an image that can be read ({len(found)});"
+            f" expected {FORMAT_NAMES} in each class folder:\n"
+            + "\n".join(lines)
+            + f"\nTry giving them images{rights}, removing them, or data.on_error=skip to leave"
+            " them out"
         )
-    for top, split in found.items():
-        if top != split:
-            log.info("%s: %s/ is used as the %s split", root.name, top, split)
-    return found
 
 
-def _agreed_classes(placed: Placed, root: Path) -> list[str]:
+def _refuse_aliases(layout: Layout, links: Mapping[str, str], root: Path) -> None:
+    """UserError if a class folder is a link to another one: its images would have two labels."""
+    for name, target in links.items():
+        parts = PurePosixPath(name).parts
+        beside = os.path.realpath(os.path.join(root, *parts[:-1]))
+        if parts[:-1] in layout.parents and os.path.dirname(target) == beside:
+            raise UserError(
+                f"data.root={root} has {name}, a link to {os.path.basename(target)}/ beside it;"
+                " expected each image in one class. Try removing the link"
+            )
+
+
+def _place(images: Mapping[str, list[str]], layout: Layout) -> tuple[Placed, list[str]]:
+    """Find split and class of each image by its folder. And the images outside of all."""
+    depths = sorted({len(parent) for parent in layout.parents}, reverse=True)
+    placed: Placed = defaultdict(dict)
+    strays: list[str] = []
+    for folder, names in images.items():
+        parts = PurePosixPath(folder).parts
+        depth = next((n for n in depths if len(parts) > n and parts[:n] in layout.parents), None)
+        if depth is None:
+            strays += (folder + name for name in names)
+            continue
+        split = layout.parents[parts[:depth]]
+        path = "/".join(parts[depth if split else len(layout.base) :])
+        placed[split, parts[depth]].update({f"{path}/{name}": folder + name for name in names})
+    return placed, sorted(strays)
+
+
+def _spelled(placed: Placed, labels: Labels | None, root: Path) -> Placed:
+    """Give each class one name, composed (NFC) and without blanks around."""
+    beside: dict[tuple[str, str], list[str]] = defaultdict(list)
+    counts: Counter[str] = Counter()
+    for (split, raw), files in placed.items():
+        beside[split, label_of(raw)].append(raw)
+        counts[label_of(raw)] += len(files)
+    alike = [] if labels == "keep" else spellings(counts)
+    if labels != "merge":
+        _refuse_spellings(alike, [raws for raws in beside.values() if len(raws) > 1], root)
+    for group in alike:
+        log.info("%s: %s are one class, %s", root.name, ", ".join(group), group[0])
+    name_of = {label: group[0] for group in alike for label in group}
+    spelled: Placed = {}
+    for (split, raw), files in placed.items():
+        key = split, name_of.get(label_of(raw), label_of(raw))
+        spelled[key] = spelled[key] | files if key in spelled else files
+    return {key: _composed(spelled[key]) for key in sorted(spelled)}
+
+
+def _refuse_spellings(alike: list[list[str]], twins: list[list[str]], root: Path) -> None:
+    shown = [" and ".join(f"{label}/" for label in group) for group in alike]
+    shown += [" and ".join(map(ascii, sorted(raws))) for raws in twins]  # these look the same
+    if shown:
+        raise UserError(
+            f"data.root={root} has class folders that differ only in spelling: {_some(shown)};"
+            " expected one name for each class. Try data.labels=merge if they are one class,"
+            " data.labels=keep if case or zeros tell classes apart, or renaming them"
+        )
+
+
+def _composed(files: dict[str, str]) -> dict[str, str]:
+    """Sorted, and named in NFC as in any table, but not where two files would get one name."""
+    if not all(map(str.isascii, files)):
+        names = {path: unicodedata.normalize("NFC", path) for path in files}
+        times = Counter(names.values())
+        files = {names[p] if times[names[p]] == 1 else p: member for p, member in files.items()}
+    return dict(sorted(files.items()))
+
+
+def _agreed_classes(placed: Placed, root: Path, others: Sequence[str]) -> list[str]:
     classes = sorted({label for split, label in placed if split in {"train", ""}})
     if len(classes) < 2:
-        problem = f"only one class, {classes[0]}" if classes else "no images in class folders"
+        found = f" ({counted(by_ending(others))})" if others else ""
+        problem = (
+            f"only one class, {classes[0]}" if classes else f"no images in class folders{found}"
+        )
         raise UserError(
             f"data.root={root} holds {problem}; expected two or more folders of images"
-            f" ({', '.join(sorted(IMAGE_SUFFIXES))}), one per class: cat/1.jpg, dog/1.jpg."
+            f" ({FORMAT_NAMES}), one per class: cat/1.jpg, dog/1.jpg."
             " Try data.root=<the folder above the class folders>"
         )
     for split, label in placed:
@@ -118,3 +203,8 @@ def _agreed_classes(placed: Placed, root: Path) -> list[str]:
                 f" Try adding train/{label}/ or removing it from {split}"
             )
     return classes
+
+
+def _some(names: Iterable[str], most: int = _SHOWN) -> str:
+    names = list(names)
+    return ", ".join(names[:most]) + (", ..." if names[most:] else "")

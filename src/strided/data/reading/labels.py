@@ -13,7 +13,8 @@ _NUMBER = re.compile(r"([+-]?)([0-9]+)(?:\.([0-9]*))?")
 
 def label_of(text: str) -> str:
     """A class's name as it is compared and reported: composed (NFC), without blanks around."""
-    return (text if text.isascii() else unicodedata.normalize("NFC", text)).strip()
+    composed = text if text.isascii() else unicodedata.normalize("NFC", text)
+    return composed.strip() or composed
 
 
 def spelling_key(label: str) -> str:

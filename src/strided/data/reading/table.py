@@ -7,9 +7,9 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from strided.data.reading.cells import Cells, read_cells, refuse, same_name
-from strided.data.reading.folder import SPLIT_FOLDERS
 from strided.data.reading.labels import Labels
 from strided.data.reading.one_hot import one_hot_columns, one_hot_labels
+from strided.data.reading.split_names import SPLIT_FOLDERS
 from strided.data.reading.table_labels import check_one_label, is_missing, one_spelling
 from strided.errors import UserError
 

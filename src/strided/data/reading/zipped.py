@@ -67,10 +67,14 @@ class Member(NamedTuple):
 
 
 class ZipListing(NamedTuple):
-    """`rows` maps a file's name to its row of `members`, int64 (N, 5); each row is a `Member`."""
+    """`rows` maps a file's name to its row of `members`, int64 (N, 5); each row is a `Member`.
+
+    `folders` are the folders that the zip lists, which end in /: it need not list any.
+    """
 
     rows: dict[str, int]
     members: np.ndarray
+    folders: list[str]
 
 
 def zip_members(file: Path) -> ZipListing:
@@ -97,7 +101,8 @@ def zip_members(file: Path) -> ZipListing:
     names = member_names(file, content, places, found)
     rows = {name: row for row, name in enumerate(names) if not name.endswith("/")}
     _check_packing(file, rows, found)
-    return ZipListing(rows, members)
+    folders = [] if len(rows) == len(names) else [name for name in names if name.endswith("/")]
+    return ZipListing(rows, members, folders)
 
 
 def _check_packing(file: Path, rows: dict[str, int], found: np.ndarray) -> None:
@@ -130,15 +135,7 @@ def read_member(
 
     check_start sees the first bytes of a large file before the rest is unpacked, and may raise.
     """
-    with file.open("rb", buffering=0) as stream:
-        stream.seek(member.offset)
-        signature, flags, *lengths = _LOCAL.unpack(_read_exactly(stream, _LOCAL.size))
-        if signature != b"PK\3\4":
-            raise ValueError("not where the zip says it is")
-        if flags & ENCRYPTED:
-            raise ValueError("encrypted")
-        stream.seek(sum(lengths), 1)
-        content = _read_exactly(stream, min(member.packed, most))
+    content = _packed(file, member, most)
     most = min(member.size, most)
     if member.method == STORED:
         unpacked = BytesIO(content)
@@ -150,6 +147,26 @@ def read_member(
     if len(view) != member.size or zlib.crc32(view) != member.crc:
         raise ValueError("damaged within the zip: its checksum is another")
     return unpacked
+
+
+def read_head(file: Path, member: Member, count: int) -> bytes:
+    """Unpack the first `count` bytes of a file, up to 64, unchecked; errors as of read_member."""
+    content = _packed(file, member, 1024)  # the tables of deflate's first block fit
+    if member.method == DEFLATED:
+        return zlib.decompressobj(-15).decompress(content, count)
+    return content[:count]
+
+
+def _packed(file: Path, member: Member, most: int) -> bytes:
+    with file.open("rb", buffering=0) as stream:
+        stream.seek(member.offset)
+        signature, flags, *lengths = _LOCAL.unpack(_read_exactly(stream, _LOCAL.size))
+        if signature != b"PK\3\4":
+            raise ValueError("not where the zip says it is")
+        if flags & ENCRYPTED:
+            raise ValueError("encrypted")
+        stream.seek(sum(lengths), 1)
+        return _read_exactly(stream, min(member.packed, most))
 
 
 def _unpack_large(

@@ -45,7 +45,7 @@ class NamedDataModule(ImageDataModule):
 
     def class_folders(self, place: Path) -> Source:
         """Read a folder or zip with this set's classes, numbered as in its official files."""
-        source = folder_source(place)
+        source = folder_source(place, skip=self.on_error == "skip")
         if set(source.classes) != set(self.class_names):
             raise UserError(
                 f"{place} has the classes {', '.join(source.classes[:12])}; expected the classes of"

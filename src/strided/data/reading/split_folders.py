@@ -1,0 +1,137 @@
+"""Tell folders of splits from folders of classes, or refuse where both readings are possible."""
+
+import logging
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+
+from strided.data.reading.split_names import split_of
+from strided.errors import UserError
+
+log = logging.getLogger(__name__)
+
+_SHOWN = 6  # names in a message
+
+Names = Collection[str]
+
+
+def split_folders(
+    direct: Names, classes: Mapping[str, Names], class_level: int | None, root: Path
+) -> dict[str, str]:
+    """The top folders that are splits, with the split each is; none if the tops are classes.
+
+    direct: the tops that hold images themselves. classes: the sub-folders of each top that has any.
+    Raises UserError where there are two readings and class_level is None.
+    """
+    found = _named(classes)
+    others = sorted({*direct, *classes} - set(found))
+    if found:
+        _check_splits(found, others, root)
+    if class_level is None:
+        if found:
+            _check_others(found, others, classes, root)
+        else:
+            _check_without_splits(direct, classes, root)
+            if classes:
+                log.info(
+                    "%s: all images inside %s belong to these classes (data.class_level=2 takes the"
+                    " folders inside for classes)",
+                    *(root.name, _list(classes)),
+                )
+    for top, split in found.items():
+        if top != split:
+            log.info("%s: %s/ is used as the %s split", root.name, top, split)
+    return found
+
+
+def _named(classes: Mapping[str, Names]) -> dict[str, str]:
+    """The tops whose names tell a split; `seg_test` only if it shares sub-folders with another."""
+    told = {top: found for top in classes if (found := split_of(top))}
+    shared = _shared({top: classes[top] for top in told})
+    return {top: split for top, (split, rest) in told.items() if not rest or top in shared}
+
+
+def _shared(classes: Mapping[str, Names]) -> set[str]:
+    """The tops at least half of whose sub-folders are in another one too."""
+    times = Counter(name for names in classes.values() for name in names)
+    return {
+        top
+        for top, names in classes.items()
+        if names and 2 * sum(times[name] > 1 for name in names) >= len(names)
+    }
+
+
+def _check_splits(found: Mapping[str, str], others: Names, root: Path) -> None:
+    split, times = Counter(found.values()).most_common(1)[0]
+    if times == 1 and "train" in found.values():
+        return
+    if times == 1 and others:
+        raise _two_readings(f"{_list(found)} may be a split or a class", [*found, *others], root)
+    problem = f"several folders for {split}" if times > 1 else "no train folder"
+    raise UserError(
+        f"data.root={root} has {_list(found)}: {problem}; expected train/ and, if there are any,"
+        " one val/ and one test/, or only class folders. Try renaming the folders, or data="
+        f"image_folder data.root={root} data.class_level=1 if they are classes"
+    )
+
+
+def _check_others(
+    found: Mapping[str, str], others: Names, classes: Mapping[str, Names], root: Path
+) -> None:
+    """Look at the folders beside those of splits: one more split, or all of them classes?"""
+    flat = {top: told[0] for top in others if top not in classes and (told := split_of(top))}
+    for top, split in flat.items():
+        if split not in found.values():
+            log.warning(
+                "%s: %s/ has no class folders, so its images are not used: the %s split comes from"
+                " the training images",
+                *(root.name, top, split),
+            )
+    unknown = [top for top in others if top not in flat]
+    alike = _shared({top: classes[top] for top in (*found, *unknown) if top in classes})
+    if more := [top for top in unknown if top in alike]:
+        raise UserError(
+            f"data.root={root} has {_list(more)} with the same sub-folders as {_list(found)};"
+            " expected train/ and, if there are any, val/ and test/. Try renaming the folders, or"
+            f" data=image_folder data.root={root} data.class_level=2 to leave {_list(more)} out"
+        )
+    if len(found) == 1 and unknown:
+        raise _two_readings(f"{_list(found)} may be a split or a class", [*found, *unknown], root)
+
+
+def _check_without_splits(direct: Names, classes: Mapping[str, Names], root: Path) -> None:
+    told = [split_of(top) for top in direct]
+    if not classes and len(told) > 1 and all(told):
+        raise UserError(
+            f"data.root={root} has images directly in {_list(direct)}; expected folders of classes"
+            f" inside: {min(direct)}/cat/1.jpg. Try data=csv data.csv=<table> for labels in a"
+            f" table, or data=image_folder data.root={root} data.class_level=1 if they are classes"
+        )
+    if direct or len(classes) < 2 or len(_shared(classes)) < len(classes):
+        return
+    inside = sorted({name for names in classes.values() for name in names})
+    if all(map(split_of, inside)):
+        place = root if root.is_dir() else Path("<the unzipped folder>")
+        raise UserError(
+            f"data.root={root} has {_list(inside)} inside each of {_list(classes)}; expected class"
+            f" folders inside the splits: train/cat/1.jpg. Try data.root={place / min(classes)} if"
+            " that is one data set of several, or moving the folders, or data=image_folder"
+            f" data.root={root} data.class_level=1 to split the images of {_list(classes)} anew"
+        )
+    raise _two_readings(
+        "its folders hold the same sub-folders", list(classes), root, f" ({_list(inside)})"
+    )
+
+
+def _two_readings(problem: str, tops: Names, root: Path, inside: str = "") -> UserError:
+    return UserError(
+        f"data.root={root} can be read in two ways: {problem}; expected class folders, or class"
+        " folders inside train/, val/ and test/. Try data=image_folder"
+        f" data.root={root} data.class_level=1 if the classes are {_list(tops)}, or"
+        f" data.class_level=2 if they are the folders inside{inside}"
+    )
+
+
+def _list(names: Iterable[str]) -> str:
+    names = sorted(names)
+    return ", ".join(f"{name}/" for name in names[:_SHOWN]) + (", ..." if names[_SHOWN:] else "")
