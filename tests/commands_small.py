@@ -43,7 +43,7 @@ def smaller(verb: str, words: Sequence[str]) -> list[str]:
     if typed_value(words, "resume"):
         return [word.replace("max_epochs=30", "max_epochs=3") for word in words]
     added = dict(word.split("=", 1) for word in SMALLER[verb])
-    if any(word.startswith("runs=") for word in words):
+    if any(word.startswith("runs=") or word in ("measure=false", "layer=?") for word in words):
         added = {"log_dir": "logs"}
     if not any(word.startswith("search=") for word in words):
         added.pop("search.num_trials", None)

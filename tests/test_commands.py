@@ -4,6 +4,7 @@
 runs by `main`, in one process, on one batch; `tests/commands_small.py` says what that changes.
 """
 
+import importlib.util
 import json
 import re
 import shlex
@@ -168,6 +169,8 @@ def test_other_commands_name_what_is_there() -> None:
             assert words[0] in targets, command
             files = [word for word in words if word.startswith("ARGS=tests/")]
             assert all((ROOT / word.removeprefix("ARGS=")).exists() for word in files), command
+        elif program == "python" and words[0] == "-m":
+            assert importlib.util.find_spec(words[1]), command
         elif program == "python":
             code = words[1] if words[0] == "-c" else (ROOT / words[0]).read_text("utf-8")
             compile(code, words[0], "exec")

@@ -93,6 +93,11 @@ def _is_alone(config: Mapping[str, Any]) -> bool:
     return [config["trainer"].get(key, 1) for key in ("devices", "num_nodes")] == [1, 1]
 
 
+def _views_are_the_same(config: Mapping[str, Any]) -> bool:
+    augments = any(value for key, value in config["augment"].items() if key != "_target_")
+    return not augments and config["transfer"].get("cached_views") != 1  # which is what happens
+
+
 def _mirrors_otherwise(config: Mapping[str, Any]) -> bool:
     augment, wanted = config["augment"], config["data"].get("horizontal_flip")
     own = not str(augment.get("_target_")).endswith(".BatchAugment")
@@ -133,7 +138,7 @@ NEEDS = (
     ),
     Need(
         "transfer.cached_views",
-        lambda config: not any(v for key, v in config["augment"].items() if key != "_target_"),
+        _views_are_the_same,
         "without augmentation all views are the same",
         "augment=standard beside it",
     ),
