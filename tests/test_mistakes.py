@@ -199,7 +199,7 @@ MISTAKES = {
     "train name=${x}": ["name refers to what does not exist", "'x'", "Try name=<value>"],
     FOLDER + "~nobody/pictures": ["~nobody/pictures does not exist"],
     # resume
-    "train resume={place}/nowhere": ["nowhere does not exist", str(Path.cwd())],
+    "train resume=no/where": ["no/where does not exist (in", str(Path.cwd())],
     "train resume={place}/empty": ["empty", "not a run folder"],
     "train resume={place}/run seed=3": ["seed=3", "cannot be changed on resume"],
     "train resume={place}/run trainer.max_epoch=3": ["trainer.max_epoch", "max_epochs"],

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class UserError(ValueError):
@@ -22,6 +23,16 @@ def did_you_mean(word: str, words: Iterable[str]) -> str:
         return f"Did you mean {close[0]}?"
     shown = ", ".join(known[:30]) + (", ..." if len(known) > 30 else "")
     return f"Known: {shown}" if known else ""
+
+
+def sought_from(path: Path) -> str:
+    """Return ` (in <working directory>)` for a relative path that was not found, else nothing."""
+    if path.is_absolute():
+        return ""
+    try:
+        return f" (in {Path.cwd()})"
+    except FileNotFoundError:
+        return " (in a working directory that was deleted)"
 
 
 def printable(text: str) -> str:

@@ -1,11 +1,14 @@
 """Compose a config with Hydra and check it: `compose` does what the command line does."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
+from hydra.initialize import get_gh_backup, restore_gh_from_backup
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -39,6 +42,18 @@ def _resolved(config: DictConfig, *, throw_on_missing: bool) -> dict[str, Any]:
     return {str(key): value for key, value in resolved.items()}
 
 
+@contextmanager
+def _hydra_of_our_own() -> Iterator[None]:
+    """Hydra with conf/, also inside the job of a sweep, where Hydra has begun already."""
+    outer = get_gh_backup()
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            yield
+    finally:
+        restore_gh_from_backup(outer)
+
+
 def compose_hydra(
     verb: str,
     overrides: Sequence[str],
@@ -52,7 +67,7 @@ def compose_hydra(
     """
     search = [f"hydra.searchpath=[file://{extra.resolve()}]"] if extra else []
     try:
-        with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        with _hydra_of_our_own():
             config = hydra.compose(verb, [*overrides, *search], return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -80,7 +95,7 @@ def _check_hydra(verb: str, node: DictConfig, overrides: Sequence[str]) -> None:
     Such a setting counts only if it is typed.
     """
     typed = [word for word in overrides if is_hydra(word)]
-    with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+    with _hydra_of_our_own():
         expected = hydra.compose(verb, typed, return_hydra_config=True).hydra
     for key in sorted(_settings(node).items() ^ _settings(expected).items()):
         raise UserError(

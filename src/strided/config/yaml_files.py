@@ -7,7 +7,7 @@ from typing import cast
 import yaml
 
 from strided.config.keys import PlainKeys
-from strided.errors import UserError
+from strided.errors import UserError, sought_from
 
 _PACKAGE = Path(__file__).parents[1]
 IS_CHECKOUT = not (_PACKAGE / "conf").is_dir()  # the wheel ships conf/ inside the package
@@ -17,7 +17,10 @@ CONF_DIR = _PACKAGE.parents[1] / "conf" if IS_CHECKOUT else _PACKAGE / "conf"
 def config_folders(extra: Path | None = None) -> list[Path]:
     """Return the folders with YAML: strided's, then the user's (--config-dir)."""
     if extra is not None and not extra.is_dir():
-        raise UserError(f"--config-dir {extra} is not a folder; expected one with group folders")
+        raise UserError(
+            f"--config-dir {extra} is not a folder{sought_from(extra)}; expected one with group "
+            "folders, such as mine/model/. Try the full path"
+        )
     return [CONF_DIR] + ([extra.resolve()] if extra else [])
 
 

@@ -20,7 +20,7 @@ from strided.data.reading.labels import label_of
 from strided.data.reading.leavings import is_hidden
 from strided.data.reading.pictures import by_ending, contents_of, counted, is_image
 from strided.data.reading.signatures import FORMAT_NAMES
-from strided.errors import UserError
+from strided.errors import UserError, sought_from
 from strided.evaluation.classifier import NOT_FINITE, Classifier
 from strided.runs.predictions_csv import Row
 
@@ -64,8 +64,8 @@ def find_images(given: str) -> Found:
     if not found.files:
         others = f" ({counted(found.ignored)})" if found.ignored else ""
         raise UserError(
-            f"input={given} gives no image{others}; expected a file, a folder or a glob of images:"
-            f" {FORMAT_NAMES}. Try input='photos/*.jpg'"
+            f"input={given} gives no image{others}{sought_from(path)}; expected a file, a folder"
+            f" or a glob of images: {FORMAT_NAMES}. Try input='photos/*.jpg'"
         )
     return found
 

@@ -13,9 +13,10 @@ from strided.config.overrides import key_of, normalise
 from strided.config.schema import GROUPS_OF_NODES, check
 from strided.config.typed_only import brings_back, left_out, typed_keys, without_places
 from strided.config.yaml_files import plain_defaults
-from strided.errors import UserError
+from strided.errors import UserError, sought_from
 from strided.jobs.job import run_job
 from strided.runs.folder import (
+    PREVIOUS,
     RunFolder,
     lies_in,
     read_config,
@@ -24,8 +25,10 @@ from strided.runs.folder import (
 )
 from strided.runs.results import Results
 
+# Where the data are now: they may have been moved since the run began.
+DATA_PLACES = ("data.root", "data.csv", "data.cache_dir")
 RESUMABLE = (
-    *("trainer.max_epochs", "trainer.devices", "logger", "log_dir", "data.cache_dir"),
+    *("trainer.max_epochs", "trainer.devices", "logger", "log_dir", *DATA_PLACES),
     *("traceback", "trust"),
 )
 # Groups without which nothing can be trained; each is a `_target_` and its arguments.
@@ -41,11 +44,12 @@ def resume_run(
     """Continue a run in its folder, from its config.yaml.
 
     Addresses and folders that only the file names are left out, and that is said. They stay if
-    `command`, the words of a sweep's job, has them.
+    `command`, the words of a sweep's job, has them. Data that were moved must have the files that
+    the run began with; config.yaml then holds the new place.
     """
     if not folder.exists():
         raise UserError(
-            f"resume={folder} does not exist (in {Path.cwd()}); expected the folder of a run. "
+            f"resume={folder} does not exist{sought_from(folder)}; expected the folder of a run. "
             "Try: ls logs/train/*"
         )
     require_no_way_out(folder)
@@ -55,7 +59,9 @@ def resume_run(
     _require_resumable(changes, left)
     if command or not any(config["logger"].values()):  # only MLflow's store would be in log_dir
         left.pop("log_dir", None)
-    changes = [*changes, *(word for word in command if brings_back(word, left))]
+    if "data.root" in map(key_of, changes):  # typed now, so a download may go there
+        _allow_download(config, known)
+    changes = [*changes, *(w for w in command if brings_back(w, left) or _moves(w, config))]
     if changes:
         overrides = normalise("train", changes, config_dir)
         composed, _ = compose_hydra("train", overrides, config_dir)
@@ -64,6 +70,8 @@ def resume_run(
     check(config)
     if left:
         print(left_out(left, RunFolder(folder).config), file=sys.stderr)
+    if {"data.root", "data.csv"} & set(map(key_of, changes)):
+        _require_same_files(folder, config)
     require_epochs_to_come(folder, config["trainer"].get("max_epochs"))
     return run_job("train", config, folder, _typed_at_first(folder), resumed_with=list(changes))
 
@@ -96,6 +104,31 @@ def _require_resumable(changes: Sequence[str], left: Mapping[str, Any]) -> None:
                 f"{word} cannot be changed on resume: the run continues from its config.yaml. "
                 f"Expected only {', '.join(RESUMABLE)}. Try a new run without resume="
             )
+
+
+def _moves(word: str, config: Config) -> bool:
+    """Whether a word of a sweep's job says that its data are elsewhere than config.yaml does."""
+    key = key_of(word)
+    known = config["data"].get(key.partition(".")[2])
+    return key in DATA_PLACES and word.partition("=")[2] != str(known)
+
+
+def _allow_download(config: Config, known: Config) -> None:
+    """Let the data set download again if the run allowed it."""
+    config["data"].pop("download", None)
+    if "download" in known["data"]:
+        config["data"]["download"] = known["data"]["download"]
+
+
+def _require_same_files(folder: Path, config: Config) -> None:
+    """Raise UserError if data that were moved are others; before anything is written."""
+    from strided.training.preparation import check_moved_data  # torch takes seconds
+
+    files = RunFolder(folder)
+    for checkpoint in (files.last, files.checkpoints / PREVIOUS):
+        if checkpoint.is_file():
+            check_moved_data(config["data"], checkpoint)
+            return
 
 
 def _change(config: Config, changed: Config, keys: Iterable[str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from strided.errors import UserError, first_line
+from strided.errors import UserError, first_line, sought_from
 
 State = dict[str, Tensor]
 
@@ -54,8 +54,8 @@ def _task_arguments(content: Any) -> Mapping[str, Any] | None:
 def _require_file(path: Path) -> None:
     if not path.is_file():
         raise UserError(
-            f"model.weights={path} does not exist. Expected a .pth, .pt, .ckpt or .safetensors "
-            "file. Try the full path, or model.pretrained=true"
+            f"model.weights={path} does not exist{sought_from(path)}. Expected a .pth, .pt, "
+            ".ckpt or .safetensors file. Try the full path, or model.pretrained=true"
         )
 
 

@@ -12,7 +12,7 @@ import yaml
 from strided.config.keys import Config
 from strided.config.schema import describe, fits
 from strided.config.yaml_files import CONF_DIR, IS_CHECKOUT
-from strided.errors import UserError, printable
+from strided.errors import UserError, printable, sought_from
 from strided.runs.results import Results
 from strided.system.durable import write_text
 
@@ -158,8 +158,10 @@ def read_config(folder: Path) -> Config:
     """Read a run folder's config.yaml. Raises UserError if there is none or it is damaged."""
     file = RunFolder(folder).config
     if not file.is_file():
+        exists = folder.is_dir()
+        lacks = "it has no config.yaml" if exists else f"it does not exist{sought_from(folder)}"
         raise UserError(
-            f"{folder} is not a run folder: it has no config.yaml; expected one such as "
+            f"{folder} is not a run folder: {lacks}; expected one such as "
             "logs/train/lenet5-digits/2026-01-31_12-00-00. Try: ls logs/train/*"
         )
     try:

@@ -20,7 +20,7 @@ class KeptWords:
     left: dict[str, Any]
 
     def with_typed(self, typed: Iterable[str], file: Path) -> list[str]:
-        """Return the words with those typed now that bring something back; say what stays out."""
+        """Return the words with those typed now that `left` asks for; say what stays out."""
         back = [word for word in typed if brings_back(word, self.left)]
         keys = [key_of(word) for word in back]
         still = {
@@ -30,7 +30,12 @@ class KeptWords:
         }
         if still:
             print(left_out(still, file), file=sys.stderr)
-        return [*self.words, *back]
+        return [*(word for word in self.words if key_of(word) not in keys), *back]
+
+    def allow(self, keys: Iterable[str]) -> None:
+        """Let these keys be typed too, whether or not anything was left out."""
+        for key in keys:
+            self.left.setdefault(key, None)
 
     def without_left(self, words: Iterable[str]) -> list[str]:
         """Return the words of a job without those that may have been left out."""

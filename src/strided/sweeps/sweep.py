@@ -30,6 +30,7 @@ from strided.config.unused import insisting_on, refuse_unused_by_all, steady
 from strided.config.yaml_files import CONF_DIR
 from strided.errors import UserError, first_line, printable
 from strided.jobs.job import run_name
+from strided.jobs.resume import DATA_PLACES
 from strided.jobs.runner import finish_job
 from strided.runs.folder import (
     create_run_folder,
@@ -50,7 +51,7 @@ from strided.system.machine import alone_in
 from strided.system.signals import Interrupted, Interruption
 from strided.verbs.table import VERBS
 
-RESUMABLE = ("traceback", "trust")
+RESUMABLE = (*DATA_PLACES, "traceback", "trust")
 
 
 def sweep_of(verb: str, words: Sequence[str], config_dir: Path | None) -> Sweep | None:
@@ -98,6 +99,7 @@ def resume_sweep(folder: Path, changes: Sequence[str], config_dir: Path | None) 
     sweep = read_sweep(SweepFolder(folder).sweep)
     verb = sweep["verb"]
     kept = kept_words(verb, sweep["words"], config_dir)
+    kept.allow(DATA_PLACES)
     for word in changes:
         known = key_of(word) in RESUMABLE or is_hydra(word)
         if not known and not brings_back(word, kept.left):
@@ -116,8 +118,22 @@ def resume_sweep(folder: Path, changes: Sequence[str], config_dir: Path | None) 
             f"{len(sweep['jobs'])} jobs; expected the options in conf/ and --config-dir as they "
             "were. Try a new sweep"
         )
+    _keep_places(SweepFolder(folder).sweep, sweep, changes)
     trend = Sweep.of(sweep["trend"]) if sweep.get("trend") else None
     _run_jobs(verb, overrides, config_dir, folder, jobs, typed_trust(changes), trend)
+
+
+def _keep_places(file: Path, sweep: dict[str, Any], changes: Sequence[str]) -> None:
+    """Write to sweep.yaml where the data were moved to; a cache counts only as typed."""
+    moved = {key_of(word): word for word in changes if key_of(word) in ("data.root", "data.csv")}
+    if not moved:
+        return
+
+    def with_moved(words: Sequence[str]) -> list[str]:
+        return [*(word for word in words if key_of(word) not in moved), *moved.values()]
+
+    kept = {"words": with_moved(sweep["words"]), "jobs": [*map(with_moved, sweep["jobs"])]}
+    write_text(file, yaml.safe_dump({**sweep, **kept}, sort_keys=False, allow_unicode=True))
 
 
 def read_sweep(file: Path) -> dict[str, Any]:

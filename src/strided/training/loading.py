@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from strided.config.schema import check
-from strided.errors import UserError, first_line
+from strided.errors import UserError, first_line, sought_from
 from strided.models.weights_file import is_torchscript
 from strided.runs.folder import RunFolder
 from strided.training.checkpoint_files import DamagedError, check_sums
@@ -30,8 +30,8 @@ def find_checkpoint(run_or_checkpoint: str | Path) -> Path:
         return best
     if not path.is_file():
         raise UserError(
-            f"checkpoint={run_or_checkpoint} does not exist; expected a run folder or a .ckpt "
-            "file. Try: ls logs/train/*"
+            f"checkpoint={run_or_checkpoint} does not exist{sought_from(path)}; expected a run "
+            "folder or a .ckpt file. Try: ls logs/train/*"
         )
     return path
 

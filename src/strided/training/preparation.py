@@ -1,13 +1,14 @@
 """The start of training: the images, split and decoded, and the task with its first weights."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import lightning.pytorch as pl
 import numpy as np
+import torch
 
-from strided.config.keys import Config
+from strided.config.keys import Config, Node
 from strided.config.targets import build
 from strided.data import BatchAugment, ImageDataModule
 from strided.data.reading.files import as_text
@@ -130,6 +131,31 @@ def check_same_split(data: ImageDataModule, known: Mapping[str, str]) -> None:
         )
 
 
+def check_moved_data(node: Node, checkpoint: Path) -> None:
+    """Raise UserError unless the data are the files that the checkpoint's run began with.
+
+    Nothing is decoded: names, labels and sizes are compared. A damaged checkpoint is left to the
+    resume itself.
+    """
+    try:
+        saved = torch.load(checkpoint, weights_only=True, mmap=True)
+        known, classes = saved["strided"]["trained_on"], saved["hyper_parameters"]["classes"]
+    except Exception:  # of any kind: the bytes may be anything
+        return
+    data: ImageDataModule = build(node, "data")
+    if data.listing_fingerprint == known.get("listing"):
+        return
+    other = "names, labels or sizes of files differ"
+    if data.classes != classes:
+        other = f"its classes are {some(data.classes)}, and not {some(classes)}"
+    given = " ".join(f"data.{key}={node[key]}" for key in ("csv", "root") if node.get(key))
+    raise UserError(
+        f"{given} has other images than this run began with: {other}; expected the same files at "
+        "another place, or trained images could be tested. Try the place that they were moved to, "
+        "or a new run without resume="
+    )
+
+
 def build_task(
     config: Config,
     decided: Plan,
@@ -173,6 +199,12 @@ def build_task(
     if config["compile"]:
         task.model.compile()  # in place: the names in checkpoints stay the plain network's
     return task
+
+
+def some(names: Sequence[str]) -> str:
+    """Return the first few names of classes."""
+    more = ", ..." if len(names) > _SHOWN_CLASSES else ""
+    return ", ".join(map(as_text, names[:_SHOWN_CLASSES])) + more
 
 
 def report_class_weights(task: ClassificationTask, results: Results) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from strided.data.reading.file_kinds import START_BYTES, archive_kind, other_kind
-from strided.errors import UserError
+from strided.errors import UserError, sought_from
 
 _SHOWN = 5  # lines with a problem
 _MARKS = ",;\t"
@@ -89,8 +89,9 @@ def _text(file: Path) -> str:
 
 def _unreadable(file: Path, reason: str) -> UserError:
     return UserError(
-        f"data.csv={file} cannot be read ({reason}); expected a table in UTF-8 with a header."
-        " Try data.csv=<path of your table>, or saving it as CSV in UTF-8"
+        f"data.csv={file} cannot be read ({reason}){'' if file.exists() else sought_from(file)};"
+        " expected a table in UTF-8 with a header. Try data.csv=<path of your table>, or saving it"
+        " as CSV in UTF-8"
     )
 
 

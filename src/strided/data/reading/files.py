@@ -15,7 +15,7 @@ from strided.data.reading.signatures import HEAD
 from strided.data.reading.walk import Stamp, stamp, walk
 from strided.data.reading.zip_errors import zip_refused
 from strided.data.reading.zipped import Member, read_head, read_member, zip_members
-from strided.errors import UserError
+from strided.errors import UserError, sought_from
 
 MOST_BYTES = 500_000_000  # of one image file
 _MARKED = 1024  # bytes
@@ -105,8 +105,8 @@ def all_files(root: Path) -> Files:
         )
     if not root.exists():
         raise UserError(
-            f"data.root={root} does not exist; expected a folder or a .zip of images."
-            " Try data.root=<path of your images>"
+            f"data.root={root} does not exist{sought_from(root)}; expected a folder or a"
+            " .zip of images. Try data.root=<path of your images>"
         )
     try:
         rows, members, folders = zip_members(root)

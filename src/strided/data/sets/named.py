@@ -10,7 +10,7 @@ import numpy as np
 from strided.data.datamodule import ImageDataModule
 from strided.data.reading.folder import folder_source
 from strided.data.source import Source, digest
-from strided.errors import UserError
+from strided.errors import UserError, sought_from
 
 log = logging.getLogger(__name__)
 
@@ -65,8 +65,9 @@ class NamedDataModule(ImageDataModule):
     def _downloaded(self) -> Source:
         if not self.may_download:
             raise UserError(
-                f"{self.name} is not in data.root={self.root}, and is downloaded only into a "
-                f"folder that is typed, or by default; expected {self.wanted_files}. Try "
+                f"{self.name} is not in data.root={self.root}{sought_from(self.root)}, and is "
+                "downloaded only into a folder that is typed, or by default; expected "
+                f"{self.wanted_files}. Try "
                 "data.root=<a folder> on the command line of a new run"
             )
         log.info("%s is not in %s: downloading it", self.name, self.root)
@@ -81,7 +82,7 @@ class NamedDataModule(ImageDataModule):
 
     def _not_found(self, reason: str) -> UserError:
         return UserError(
-            f"{self.name} is not in data.root={self.root} and could not be downloaded ({reason});"
-            f" expected {self.wanted_files}, or {self.name}.zip or {self.name}/ with a folder per"
-            f" class. Try data.root=<the folder that holds them>"
+            f"{self.name} is not in data.root={self.root}{sought_from(self.root)} and could not be"
+            f" downloaded ({reason}); expected {self.wanted_files}, or {self.name}.zip or"
+            f" {self.name}/ with a folder per class. Try data.root=<the folder that holds them>"
         )

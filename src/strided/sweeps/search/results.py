@@ -10,6 +10,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from strided.config.typed_only import downloads_nothing
 from strided.config.yaml_files import IS_CHECKOUT
 from strided.errors import UserError
 from strided.jobs.job import compose_run
@@ -68,10 +69,11 @@ def evaluate_once(folder: Path, number: int) -> dict[str, Any]:
     best.mkdir(exist_ok=True)
     if RunFolder(best).config.is_file() and read_config(best)["checkpoint"] != str(trial):
         RunFolder(best).results.unlink(missing_ok=True)  # of the best trial before a resume
-    words = [
-        f"checkpoint={trial}",
-        f"accelerator={read_config(trial)['trainer']['accelerator']}",
-    ]
+    config = read_config(trial)
+    words = [f"checkpoint={trial}", f"accelerator={config['trainer']['accelerator']}"]
+    if not downloads_nothing(config["data"]):  # best.ckpt may be from before the data were moved
+        places = (f"data.{key}={config['data'].get(key)}" for key in ("root", "csv"))
+        words += [word for word in places if word.partition("=")[2] not in ("None", "data")]
     if not finish_job("eval", best, words, lambda: compose_run("eval", words)[0]):
         raise UserError(
             f"the test of trial {number}, the best, failed: {read_results(best)['error']}. "

@@ -22,6 +22,7 @@ from strided.config.targets import trusting
 from strided.config.typed_only import brings_back
 from strided.config.unused import refuse_unused_by_all
 from strided.errors import UserError, printable
+from strided.jobs.resume import DATA_PLACES
 from strided.runs.folder import create_run_folder, log_folder, require_no_way_out
 from strided.sweeps.folder import SweepFolder
 from strided.sweeps.grammar import each_job, sweep_corners, swept_values
@@ -34,7 +35,7 @@ from strided.system.signals import Interrupted, Interruption
 if TYPE_CHECKING:
     from strided.sweeps.search.study import Study
 
-RESUMABLE = ("search.num_trials", "search.num_workers", "data.cache_dir", "traceback", "trust")
+RESUMABLE = ("search.num_trials", "search.num_workers", *DATA_PLACES, "traceback", "trust")
 
 
 def run_search(words: Sequence[str], config_dir: Path | None) -> None:
@@ -71,7 +72,7 @@ def resume_search(folder: Path, changes: Sequence[str], config_dir: Path | None)
     plan = SearchPlan.read(folder)
     kept = kept_words("train", plan.words, config_dir)
     # search.yaml is written again without what was left out; this brings it back later too
-    kept.left.setdefault("data.cache_dir", None)
+    kept.allow(DATA_PLACES)
     changed: dict[str, Any] = {}
     for word in changes:
         key, _, value = word.lstrip("+").partition("=")
