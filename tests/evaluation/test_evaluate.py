@@ -271,3 +271,68 @@ def test_predict_gives_such_an_image_an_error(trained_run: Path, tmp_path: Path)
     classifier = with_nan(Classifier.load(trained_run, device="cpu"), 1)
     rows = predict_files(classifier, find_images(str(write_images(tmp_path / "images", 1))), 8)
     assert [bool(row.error) for row in rows] == [False, True, False]
+
+
+def test_a_set_with_some_of_the_classes_is_measured_by_the_checkpoints_names(
+    folder_run: tuple[Path, Path], new_images: Path, tmp_path: Path, log_dir: Path
+) -> None:
+    run, _ = folder_run
+    two, one = tmp_path / "two" / "test", tmp_path / "one"
+    for label in ("red", "green"):
+        shutil.copytree(new_images / label, two / label)
+    shutil.copytree(new_images / "red", one / "red")
+    rows = [f"{one}/red/{k}.png,red,test" for k in range(8)]
+    table = tmp_path / "of_one.csv"
+    table.write_text("\n".join(["path,label,split", *rows]))
+    for words in (
+        ["data=image_folder", f"data.root={two.parent}"],
+        ["data=image_folder", f"data.root={two.parent}", "data.pipeline=streaming"],
+        ["data=csv", f"data.csv={table}"],
+        ["data=image_folder", f"data.root={one}"],
+    ):
+        folder = evaluated(log_dir, f"checkpoint={run}", *words)
+        found, said = results(folder), predictions(folder)
+        labels = {row["label"] for row in said}
+        assert labels == ({"red", "green"} if "two" in words[1] else {"red"})
+        assert found["classes"] == ["blue", "green", "red"]
+        assert found["test/f1/blue"] is None and found["test/recall/red"] is not None
+        assert [sum(row) for row in found["confusion"]] == [
+            sum(row["label"] == name for row in said) for name in found["classes"]
+        ]
+        hits = sum(row["label"] == row["predicted"] for row in said)
+        assert found["test/acc"] == pytest.approx(hits / len(said))
+        recalls = [found[f"test/recall/{name}"] for name in labels]
+        assert found["test/recall"] == pytest.approx(sum(recalls) / len(recalls))
+        assert (found["test/auroc"] is None) == (len(labels) == 1)
+        assert len(said) == (2 if words[1].endswith("one") else 8 * len(labels))
+        log = (folder / "run.log").read_text()
+        assert "test has no image of" in log
+        assert ("2 of its 8 images are measured" in log) == words[1].endswith("one")
+
+
+def test_a_class_that_the_checkpoint_does_not_know_is_refused_by_name(
+    folder_run: tuple[Path, Path],
+    new_images: Path,
+    log_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run, _ = folder_run
+    (new_images / "red").rename(new_images / "Red")
+    (new_images / "green").rename(new_images / "artefact")
+    words = ("data=image_folder", f"data.root={new_images}")
+    evaluated(log_dir, f"checkpoint={run}", *words, code=1)
+    message = capsys.readouterr().err
+    assert "does not know Red (it has red), artefact; expected no others than blue" in message
+    assert "Try " in message
+
+
+def test_another_table_of_the_same_folder_is_other_data(
+    image_folder: Path, log_dir: Path, run_train: Train
+) -> None:
+    names = sorted(path.relative_to(image_folder).as_posix() for path in image_folder.rglob("*.*"))
+    for table, chosen in (("train", names[::2]), ("others", names[1::2])):
+        rows = [f"{name},{name.partition('/')[0]}" for name in chosen]
+        (image_folder / f"{table}.csv").write_text("\n".join(["path,label", *rows]))
+    run = run_train("data=csv", f"data.csv={image_folder}/train.csv", "data.image_size=32")
+    folder = evaluated(log_dir, f"checkpoint={run}", f"data.csv={image_folder}/others.csv")
+    assert {row["path"] for row in predictions(folder)} <= set(names[1::2])

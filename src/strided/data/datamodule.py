@@ -1,7 +1,7 @@
 """The LightningDataModule that all data sets share: decode once, split, measure, serve batches."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +28,7 @@ from strided.data.preprocessing import (
     check_normalisation,
     check_one_of,
 )
-from strided.data.source import Source
+from strided.data.source import Source, numbered_as
 from strided.data.splits import (
     Splits,
     check_fractions,
@@ -134,6 +134,7 @@ class ImageDataModule(LightningDataModule):
         self._augment: BatchAugment | None = None
         self._seed = 0
         self._known_hashes: dict[str, str] = {}
+        self.known_classes: list[str] | None = None
         self._ready = False
         self._features: dict[str, np.ndarray] | None = None
 
@@ -144,7 +145,10 @@ class ImageDataModule(LightningDataModule):
     @cached_property
     def source(self) -> Source:
         """The listed images; downloads them first if the data set can."""
-        return self.make_source()
+        source = self.make_source()
+        if self.known_classes is None:
+            return source
+        return numbered_as(source, self.known_classes, self.name)
 
     @property
     def classes(self) -> list[str]:
@@ -200,6 +204,13 @@ class ImageDataModule(LightningDataModule):
         self._preprocessing, self._augment, self._seed = preprocessing, augment, seed
         self._known_hashes = split_hashes or {}
         self._pipeline, self._ready = None, False
+
+    def measure(self, classes: Sequence[str]) -> None:
+        """Serve a trained network, which knows these classes: no others, but some may be absent.
+
+        To be called before anything is listed. A train split is not needed either.
+        """
+        self.known_classes = list(classes)
 
     def serve(self, features: dict[str, np.ndarray] | None) -> None:
         """Train and validate on these arrays instead of the images; None returns to the images.
@@ -401,10 +412,14 @@ class ImageDataModule(LightningDataModule):
 
     def _split(self, readable: np.ndarray, copies: np.ndarray | None) -> None:
         source = self.source
+        labels, classes = source.labels[readable], self.classes
+        if self.known_classes is not None:  # some may be absent
+            present, labels = np.unique(labels, return_inverse=True)
+            classes = [classes[label] for label in present]
         splits = make_splits(
-            source.labels[readable],
+            labels,
             source.split[readable],
-            self.classes,
+            classes,
             val_fraction=self.val_fraction,
             test_fraction=self.test_fraction,
             train_fraction=self.train_fraction,

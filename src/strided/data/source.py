@@ -2,10 +2,15 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from PIL import Image
+
+from strided.data.reading.labels import label_of
+from strided.errors import UserError
+
+_SHOWN = 10  # classes in a message
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,35 @@ def array_source(
         listing=listing,
         native_size=images.shape[1],
     )
+
+
+def numbered_as(source: Source, classes: Sequence[str], name: str) -> Source:
+    """Number the labels as a network does that knows these classes, some of which may be absent.
+
+    Raises UserError for a class that the network does not know: it would be wrong on each image.
+    """
+    if source.classes == list(classes):
+        return source
+    number = {label_of(known): index for index, known in enumerate(classes)}
+    if unknown := [label for label in source.classes if label_of(label) not in number]:
+        near = {known.casefold(): f" (it has {known})" for known in number}
+        told = [label + near.get(label_of(label).casefold(), "") for label in unknown]
+        raise UserError(
+            f"{name} and the checkpoint have different classes: the checkpoint does not know "
+            f"{_some(told)}; expected no others than {_some(classes)}. Try giving them the "
+            "checkpoint's names, or leaving their images out: data=csv and a table of the others"
+        )
+    numbers = np.array([number[label_of(label)] for label in source.classes], dtype=np.int64)
+    return replace(
+        source,
+        classes=list(classes),
+        labels=numbers[source.labels],
+        listing=digest(list(classes), source.listing),  # the fingerprint depends on the numbers
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
 def digest(*parts: object) -> str:

@@ -43,6 +43,8 @@ def make_splits(
     if not splits and test_fraction > 0:
         to_carve["test"] = test_fraction
     train = np.flatnonzero((official != "val") & (official != "test"))
+    if not len(train):  # nothing but images to measure
+        return splits
     first = np.arange(len(train)) if copies is None else first_copies(copies[train])
     _check_class_counts(labels[train], first, classes, ["train", *to_carve])
     if groups is None:
@@ -222,6 +224,6 @@ def _check_class_counts(
         raise UserError(
             f"class {classes[scarce]} has {counts[scarce]} readable images"
             f"{', other than copies of the same pixels' if copied else ''}; expected at least"
-            f" {len(needed)}, one each for {', '.join(needed)}. Try adding images to it, or"
-            " removing the class"
+            f" {len(needed)}, one each for {', '.join(needed)}. Try adding images to it,"
+            " removing the class, or, to measure a trained network on all, a split test of its own"
         )

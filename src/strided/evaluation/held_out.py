@@ -1,6 +1,7 @@
 """What a checkpoint may be evaluated on: its split unchanged, or other data with its classes."""
 
 import logging
+from pathlib import Path
 from typing import Any
 
 from strided.config.schema import check
@@ -8,6 +9,7 @@ from strided.config.targets import build
 from strided.config.typed_only import left_out, without_places
 from strided.config.unused import refuse_typed
 from strided.data import ImageDataModule, Synthetic
+from strided.data.splits import without_images
 from strided.errors import UserError
 from strided.evaluation.classifier import Classifier
 
@@ -26,27 +28,14 @@ OF_CHECKPOINT = " ".join(
 
 
 def require_split(data: ImageDataModule, split: str) -> None:
-    """Raise UserError unless the data set has this split."""
+    """Raise UserError unless the data set has this split; name the classes that it lacks."""
     if split not in data.splits:
         raise UserError(
             f"split={split}, but {data.name} has only {', '.join(data.splits)}. "
             "Try split=val, or data=<a data set with a test split>"
         )
-
-
-def require_same_classes(classifier: Classifier, data: ImageDataModule) -> None:
-    """Raise UserError unless the data set's classes are the classifier's, in that order."""
-    if data.classes == classifier.classes:
-        return
-    missing = sorted(set(classifier.classes) - set(data.classes))
-    foreign = sorted(set(data.classes) - set(classifier.classes))
-    difference = f"only the checkpoint knows {missing}, only the data {foreign}"
-    if not missing and not foreign:
-        difference = f"the same names in another order: {data.classes} in the data"
-    raise UserError(
-        f"{data.name} and the checkpoint have different classes: {difference}. "
-        "Expected the same classes. Try data=<the data set it was trained on>"
-    )
+    for sentence in without_images({split: data.splits[split]}, data.source.labels, data.classes):
+        log.warning("%s", sentence)
 
 
 def set_up_data(
@@ -54,11 +43,12 @@ def set_up_data(
 ) -> ImageDataModule:
     """Build and decode the data to evaluate on, with the classifier's preprocessing.
 
-    `typed` holds the user's keys of the data, None for the training's data. Raises UserError for
-    data with other classes, or, unless `new_split`, with another split of the training images.
+    `typed` holds the user's keys of the data, None for the training's data. Classes may be absent.
+    Raises UserError for a class that the classifier does not know, and, unless `new_split`, for
+    another split of the training images.
     """
     data = build_data(classifier, typed, new_split=new_split)
-    require_same_classes(classifier, data)
+    data.measure(classifier.classes)
     known = classifier.task.trained_on.get("split_hashes")
     data.use(classifier.preprocessing, split_hashes=known)
     data.setup()
@@ -86,7 +76,7 @@ def build_data(
     if new_split or node["_target_"] != trained_on["_target_"]:
         return data
     before: ImageDataModule = build(trained_on, "data")
-    if data.root.resolve() == before.root.resolve():
+    if _place(data) == _place(before):
         keys = ("split_seed", "val_fraction", "test_fraction", "split_column", "group_column")
         for key in keys:  # the columns only if the data are a table
             now, known = (getattr(module, key, None) for module in (data, before))
@@ -135,16 +125,27 @@ def has_changed(classifier: Classifier, data: ImageDataModule, split: str) -> bo
     Data count as the same if they have the same folder, or the same content anywhere. Official
     splits of a data set do not count.
     """
+    known = classifier.task.trained_on.get("split_hashes", {})
+    carved = split not in data.source.split
+    return carved and data.split_hashes[split] != known.get(split) and _is_same(classifier, data)
+
+
+def tell_part(classifier: Classifier, data: ImageDataModule, split: str) -> None:
+    """Say that of data from elsewhere only a part is measured, where the split is drawn here."""
+    if split not in data.source.split and not _is_same(classifier, data):
+        log.info(
+            "%s has no %s split of its own, so %d of its %d images are measured: all are if they "
+            "are in a folder %s/, or have %s in a table's split column",
+            *(data.name, split, len(data.splits[split]), len(data.source), split, split),
+        )
+
+
+def _is_same(classifier: Classifier, data: ImageDataModule) -> bool:
+    """Whether these are the training's data."""
     known = classifier.task.trained_on
     here = {data.fingerprint, data.listing_fingerprint}  # streaming knows only the latter
     same_content = not here.isdisjoint((known.get("fingerprint"), known.get("listing")))
-    same_data = same_content or _same_place(classifier, data)
-    carved = split not in data.source.split
-    return (
-        same_data
-        and carved
-        and data.split_hashes[split] != known.get("split_hashes", {}).get(split)
-    )
+    return same_content or _same_place(classifier, data)
 
 
 def _same_place(classifier: Classifier, data: ImageDataModule) -> bool:
@@ -152,4 +153,10 @@ def _same_place(classifier: Classifier, data: ImageDataModule) -> bool:
     if trained_on["_target_"].rpartition(".")[2] != type(data).__name__:
         return False
     before: ImageDataModule = build(trained_on, "data")
-    return data.root.resolve() == before.root.resolve()
+    return _place(data) == _place(before)
+
+
+def _place(data: ImageDataModule) -> tuple[Path, ...]:
+    """Where the images are: several tables may name images of one folder."""
+    csv = getattr(data, "csv", None)
+    return (data.root.resolve(), *([csv.resolve()] if isinstance(csv, Path) else []))

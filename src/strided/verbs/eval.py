@@ -7,7 +7,12 @@ from pathlib import Path
 from strided.config.keys import Config
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.evaluate import evaluate
-from strided.evaluation.held_out import require_known_split, require_split, set_up_data
+from strided.evaluation.held_out import (
+    require_known_split,
+    require_split,
+    set_up_data,
+    tell_part,
+)
 from strided.evaluation.overlap import seen_by, without_seen
 from strided.runs.folder import RunFolder
 from strided.runs.predictions_csv import write_predictions
@@ -29,6 +34,7 @@ def evaluate_checkpoint(config: Config, folder: Path, results: Results, _: Inter
     new_split = exclude and entries is not None
     data = set_up_data(classifier, config.get("data"), new_split=new_split)
     require_split(data, split)
+    tell_part(classifier, data, split)
     overlap = partial(without_seen, entries, classifier, data, split, exclude=exclude)
     if data.pipeline == "store":
         overlap()  # refuses before the network runs

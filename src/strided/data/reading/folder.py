@@ -4,7 +4,7 @@ import logging
 import os
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
@@ -16,6 +16,7 @@ from strided.data.reading.layout import ClassLevel, Folders, Layout, Parts, find
 from strided.data.reading.leavings import is_hidden
 from strided.data.reading.pictures import Contents, by_ending, contents_of, counted
 from strided.data.reading.signatures import FORMAT_NAMES
+from strided.data.reading.split_names import split_of
 from strided.data.source import Source, digest
 from strided.errors import UserError
 
@@ -33,16 +34,20 @@ def folder_source(
     class_level: ClassLevel | None = None,
     labels: Labels | None = None,
     skip: bool = False,
+    known: Sequence[str] | None = None,
 ) -> Source:
     """List `<root>[/<enclosing folder>][/train, val, test]/<class>/**/<image>`.
 
     class_level tells where the class folders are, labels what to do with two spellings of a class.
-    With `skip`, class folders without images are left out rather than refused.
+    With `skip`, class folders without images are left out rather than refused. `known` are the
+    classes of a trained network that is to be measured: one of them is enough, and a test/ alone.
     """
     listed = all_files(root)
     contents = contents_of(listed)
     folders = _folders(listed, contents)
     layout = find_layout(folders, class_level, root)
+    if known is not None and class_level is None:
+        layout = _to_measure(layout, set(map(label_of, known)))
     left_out = _without_images(layout, folders, listed.closed, contents.others)
     _leave_out(left_out, root, skip, closed=bool(listed.closed))
     _refuse_aliases(layout, listed.links, root)
@@ -53,7 +58,7 @@ def folder_source(
             *(root.name, len(strays), _some(strays, 3)),
         )
     placed = _spelled(placed, labels, root)
-    classes = _agreed_classes(placed, root, contents.others)
+    classes = _agreed_classes(placed, root, contents.others, known)
     sizes = [len(files) for files in placed.values()]
     names = [member for files in placed.values() for member in files.values()]
     return Source(
@@ -183,9 +188,23 @@ def _composed(files: dict[str, str]) -> dict[str, str]:
     return dict(sorted(files.items()))
 
 
-def _agreed_classes(placed: Placed, root: Path, others: Sequence[str]) -> list[str]:
-    classes = sorted({label for split, label in placed if split in {"train", ""}})
-    if len(classes) < 2:
+def _to_measure(layout: Layout, known: Collection[str]) -> Layout:
+    """Read an enclosing folder as the only class, or as the only split, if its name says so."""
+    base = layout.base
+    if list(layout.parents) != [base]:
+        return layout
+    if base and label_of(base[-1]) in known:
+        base = base[:-1]
+    split, rest = (base and split_of(base[-1])) or ("", "")
+    return Layout(base, {base: "" if rest else split}, layout.barren)
+
+
+def _agreed_classes(
+    placed: Placed, root: Path, others: Sequence[str], known: Sequence[str] | None
+) -> list[str]:
+    of_training = {"train", ""}
+    classes = sorted({label for split, label in placed if known or split in of_training})
+    if len(classes) < (1 if known else 2):
         found = f" ({counted(by_ending(others))})" if others else ""
         problem = (
             f"only one class, {classes[0]}" if classes else f"no images in class folders{found}"

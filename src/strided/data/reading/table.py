@@ -40,7 +40,13 @@ class Columns(NamedTuple):
     labels: Sequence[str] | None = None
 
 
-def read_table(file: Path, columns: Columns, spelling: Labels | None = None) -> list[Row]:
+def read_table(
+    file: Path,
+    columns: Columns,
+    spelling: Labels | None = None,
+    *,
+    needs_train: bool = True,
+) -> list[Row]:
     """Read a table split by comma, semicolon or tab; UserError for unusable rows.
 
     A split or group column with its default name may be absent; any other must exist. Labels that
@@ -55,7 +61,7 @@ def read_table(file: Path, columns: Columns, spelling: Labels | None = None) -> 
     given = {key: cells.header[place] for key, place in at.items() if key in Row._fields}
     if not any(row.split for row in rows):
         given.pop("split", None)
-    _check(rows, given, file)
+    _check(rows, given, file, needs_train)
     labels = [row.label for row in rows]
     if columns.labels is None:
         check_one_label(labels, [row.line for row in rows], file)
@@ -133,7 +139,7 @@ def _row(line: int, cells: list[str], at: dict[str, int]) -> Row:
     return Row(line, path, label, split.lower(), group)
 
 
-def _check(rows: list[Row], given: dict[str, str], file: Path) -> None:
+def _check(rows: list[Row], given: dict[str, str], file: Path, needs_train: bool) -> None:
     """Raise UserError for rows that lack a value."""
     problems = []
     for row in rows:
@@ -152,7 +158,7 @@ def _check(rows: list[Row], given: dict[str, str], file: Path) -> None:
         "every image with its label, and train, val or test for a split",
         " or ".join(["correcting or removing them", *unused]),
     )
-    if "split" in given and not any(SPLITS[row.split] == "train" for row in rows):
+    if needs_train and "split" in given and not any(SPLITS[row.split] == "train" for row in rows):
         raise UserError(
             f"data.csv={file} has no line with the split train; expected train and, if there are"
             " any, val and test. Try data.split_column=null to have the images split"

@@ -37,4 +37,5 @@ class ImageFolder(ImageDataModule):
             class_level=self.class_level,
             labels=self.labels_of_folders,
             skip=self.on_error == "skip",
+            known=self.known_classes,
         )

@@ -64,9 +64,10 @@ class ImageTable(ImageDataModule):
 
     def make_source(self) -> Source:
         """Read the table and find its files."""
-        rows = read_table(self.csv, self.columns, self.spelling)
+        to_train = self.known_classes is None
+        rows = read_table(self.csv, self.columns, self.spelling, needs_train=to_train)
         classes = sorted({row.label for row in rows})
-        if len(classes) < 2:
+        if len(classes) < (2 if to_train else 1):
             problem = f"only one label, {classes[0]}" if classes else "no images"
             raise UserError(
                 f"data.csv={self.csv} has {problem}; expected images of two or more classes."
