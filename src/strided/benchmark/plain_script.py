@@ -13,6 +13,7 @@ from strided.benchmark.bare_network import training_loss
 from strided.config.keys import Node
 from strided.config.targets import build
 from strided.data import BatchAugment, ImageDataModule, Preprocessing
+from strided.data.reading.depth import WHITE, eight_bit
 from strided.models import build_model
 from strided.system.signals import follow_parent, held_back
 from strided.training.losses import build_loss
@@ -27,6 +28,7 @@ class TrainingImages(Dataset[tuple[Tensor, int]]):
     def __init__(self, data: ImageDataModule, transform: Callable[[Image.Image], Tensor]) -> None:
         self.source, self.indices = data.source, data.readable("train")
         self.mode = "L" if data.preprocessing.channels == 1 else "RGB"
+        self.white = data.preprocessing.white or WHITE
         self.transform = transform
 
     def __len__(self) -> int:
@@ -34,7 +36,10 @@ class TrainingImages(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, position: int) -> tuple[Tensor, int]:
         index = self.indices[position]
-        image = self.source.read(index).convert(self.mode)
+        image = self.source.read(index)
+        if image.mode == "I;16":
+            image = eight_bit(image, self.white)
+        image = image.convert(self.mode)
         return self.transform(image), int(self.source.labels[index])
 
 

@@ -1,5 +1,6 @@
 """The LightningDataModule that all data sets share: decode once, split, measure, serve batches."""
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -28,6 +29,7 @@ from strided.data.preprocessing import (
     check_normalisation,
     check_one_of,
 )
+from strided.data.reading.depth import WHITE, clipped, white_of
 from strided.data.source import Source, numbered_as
 from strided.data.splits import (
     Splits,
@@ -38,6 +40,8 @@ from strided.data.splits import (
 )
 from strided.errors import UserError
 from strided.system.machine import cores
+
+log = logging.getLogger(__name__)
 
 # The `unread` of a data set that needs no files of the user's.
 NO_FILES = {
@@ -240,12 +244,34 @@ class ImageDataModule(LightningDataModule):
             if not self._is_as_known():
                 self._adopt(grouped)
         self.duplicates = pipeline.duplicates(self.splits)
+        pipeline = self._with_white(pipeline)
         if self.preprocessing.mean is None:
             mean, std = pipeline.mean_and_std(
                 self.splits["train"], self.split_hash, self.split_seed
             )
             self._preprocessing = replace(self.preprocessing, mean=mean, std=std)
         self._ready = True
+
+    def _with_white(self, pipeline: Pipeline) -> Pipeline:
+        """Decide what is white in 16-bit images, unless it is known; tell of brighter images.
+
+        Splits and digests do not depend on it, since digests are of the 16 bits.
+        """
+        if self.preprocessing.white is None:
+            found = pipeline.brightness(self.splits["train"])
+            white = white_of(found) if found else WHITE
+            self._preprocessing = replace(self.preprocessing, white=white)
+            if found:
+                log.info("16-bit images: %d is white, as the training images show", white)
+            if white < WHITE:
+                self._pipeline = None
+                pipeline = self._open()
+        white = self.preprocessing.white or WHITE
+        others = np.concatenate(list(self.splits.values())) if white < WHITE else np.arange(0)
+        values = pipeline.brightness(others) if len(others) else []
+        if brighter := [value for value in values if value > white]:
+            log.warning("%s", clipped(len(brighter), len(others), max(brighter), white))
+        return pipeline
 
     def readable(self, split: str) -> np.ndarray:
         """Indices of a split's readable images, in the order that `loader` serves them.

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from strided.data.reading.decoding import ImageError
+from strided.data.reading.depth import WHITE, eight_bit
 from strided.errors import UserError
 
 _MOST_OBLONG = 100  # to 1: scaling before the crop would make a line of pixels fill the memory
@@ -24,8 +25,9 @@ class Preprocessing:
 
     crop: the shorter side becomes image_size / crop_fraction, then the centre is cut out. squash:
     both sides become that, then the centre is cut out. pad: larger images shrink, all are centred
-    on black (LeCun et al. 1998, II.B, put digits of 28 pixels in a field of 32). mean and std are
-    None until they are known.
+    on black (LeCun et al. 1998, II.B, put digits of 28 pixels in a field of 32). In 16-bit images
+    `white` and above become 255; checkpoints without it have 65535. It, mean and std are None until
+    they are known.
     """
 
     channels: int
@@ -35,17 +37,25 @@ class Preprocessing:
     interpolation: Interpolation = "bilinear"
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    white: int | None = WHITE
 
     def __post_init__(self) -> None:
         check_input_format(self.channels, self.image_size, self.resize, self.crop_fraction)
         check_one_of("interpolation", self.interpolation, get_args(Interpolation))
         check_normalisation(self.mean, self.std, self.channels)
+        if self.white is not None and not 0 < self.white <= WHITE:
+            raise UserError(
+                f"the preprocessing has white={self.white}; expected 1 to {WHITE}. Try a "
+                "checkpoint as strided wrote it"
+            )
 
     def pixels(self, image: Image.Image) -> np.ndarray:
-        """Bring an "L" or "RGB" image to uint8 (channels, image_size, image_size).
+        """Bring an "L", "RGB" or "I;16" image to uint8 (channels, image_size, image_size).
 
         Raises ImageError for an image too oblong to be cropped.
         """
+        if image.mode == "I;16":
+            image = eight_bit(image, self.white or WHITE)
         if self.channels == 1 and image.mode != "L":
             image = image.convert("L")
         image = self._pad(image) if self.resize == "pad" else self._centre(self._scale(image))

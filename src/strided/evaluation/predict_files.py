@@ -15,6 +15,7 @@ import torch
 
 from strided.data.pixels.copies import pixel_digest
 from strided.data.reading.decoding import ImageError, as_image
+from strided.data.reading.depth import WHITE, brightness, clipped
 from strided.data.reading.files import folder_files, head_of
 from strided.data.reading.labels import label_of
 from strided.data.reading.leavings import is_hidden
@@ -118,14 +119,20 @@ def _predict_batch(classifier: Classifier, files: list[Path], folder: Path | Non
     pixels, errors = [], {}
     rows: dict[Path, list[float]] = {}
     digests: dict[Path, int] = {}
+    bright: list[int] = []
     for file in files:
         try:
             image = as_image(file)
             pixels.append(classifier.preprocessing.pixels(image))
+            if (value := brightness(image)) is not None:
+                bright.append(value)
             digests[file] = int.from_bytes(pixel_digest(image)[:8], "little")
         except ImageError as error:
             errors[file] = str(error)
             log.warning("%s: %s", file, error)
+    white = classifier.preprocessing.white or WHITE
+    if brighter := [value for value in bright if value > white]:
+        log.warning("%s", clipped(len(brighter), len(files), max(brighter), white))
     if pixels:
         read = [file for file in files if file not in errors]
         logits = classifier.logits(torch.from_numpy(np.stack(pixels)))

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -10,7 +11,8 @@ import torch
 
 from strided.config.keys import Config, Node
 from strided.config.targets import build
-from strided.data import BatchAugment, ImageDataModule
+from strided.data import BatchAugment, ImageDataModule, Preprocessing
+from strided.data.reading.depth import WHITE
 from strided.data.reading.files import as_text
 from strided.data.reading.pictures import counted
 from strided.data.splits import without_images
@@ -71,7 +73,8 @@ def prepare_data(
     augment: BatchAugment = build(config["augment"], "augment")
     try_loss(config["loss"], data.classes, soft_labels=augment.mixes)
     known = trained_on(resumed)["split_hashes"] if resumed else None
-    data.use(decided.preprocessing, augment, config["seed"], known)
+    white = _white_of(resumed) if resumed else None  # None: as the training images show
+    data.use(replace(decided.preprocessing, white=white), augment, config["seed"], known)
     data.setup()
     sizes = {split: len(indices) for split, indices in data.splits.items()}
     log.info("images: %s", ", ".join(f"{split} {size}" for split, size in sizes.items()))
@@ -106,6 +109,12 @@ def report_source(data: ImageDataModule) -> None:
     log.info("images of each class: %s%s", shown, ", ..." if pairs[_SHOWN_CLASSES:] else "")
     if source.ignored:
         log.info("files that are not used: %s", counted(source.ignored))
+
+
+def _white_of(checkpoint: Path) -> int:
+    """What was white in 16-bit images when the run began; older checkpoints do not say."""
+    saved = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    return Preprocessing.from_dict(saved["hyper_parameters"]["preprocessing"]).white or WHITE
 
 
 def check_same_data(data: ImageDataModule) -> None:

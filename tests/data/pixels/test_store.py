@@ -194,9 +194,9 @@ def test_a_chunk_that_is_not_what_was_recorded_is_decoded_again(
     images = np.load(folder / "images.npy", mmap_mode="r+")
     images[130] += 1
     images.flush()
-    forged = json.dumps([2, "0123456789abcdef", {"300": "never looked at"}])
+    forged = json.dumps([2, "0123456789abcdef", {"300": "never looked at"}, {}])
     with (folder / "chunks.jsonl").open("a") as journal:
-        journal.write(forged + '\n[3, "01\n{}\n[99, "0", {}]\n[3')
+        journal.write(forged + '\n[3, "01\n{}\n[99, "0", {}, {}]\n[3')
     read: list[int] = []
     store = open_store(recorder(read), SIZE, tmp_path, 1)
     check(store)

@@ -8,6 +8,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from strided.data import ImageError, as_image, decode
+from strided.data.reading.depth import WHITE, eight_bit
 
 RAMP = np.linspace(0, 255, 64, dtype=np.uint8).reshape(8, 8)
 
@@ -16,6 +17,12 @@ def reread(image: Image.Image, kind: str, **options: object) -> Image.Image:
     file = io.BytesIO()
     image.save(file, kind, **options)
     return decode(file)
+
+
+def scaled(image: Image.Image) -> np.ndarray:
+    """The 8 bits of an image of 16 that uses all of them."""
+    assert image.mode == "I;16"
+    return np.asarray(eight_bit(image, WHITE))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM", "DIB"])
@@ -69,7 +76,7 @@ def test_transparent_palette_entries_become_white() -> None:
 def test_sixteen_bits_are_scaled_not_clipped(kind: str) -> None:
     deep = RAMP.astype(np.uint16) * 257
     image = reread(Image.fromarray(deep), kind)
-    assert image.mode == "L" and np.array_equal(np.asarray(image), RAMP)
+    assert np.array_equal(np.asarray(image), deep) and np.array_equal(scaled(image), RAMP)
 
 
 def test_big_endian_sixteen_bits_are_scaled() -> None:
@@ -83,12 +90,15 @@ def test_big_endian_sixteen_bits_are_scaled() -> None:
     )
     header = b"MM\x00\x2a" + (16).to_bytes(4)
     file = io.BytesIO(header + pixels + len(tags).to_bytes(2) + body + (0).to_bytes(4))
-    assert np.asarray(decode(file)).ravel().tolist() == [0, 1, 128, 255]
+    assert scaled(decode(file)).ravel().tolist() == [0, 1, 128, 255]
 
 
 def test_sixteen_bits_held_in_thirty_two_are_scaled() -> None:
     image = reread(Image.fromarray(RAMP.astype(np.int32) * 257), "TIFF")
-    assert image.mode == "L" and np.array_equal(np.asarray(image), RAMP)
+    assert np.array_equal(scaled(image), RAMP)
+    for outside in (-1, 65536):
+        with pytest.raises(ImageError, match="expected 0 to 65535"):
+            reread(Image.fromarray(np.full((8, 8), outside, dtype=np.int32)), "TIFF")
 
 
 def test_floats_of_0_to_1_are_scaled_and_others_refused() -> None:
@@ -203,7 +213,8 @@ def test_arrays_files_and_open_images_agree(tmp_path: Path) -> None:
     Image.fromarray(RAMP).save(tmp_path / "ramp.png")
     deep = RAMP.astype(np.uint16) * 257
     with Image.open(tmp_path / "ramp.png") as opened:
-        for image in (RAMP, deep, opened, tmp_path / "ramp.png", str(tmp_path / "ramp.png")):
+        assert np.array_equal(scaled(as_image(deep)), RAMP)
+        for image in (RAMP, opened, tmp_path / "ramp.png", str(tmp_path / "ramp.png")):
             assert np.array_equal(np.asarray(as_image(image)), RAMP)
 
 
@@ -219,4 +230,4 @@ def test_other_arrays_are_refused_with_advice(array: np.ndarray, advice: str) ->
 def test_byte_order_of_this_machine_does_not_matter() -> None:
     other = ">u2" if sys.byteorder == "little" else "<u2"
     image = as_image((RAMP.astype(np.uint16) * 257).astype(other))
-    assert np.array_equal(np.asarray(image), RAMP)
+    assert np.array_equal(scaled(image), RAMP)

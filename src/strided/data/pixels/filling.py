@@ -22,6 +22,7 @@ import numpy as np
 from strided.data.pixels.copies import DIGEST_BYTES, pixel_digest
 from strided.data.preprocessing import Preprocessing
 from strided.data.reading.decoding import ImageError
+from strided.data.reading.depth import brightness
 from strided.data.reading.files import Reader
 from strided.errors import UserError
 from strided.system.signals import follow_parent, held_back
@@ -56,7 +57,7 @@ class FilledChunk(NamedTuple):
     """A finished chunk: the number of images, their checksum, and why some are unreadable.
 
     errors is None if the chunk was there already, as its checksum says. crc32 has a sum of the
-    pixels of each image, uint32.
+    pixels of each image, uint32. bright has the `brightness` of each image of 16 bits.
     """
 
     chunk: int
@@ -64,6 +65,7 @@ class FilledChunk(NamedTuple):
     checksum: str
     errors: dict[int, str] | None
     crc32: np.ndarray
+    bright: dict[int, int]
 
 
 class Filler:
@@ -77,18 +79,21 @@ class Filler:
         chosen = slice(task.chunk * CHUNK, min((task.chunk + 1) * CHUNK, len(self.images)))
         count = chosen.stop - chosen.start
         if task.checksum is not None and self._checksum(chosen) == task.checksum:
-            return FilledChunk(task.chunk, count, task.checksum, None, self._crc32(chosen))
-        errors = {}
+            return FilledChunk(task.chunk, count, task.checksum, None, self._crc32(chosen), {})
+        errors, bright = {}, {}
         for index in range(chosen.start, chosen.stop):
             try:
                 image = self.job.read(index)
                 self.images[index] = self.job.preprocessing.pixels(image)
                 self.digests[index] = np.frombuffer(pixel_digest(image), dtype=np.uint8)
+                if (value := brightness(image)) is not None:
+                    bright[index] = value
             except ImageError as error:
                 _refuse_passing_fault(error)
                 self.images[index], self.digests[index] = 0, 0
                 errors[index] = str(error)
-        return FilledChunk(task.chunk, count, self._checksum(chosen), errors, self._crc32(chosen))
+        sums = self._crc32(chosen)
+        return FilledChunk(task.chunk, count, self._checksum(chosen), errors, sums, bright)
 
     def _checksum(self, chosen: slice) -> str:
         content = hashlib.blake2b(self.images[chosen].data, digest_size=8)

@@ -65,6 +65,9 @@ class Pipeline(Pixels, Protocol):
     def duplicates(self, splits: Splits) -> Duplicates | None:
         """Images with the same pixels in two splits; None if the pixels were not compared."""
 
+    def brightness(self, indices: np.ndarray) -> list[int]:
+        """The `brightness` of those of these images that have 16 bits, or of a sample of them."""
+
     def mean_and_std(self, train: np.ndarray, split_hash: str, seed: int) -> Statistics:
         """Mean and std of each channel of the training images, or of a sample drawn by `seed`.
 
@@ -172,6 +175,11 @@ class StorePipeline(ArrayPixels):
     def duplicates(self, splits: Splits) -> Duplicates | None:
         """See Pipeline; uses the digests that decoding computed."""
         return duplicates_across(self.source, self.digests, splits)
+
+    def brightness(self, indices: np.ndarray) -> list[int]:
+        """See Pipeline."""
+        known = self.store.bright
+        return [known[index] for index in indices.tolist() if index in known] if known else []
 
     def mean_and_std(self, train: np.ndarray, split_hash: str, seed: int) -> Statistics:
         """See Pipeline; measured once over all of them."""

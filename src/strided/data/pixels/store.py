@@ -10,7 +10,7 @@ import zlib
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import PIL
@@ -18,12 +18,13 @@ import PIL
 from strided.data.pixels.copies import DIGEST_BYTES
 from strided.data.pixels.filling import CHUNK, Job, Task, fill, open_arrays
 from strided.data.preprocessing import Preprocessing
+from strided.data.reading.depth import WHITE
 from strided.data.source import Source, digest
 from strided.system.built_once import open_or_build, reserve
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 2  # raise it when the same source and preprocessing would give another store
+_FORMAT = 3  # raise it when the same source and preprocessing would give another store
 _LONG_BUILD = 5_000  # images from which a progress bar is useful
 _SUMS = "crc32.npy"
 _JOURNAL = "chunks.jsonl"  # of a build: a line for each finished chunk
@@ -36,7 +37,8 @@ class Store:
     A digest identifies the decoded pixels before resizing. crc32 is of the pixels in `images`,
     which whoever reads them compares: checking all of them at the start would read the whole
     file. All else is checked when the store is opened. errors holds the reason for each image
-    that could not be read (its pixels are zero). fingerprint depends on content alone.
+    that could not be read (its pixels are zero). fingerprint depends on content alone. bright has
+    the `brightness` of each image of 16 bits.
     """
 
     folder: Path
@@ -45,6 +47,15 @@ class Store:
     crc32: np.ndarray
     errors: dict[int, str]
     fingerprint: str
+    bright: dict[int, int]
+
+
+class Done(NamedTuple):
+    """What the journal of a build says about a finished chunk."""
+
+    checksum: str
+    errors: dict[int, str]
+    bright: dict[int, int]
 
 
 def open_store(
@@ -55,7 +66,8 @@ def open_store(
     One process builds; others that want the same store wait for it. The next build continues with
     what a stopped one has decoded. Raises UserError for a cache that cannot be used.
     """
-    geometry = {**preprocessing.asdict(), "mean": None, "std": None}
+    white = preprocessing.white or WHITE
+    geometry = {**preprocessing.asdict(), "mean": None, "std": None, "white": white}
     key = digest(_FORMAT, PIL.__version__, source.listing, geometry)[:24]
     shape = (len(source), preprocessing.channels, *[preprocessing.image_size] * 2)
 
@@ -87,17 +99,19 @@ def _load(folder: Path, shape: tuple[int, ...]) -> Store:
             raise ValueError("other content than was written")
         errors = {int(index): str(reason) for index, reason in meta["errors"].items()}
         fingerprint = str(meta["fingerprint"])
+        bright = {int(index): int(value) for index, value in meta["bright"].items()}
     except (FileNotFoundError, KeyError, AttributeError, TypeError, EOFError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
     if images.shape != shape:
         raise ValueError(f"images of shape {images.shape}, not {shape}")
-    return Store(folder, images, digests, crc32, errors, fingerprint)
+    return Store(folder, images, digests, crc32, errors, fingerprint, bright)
 
 
 def _checksum(meta: dict[str, Any], digests: np.ndarray, crc32: np.ndarray) -> str:
     """Of all of a store except its pixels."""
     sums = [zlib.crc32(np.ascontiguousarray(array).data) for array in (digests, crc32)]
-    return digest(sorted(meta["errors"].items()), meta["fingerprint"], crc32.shape, sums)
+    facts = [sorted(meta[key].items()) for key in ("errors", "bright")]
+    return digest(*facts, meta["fingerprint"], crc32.shape, sums)
 
 
 def _build(source: Source, job: Job, shape: tuple[int, ...], num_workers: int) -> None:
@@ -106,11 +120,13 @@ def _build(source: Source, job: Job, shape: tuple[int, ...], num_workers: int) -
 
     done = _prepare(job.folder, shape)
     errors: dict[int, str] = {}
-    for _, known in done.values():
-        errors.update(known)
+    bright: dict[int, int] = {}
+    for known in done.values():
+        errors.update(known.errors)
+        bright.update(known.bright)
     chunks = range(-(-len(source) // CHUNK))
     tasks = [Task(chunk, None) for chunk in chunks if chunk not in done]
-    tasks += [Task(chunk, checksum) for chunk, (checksum, _) in done.items()]
+    tasks += [Task(chunk, known.checksum) for chunk, known in done.items()]
     crc32 = np.zeros(len(source), dtype=np.uint32)
     kept = 0
     started = time.perf_counter()
@@ -124,7 +140,7 @@ def _build(source: Source, job: Job, shape: tuple[int, ...], num_workers: int) -
         closing(fill(job, tasks, num_workers)) as results,
     ):
         journal.write("\n")  # ends a line that was cut off
-        for chunk, count, checksum, found, sums in results:
+        for chunk, count, checksum, found, sums, values in results:
             bar.update(count)
             crc32[chunk * CHUNK : chunk * CHUNK + count] = sums
             if found is None:
@@ -134,16 +150,19 @@ def _build(source: Source, job: Job, shape: tuple[int, ...], num_workers: int) -
                 log.warning(
                     "%d images from %d on were damaged: decoded again", count, chunk * CHUNK
                 )
-                for index in done[chunk][1]:
+                for index in range(chunk * CHUNK, chunk * CHUNK + count):
                     errors.pop(index, None)
+                    bright.pop(index, None)
             errors.update(found)
-            journal.write(json.dumps([chunk, checksum, found]) + "\n")
+            bright.update(values)
+            journal.write(json.dumps([chunk, checksum, found, values]) + "\n")
             journal.flush()
     _, digests = open_arrays(job.folder, "r")
     np.save(job.folder / _SUMS, crc32)
     meta: dict[str, Any] = {
         "errors": {str(index): why for index, why in sorted(errors.items())},
         "fingerprint": _fingerprint(source, digests),
+        "bright": {str(index): value for index, value in sorted(bright.items())},
     }
     meta["checksum"] = _checksum(meta, digests, crc32)
     (job.folder / "meta.json").write_text(json.dumps(meta))
@@ -157,8 +176,8 @@ def _build(source: Source, job: Job, shape: tuple[int, ...], num_workers: int) -
     )
 
 
-def _prepare(folder: Path, shape: tuple[int, ...]) -> dict[int, tuple[str, dict[int, str]]]:
-    """Checksum and errors of the chunks that a stopped build left; else create empty arrays."""
+def _prepare(folder: Path, shape: tuple[int, ...]) -> dict[int, Done]:
+    """What is known of the chunks that a stopped build left; else create empty arrays."""
     try:
         if open_arrays(folder, "r")[0].shape == shape:
             return _read_journal(folder / _JOURNAL, len(range(0, shape[0], CHUNK)))
@@ -171,14 +190,15 @@ def _prepare(folder: Path, shape: tuple[int, ...]) -> dict[int, tuple[str, dict[
     return {}
 
 
-def _read_journal(file: Path, num_chunks: int) -> dict[int, tuple[str, dict[int, str]]]:
+def _read_journal(file: Path, num_chunks: int) -> dict[int, Done]:
     done = {}
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         with suppress(ValueError, TypeError, AttributeError):  # cut off, or not written by a build
-            chunk, checksum, errors = json.loads(line)
-            found: dict[int, Any] = {int(index): str(why) for index, why in errors.items()}
+            chunk, checksum, errors, bright = json.loads(line)
+            found = {int(index): str(why) for index, why in errors.items()}
+            values = {int(index): int(value) for index, value in bright.items()}
             if chunk in range(num_chunks):
-                done[int(chunk)] = str(checksum), found
+                done[int(chunk)] = Done(str(checksum), found, values)
     return done
 
 

@@ -24,6 +24,7 @@ from strided.data.pixels.pipeline import Read
 from strided.data.pixels.statistics import Statistics, mean_and_std
 from strided.data.preprocessing import Preprocessing
 from strided.data.reading.decoding import ImageError
+from strided.data.reading.depth import brightness
 from strided.data.source import ArrayReader, Source, digest
 from strided.data.splits import Splits
 from strided.errors import UserError
@@ -36,6 +37,8 @@ Decoded = tuple[Tensor, bytes, dict[int, str]]
 
 _MEASURED = 2_000  # training images measured in place of all
 _MEASURED_AT_ONCE = 50
+_LOOKED_AT = 16  # training images, to see whether some have 16 bits
+_DEEP_LOOKED_AT = 256  # if so
 _READERS = 16  # threads that wait for a disk, maybe over a network
 
 
@@ -168,6 +171,23 @@ class StreamingPipeline:
             " they are read, and the same pixels in two splits only where the files are the same"
         )
         return None
+
+    def brightness(self, indices: np.ndarray) -> list[int]:
+        """See Pipeline; of a few images spread over them, of more if one of those has 16 bits."""
+        found: list[int] = []
+        for most in (_LOOKED_AT, _DEEP_LOOKED_AT):
+            places = np.unique(np.linspace(0, len(indices) - 1, most).astype(int))
+            found = list(self._brightness_of(indices[places]))
+            if not found:
+                break
+        return found
+
+    def _brightness_of(self, indices: np.ndarray) -> Iterator[int]:
+        for index in indices.tolist():
+            with suppress(ImageError):  # met again when it is read, and then handled
+                value = brightness(self.source.read(index))
+                if value is not None:
+                    yield value
 
     def mean_and_std(self, train: np.ndarray, split_hash: str, seed: int) -> Statistics:
         """See Pipeline; measured over a sample."""

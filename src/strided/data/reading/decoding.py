@@ -1,4 +1,7 @@
-"""Convert picture files and arrays to upright 8-bit PIL images: grey ("L") or colour ("RGB")."""
+"""Convert picture files and arrays to upright PIL images: "L" (grey), "RGB" or "I;16" (16 bits).
+
+What is white in 16 bits depends on the camera: see `depth`.
+"""
 
 import os
 import stat
@@ -12,6 +15,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from strided.data.reading.depth import WHITE
 from strided.data.reading.signatures import HEAD, is_heic, is_png, without_texts
 from strided.errors import UserError
 
@@ -30,7 +34,8 @@ class ImageError(UserError):
 def decode(file: str | Path | BinaryIO) -> Image.Image:
     """Decode the first frame, upright, transparency on white; raises ImageError with the reason.
 
-    16-bit values map 65535 to 255 (never clipped); floating-point pixels must lie in 0..1.
+    Grey of 16 bits, also when held in 32, stays so ("I;16"); floating-point pixels must lie in
+    0..1. Of colours of 16 bits Pillow reads the upper eight.
     """
     # One bad picture among thousands must not flood the terminal. `catch_warnings` would swap the
     # filters of the whole process under the other decoding threads; adding a filter is harmless.
@@ -123,7 +128,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _grey_or_rgb(image: Image.Image) -> Image.Image:
     if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
-        return Image.fromarray(_eight_bit(np.asarray(image)))
+        return Image.fromarray(_checked(np.asarray(image)))
     grey = image.mode in _GREY_MODES
     if image.has_transparency_data:
         colours = image.convert("RGBA")
@@ -132,13 +137,15 @@ def _grey_or_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)
 
 
-def _eight_bit(pixels: np.ndarray) -> np.ndarray:
-    """Scale 16-bit (0..65535, also when held in 32 bits) or floating-point (0..1) to 0..255."""
-    most = 1.0 if pixels.dtype.kind == "f" else 65535
+def _checked(pixels: np.ndarray) -> np.ndarray:
+    """Bring integers of 0..65535 to uint16, and floating-point values of 0..1 to uint8."""
+    most = 1.0 if pixels.dtype.kind == "f" else WHITE
     low, high = pixels.min(), pixels.max()
     if not (low >= 0 and high <= most):  # written so that NaN fails
         raise ImageError(f"pixel values from {low:g} to {high:g}, expected 0 to {most:g}")
-    return np.rint(pixels * (255 / most)).astype(np.uint8)
+    if most == 1.0:
+        return np.rint(pixels * 255).astype(np.uint8)
+    return pixels.astype("<u2")
 
 
 def _from_array(pixels: np.ndarray) -> Image.Image:
@@ -153,7 +160,9 @@ def _from_array(pixels: np.ndarray) -> Image.Image:
             " Try np.moveaxis(array, 0, -1) if the channels come first"
         )
     if pixels.dtype.newbyteorder("=") == np.uint16:
-        pixels = _eight_bit(pixels)
+        if pixels.ndim == 2:
+            return Image.fromarray(pixels.astype("<u2"))
+        pixels = np.rint(pixels * (255 / WHITE)).astype(np.uint8)
     if pixels.dtype != np.uint8:
         raise ImageError(
             f"an array of {pixels.dtype}; expected uint8 (0..255) or uint16 (0..65535)."
