@@ -5,6 +5,7 @@ it. The command has to end as a user's mistake ends: exit code 1, words that hel
 nothing written.
 """
 
+import gzip
 import io
 import json
 import pickle
@@ -603,6 +604,69 @@ def _(name: str, scene: Scene) -> list[str]:
         member.size = 1
         target.addfile(member, io.BytesIO(b"x"))
     return ["train", *SMALL, "data=flowers", f"data.root={scene.theirs}"]
+
+
+# What would fill the memory, or copy a secret.
+
+
+@attempts("list that holds itself many times over", "more than 1,000,000 values")
+def _(_: str, scene: Scene) -> list[str]:
+    values: list[Any] = ["x"] * 9
+    for _level in range(9):
+        values = [values] * 9
+    return scene.checkpoint(put("hyper_parameters.model.activation", values))
+
+
+@attempts("packed member of a checkpoint", "torch packs nothing")
+def _(_: str, scene: Scene) -> list[str]:
+    with (
+        zipfile.ZipFile(scene.run / "checkpoints" / "best.ckpt") as whole,
+        zipfile.ZipFile(scene.theirs / "theirs.ckpt", "w", zipfile.ZIP_DEFLATED) as target,
+    ):
+        for member in whole.namelist():
+            target.writestr(member, whole.read(member) + bytes(1_000_000))
+    return ["eval", f"checkpoint={scene.theirs / 'theirs.ckpt'}"]
+
+
+@attempts("archive whose header says gigabytes", "cannot be unpacked", ["x", "L"])
+def _(kind: str, scene: Scene) -> list[str]:
+    header = tarfile.TarInfo("flower_photos/x")
+    header.type, header.size = kind.encode(), 3_000_000_000
+    scene.write("flower_photos.tgz", gzip.compress(header.tobuf() + ZEROS, 1))
+    return ["train", *SMALL, "data=flowers", f"data.root={scene.theirs}"]
+
+
+@attempts("MNIST that unpacks to gigabytes", "is damaged")
+def _(_: str, scene: Scene) -> list[str]:
+    with gzip.open(scene.theirs / "train-images-idx3-ubyte.gz", "wb", 1) as target:
+        for _chunk in range(15):
+            target.write(ZEROS)
+    for name in ("train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"):
+        scene.write(name, b"")
+    return ["train", *SMALL, "data=mnist", f"data.root={scene.theirs}"]
+
+
+SECRETS: list[dict[str, Any]] = [
+    {"name": "x-${oc.env:HOME}"},
+    {"tags": ["${oc.env:HOME}"]},
+    {"model": {"activation": "${oc.decode:${oc.env:HOME}}"}},
+    {"data": {"root": "${hydra:runtime.cwd}"}},
+]
+
+
+@attempts("secret of the environment in an experiment", "no file may read", range(len(SECRETS)))
+def _(number: int, scene: Scene) -> list[str]:
+    return scene.experiment(SECRETS[number])
+
+
+@attempts("secret of the environment in a sweep", "counts only as typed")
+def _(_: str, scene: Scene) -> list[str]:
+    return sweep_folder(scene, words=["seed=0,1", "tags=[${oc.env:HOME}]"])
+
+
+@attempts("secret of the environment in a search", "xpected")
+def _(_: str, scene: Scene) -> list[str]:
+    return search_folder(scene, "search.space", {"optimizer.lr": "${oc.env:HOME},0.2"})
 
 
 # Tables: any path may be named, but only a regular file that is a picture is read.

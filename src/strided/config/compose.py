@@ -16,7 +16,12 @@ from strided.config.keys import Config
 from strided.config.overrides import is_hydra, normalise, typed_trust
 from strided.config.schema import check
 from strided.config.targets import trusting, trusts_config_dir
-from strided.config.typed_only import downloads_nothing, require_typed, typed_keys
+from strided.config.typed_only import (
+    downloads_nothing,
+    require_no_resolver,
+    require_typed,
+    typed_keys,
+)
 from strided.config.yaml_files import CONF_DIR, verb_keys
 from strided.errors import UserError, did_you_mean, first_line
 
@@ -79,6 +84,7 @@ def compose_hydra(
         del config["hydra"]
     _check_top_level(verb, config, choices)
     if extra and not trusts_config_dir():
+        require_no_resolver(OmegaConf.to_container(config, resolve=False), overrides)
         resolved = _resolved(config, throw_on_missing=False)
         words = overrides if typed is None else typed
         require_typed(resolved, words)

@@ -194,7 +194,7 @@ def read_words(words: Any, file: Path) -> list[str]:
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise UserError(f"{file} is damaged: its words are no list of text. Try a new sweep")
     for word in words:
-        if is_hydra(word) or key_of(word) in ONLY_TYPED:
+        if is_hydra(word) or key_of(word) in ONLY_TYPED or re.search(r"\$\{[^{}]*:", word):
             raise UserError(
                 f"{file} holds {word}, which counts only as typed; expected the words of a sweep. "
                 "Try a new sweep, or take it out of the file and type it"

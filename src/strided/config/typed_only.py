@@ -29,6 +29,7 @@ HARMLESS = {
 }
 # Words of a trusted package's callbacks that a file may set, besides numbers and switches.
 _NAMES = ("_target_", "monitor", "mode")
+_RESOLVER = re.compile(r"\$\{[^{}]*:")  # a function of OmegaConf, not another key
 _SECRET = ("key", "token", "password", "secret")  # parts of names whose values are not shown
 
 
@@ -110,6 +111,21 @@ def require_typed(config: Mapping[str, Any], overrides: Sequence[str]) -> None:
         )
 
 
+def require_no_resolver(config: Any, overrides: Sequence[str]) -> None:
+    """Raise UserError if a YAML calls a resolver, such as ${oc.env:WANDB_API_KEY}.
+
+    It would copy a secret of the environment into the run folder, and onto the terminal.
+    """
+    typed = typed_keys(overrides)
+    for key, value in leaves("", config).items():
+        if _RESOLVER.search(str(value)) and key.lstrip(".") not in typed:
+            raise UserError(
+                f"a YAML of --config-dir sets {printable(key.lstrip('.'))}={printable(str(value))}"
+                ", which reads what no file may read; expected values, or ${another.key}. Try it "
+                "on the command line, or trust=[config-dir] if all of that folder is your own"
+            )
+
+
 def downloads_nothing(data: Any) -> bool:
     """Whether a data node of a file must not download: its root is one that only the file names."""
     if not isinstance(data, Mapping) or data.get("root") in (None, "data"):
@@ -120,7 +136,9 @@ def downloads_nothing(data: Any) -> bool:
 
 def may_be_axis(key: Any, values: Iterable[Any]) -> bool:
     """Whether a YAML may vary this key: its values become words of a command, as if typed."""
-    if not re.fullmatch(r"[a-z_]+(\.\w+)*", str(key)):
+    if not re.fullmatch(r"[a-z_]+(\.\w+)*", str(key)) or any(
+        _RESOLVER.search(str(value)) for value in values
+    ):
         return False
     group, *inner = key.split(".")
     if is_hydra(key) or group in (*ONLY_TYPED, "logger", "sweep") or key in (*KEYS, "input"):

@@ -15,6 +15,8 @@ from strided.errors import UserError
 
 _MOST_OBLONG = 100  # to 1: scaling before the crop would make a line of pixels fill the memory
 
+_LARGEST = 16_384  # side of an input; one image then takes 3 GB as float32
+
 Resize = Literal["crop", "squash", "pad"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
@@ -139,15 +141,16 @@ def check_input_format(
     """Raise UserError for an impossible geometry; None (not decided yet) passes."""
     check_one_of("channels", channels, (1, 3))
     check_one_of("resize", resize, get_args(Resize))
-    if image_size is not None and image_size < 1:
+    if image_size is not None and not 1 <= image_size <= _LARGEST:
         raise UserError(
-            f"data.image_size={image_size}; expected the side of the network's input in pixels."
+            f"data.image_size={image_size}; expected the side of the network's input in pixels, 1 "
+            f"to {_LARGEST}."
             " Try data.image_size=224, or data.image_size=null for the usual one"
         )
-    if crop_fraction is not None and not 0 < crop_fraction <= 1:
+    if crop_fraction is not None and not 0.01 <= crop_fraction <= 1:
         raise UserError(
             f"data.crop_fraction={crop_fraction}; expected the part of the side that is kept,"
-            " 0 < crop_fraction <= 1. Try data.crop_fraction=0.875"
+            " 0.01 <= crop_fraction <= 1. Try data.crop_fraction=0.875"
         )
 
 

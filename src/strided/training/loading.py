@@ -16,6 +16,8 @@ from strided.runs.folder import RunFolder
 from strided.training.checkpoint_files import DamagedError, check_sums
 from strided.training.task import ClassificationTask
 
+_MOST_VALUES = 1_000_000  # of a config, with its class names
+
 
 def find_checkpoint(run_or_checkpoint: str | Path) -> Path:
     """Return the .ckpt file itself, or best.ckpt of a run folder. Raises UserError."""
@@ -71,6 +73,7 @@ def load_task(file: Path) -> ClassificationTask:
             f"model.weights={file}"
         )
     arguments = checkpoint["hyper_parameters"]
+    _require_bounded(arguments, file)
     check({key: arguments[key] for key in ("model", "loss")})
     task = _rebuilt(arguments, checkpoint["state_dict"], file)
     _require_finite(task, file)
@@ -93,6 +96,23 @@ def _rebuilt(arguments: dict[str, Any], state: Any, file: Path) -> Classificatio
             "wrote it. Try best.ckpt or last.ckpt of a run folder"
         ) from error
     return task
+
+
+def _require_bounded(arguments: Any, file: Path) -> None:
+    """Raise UserError for more values than a config has: a list may hold itself many times over."""
+    left, waiting = _MOST_VALUES, [arguments]
+    while waiting:
+        value = waiting.pop()
+        left -= 1
+        if left < 0:
+            raise UserError(
+                f"{file} holds more than {_MOST_VALUES:,} values beside its weights; expected the "
+                "config of a run. Try a checkpoint written by strided"
+            )
+        if isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, list | tuple):
+            waiting.extend(value)
 
 
 def _require_finite(task: ClassificationTask, file: Path) -> None:

@@ -1,3 +1,4 @@
+import gzip
 import hashlib
 import io
 import tarfile
@@ -183,6 +184,17 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:
     with tarfile.open(packed, "w:gz") as target:
         add(target, "flower_photos/zeros.jpg", bytes(2_000_000))
     with pytest.raises(OSError, match="more than 1,000,000 bytes"):
+        unpack(packed, tmp_path / "flower_photos", most_bytes=1_000_000)
+    assert list(tmp_path.iterdir()) == [packed]
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_an_archive_whose_headers_are_too_much_is_refused(tmp_path: Path, kind: bytes) -> None:
+    header = tarfile.TarInfo("flower_photos/x")
+    header.type, header.size = kind, 20_000_000
+    packed = tmp_path / "flower_photos.tgz"
+    packed.write_bytes(gzip.compress(header.tobuf(tarfile.USTAR_FORMAT) + bytes(header.size), 1))
+    with pytest.raises(OSError, match="more than is known"):
         unpack(packed, tmp_path / "flower_photos", most_bytes=1_000_000)
     assert list(tmp_path.iterdir()) == [packed]
 

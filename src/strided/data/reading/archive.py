@@ -1,5 +1,6 @@
 """Archives from the web: downloaded whole or not at all, and unpacked safely."""
 
+import gzip
 import hashlib
 import logging
 import tarfile
@@ -47,6 +48,20 @@ class Archive:
             unfinished.replace(file)
 
 
+class _Bounded:
+    """A stream of at most so many bytes, for tarfile; raises OSError for more."""
+
+    def __init__(self, stream: gzip.GzipFile, most_bytes: int) -> None:
+        self._stream, self._left = stream, most_bytes + most_bytes // 8 + _CHUNK  # with headers
+
+    def read(self, size: int) -> bytes:
+        """Read up to `size` bytes."""
+        self._left -= size
+        if self._left < 0:
+            raise OSError("it unpacks to more than is known of it")
+        return self._stream.read(size)
+
+
 def unpack(archive: Path, folder: Path, most_bytes: int) -> None:
     """Unpack a .tgz into `folder`, whole; its one top folder has the same name.
 
@@ -55,7 +70,13 @@ def unpack(archive: Path, folder: Path, most_bytes: int) -> None:
     """
     with _beside(folder) as unfinished:
         try:
-            with tarfile.open(archive, "r:gz") as members:
+            with (
+                gzip.open(archive) as stream,
+                # a header may be of gigabytes too, and tarfile reads it whole
+                tarfile.open(  # type: ignore[call-overload]  # which reads and does no more
+                    fileobj=_Bounded(stream, most_bytes), mode="r|"
+                ) as members,
+            ):
                 unpacked = 0
                 for member in members:
                     unpacked += member.size

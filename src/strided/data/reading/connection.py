@@ -47,11 +47,12 @@ def is_local(host: str | None) -> bool:
 class Connector:
     """Connects as socket.create_connection does; `was_local` says that it led to no public address.
 
-    With `only_public`, it raises NotPublicError instead.
+    With `only_public`, it raises NotPublicError instead; `redirected`, also for a link-local
+    address, where clouds keep the machine's own secrets.
     """
 
-    def __init__(self, *, only_public: bool) -> None:
-        self.only_public, self.was_local = only_public, False
+    def __init__(self, *, only_public: bool, redirected: bool = False) -> None:
+        self.only_public, self.redirected, self.was_local = only_public, redirected, False
 
     def __call__(
         self, address: tuple[str, int], timeout: float | None = None, source_address: Any = None
@@ -61,6 +62,8 @@ class Connector:
         errors: list[OSError] = []
         places = [str(at[0]) for *_, at in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
         if self.only_public and not all(map(is_public, places)):
+            raise NotPublicError(host)
+        if self.redirected and any(ipaddress.ip_address(at).is_link_local for at in places):
             raise NotPublicError(host)
         for place in places:
             try:

@@ -78,7 +78,7 @@ def _download(address: str) -> BytesIO:
                 return answer
             here = _redirected(here, answer)
             # only who typed an address of their own network may be led to another one there
-            connector = Connector(only_public=not connector.was_local)
+            connector = Connector(only_public=not connector.was_local, redirected=True)
         raise ValueError(f"the server redirects more than {MOST_REDIRECTS} times")
     except HTTPError as error:
         error.close()

@@ -12,6 +12,7 @@ from strided.data.sets.named import NamedDataModule
 from strided.data.source import Source, array_source, digest
 from strided.errors import UserError
 
+_MOST_BYTES = 2**28  # of a file; the largest has 47 MB
 _FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
@@ -103,9 +104,8 @@ def idx_source(folder: Path, classes: tuple[str, ...]) -> Source | None:
 def read_idx(file: Path) -> np.ndarray:
     """The uint8 array of an IDX file, plain or .gz."""
     try:
-        content = file.read_bytes()
-        if file.suffix == ".gz":
-            content = gzip.decompress(content)
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
+            content = stream.read(_MOST_BYTES)  # a few bytes may unpack to gigabytes
         dimensions = content[3]
         shape = np.frombuffer(content, dtype=">u4", count=dimensions, offset=4).tolist()
         start = 4 + 4 * dimensions
