@@ -1,5 +1,6 @@
 """Paths as other machines and people write them, in a folder and in a zip."""
 
+import os
 import unicodedata
 import zipfile
 from collections.abc import Sequence
@@ -85,6 +86,22 @@ def test_a_bare_name_on_another_machine_is_no_proof(tmp_path: Path) -> None:
     root = placed(tmp_path, ["1.jpg", "x/y.jpg"])["folder"]
     assert find_files(root, ["/elsewhere/dogs/1.jpg"]).names == [None]
     assert find_files(root, [r"D:\root\1.jpg"]).paths == ["1.jpg"]  # called as this folder
+
+
+def test_pipes_and_links_that_lead_nowhere_are_missing(tmp_path: Path) -> None:
+    root = placed(tmp_path, ["x/y.jpg"])["folder"]
+    os.mkfifo(root / "x" / "pipe.jpg")
+    (root / "x" / "gone.jpg").symlink_to("nowhere")
+    paths = ["x/pipe.jpg", "x/gone.jpg", "X/gone.JPG"]
+    assert find_files(root, paths).names == [None] * 3
+
+
+def test_a_file_of_a_zip_has_the_name_of_the_unpacked_one(tmp_path: Path) -> None:
+    file = placed(tmp_path, ["img/a.jpg"])["enclosed"]
+    for name, path in (("top.zip", "img/a.jpg"), ("other.zip", "top/img/a.jpg")):
+        file = file.rename(tmp_path / name)
+        found = find_files(file, ["/home/me/top/img/a.jpg"])
+        assert found.paths == [path] and found.names == ["top/img/a.jpg"]
 
 
 @pytest.mark.parametrize(

@@ -45,17 +45,19 @@ def find_files(root: Path, paths: Sequence[str]) -> Found:
     spelled |= {path: name for path, name in windows.items() if name in present}
     missing = {path: slashed(path) for path in paths if path not in spelled}
     others = NearFiles(list(missing.values()), place.all_names() if missing else ())
-    fits = _fitting(missing, others, root)
-    place.present(fits.values())
-    spelled |= fits
+    fits = _fitting(missing, place, others, root)
+    present = place.present(fits.values())
+    spelled |= {path: name for path, name in fits.items() if name in present}
     names = [place.name_of[spelled[path]] if path in spelled else None for path in paths]
     shown = _composed([spelled.get(path, path) for path in paths])
     return Found(place.files, names, shown, others)
 
 
-def _fitting(missing: dict[str, str], others: NearFiles, root: Path) -> dict[str, str]:
+def _fitting(
+    missing: dict[str, str], place: "_Folder | _Zip", others: NearFiles, root: Path
+) -> dict[str, str]:
     """The files that are meant by paths which no file has, where there is no doubt."""
-    fits = {path: name for path, tidy in missing.items() if (name := others.same(tidy))}
+    fits = {p: name for p, tidy in missing.items() if (name := others.same(tidy)) not in (None, p)}
     if fits:
         path, name = next(iter(fits.items()))
         log.info("%d paths differ from their files in spelling: %s is %s", len(fits), path, name)
@@ -64,7 +66,7 @@ def _fitting(missing: dict[str, str], others: NearFiles, root: Path) -> dict[str
         log.warning("paths in %s are looked for in data.root=%s", folder, root)
         for path, tidy in absolute.items():
             if name := others.same(tidy[len(folder) :]):
-                fits[path] = name
+                fits[path] = place.short(name)
     return fits
 
 
@@ -87,6 +89,10 @@ class _Folder:
         """Every file below, to some large number."""
         return islice(_names_below(self.root), _MOST_NAMES)
 
+    def short(self, name: str) -> str:
+        """The name itself."""
+        return name
+
 
 class _Zip:
     """A zip; names are known with and without one folder that encloses all others."""
@@ -96,6 +102,7 @@ class _Zip:
         self.name_of = {name: name for name in self.files.stamps}
         parts = [(name, PurePosixPath(name).parts) for name in self.files.stamps]
         visible = [(name, split) for name, split in parts if not is_hidden(split)]
+        self._own = file.stem + "/"
         if len({split[0] for _, split in visible}) == 1:
             for name, _ in visible:
                 self.name_of.setdefault(name.partition("/")[2], name)
@@ -107,6 +114,11 @@ class _Zip:
     def all_names(self) -> Iterable[str]:
         """Every file."""
         return self.name_of
+
+    def short(self, name: str) -> str:
+        """A file's name without the folder that the zip is called after, as in that folder."""
+        inside = name.removeprefix(self._own)
+        return inside if self.name_of.get(inside) == name else name
 
 
 def _names_below(root: Path) -> Iterator[str]:

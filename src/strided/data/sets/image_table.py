@@ -122,11 +122,16 @@ class ImageTable(ImageDataModule):
         near = {k: found.near(rows[k].path) for k in missing}
         problems = []
         for k in missing:
-            fits = near[k]
-            there = f" (there is {as_text(fits.name)})" if fits else ""
-            problems.append(f"line {rows[k].line}: {rows[k].path}{there}")
+            problems.append(f"line {rows[k].line}: {rows[k].path}{self._there(near[k])}")
         expected = f"their images to be in data.root={self.root}"
         refuse(problems, self.csv, expected, self._advice(list(near.values()), rows, missing))
+
+    def _there(self, near: Near | None) -> str:
+        if near is None:
+            return ""
+        usable = not self.root.is_dir() or (self.root / near.name).is_file()
+        kind = "" if usable else ", a pipe, a device or a link that leads nowhere"
+        return f" (there is {as_text(near.name)}{kind})"
 
     def _advice(self, near: list[Near | None], rows: list[Row], missing: list[int]) -> str:
         """What would find all images, if data.root or data.path_suffix would."""
