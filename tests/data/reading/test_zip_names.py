@@ -140,3 +140,28 @@ def test_a_folder_and_its_zips_have_the_same_names(
     zipped, folder = folder_source(file), folder_source(image_folder)
     assert (zipped.paths, zipped.classes) == (folder.paths, folder.classes)
     assert "Größe 表示" in zipped.classes
+
+
+def test_a_zip_of_folders_alone_is_told_so(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"dog/: empty"):
+        folder_source(packed(tmp_path / "a.zip", b"dog/", b"dog/small/"))
+
+
+def test_the_folder_that_is_the_zip_itself_is_no_class(image_folder: Path, tmp_path: Path) -> None:
+    names = list(all_files(image_folder).stamps)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("./", b"")
+        for name in names:
+            archive.write(image_folder / name, name)
+            archive.infolist()[-1].filename = f"./{name}"
+    source = folder_source(tmp_path / "a.zip")
+    assert source.paths == folder_source(image_folder).paths and not source.left_out
+
+
+def test_a_name_without_a_letter_is_refused(tmp_path: Path) -> None:
+    entry = zipfile.ZipInfo()
+    entry.filename = ""
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(entry, b"")
+    with pytest.raises(UserError, match=r"'' is empty.*Try unzipping"):
+        all_files(tmp_path / "a.zip")

@@ -125,6 +125,7 @@ def _checked(file: Path, names: list[str]) -> list[str]:
     if "/../" in joined:
         _refuse(file, files, lambda name: ".." in name.split("/"), "leads out of the zip by ..")
     if "\n//" in joined or joined.startswith("//"):
+        _refuse(file, files, lambda name: not name, "is empty")
         _refuse(file, files, lambda name: name.startswith("/"), "begins at the root")
     if files and all(_DRIVE.match(name) for name in files):
         _refuse(file, files, lambda name: True, "begins with a drive")
@@ -143,8 +144,8 @@ def _tidy(name: str) -> str:
 
 
 def _refuse(file: Path, names: list[str], is_wrong: Callable[[str], bool], problem: str) -> None:
-    name = next(filter(is_wrong, names))
-    raise ZipError(
-        f"the name {name!r} {problem}",
-        f"unzipping {file.name} into a new folder, and data.root=<the folder of its images>",
-    )
+    for name in filter(is_wrong, names):
+        raise ZipError(
+            f"the name {name!r} {problem}",
+            f"unzipping {file.name} into a new folder, and data.root=<the folder of its images>",
+        )

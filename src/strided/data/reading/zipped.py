@@ -101,7 +101,7 @@ def zip_members(file: Path) -> ZipListing:
     names = member_names(file, content, places, found)
     rows = {name: row for row, name in enumerate(names) if not name.endswith("/")}
     _check_packing(file, rows, found)
-    folders = [] if len(rows) == len(names) else [name for name in names if name.endswith("/")]
+    folders = [] if len(rows) == len(names) else [n for n in names if n[-1:] == "/" and n != "/"]
     return ZipListing(rows, members, folders)
 
 
