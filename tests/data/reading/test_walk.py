@@ -65,6 +65,7 @@ def test_a_class_that_is_a_link_to_another_is_refused(tmp_path: Path) -> None:
 def test_pipes_and_sockets_are_counted_and_never_opened(tmp_path: Path) -> None:
     write(tmp_path, "cat", "dog")
     os.mkfifo(tmp_path / "cat" / "f.png")
+    os.mkfifo(tmp_path / "cat" / ".hidden")
     with socket.socket(socket.AF_UNIX) as server, tempfile.TemporaryDirectory() as short:
         server.bind(f"{short}/s")  # a path of at most 107 bytes
         os.rename(f"{short}/s", tmp_path / "dog" / "s.jpg")

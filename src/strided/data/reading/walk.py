@@ -82,7 +82,7 @@ def _list(entries: "os._ScandirIterator[str]", inside: str, tree: Tree) -> list[
             status = os.lstat(entry.path)
         if stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
             tree.stamps[inside + entry.name] = stamp(status)
-        else:
+        elif not is_leaving(entry.name):
             tree.special.append(inside + entry.name)
     return folders
 
