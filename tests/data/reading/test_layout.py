@@ -226,3 +226,23 @@ def test_spellings_of_two_splits_are_refused_or_merged(tmp_path: Path) -> None:
     write(tmp_path, "train/Cat", "train/dog", "val/cat", "val/dog")
     assert "Cat/ and cat/" in refusal(tmp_path)
     assert splits(tmp_path, labels="merge") == {s: {"Cat": 2, "dog": 2} for s in ("train", "val")}
+
+
+@pytest.mark.parametrize("prefix", ["", "pets/"])
+def test_a_split_without_a_readable_image_is_refused_by_name(tmp_path: Path, prefix: str) -> None:
+    write(tmp_path, f"{prefix}train/cat", f"{prefix}train/dog")
+    (tmp_path / prefix / "test" / "cat").mkdir(parents=True)
+    (tmp_path / prefix / "test" / "cat" / "1.jp2").write_bytes(b"\0\0\0\x0cjP  ")
+    assert f"{prefix}test/: 1 .jp2" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("prefix", ["train/", "pets/train/"])
+def test_a_split_folder_around_all_is_one_more_enclosing_folder(
+    tmp_path: Path, prefix: str
+) -> None:
+    both = {"cat": 2, "dog": 2}
+    write(tmp_path / "alone", f"{prefix}cat", f"{prefix}dog")
+    assert list(splits(tmp_path / "alone").values()) == [both]
+    inside = [f"{prefix}{split}/{name}" for split in ("train", "test") for name in both]
+    write(tmp_path / "around", *inside)
+    assert splits(tmp_path / "around") == {"train": both, "test": both}

@@ -68,7 +68,9 @@ def find_layout(folders: Folders, class_level: ClassLevel | None, root: Path) ->
     direct = {name for name, top in tops.items() if top.direct}
     splits = split_folders(direct, classes, class_level, root)
     if not splits and class_level is None:
-        return Layout(base, {base: ""})
+        # train/ alone is as good as no split, but the word is in the hashes of runs
+        alone = len(base) > 1 and split_of(base[-1]) == ("train", "")
+        return Layout(base, {base: "train" if alone else ""})
     empty = [p for p in folders.all if p[:-1] == base and p not in below.values() and p[-1:] != ()]
     barren = [p for p in empty if p[-1] not in tops and (not splits or split_of(p[-1]))]
     if splits:
@@ -86,11 +88,14 @@ def _enclosing(folders: Folders) -> Parts:
         if len(tops) != 1 or empty:  # an empty folder beside it: both may be classes
             return base
         ((name, top),) = tops.items()
-        if not top.inside or (base and (top.direct or split_of(name))):
+        if not top.inside or (base and top.direct):
             return base
-        beside = sorted(p[-1] + "/" for p in used if p and p[:-1] == base and p[-1] != name)
+        beside = sorted(p[-1] for p in used if p and p[:-1] == base and p[-1] != name)
+        if split_of(name) and any(map(split_of, beside)):  # a split without a readable image
+            return base
         if beside:
-            log.warning("%s: no images there, passed over beside %s/", ", ".join(beside[:6]), name)
+            shown = ", ".join(f"{folder}/" for folder in beside[:6])
+            log.warning("%s: no images there, passed over beside %s/", shown, name)
         base = (*base, name)
 
 

@@ -26,7 +26,7 @@ def split_folders(
     found = _named(classes)
     others = sorted({*direct, *classes} - set(found))
     if found:
-        _check_splits(found, others, root)
+        _check_splits(found, root)
     if class_level is None:
         if found:
             _check_others(found, others, classes, root)
@@ -61,12 +61,10 @@ def _shared(classes: Mapping[str, Names]) -> set[str]:
     }
 
 
-def _check_splits(found: Mapping[str, str], others: Names, root: Path) -> None:
+def _check_splits(found: Mapping[str, str], root: Path) -> None:
     split, times = Counter(found.values()).most_common(1)[0]
     if times == 1 and "train" in found.values():
         return
-    if times == 1 and others:
-        raise _two_readings(f"{_list(found)} may be a split or a class", [*found, *others], root)
     problem = f"several folders for {split}" if times > 1 else "no train folder"
     raise UserError(
         f"data.root={root} has {_list(found)}: {problem}; expected train/ and, if there are any,"
