@@ -172,10 +172,11 @@ def _refuse_spellings(alike: list[list[str]], twins: list[list[str]], root: Path
     shown = [" and ".join(f"{label}/" for label in group) for group in alike]
     shown += [" and ".join(map(ascii, sorted(raws))) for raws in twins]  # these look the same
     if shown:
+        keep = " data.labels=keep if case or zeros tell classes apart," if alike else ""
         raise UserError(
             f"data.root={root} has class folders that differ only in spelling: {_some(shown)};"
             " expected one name for each class. Try data.labels=merge if they are one class,"
-            " data.labels=keep if case or zeros tell classes apart, or renaming them"
+            f"{keep} or renaming them"
         )
 
 
