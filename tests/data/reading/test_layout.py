@@ -114,9 +114,17 @@ def test_one_more_folder_like_the_splits_is_not_passed_over(
 
 
 def test_splits_inside_the_classes_are_refused(tmp_path: Path) -> None:
-    write(tmp_path, "cat/train", "cat/test", "dog/train", "dog/test")
-    assert "test/, train/ inside each of cat/, dog/" in refusal(tmp_path)
+    inside = tmp_path / "pets"
+    write(inside, "cat/train", "cat/test", "dog/train", "dog/test")
+    assert f"Try data.root={inside / 'cat'} if" in refusal(tmp_path)
+    assert "test/, train/ inside cat/, dog/" in refusal(tmp_path)
     assert splits(tmp_path, class_level=1) == {"": {"cat": 4, "dog": 4}}
+
+
+def test_splits_inside_a_split_are_refused(tmp_path: Path) -> None:
+    (write(tmp_path, "train/train/cat", "train/test/cat") / "empty").mkdir()
+    assert "test/, train/ inside train/; expected" in refusal(tmp_path)
+    assert splits(tmp_path, class_level=2) == {"train": {"train": 2, "test": 2}}
 
 
 def test_splits_without_class_folders_are_refused(tmp_path: Path) -> None:
@@ -217,6 +225,7 @@ def test_two_spellings_of_a_class_are_refused_or_merged(
     assert sorted(Counter(source.labels.tolist()).values()) == [2, 5]
     values = [int(np.asarray(source.read(index))[0, 0]) for index in range(7)]
     assert sorted(values) == [0, 0, 1, 1, 2, 10, 11]
+    assert ("data.labels=keep" in refusal(tmp_path)) == (one != COMPOSED)
     if one != COMPOSED:
         assert len(folder_source(tmp_path, labels="keep").classes) == 3
         assert re.search("are one class", caplog.text)

@@ -66,7 +66,7 @@ def find_layout(folders: Folders, class_level: ClassLevel | None, root: Path) ->
         for name, parent in parents.items()
     }
     direct = {name for name, top in tops.items() if top.direct}
-    splits = split_folders(direct, classes, class_level, root)
+    splits = split_folders(direct, classes, class_level, root, base)
     if not splits and class_level is None:
         # train/ alone is as good as no split, but the word is in the hashes of runs
         alone = len(base) > 1 and split_of(base[-1]) == ("train", "")

@@ -16,11 +16,16 @@ Names = Collection[str]
 
 
 def split_folders(
-    direct: Names, classes: Mapping[str, Names], class_level: int | None, root: Path
+    direct: Names,
+    classes: Mapping[str, Names],
+    class_level: int | None,
+    root: Path,
+    base: tuple[str, ...] = (),
 ) -> dict[str, str]:
     """The top folders that are splits, with the split each is; none if the tops are classes.
 
     direct: the tops that hold images themselves. classes: the sub-folders of each top that has any.
+    base: the folders that enclose the tops.
     Raises UserError where there are two readings and class_level is None.
     """
     found = _named(classes)
@@ -29,9 +34,10 @@ def split_folders(
         _check_splits(found, root)
     if class_level is None:
         if found:
+            _refuse_splits_inside(found, classes, root, base)
             _check_others(found, others, classes, root)
         else:
-            _check_without_splits(direct, classes, root)
+            _check_without_splits(direct, classes, root, base)
             if classes:
                 log.info(
                     "%s: all images inside %s belong to these classes (data.class_level=2 takes the"
@@ -97,7 +103,9 @@ def _check_others(
         raise _two_readings(f"{_list(found)} may be a split or a class", [*found, *unknown], root)
 
 
-def _check_without_splits(direct: Names, classes: Mapping[str, Names], root: Path) -> None:
+def _check_without_splits(
+    direct: Names, classes: Mapping[str, Names], root: Path, base: tuple[str, ...]
+) -> None:
     told = [split_of(top) for top in direct]
     if not classes and len(told) > 1 and all(told):
         raise UserError(
@@ -107,17 +115,28 @@ def _check_without_splits(direct: Names, classes: Mapping[str, Names], root: Pat
         )
     if direct or len(classes) < 2 or len(_shared(classes)) < len(classes):
         return
+    _refuse_splits_inside(classes, classes, root, base)
     inside = sorted({name for names in classes.values() for name in names})
-    if all(map(split_of, inside)):
-        place = root if root.is_dir() else Path("<the unzipped folder>")
-        raise UserError(
-            f"data.root={root} has {_list(inside)} inside each of {_list(classes)}; expected class"
-            f" folders inside the splits: train/cat/1.jpg. Try data.root={place / min(classes)} if"
-            " that is one data set of several, or moving the folders, or data=image_folder"
-            f" data.root={root} data.class_level=1 to split the images of {_list(classes)} anew"
-        )
     raise _two_readings(
         "its folders hold the same sub-folders", list(classes), root, f" ({_list(inside)})"
+    )
+
+
+def _refuse_splits_inside(
+    tops: Names, classes: Mapping[str, Names], root: Path, base: tuple[str, ...]
+) -> None:
+    """UserError if all that is inside these folders seems to be splits: they are no classes."""
+    inside = sorted({name for top in tops for name in classes[top]})
+    if not all(map(split_of, inside)):
+        return
+    place = Path(root if root.is_dir() else "<the unzipped folder>", *base)
+    anew = f"data.class_level=1 to split the images of {_list(tops)} anew, or "
+    raise UserError(
+        f"data.root={root} has {_list(inside)} inside {_list(tops)}; expected class"
+        f" folders inside the splits: train/cat/1.jpg. Try data.root={place / min(tops)} if"
+        " that is one data set of several, or moving the folders, or data=image_folder"
+        f" data.root={root} {anew if len(tops) > 1 else ''}data.class_level=2 if the folders inside"
+        " are the classes"
     )
 
 
