@@ -139,6 +139,42 @@ def test_a_test_folder_without_labels_is_said(
     assert "test1/ has no class folders, so its images are not used" in caplog.text
 
 
+@pytest.mark.parametrize("inner", ["images", "Image Data"])
+def test_a_folder_that_only_says_images_is_no_class(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, inner: str
+) -> None:
+    tops = [f"{top}/{inner}" for top in ("train", "val")]
+    both = {"cat": 2, "dog": 2}
+    write(tmp_path / "in splits", *(f"{top}/{name}" for top in tops for name in both))
+    assert splits(tmp_path / "in splits") == {"train": both, "val": both}
+    write(tmp_path / "in classes", *(f"{name}/{inner}" for name in both))
+    assert splits(tmp_path / "in classes") == {"": both}
+    write(tmp_path / "flat val", "train/cat", "train/dog", tops[1])
+    assert splits(tmp_path / "flat val") == {"train": both}
+    assert "val/ has no class folders, so its images are not used" in caplog.text
+    assert "images directly in train/, val/" in refusal(write(tmp_path / "flat", *tops))
+    write(tmp_path / "class", "train/images", "train/drawings", "val/images")
+    assert splits(tmp_path / "class")["val"] == {"images": 2}
+
+
+def test_numbered_parts_are_no_classes(tmp_path: Path) -> None:
+    for number, tops in enumerate((("fold1", "fold2"), ("ham_images_part_1", "ham_images_part_2"))):
+        root = write(tmp_path / str(number), *tops)
+        assert f"images directly in {tops[0]}/, {tops[1]}/" in refusal(root)
+        assert splits(root, class_level=1) == {"": dict.fromkeys(tops, 2)}
+    write(tmp_path / "root", "batch1/cat", "batch2/dog")
+    assert "named as parts" in refusal(tmp_path / "root")
+    assert splits(tmp_path / "root", class_level=2) == {"": {"cat": 2, "dog": 2}}
+    assert len(folder_source(write(tmp_path / "grades", "grade1", "grade2")).classes) == 2
+
+
+def test_the_set_once_more_beside_its_classes_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, "cat", "dog", "pets/Cat", "pets/dog")
+    assert "folders inside pets/ (Cat/, dog/)" in refusal(tmp_path)
+    assert splits(tmp_path, class_level=2) == {"": {"Cat": 2, "dog": 2}}
+    assert splits(tmp_path, class_level=1) == {"": {"cat": 2, "dog": 2, "pets": 4}}
+
+
 def test_a_copy_within_is_left_out_and_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -155,6 +191,13 @@ def test_a_folder_without_images_beside_the_enclosing_one_is_said(
     (tmp_path / "Annotation" / "cat").write_text("<annotation>")
     assert folder_source(tmp_path).classes == ["cat", "dog"]
     assert "Annotation/: no images there" in caplog.text
+
+
+def test_the_only_split_is_split_anew_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert splits(write(tmp_path, "test/cat", "test/dog")) == {"": {"cat": 2, "dog": 2}}
+    assert "test/ is the only folder: its images are split anew" in caplog.text
 
 
 @pytest.mark.parametrize("enclosing", ["a", "a/b", "archive/Data/images"])

@@ -9,7 +9,7 @@ from typing import Literal
 
 from strided.data.reading.labels import spelling_key
 from strided.data.reading.split_folders import split_folders
-from strided.data.reading.split_names import split_of
+from strided.data.reading.split_names import names_no_class, split_of
 
 log = logging.getLogger(__name__)
 
@@ -54,17 +54,16 @@ def find_layout(folders: Folders, class_level: ClassLevel | None, root: Path) ->
     inside the folders of splits.
     """
     base = _enclosing(folders)
-    tops = _tops(folders.images, base)
     if class_level == 1:
         return Layout(base, {base: ""})
-    below = {name: (*base, name) for name, top in tops.items() if top.inside}
+    tops, places = _without_containers(folders.images, base)
+    below = {name: places[name] for name, top in tops.items() if top.inside}
     parents = {name: _innermost(folders.images, tops[name], place) for name, place in below.items()}
-    classes = {
-        name: set(map(spelling_key, _tops(folders.images, parent)))
-        if parent != below[name]
-        else set(map(spelling_key, tops[name].inside))
-        for name, parent in parents.items()
-    }
+    classes = {}
+    for name, parent in parents.items():
+        moved = parent != below[name]
+        inside = _tops(folders.images, parent) if moved else sorted(tops[name].inside)
+        classes[name] = {spelling_key(folder): folder for folder in inside}
     direct = {name for name, top in tops.items() if top.direct}
     splits = split_folders(direct, classes, class_level, root, base)
     if not splits and class_level is None:
@@ -96,6 +95,8 @@ def _enclosing(folders: Folders) -> Parts:
         if beside:
             shown = ", ".join(f"{folder}/" for folder in beside[:6])
             log.warning("%s: no images there, passed over beside %s/", shown, name)
+        if split_of(name):
+            log.warning("%s/ is the only folder: its images are split anew", name)
         base = (*base, name)
 
 
@@ -113,6 +114,24 @@ def _tops(images: Iterable[Parts], base: Parts) -> dict[str, Top]:
             if len(parts) == depth + 1:
                 direct.add(parts[depth])
     return {top: Top(top in direct, frozenset(inside[top])) for top in sorted(inside)}
+
+
+def _without_containers(
+    images: Iterable[Parts], base: Parts
+) -> tuple[dict[str, Top], dict[str, Parts]]:
+    """The tops and where each begins: with `images/` alone in a folder, it begins there.
+
+    That is a class all the same if it stands beside others in another folder.
+    """
+    tops = _tops(images, base)
+    places = {name: (*base, name) for name in tops}
+    several = set().union(*(top.inside for top in tops.values() if len(top.inside) > 1))
+    for name, top in tops.items():
+        alone = "".join(top.inside) if len(top.inside) == 1 and not top.direct else ""
+        if alone not in several and names_no_class(alone):
+            tops[name] = _tops(images, places[name])[alone]
+            places[name] = (*places[name], alone)
+    return tops, places
 
 
 def _innermost(images: set[Parts], top: Top, place: Parts) -> Parts:

@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
-from strided.data.reading.split_names import split_of
+from strided.data.reading.labels import spelling_key
+from strided.data.reading.split_names import names_a_part, split_of
 from strided.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -13,11 +14,12 @@ log = logging.getLogger(__name__)
 _SHOWN = 6  # names in a message
 
 Names = Collection[str]
+Inside = Mapping[str, Mapping[str, str]]  # names of each top's sub-folders by spelling_key
 
 
 def split_folders(
     direct: Names,
-    classes: Mapping[str, Names],
+    classes: Inside,
     class_level: int | None,
     root: Path,
     base: tuple[str, ...] = (),
@@ -50,7 +52,7 @@ def split_folders(
     return found
 
 
-def _named(classes: Mapping[str, Names]) -> dict[str, str]:
+def _named(classes: Inside) -> dict[str, str]:
     """The tops whose names tell a split; `seg_test` only if it shares sub-folders with another."""
     told = {top: found for top in classes if (found := split_of(top))}
     shared = _shared({top: classes[top] for top in told})
@@ -79,9 +81,7 @@ def _check_splits(found: Mapping[str, str], root: Path) -> None:
     )
 
 
-def _check_others(
-    found: Mapping[str, str], others: Names, classes: Mapping[str, Names], root: Path
-) -> None:
+def _check_others(found: Mapping[str, str], others: Names, classes: Inside, root: Path) -> None:
     """Look at the folders beside those of splits: one more split, or all of them classes?"""
     flat = {top: told[0] for top in others if top not in classes and (told := split_of(top))}
     for top, split in flat.items():
@@ -104,29 +104,47 @@ def _check_others(
 
 
 def _check_without_splits(
-    direct: Names, classes: Mapping[str, Names], root: Path, base: tuple[str, ...]
+    direct: Names, classes: Inside, root: Path, base: tuple[str, ...]
 ) -> None:
-    told = [split_of(top) for top in direct]
-    if not classes and len(told) > 1 and all(told):
-        raise UserError(
-            f"data.root={root} has images directly in {_list(direct)}; expected folders of classes"
-            f" inside: {min(direct)}/cat/1.jpg. Try data=csv data.csv=<table> for labels in a"
-            f" table, or data=image_folder data.root={root} data.class_level=1 if they are classes"
-        )
-    if direct or len(classes) < 2 or len(_shared(classes)) < len(classes):
+    tops = {*direct, *classes}
+    if not classes:
+        _check_flat(tops, root)
+        return
+    _check_doubled(direct, classes, root)
+    inside = sorted({name for names in classes.values() for name in names.values()})
+    if len(tops) < 2 or direct:
+        return
+    if all(map(names_a_part, tops)):
+        raise _two_readings("its folders are named as parts", tops, root, f" ({_list(inside)})")
+    if len(_shared(classes)) < len(classes):
         return
     _refuse_splits_inside(classes, classes, root, base)
-    inside = sorted({name for names in classes.values() for name in names})
-    raise _two_readings(
-        "its folders hold the same sub-folders", list(classes), root, f" ({_list(inside)})"
-    )
+    raise _two_readings("its folders hold the same sub-folders", tops, root, f" ({_list(inside)})")
 
 
-def _refuse_splits_inside(
-    tops: Names, classes: Mapping[str, Names], root: Path, base: tuple[str, ...]
-) -> None:
+def _check_flat(tops: Names, root: Path) -> None:
+    """Refuse splits, and numbered parts of a set, in which images lie without class folders."""
+    if len(tops) > 1 and (all(map(split_of, tops)) or all(map(names_a_part, tops))):
+        raise UserError(
+            f"data.root={root} has images directly in {_list(tops)}; expected folders of classes"
+            f" inside: {min(tops)}/cat/1.jpg. Try data=csv data.csv=<table> for labels in a"
+            f" table, or data=image_folder data.root={root} data.class_level=1 if they are classes"
+        )
+
+
+def _check_doubled(direct: Names, classes: Inside, root: Path) -> None:
+    """Refuse a top that holds the set once more: `cat/`, `dog/`, `pets/cat/`, `pets/dog/`."""
+    tops = {*direct, *classes}
+    for top in sorted(set(classes) - set(direct)):
+        names = classes[top]
+        if len(names) > 1 and set(names) <= set(map(spelling_key, tops - {top})):
+            problem = f"the folders inside {top}/ are called as those beside it"
+            raise _two_readings(problem, tops, root, f" {top}/ ({_list(names.values())})")
+
+
+def _refuse_splits_inside(tops: Names, classes: Inside, root: Path, base: tuple[str, ...]) -> None:
     """UserError if all that is inside these folders seems to be splits: they are no classes."""
-    inside = sorted({name for top in tops for name in classes[top]})
+    inside = sorted({name for top in tops for name in classes[top].values()})
     if not all(map(split_of, inside)):
         return
     place = Path(root if root.is_dir() else "<the unzipped folder>", *base)

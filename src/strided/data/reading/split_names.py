@@ -21,6 +21,20 @@ _WORDS = re.compile(r"[^\W\d_]+")
 _TWO_WORDS = {"hold out": "holdout", "held out": "heldout", "train val": "trainval"}
 
 
+_PART = re.compile(r".*(part|fold|batch|chunk|shard|subset|images|imgs)[\s_.-]*\d+")
+
+
+def names_no_class(name: str) -> bool:
+    """Whether a folder's name says no more than that images are inside: `images`, `Image Data`."""
+    words = _WORDS.findall(name.casefold())
+    return bool(words) and all(word in _FILLERS for word in words)
+
+
+def names_a_part(name: str) -> bool:
+    """Whether a folder's name tells a part of a set, by a number: `fold1`, `images_part_2`."""
+    return _PART.fullmatch(name.casefold()) is not None
+
+
 def split_of(name: str) -> tuple[str, str] | None:
     """The split that a folder's name tells, and what else it says; None for any other name.
 
