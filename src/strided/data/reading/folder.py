@@ -15,7 +15,7 @@ from strided.data.reading.labels import Labels, label_of, spellings
 from strided.data.reading.layout import ClassLevel, Folders, Layout, Parts, find_layout
 from strided.data.reading.leavings import is_hidden
 from strided.data.reading.pictures import Contents, by_ending, contents_of, counted
-from strided.data.reading.signatures import FORMAT_NAMES
+from strided.data.reading.signatures import ARCHIVE_SUFFIXES, FORMAT_NAMES, ending
 from strided.data.reading.split_names import split_of
 from strided.data.source import Source, digest
 from strided.errors import UserError
@@ -52,13 +52,13 @@ def folder_source(
     _leave_out(left_out, root, skip, closed=bool(listed.closed))
     _refuse_aliases(layout, listed.links, root)
     placed, strays = _place(contents.images, layout)
+    placed = _spelled(placed, labels, root)
+    classes = _agreed_classes(placed, root, strays, contents.others, known)
     if strays:
         log.warning(
             "%s: %d images lie outside the class folders: ignored (%s)",
             *(root.name, len(strays), _some(strays, 3)),
         )
-    placed = _spelled(placed, labels, root)
-    classes = _agreed_classes(placed, root, contents.others, known)
     sizes = [len(files) for files in placed.values()]
     names = [member for files in placed.values() for member in files.values()]
     return Source(
@@ -201,20 +201,16 @@ def _to_measure(layout: Layout, known: Collection[str]) -> Layout:
 
 
 def _agreed_classes(
-    placed: Placed, root: Path, others: Sequence[str], known: Sequence[str] | None
+    placed: Placed,
+    root: Path,
+    strays: Sequence[str],
+    others: Sequence[str],
+    known: Sequence[str] | None,
 ) -> list[str]:
     of_training = {"train", ""}
     classes = sorted({label for split, label in placed if known or split in of_training})
     if len(classes) < (1 if known else 2):
-        found = f" ({counted(by_ending(others))})" if others else ""
-        problem = (
-            f"only one class, {classes[0]}" if classes else f"no images in class folders{found}"
-        )
-        raise UserError(
-            f"data.root={root} holds {problem}; expected two or more folders of images"
-            f" ({FORMAT_NAMES}), one per class: cat/1.jpg, dog/1.jpg."
-            " Try data.root=<the folder above the class folders>"
-        )
+        raise _too_few_classes(classes, root, strays, others)
     for split, label in placed:
         if label not in classes:
             raise UserError(
@@ -223,6 +219,27 @@ def _agreed_classes(
                 f" Try adding train/{label}/ or removing it from {split}"
             )
     return classes
+
+
+def _too_few_classes(
+    classes: Sequence[str], root: Path, strays: Sequence[str], others: Sequence[str]
+) -> UserError:
+    problem = f"only one class, {classes[0]}" if classes else "no images in class folders"
+    advice = "data.root=<the folder above the class folders>"
+    packed = sorted(name for name in others if ending(name) in ARCHIVE_SUFFIXES)
+    if strays:
+        problem += f", but {len(strays)} outside of them ({_some(strays, 3)})"
+        advice = "moving them into class folders, or data=csv data.csv=<table of paths and labels>"
+    elif others:
+        problem += f" ({counted(by_ending(others))})"
+    if packed and not strays and not classes:
+        advice = f"unpacking {_some(packed, 3)} into one folder, and data.root=<that folder>"
+        if root.is_dir() and len(packed) == 1 and ending(packed[0]) == ".zip":
+            advice = f"data.root={root / packed[0]}"
+    return UserError(
+        f"data.root={root} holds {problem}; expected two or more folders of images"
+        f" ({FORMAT_NAMES}), one per class: cat/1.jpg, dog/1.jpg. Try {advice}"
+    )
 
 
 def _some(names: Iterable[str], most: int = _SHOWN) -> str:

@@ -13,6 +13,8 @@ IMAGE_SUFFIXES = frozenset(
 )
 FORMAT_NAMES = "JPEG, PNG, BMP, TIFF, WebP, GIF, PPM, AVIF or HEIC"
 
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
+
 # Files that are no images, or none that can be read: these are not opened to find out. Photos as
 # the sensor saw them (.nef, .dng) are TIFF files that show a thumbnail. A copy that an editor or an
 # unfinished download left (.bak, .part) is not one more image.
@@ -37,7 +39,7 @@ OTHER_SUFFIXES = frozenset(
         *(".py", ".pyc", ".ipynb", ".m", ".r", ".js", ".css", ".sh", ".bat", ".exe", ".dll"),
         *(".npy", ".npz", ".mat", ".pkl", ".pickle", ".h5", ".hdf5", ".parquet", ".tfrecord"),
         *(".pt", ".pth", ".ckpt", ".onnx", ".safetensors", ".lmdb", ".mdb"),
-        *(".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"),
+        *ARCHIVE_SUFFIXES,
         *(".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mp3", ".wav", ".flac", ".m4a"),
         *(".nef", ".nrw", ".dng", ".cr2", ".cr3", ".crw", ".arw", ".srf", ".orf", ".rw2", ".raf"),
         *(".pef", ".srw", ".raw", ".3fr", ".iiq", ".aae", ".xmp", ".thm"),
