@@ -37,6 +37,9 @@ def test_another_encoding_is_named_with_a_way_out(tmp_path: Path) -> None:
         (b"PAR1 ", "a Parquet file"),
         (b"\x1f\x8b\x08", "packed by gzip"),
         (b"<!doctype html>", "a web page"),
+        (b'{"path": "a.png"}\n', "a JSON file"),
+        (b'[\n {"path": 1}]', "a JSON file"),
+        (b"<?xml version", "an XML file"),
     ],
 )
 def test_what_is_no_table_is_named(tmp_path: Path, start: bytes, kind: str) -> None:
@@ -55,6 +58,7 @@ def test_what_is_no_table_is_named(tmp_path: Path, start: bytes, kind: str) -> N
         ("path,label,,\na,cat,,\nb,dog,,\n", ["path", "label"]),  # Excel's empty columns
         ("path,label\na,cat,,\nb,dog\n", ["path", "label"]),
         ("sep=;\npath;label\na;cat\nb;dog\n", ["path", "label"]),
+        ("path|label\na|cat\nb|dog\n", ["path", "label"]),
         ('"sep=;"\r\n\r\npath;label\r\na;cat\r\nb;dog\r\n', ["path", "label"]),
     ],
 )
@@ -65,6 +69,14 @@ def test_index_columns_and_empty_ones_do_no_harm(
     assert cells.header == header
     at = header.index("path")
     assert [row[at : at + 2] for _, row in cells.lines] == [["a", "cat"], ["b", "dog"]]
+
+
+@pytest.mark.parametrize("above", ["# exported", "Ward 3;2023;;", "\n\nWard, 3"])
+def test_lines_above_the_header_are_named(tmp_path: Path, above: str) -> None:
+    file = written(tmp_path, f"{above}\nPath;label;x;y\na;cat;1;2\n")
+    line = above.count("\n") + 2
+    with pytest.raises(UserError, match=rf"header in line {line}, below .*expected.*Try removing"):
+        read_cells(file, "path")
 
 
 def test_a_repeated_first_cell_is_no_name_of_a_row(tmp_path: Path) -> None:

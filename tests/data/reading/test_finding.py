@@ -10,7 +10,7 @@ from typing import Literal
 import pytest
 
 from strided.data.reading.finding import Found, find_files
-from strided.data.reading.near_files import Near, remedy
+from strided.data.reading.near_files import Near, in_one_folder, remedy
 
 Form = Literal["NFC", "NFD"]
 FORMS: tuple[Form, ...] = ("NFC", "NFD")
@@ -122,6 +122,19 @@ def test_what_would_find_all_files_is_known(
     change = remedy(near(found, *paths))
     assert change is not None
     assert (change.folder.removeprefix("top/"), change.suffix) == (folder, suffix)
+
+
+def test_files_of_several_folders_could_be_in_one(tmp_path: Path) -> None:
+    for name in ("part_1/a.jpg", "part_2/b.jpg", "part_1/x/c.jpg", "part_2/x/d.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    for paths, suffix in ((["a", "b"], ".jpg"), (["a.jpg", "b.jpg"], "")):
+        found = near(find_files(tmp_path, paths), *paths)
+        change = in_one_folder(found)
+        assert remedy(found) is None and change is not None
+        assert (change.folder, change.suffix) == ("", suffix)
+    for paths in (["x/c", "x/d"], ["a", "gone"]):
+        assert in_one_folder(near(find_files(tmp_path, paths), *paths)) is None
 
 
 def test_files_that_nearly_fit_are_named(root: Path) -> None:

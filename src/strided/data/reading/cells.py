@@ -5,6 +5,7 @@ import io
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,8 @@ from strided.data.reading.file_kinds import START_BYTES, archive_kind, other_kin
 from strided.errors import UserError, sought_from
 
 _SHOWN = 5  # lines with a problem
-_MARKS = ",;\t"
+_MARKS = ",;\t|"
+_FIRST = 10  # lines in which a header is looked for
 _SEPARATOR = re.compile(r'"?sep=(.)"?\r?\n')  # Excel reads it, and writes it for some
 
 
@@ -55,6 +57,7 @@ def read_cells(file: Path, column: str) -> Cells:
         records = list(_records(text, mark, first_line=2 if separator else 1))
     except csv.Error as error:
         raise _unreadable(file, str(error)) from error
+    _refuse_lines_above(records, column, file)
     header = [name.strip() for name in records[0][1]] if records else []
     header, lines = _aligned(header, records[1:])
     uneven = [
@@ -110,10 +113,25 @@ def _wrongly_encoded(file: Path, content: bytes, encoding: str, place: int) -> U
 
 def _delimiter(text: str, column: str) -> str:
     def fitness(mark: str) -> tuple[bool, int]:
-        header = next((cells for _, cells in _records(text, mark)), [])
-        return same_name(column) in map(same_name, header), len(header)
+        records = list(islice(_records(text, mark), _FIRST))
+        return _header(records, column) is not None, len(records[0][1]) if records else 0
 
     return max(_MARKS, key=fitness)
+
+
+def _header(records: Sequence[tuple[int, list[str]]], column: str) -> int | None:
+    """Which of the first records has a cell called `column`."""
+    cells = ([same_name(cell) for cell in cells] for _, cells in records[:_FIRST])
+    return next((k for k, names in enumerate(cells) if same_name(column) in names), None)
+
+
+def _refuse_lines_above(records: Sequence[tuple[int, list[str]]], column: str, file: Path) -> None:
+    if above := _header(records, column):
+        line = records[above][0]
+        raise UserError(
+            f"data.csv={file} has its header in line {line}, below {records[0][1][0][:40]!r};"
+            f" expected it at the top. Try removing the lines above it"
+        )
 
 
 def _records(text: str, mark: str, first_line: int = 1) -> Iterator[tuple[int, list[str]]]:

@@ -1,5 +1,6 @@
 """What a file is by its first bytes, where it is not what it was taken for."""
 
+import re
 from typing import NamedTuple
 
 START_BYTES = 512  # that the functions below need
@@ -26,8 +27,12 @@ _OTHERS = (
     (b"PAR1", "a Parquet file"),
     (b"\x89HDF", "an HDF5 file"),
     (b"SQLite", "an SQLite file"),
+    (b"<?xml", "an XML file"),
     (b"version https://git-lfs", "a pointer of Git LFS, without the content"),
 )
+
+
+_JSON = re.compile(rb"(\xef\xbb\xbf)?\s*(\{\s*\"|\[\s*[\[{])")
 
 
 def archive_kind(start: bytes) -> ArchiveKind | None:
@@ -43,4 +48,6 @@ def other_kind(start: bytes) -> str:
         return "full of zeros" if start else "empty"
     if start.lstrip().lower().startswith((b"<!doctype html", b"<html")):
         return "a web page, perhaps because its download needs a login"
+    if _JSON.match(start):
+        return "a JSON file"
     return next((kind for beginning, kind in _OTHERS if start.startswith(beginning)), "")

@@ -115,6 +115,13 @@ def remedy(near: Iterable[Near | None]) -> Near | None:
     return first if same else None
 
 
+def in_one_folder(near: Sequence[Near | None]) -> Near | None:
+    """The remedy, were the files of all paths in one folder; None if two would have one name."""
+    bare = [file for file in near if file and file.name.rpartition("/")[0] == file.folder]
+    names = {_base(file.name) for file in bare}
+    return remedy(file._replace(folder="") for file in bare) if len(names) == len(near) else None
+
+
 def _key(path: str) -> str:
     if not path.isascii():
         path = unicodedata.normalize("NFC", path)

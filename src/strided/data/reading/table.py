@@ -47,7 +47,7 @@ def read_table(
     *,
     needs_train: bool = True,
 ) -> list[Row]:
-    """Read a table split by comma, semicolon or tab; UserError for unusable rows.
+    """Read a table split by comma, semicolon, tab or |; UserError for unusable rows.
 
     A split or group column with its default name may be absent; any other must exist. Labels that
     differ only in spelling stop it, unless `spelling` says whether to merge or to keep them.

@@ -14,7 +14,7 @@ from strided.data.reading.cells import refuse
 from strided.data.reading.files import as_text
 from strided.data.reading.finding import Found, find_files
 from strided.data.reading.labels import Labels
-from strided.data.reading.near_files import Near, remedy
+from strided.data.reading.near_files import Near, in_one_folder, remedy
 from strided.data.reading.table import Columns, Row, read_table
 from strided.data.source import Source, digest
 from strided.errors import UserError
@@ -135,14 +135,16 @@ class ImageTable(ImageDataModule):
 
     def _advice(self, near: list[Near | None], rows: list[Row], missing: list[int]) -> str:
         """What would find all images, if data.root or data.path_suffix would."""
-        change = remedy(near)
+        change = remedy(near) or in_one_folder(near)
         if change is None or len(missing) < len(rows):
             return "data.root=<what the paths are relative to>, or correcting the paths"
-        words = [f"data.root={self.root / change.folder}"] if change.folder else []
-        words += [f"data.path_suffix={change.suffix}"] if change.suffix else []
+        suffix = [f"data.path_suffix={change.suffix}"] if change.suffix else []
+        if remedy(near) is None:
+            words = ["moving all images into one folder, and data.root=<that folder>", *suffix]
+            return " ".join(words)
         if change.folder and not self.root.is_dir():
             return f"unzipping {self.root.name}, and data.root=<the folder {change.folder} in it>"
-        return " ".join(words)
+        return " ".join([f"data.root={self.root / change.folder}"] * bool(change.folder) + suffix)
 
 
 def _check_suffix(suffix: str | None) -> None:
