@@ -221,6 +221,15 @@ def test_the_label_is_the_folder_where_that_is_a_class(trained_run: Path, tmp_pa
     assert [row["label"] for row in found] == ["7", ""]
 
 
+@pytest.mark.parametrize(("kind", "command"), [("zip", "unzip"), ("gztar", "tar xf")])
+def test_an_archive_is_told_how_to_unpack(tmp_path: Path, kind: str, command: str) -> None:
+    (tmp_path / "photos").mkdir()
+    digit(0).save(tmp_path / "photos" / "a.png")
+    archive = Path(shutil.make_archive(str(tmp_path / "all"), kind, tmp_path / "photos"))
+    with pytest.raises(UserError, match=rf"expected.*Try unpacking it \({command} {archive.name}"):
+        find_images(str(archive))
+
+
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(UserError, match="gives no image"):

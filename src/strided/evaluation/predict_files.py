@@ -5,6 +5,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 from strided.data.pixels.copies import pixel_digest
 from strided.data.reading.decoding import ImageError, as_image
 from strided.data.reading.depth import WHITE, brightness, clipped
+from strided.data.reading.file_kinds import START_BYTES, ArchiveKind, archive_kind
 from strided.data.reading.files import folder_files, head_of
 from strided.data.reading.labels import label_of
 from strided.data.reading.leavings import is_hidden
@@ -48,6 +50,7 @@ def find_images(given: str) -> Found:
     """
     path = Path(os.path.expanduser(given))
     if path.is_file():
+        _refuse_archive(path, given)
         return Found([path], None, {}, {})
     if path.is_dir():
         found = _in_folder(path)
@@ -69,6 +72,18 @@ def find_images(given: str) -> Found:
             f" or a glob of images: {FORMAT_NAMES}. Try input='photos/*.jpg'"
         )
     return found
+
+
+def _refuse_archive(file: Path, given: str) -> None:
+    """Raise UserError for a zip or another archive, in place of a row that says it is no image."""
+    with suppress(OSError), file.open("rb") as stream:
+        start = stream.read(START_BYTES)
+        packed = ArchiveKind("a zip", "unzip") if start[:4] == b"PK\3\4" else archive_kind(start)
+        if packed:
+            raise UserError(
+                f"input={given} is {packed.name}; expected a file, a folder or a glob of images."
+                f" Try unpacking it ({packed.command} {file.name}), and input=<that folder>"
+            )
 
 
 def _in_folder(folder: Path) -> Found:
