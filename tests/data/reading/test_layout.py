@@ -193,6 +193,30 @@ def test_a_folder_without_images_beside_the_enclosing_one_is_said(
     assert "Annotation/: no images there" in caplog.text
 
 
+@pytest.mark.parametrize("name", ["{}_mask", "{} Mask_1", "{}-thumbnail", "masks/{}", "Thumbs/{}"])
+def test_what_is_made_from_other_images_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    for file in write(tmp_path, "cat", "dog").glob("*/*.png"):
+        copy = file.parent / (name.format(file.stem) + ".png")
+        copy.parent.mkdir(exist_ok=True)
+        shutil.copy(file, copy)
+    assert splits(tmp_path) == {"": {"cat": 4, "dog": 4}}
+    assert "4 images seem to be masks or small copies of others" in caplog.text
+
+
+def test_names_without_another_image_are_no_masks(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path / "faces", "mask", "no_mask")
+    for file in list(tmp_path.glob("*/*/0.png")):
+        file.rename(file.with_name("face_mask.png"))
+    assert splits(tmp_path / "faces") == {"": {"mask": 2, "no_mask": 2}}
+    assert "seem to be masks" not in caplog.text
+    folder_source(write(tmp_path / "segmentation", "images", "masks"))
+    assert "2 images seem to be masks" in caplog.text
+
+
 def test_the_only_split_is_split_anew_and_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -10,12 +10,14 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from strided.data.reading.derived import derived_images
+from strided.data.reading.few_classes import too_few_classes
 from strided.data.reading.files import Files, all_files
 from strided.data.reading.labels import Labels, label_of, spellings
 from strided.data.reading.layout import ClassLevel, Folders, Layout, Parts, find_layout
 from strided.data.reading.leavings import is_hidden
 from strided.data.reading.pictures import Contents, by_ending, contents_of, counted
-from strided.data.reading.signatures import ARCHIVE_SUFFIXES, FORMAT_NAMES, ending
+from strided.data.reading.signatures import FORMAT_NAMES
 from strided.data.reading.split_names import split_of
 from strided.data.source import Source, digest
 from strided.errors import UserError
@@ -48,10 +50,19 @@ def folder_source(
     layout = find_layout(folders, class_level, root)
     if known is not None and class_level is None:
         layout = _to_measure(layout, set(map(label_of, known)))
+    elif layout.base and split_of(layout.base[-1]) and list(layout.parents) == [layout.base]:
+        log.warning("%s/ is the only folder: its images are split anew", "/".join(layout.base))
     left_out = _without_images(layout, folders, listed.closed, contents.others)
     _leave_out(left_out, root, skip, closed=bool(listed.closed))
     _refuse_aliases(layout, listed.links, root)
     placed, strays = _place(contents.images, layout)
+    tops = {folder for folder in contents.images if _is_class(folder, layout)}
+    if derived := sorted({*derived_images(contents.images, tops)} - {*strays}):
+        log.warning(
+            "%s: %d images seem to be masks or small copies of others, and are used like those:"
+            " %s. Move them out of the class folders if they are no data",
+            *(root.name, len(derived), _some(derived, 3)),
+        )
     placed = _spelled(placed, labels, root)
     classes = _agreed_classes(placed, root, strays, contents.others, known)
     if strays:
@@ -148,6 +159,10 @@ def _place(images: Mapping[str, list[str]], layout: Layout) -> tuple[Placed, lis
     return placed, sorted(strays)
 
 
+def _is_class(folder: str, layout: Layout) -> bool:
+    return PurePosixPath(folder).parts[:-1] in layout.parents
+
+
 def _spelled(placed: Placed, labels: Labels | None, root: Path) -> Placed:
     """Give each class one name, composed (NFC) and without blanks around."""
     beside: dict[tuple[str, str], list[str]] = defaultdict(list)
@@ -210,7 +225,7 @@ def _agreed_classes(
     of_training = {"train", ""}
     classes = sorted({label for split, label in placed if known or split in of_training})
     if len(classes) < (1 if known else 2):
-        raise _too_few_classes(classes, root, strays, others)
+        raise too_few_classes(classes, root, strays, others)
     for split, label in placed:
         if label not in classes:
             raise UserError(
@@ -219,27 +234,6 @@ def _agreed_classes(
                 f" Try adding train/{label}/ or removing it from {split}"
             )
     return classes
-
-
-def _too_few_classes(
-    classes: Sequence[str], root: Path, strays: Sequence[str], others: Sequence[str]
-) -> UserError:
-    problem = f"only one class, {classes[0]}" if classes else "no images in class folders"
-    advice = "data.root=<the folder above the class folders>"
-    packed = sorted(name for name in others if ending(name) in ARCHIVE_SUFFIXES)
-    if strays:
-        problem += f", but {len(strays)} outside of them ({_some(strays, 3)})"
-        advice = "moving them into class folders, or data=csv data.csv=<table of paths and labels>"
-    elif others:
-        problem += f" ({counted(by_ending(others))})"
-    if packed and not strays and not classes:
-        advice = f"unpacking {_some(packed, 3)} into one folder, and data.root=<that folder>"
-        if root.is_dir() and len(packed) == 1 and ending(packed[0]) == ".zip":
-            advice = f"data.root={root / packed[0]}"
-    return UserError(
-        f"data.root={root} holds {problem}; expected two or more folders of images"
-        f" ({FORMAT_NAMES}), one per class: cat/1.jpg, dog/1.jpg. Try {advice}"
-    )
 
 
 def _some(names: Iterable[str], most: int = _SHOWN) -> str:

@@ -95,8 +95,6 @@ def _enclosing(folders: Folders) -> Parts:
         if beside:
             shown = ", ".join(f"{folder}/" for folder in beside[:6])
             log.warning("%s: no images there, passed over beside %s/", shown, name)
-        if split_of(name):
-            log.warning("%s/ is the only folder: its images are split anew", name)
         base = (*base, name)
 
 
