@@ -95,6 +95,7 @@ def write_pictures(place: Path) -> None:
     """Write photos/ (two loose ones, and a folder for each kind of flower), and single files."""
     write_classes(place / "photos", Flowers.class_names, 5, 500)
     pack(place / "photos")
+    write_classes(place / "hospital_b" / "test", ("0", "1", "2"), 5, 700)  # of a run on digits
     for number, name in enumerate(("photos/0.jpg", "photos/1.jpg", "dog.jpg", "photo.jpg")):
         write_picture(place / name, 600 + number)
     for name in ("digit.png", "a.png", "b.png", "xray.png"):

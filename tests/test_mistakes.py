@@ -214,7 +214,7 @@ MISTAKES = {
     "eval checkpoint={place}/run data.batch_size=0": ["data.batch_size=0", "data.batch_size=1"],
     "eval checkpoint={place}/run model=mlp": ["model", "no key"],
     "eval checkpoint={place}/run data=image_folder data.root={place}/other_classes": [
-        "other_classes", "cat", "classes", "Try data=",
+        "other_classes", "does not know cat, dog", "Try giving them the checkpoint's names",
     ],
     "eval checkpoint={place}/run data=image_folder data.root={place}/digits_without_test": [
         "split=test", "train, val", "Try split=val",

@@ -69,6 +69,7 @@ def test_views_are_augmented_and_take_turns(weights: str, log_dir: Path) -> None
 def test_features_with_a_flipped_bit_are_made_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("WARNING", "strided")
     net = nn.Sequential(nn.Flatten(), nn.Linear(64, 6), nn.Linear(6, 2))
     cut = Cut(net.eval(), parts(net, "1"))
     data = bitmaps(tmp_path, pipeline="store")
