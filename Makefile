@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: setup train test slow check real kills
+.PHONY: setup train test slow check real kills gpu gpu-carry
 
 setup: .venv/installed
 
@@ -36,3 +36,11 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# On a machine with a GPU, by the python3 there: all of strided at work, six minutes at most.
+# For a machine without a network, first run gpu-carry here (CONTRIBUTING.md).
+gpu:
+	$(PYTHON) -m tests.gpu.check $(ARGS)
+
+gpu-carry: setup
+	$(BIN)/python -m tests.gpu.carry $(ARGS)

@@ -130,6 +130,8 @@ def _logging_to(handlers: Sequence[logging.Handler]) -> Iterator[None]:
             warnings.filterwarnings("ignore", message="The number of training batches")
             # a run of one process needs no srun, also on a machine that has it
             warnings.filterwarnings("ignore", message="The `srun` command is available")
+            # DistributedDataParallel's own streams, which Lightning asks for
+            warnings.filterwarnings("ignore", message="The AccumulateGrad node's stream")
             # frozen layers are meant to be in evaluation mode
             warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
             yield

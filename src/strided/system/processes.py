@@ -102,7 +102,7 @@ def joined() -> Iterator[None]:
     if "TORCHELASTIC_RUN_ID" not in os.environ and here.rank == 0:
         print(f"waiting for the other {here.world_size - 1} processes", flush=True)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    if torch.cuda.is_available():
+    if here.local_rank < torch.cuda.device_count():  # not so for a training on the CPU
         torch.cuda.set_device(here.local_rank)
     try:
         store, rank, size = next(distributed.rendezvous("env://", timeout=MEETING))

@@ -1,0 +1,49 @@
+"""Step: CIFAR-10 (a JPEG copy) with ResNet-18: seconds to 93 %, and the best it reaches."""
+
+from tests.gpu.visit import Found, Visit, read_epochs, read_results
+
+GOAL = 0.93
+EPOCHS = 24
+RECIPE = [
+    "model=resnet18", "augment=standard", "augment.erasing=0.25", "loss.label_smoothing=0.1",
+    "optimizer=sgd", "optimizer.lr=0.4", "optimizer.weight_decay=5e-4", "scheduler=one_cycle",
+    "callbacks.ema.decay=0.99",
+]  # fmt: skip
+
+
+def work(visit: Visit) -> None:
+    """Train once, and read when the goal was met."""
+    if visit.tiny:
+        size = ["data=synthetic", "data.num_images=120", "trainer.max_epochs=2", "model=lenet5"]
+    elif visit.cifar is None:
+        visit.keep("run", {"skipped": "no CIFAR-10 was carried: make gpu-carry"})
+        return
+    else:
+        size = ["data=cifar10", f"data.root={visit.cifar}", f"trainer.max_epochs={EPOCHS}"]
+        size.append("data.batch_size=512")
+    process = visit.start("run", "train", *RECIPE, *visit.trainer, *size)
+    process.join(max(0, visit.left() - 2))
+    folder = visit.run_folder("run")
+    results = read_results(folder)
+    keys = ("state", "test/acc", "best_val/acc", "train_seconds", "images_per_second", "execution")
+    found: Found = {key: results.get(key) for key in keys}
+    found["epochs"], spent = [], 0.0
+    for row in read_epochs(folder) if folder and (folder / "metrics.csv").is_file() else []:
+        spent += float(row["epoch_seconds"])
+        found["epochs"].append([round(spent, 2), float(row["val/acc"])])
+    found["to_goal"] = next((s for s, accuracy in found["epochs"] if accuracy >= GOAL), None)
+    if results.get("state") != "finished":
+        found["error"] = visit.said("run")
+    visit.keep("run", found)
+
+
+def lines(found: Found) -> list[str]:
+    """One line."""
+    row = found.get("run", {"skipped": "nothing found"})
+    if "skipped" in row or "error" in row:
+        return [str(row.get("skipped") or row["error"])]
+    return [
+        f"validation reaches {GOAL:.0%} after {row['to_goal']} s of training; best "
+        f"{row['best_val/acc']:.2%}, test {row['test/acc']:.2%}; {row['train_seconds']:.0f} s in "
+        f"all, {row['images_per_second']:.0f} images/s"
+    ]
