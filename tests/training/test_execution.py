@@ -9,6 +9,7 @@ import torch
 
 from strided.cli import main
 from strided.training.execution import NoProfiler, with_fused_step
+from strided.training.loading import find_checkpoint, load_task
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 
@@ -97,7 +98,8 @@ def test_what_a_run_switches_is_switched_back(
 ) -> None:
     monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     before = torch.get_float32_matmul_precision(), torch.get_num_threads()
-    run_train("matmul_precision=medium")
+    folder = run_train("matmul_precision=medium")
+    assert load_task(find_checkpoint(folder)).matmul_precision == "medium"  # for eval and others
     assert (torch.get_float32_matmul_precision(), torch.get_num_threads()) == before
     assert os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] == "1"
 

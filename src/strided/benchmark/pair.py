@@ -22,6 +22,7 @@ from strided.config.targets import build
 from strided.data import BatchAugment, ImageDataModule
 from strided.evaluation.classifier import Classifier
 from strided.runs.results import Results
+from strided.system.devices import float32_products
 from strided.system.signals import Interruption
 from strided.training.execution import execution_switches, without_driver_check
 from strided.training.fit import fit
@@ -99,6 +100,7 @@ class Pair:
         options: Any = self.task.hparams
         task = ClassificationTask(**options)
         task.load_state_dict(self.weights)
+        task.matmul_precision = self.task.matmul_precision
         return task
 
 
@@ -155,7 +157,8 @@ def _inference(pair: Pair) -> tuple[float, int]:
 
 
 def _bare_inference(pair: Pair) -> tuple[float, int]:
-    return pair.time(bare_inference(pair.evaluated(), pair.batch_size, pair.device))
+    with float32_products(pair.task.matmul_precision, pair.device):
+        return pair.time(bare_inference(pair.evaluated(), pair.batch_size, pair.device))
 
 
 PARTS = {

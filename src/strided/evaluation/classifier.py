@@ -1,6 +1,7 @@
 """Classifier: a trained network with its preprocessing and class names; eval and predict use it."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from strided.config.targets import trusting
 from strided.data.reading.decoding import as_image
-from strided.system.devices import choose_device
+from strided.system.devices import choose_device, float32_products
 from strided.training.loading import find_checkpoint, load_task
 from strided.training.task import ClassificationTask
 
@@ -69,4 +70,9 @@ class Classifier:
     def logits(self, pixels: Tensor) -> Tensor:
         """Return logits (B, K) on the CPU for preprocessed uint8 pixels (B, C, S, S)."""
         images = self.preprocessing.normalise(pixels.to(self.device))
-        return self.task(images).float().cpu()
+        with self.as_in_training():
+            return self.task(images).float().cpu()
+
+    def as_in_training(self) -> AbstractContextManager[None]:
+        """Multiply as exactly as training did; for the network itself, without `logits`."""
+        return float32_products(self.task.matmul_precision, self.device)

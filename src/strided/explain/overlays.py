@@ -29,7 +29,8 @@ def overlays(classifier: Classifier, examples: Sequence[Example]) -> dict[int, n
         log.info("no heatmaps in the report: %s", str(error).partition(", so that")[0])
         return {}
     targets = torch.tensor([example.class_index for example in examples])
-    found = grad_cam(net, layer, images, targets)
+    with classifier.as_in_training():
+        found = grad_cam(net, layer, images, targets)
     return {
         example.position: overlay(example.picture, heat.numpy())
         for example, heat in zip(examples, found, strict=True)

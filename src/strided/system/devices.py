@@ -1,4 +1,7 @@
-"""The device that a network runs on: choosing it by name, and waiting for it."""
+"""The device that a network runs on: choosing it, waiting for it, how exactly it multiplies."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -30,3 +33,39 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
+
+
+FLOAT32_PRODUCTS = ("highest", "high", "medium")
+
+
+@contextmanager
+def float32_products(precision: str | None, device: torch.device) -> Iterator[None]:
+    """On an NVIDIA GPU, multiply float32 values as `precision` says: in layers and convolutions.
+
+    `highest` is exact. `high` and `medium` use TF32, which has 10 bits of mantissa in place of 23.
+    None leaves torch's settings: by default its convolutions use TF32, and its linear layers do not
+    (torch.set_float32_matmul_precision reaches only these).
+    """
+    if precision is None or device.type != "cuda":
+        yield
+        return
+    products, convolutions = torch.get_float32_matmul_precision(), tf32_convolutions()
+    torch.set_float32_matmul_precision(precision)
+    torch.backends.cudnn.allow_tf32 = precision != "highest"
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(products)
+        torch.backends.cudnn.allow_tf32 = convolutions
+
+
+def tf32_convolutions() -> bool:
+    """Whether cuDNN may use TF32.
+
+    Since torch 2.9, `allow_tf32` can always be set, but reading it raises an error if a script has
+    set `fp32_precision`, its successor.
+    """
+    convolution = getattr(torch.backends.cudnn, "conv", None)
+    if convolution is None:
+        return bool(torch.backends.cudnn.allow_tf32)
+    return bool(convolution.fp32_precision == "tf32")

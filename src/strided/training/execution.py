@@ -14,6 +14,7 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from strided.config.keys import Config
 from strided.config.targets import locate
 from strided.errors import UserError
+from strided.system.devices import float32_products, tf32_convolutions
 from strided.training.task import ClassificationTask
 
 log = logging.getLogger(__name__)
@@ -76,17 +77,15 @@ def execution_switches(
 ) -> Iterator[dict[str, Any]]:
     """Apply the config's switches inside the block; yields the switches."""
     device = trainer.strategy.root_device
-    precision = torch.get_float32_matmul_precision()
     exact = str(trainer.precision) == "32-true" and macs_of_batch >= SMALL_BATCH
     if exact and _multiplies_bf16(device):
         log.info("this machine multiplies bfloat16: trainer.precision=bf16-mixed may be faster")
-    if device.type == "cuda":
-        torch.set_float32_matmul_precision(config["matmul_precision"])
-    try:
-        with without_driver_check(device), worthwhile_threads(device, macs_of_batch):
-            yield _switches(config, task, trainer)
-    finally:
-        torch.set_float32_matmul_precision(precision)
+    with (
+        float32_products(config["matmul_precision"], device),
+        without_driver_check(device),
+        worthwhile_threads(device, macs_of_batch),
+    ):
+        yield _switches(config, task, trainer)
 
 
 @contextmanager
@@ -101,13 +100,15 @@ def without_driver_check(device: torch.device) -> Iterator[None]:
 
 
 def _switches(config: Config, task: ClassificationTask, trainer: pl.Trainer) -> dict[str, Any]:
+    device = trainer.strategy.root_device.type
     return {
-        "device": trainer.strategy.root_device.type,
+        "device": device,
         "precision": str(trainer.precision),
         "channels_last": task.hparams["channels_last"],
         "compile": config["compile"],
         "fused_optimizer": bool(task.hparams["optimizer"].get("fused")),
         "matmul_precision": torch.get_float32_matmul_precision(),
+        "tf32_convolutions": device == "cuda" and tf32_convolutions(),
         "cudnn_benchmark": torch.backends.cudnn.benchmark,
     }
 

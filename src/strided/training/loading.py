@@ -13,6 +13,7 @@ from strided.config.schema import check
 from strided.errors import UserError, first_line, sought_from
 from strided.models.weights_file import is_torchscript
 from strided.runs.folder import RunFolder
+from strided.system.devices import FLOAT32_PRODUCTS
 from strided.training.checkpoint_files import DamagedError, check_sums
 from strided.training.task import ClassificationTask
 
@@ -78,6 +79,8 @@ def load_task(file: Path) -> ClassificationTask:
     task = _rebuilt(arguments, checkpoint["state_dict"], file)
     _require_finite(task, file)
     task.trained_on = checkpoint["strided"].get("trained_on", {})
+    precision = checkpoint["strided"].get("matmul_precision")  # older checkpoints have none
+    task.matmul_precision = next((p for p in FLOAT32_PRODUCTS if p == precision), None)
     return task
 
 

@@ -187,6 +187,7 @@ def build_task(
         data=config["data"],
         channels_last=config["channels_last"],
     )
+    task.matmul_precision = config["matmul_precision"]
     task.trained_on = {
         "fingerprint": data.fingerprint,
         "listing": data.listing_fingerprint,

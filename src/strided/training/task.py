@@ -115,6 +115,7 @@ class ClassificationTask(pl.LightningModule):
         self.measured: dict[str, float] = {}  # in this epoch: "train/loss", "val/acc", ...
         self.learning_rate = 0.0  # of the last step taken
         self.trained_on: dict[str, Any] = {}  # which images: "fingerprint", "split_hashes", "seen"
+        self.matmul_precision: str | None = None  # of `float32_products`; as training had it
         self.recipe = {"optimizer": optimizer, "scheduler": scheduler}  # of the stage
         self.stage = {"number": 0, "epoch": 0, "step": 0}  # which one, and where it began
         self.frozen: list[nn.Module] = []
@@ -248,6 +249,7 @@ class ClassificationTask(pl.LightningModule):
             random["cuda"] = torch.cuda.get_rng_state(self.device)
         checkpoint["strided"] = {
             "trained_on": self.trained_on,
+            "matmul_precision": self.matmul_precision,
             "stage": self.stage,
             "on_features": bool(self.features_to_logits),
             "random": gathered(random),

@@ -43,7 +43,8 @@ def explain(config: Config, folder: Path, results: Results, _: Interruption) -> 
     draw_network(subject, settings, results)
     rows: list[Explained] = []
     for source in found:
-        entry, own = explain_image(subject, source, settings)
+        with classifier.as_in_training():
+            entry, own = explain_image(subject, source, settings)
         results["images"].append(entry)
         rows += own
     _require_some(rows, results["images"], config["input"])
