@@ -1,5 +1,6 @@
 """The table of architectures: facts, speed on this machine, published accuracy."""
 
+import gc
 import logging
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from strided.config.keys import Config, Node
 from strided.errors import UserError, describe_error
 from strided.models.building import build_model
 from strided.runs.csv_files import write_csv
+from strided.runs.out_of_memory import telling_of_memory
 from strided.runs.results import Results
 from strided.system.durable import write_text
 
@@ -65,9 +67,11 @@ def compare_models(
         for name, node in models.items():
             rows.append({"model": name})
             try:
-                rows[-1].update(_row(name, node, config, device))
+                with telling_of_memory({**config, "model": node}, {}):
+                    rows[-1].update(_row(name, node, config, device))
             except (UserError, RuntimeError) as error:
                 rows[-1]["error"] = describe_error(error)
+            gc.collect()  # a network that failed: cycles keep it in memory
     finally:
         write_csv(folder / TABLE, COLUMNS, map(_csv_row, rows))
     write_text(folder / PAGE, render(config, results))

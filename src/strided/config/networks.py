@@ -1,7 +1,8 @@
 """The networks in a list of names: options of the model group, torchvision's, timm's."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from strided.config.compose import compose
 from strided.config.keys import Config, Node
@@ -55,3 +56,8 @@ def model_words(name: str, config_dir: Path | None = None) -> list[str]:
         f"models has {name}, which is no option of model and no network of torchvision or timm. "
         f"{did_you_mean(name, options)}"
     )
+
+
+def label(config: Mapping[str, Any]) -> str:
+    """Name a network in a message: `alexnet`, `LeNet5`."""
+    return str(config.get("name") or config["_target_"].rsplit(".", 1)[-1])

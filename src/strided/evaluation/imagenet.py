@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from strided.config.networks import label
 from strided.errors import UserError
 from strided.evaluation.classifier import Classifier
 from strided.models import load_weights, plan
-from strided.models.dry_run import label
 from strided.models.weights import pretrained_preprocessing, pretrained_state
 from strided.models.weights_file import State, read_weights
 from strided.training.task import ClassificationTask

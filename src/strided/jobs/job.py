@@ -17,6 +17,7 @@ from strided.runs.folder import (
     read_config,
     write_config,
 )
+from strided.runs.out_of_memory import telling_of_memory
 from strided.runs.record import recorded
 from strided.runs.results import Results
 from strided.system.machine import alone_in
@@ -91,5 +92,6 @@ def run_job(
             write_config(folder, config, command)
         if resumed_with is not None:
             results.setdefault("resumed_with", []).append(resumed_with)
-        VERBS[verb].work()(config, folder, results, interruption)
+        with telling_of_memory(config, results, folder):
+            VERBS[verb].work()(config, folder, results, interruption)
     return results

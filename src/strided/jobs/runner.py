@@ -1,5 +1,6 @@
 """What the command line and a sweep run: a new job, or the rest of a stopped one."""
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -62,14 +63,15 @@ def finish_job(
         else:
             RunFolder(folder).results.unlink(missing_ok=True)
             run_job(verb, new_config(), folder, command)
+        return True
     except Exception as error:
         if not RunFolder(folder).results.is_file():  # the job failed before it began
             reason = describe_error(error)
             failed: Results = {"command": command, "state": "failed", "error": reason}
             write_json(RunFolder(folder).results, failed)
         print_error(error, command)
-        return False
-    return True
+    gc.collect()  # the network that failed: cycles keep it in the memory that the next job needs
+    return False
 
 
 def print_error(error: BaseException, words: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from strided.config.networks import label
 from strided.errors import UserError, first_line
 from strided.models.building import build_model, library
 from strided.models.stems import choose_stem
@@ -77,11 +78,6 @@ class Trial:
                 f"of shape {expected}, in training mode too. Try num_classes outputs in its last "
                 "layer"
             )
-
-
-def label(config: Mapping[str, Any]) -> str:
-    """Name a model in a message: `alexnet`, `LeNet5`."""
-    return str(config.get("name") or config["_target_"].rsplit(".", 1)[-1])
 
 
 def _refusal(config: Mapping[str, Any], shape: tuple[int, ...], error: Exception) -> str:

@@ -7,11 +7,12 @@ from typing import Any
 
 from torch import nn
 
+from strided.config.networks import label
 from strided.config.targets import locate
 from strided.data.preprocessing import Preprocessing
 from strided.errors import UserError, first_line
 from strided.models.building import library
-from strided.models.dry_run import Trial, label
+from strided.models.dry_run import Trial
 from strided.models.stems import require_small_stem, small_stem
 from strided.models.weights import match_weights, pretrained_preprocessing
 from strided.models.weights_file import WeightsFile, read_weights

@@ -18,6 +18,23 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def host_memory() -> tuple[int, int, int | None] | None:
+    """Return the bytes of this machine's memory, those free, and what this process may take.
+
+    The last is None without a limit. None in all on systems other than Linux.
+    """
+    try:
+        import resource
+
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except (ImportError, OSError):
+        return None
+    kib = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    allowed = None if limit == resource.RLIM_INFINITY else limit
+    return kib["MemTotal"] * 1024, kib["MemAvailable"] * 1024, allowed
+
+
 @contextmanager
 def alone_in(file: Path, *, wait: bool = False) -> Iterator[int | None]:
     """Lock a folder (of a run, a sweep, a store) through a `file` in it.

@@ -1,19 +1,21 @@
 """The benchmark verb: images per second of training and inference, beside their upper bounds."""
 
+import gc
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from strided.benchmark.failures import raise_failures
 from strided.benchmark.pair import LENGTHS
 from strided.benchmark.repeats import measure_model
 from strided.benchmark.table import table, write_table
 from strided.config.keys import Config
+from strided.config.networks import label
 from strided.config.trainer_node import processes_to_start
 from strided.config.unused import refuse_typed
 from strided.errors import UserError, describe_error
-from strided.models.dry_run import label
+from strided.runs.out_of_memory import telling_of_memory
 from strided.runs.results import Results
 from strided.system.signals import Interruption
 from strided.training.losses import refuse_two_balances
@@ -36,7 +38,7 @@ def benchmark(config: Config, folder: Path, results: Results, interruption: Inte
         for name, node in models.items():
             rows.append({"model": name, "state": "running"})
             try:
-                measure_model({**config, "model": node}, folder, rows[-1], interruption)
+                measure({**config, "model": node}, folder, rows[-1], interruption)
             except Exception as error:
                 rows[-1].update(state="failed", error=describe_error(error))
                 if len(models) == 1:
@@ -45,12 +47,20 @@ def benchmark(config: Config, folder: Path, results: Results, interruption: Inte
             except BaseException:
                 rows[-1]["state"] = "interrupted"
                 raise
+            gc.collect()  # a failed model: cycles keep it in the memory that the next one needs
     finally:
         write_table(folder / "benchmark.csv", rows)
     for line in table(rows):
         log.info("%s", line)
     log.info("results in %s", folder)
     raise_failures(rows, "were not measured")
+
+
+def measure(config: Config, folder: Path, row: dict[str, Any], interruption: Interruption) -> None:
+    """Measure one model; what it finds is put into `row`."""
+    known = cast("Results", row)  # with the keys of a run's results
+    with telling_of_memory(config, known):
+        measure_model(config, folder, row, interruption)
 
 
 def check_benchmark(config: Config) -> None:
