@@ -17,6 +17,7 @@ from strided.report.contents import Contents
 from strided.report.curves import draw_curves, draw_rates
 from strided.report.diagnosis import Diagnosis
 from strided.report.gallery import draw_examples, draw_samples
+from strided.report.key_figures import key_figures
 from strided.report.outcome import MOST_CLASSES, draw_confusion, draw_reliability, most_confused
 from strided.report.page import bullets, page, photo, picture, table
 from strided.runs.folder import RunFolder
@@ -74,29 +75,6 @@ def _overlap(overlap: Mapping[str, Any] | None) -> str:
     others = overlap["without"]
     told = f" {overlap['shared']:,} of the images were seen in training; without them "
     return f"{told}{_accuracy(others)}." if others else f"{told}none are left."
-
-
-def key_figures(results: Results) -> str:
-    """Return time and size of the run as a table."""
-    parameters, hardware = results.get("parameters", {}), results.get("hardware", {})
-    rows: list[tuple[str, str]] = [("training", f"{results['train_seconds']:.1f} s")]
-    if "confusion" in results:
-        support = [sum(row) for row in results["confusion"]]
-        always = f"{max(support) / max(1, sum(support)):.1%} by naming the largest class always"
-        rows.insert(0, ("tested", f"{sum(support):,} images, once; {always}"))
-    if results.get("images_per_second"):
-        rows.append(("speed", f"{results['images_per_second']:,.0f} images a second in training"))
-    if parameters:
-        total, trained = parameters["total"], parameters["trainable"]
-        some = f", of which the last stage trained {trained:,}" if trained < total else ""
-        rows.append(("parameters", f"{total:,}{some}"))
-    if "macs" in results:
-        rows.append(("arithmetic", f"{results['macs'] / 1e6:,.1f} million multiply-adds an image"))
-    if results.get("best_epoch") is not None:
-        rows.append(("kept", f"the weights of epoch {results['best_epoch']}, by validation"))
-    if hardware:
-        rows.append(("on", f"{hardware.get('accelerator') or hardware.get('cpu')}"))
-    return table(["", ""], rows)
 
 
 def _diagnosis(found: Diagnosis | None) -> str:

@@ -2,12 +2,14 @@
 
 import os
 import platform
+import re
 import subprocess
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
 from strided.config.yaml_files import CONF_DIR, IS_CHECKOUT
-from strided.runs.results import Git, Hardware
+from strided.runs.results import Git, Gpu, Hardware
 from strided.version import __version__
 
 PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "torchmetrics", "timm", "numpy")
@@ -38,13 +40,46 @@ def hardware() -> Hardware:
     """Return the processor, its cores, threads used by torch, and the accelerator, if any."""
     import torch
 
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    found = torch.cuda.is_available()
     return {
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
-        "accelerator": gpu,
+        "accelerator": torch.cuda.get_device_name() if found else None,
+        "gpu": _gpu() if found else None,
     }
+
+
+def _gpu() -> Gpu:
+    import torch
+
+    properties = torch.cuda.get_device_properties(torch.cuda.current_device())
+    return {
+        "count": torch.cuda.device_count(),
+        "memory_bytes": properties.total_memory,
+        "compute_capability": f"{properties.major}.{properties.minor}",
+        "driver": gpu_driver(),
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),
+    }
+
+
+def gpu_driver() -> str | None:
+    """Return the version of NVIDIA's driver, as 580.95.05; None if nothing tells it."""
+    with suppress(OSError):  # not in every container
+        if version := driver_in(Path("/proc/driver/nvidia/version").read_text()):
+            return version
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    with suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+        return next(iter(done.stdout.split()), None)
+    return None
+
+
+def driver_in(told: str) -> str | None:
+    """Return the version in what the kernel tells of NVIDIA's driver, the open one or the other."""
+    found = re.search(r"NVRM version:.*?\s(\d+(?:\.\d+)+)\s", told)
+    return found[1] if found else None
 
 
 def _cpu_name() -> str:

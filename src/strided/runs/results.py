@@ -18,6 +18,27 @@ class Hardware(TypedDict, total=False):
     cores: int | None
     torch_threads: int
     accelerator: str | None  # the name of the GPU
+    gpu: "Gpu | None"  # None without an NVIDIA or AMD one
+
+
+class Gpu(TypedDict):
+    """The GPU that torch takes by default, and the software it runs with."""
+
+    count: int  # of the machine, as far as torch may see them
+    memory_bytes: int
+    compute_capability: str  # 9.0: H100
+    driver: str | None
+    cuda: str | None  # that torch was built with
+    cudnn: int | None  # 91900: 9.19.0
+
+
+class GpuUse(TypedDict):
+    """What fit took of an NVIDIA GPU, in the last session and in the first process."""
+
+    peak_allocated_bytes: int  # the most in tensors
+    peak_reserved_bytes: int  # the most that torch held for them
+    # mean share of time, 0 to 1, with any process at work there; None without nvidia-ml-py
+    utilisation: float | None
 
 
 class Parameters(TypedDict):
@@ -77,6 +98,7 @@ class Results(Metrics, total=False):
     stages: list[dict[str, Any]]  # the started ones, of a run that has stages
     lr_finder: dict[str, Any]  # the suggestion, and the losses behind it
     fit_finished: int | None  # trainer.max_epochs of the last completed fit
+    gpu_use: GpuUse  # of a run on an NVIDIA GPU
     train_seconds: float  # all of fit, over all resumes
     images_per_second: float | None  # of training
     best_epoch: int | None  # the epoch of best.ckpt's weights

@@ -16,6 +16,7 @@ from strided.runs.results import by_name
 from strided.system.processes import from_first
 from strided.training.callbacks.lr_finder import LearningRateFinder
 from strided.training.execution import execution_switches
+from strided.training.gpu_use import watching_gpu
 from strided.training.task import ClassificationTask
 from strided.training.trainer import Run, stage_trainer
 from strided.training.transfer.on_features import on_features
@@ -45,7 +46,8 @@ def fit(run: Run, task: ClassificationTask, data: ImageDataModule) -> None:
         log.info("going on from %s", run.resume_from)
     run.recorder.start()
     try:
-        fit_stages(run, task, data)
+        with watching_gpu(run.trainer.strategy.root_device, results):
+            fit_stages(run, task, data)
         results["fit_finished"] = max_epochs
         if task.measured and "val/loss" not in task.measured:
             log.warning("the last epoch was not validated: its weights cannot be the best")
