@@ -15,6 +15,7 @@ from strided.runs.folder import RunFolder
 from strided.runs.results import by_name
 from strided.system.processes import from_first
 from strided.training.callbacks.lr_finder import LearningRateFinder
+from strided.training.determinism import try_deterministic
 from strided.training.execution import execution_switches
 from strided.training.gpu_use import watching_gpu
 from strided.training.task import ClassificationTask
@@ -76,6 +77,7 @@ def fit_stages(run: Run, task: ClassificationTask, data: ImageDataModule) -> Non
     transfer = Transfer.of(run.config)
     for stage in transfer.stages.values():  # check now, not after hours of earlier stages
         parts(task.model, stage.trainable)
+    try_deterministic(task, run.trainer.strategy.root_device)
     progress = progress_of(run.resume_from)
     earlier = run.resume_from  # the checkpoint, until the first stage has taken it over
     for stage_run in stages_left(transfer, progress, run.trainer):

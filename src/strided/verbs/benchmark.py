@@ -18,6 +18,7 @@ from strided.errors import UserError, describe_error
 from strided.runs.out_of_memory import telling_of_memory
 from strided.runs.results import Results
 from strided.system.signals import Interruption
+from strided.training.determinism import training_switches
 from strided.training.losses import refuse_two_balances
 from strided.training.preparation import set_seeds
 
@@ -59,7 +60,7 @@ def benchmark(config: Config, folder: Path, results: Results, interruption: Inte
 def measure(config: Config, folder: Path, row: dict[str, Any], interruption: Interruption) -> None:
     """Measure one model; what it finds is put into `row`."""
     known = cast("Results", row)  # with the keys of a run's results
-    with telling_of_memory(config, known):
+    with training_switches(config["trainer"]), telling_of_memory(config, known):
         measure_model(config, folder, row, interruption)
 
 

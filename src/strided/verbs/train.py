@@ -23,6 +23,7 @@ from strided.runs.predictions_csv import write_predictions
 from strided.runs.results import Results, by_name
 from strided.system.processes import first_on_each_machine, is_first
 from strided.system.signals import Interruption
+from strided.training.determinism import training_switches
 from strided.training.execution import refuse_fused_clipping
 from strided.training.fit import fit
 from strided.training.losses import refuse_two_balances
@@ -44,6 +45,14 @@ def train(config: Config, folder: Path, results: Results, interruption: Interrup
 
     `results` becomes results.json; each result is added as soon as it is known.
     """
+    with training_switches(config["trainer"]):
+        train_and_test(config, folder, results, interruption)
+
+
+def train_and_test(
+    config: Config, folder: Path, results: Results, interruption: Interruption
+) -> None:
+    """Train as `train` does, in a process that is set up for it."""
     set_seeds(config["seed"])
     results["seed"] = config["seed"]
     refuse_two_balances(config)
