@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from strided.data.geometry import Moves, flip_and_shift, random_boxes, warp
+from strided.data.rand_augment import rand_augment
 from strided.errors import UserError
+from strided.system.devices import sent
 
 
 @dataclass(frozen=True)
@@ -133,13 +135,10 @@ class BatchAugment:
         return warp(images, Moves(box, flipped, shift, angle, scale), black_outside=not inside)
 
     def _rand_augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        from torchvision.transforms import v2
-
         if images.is_floating_point():
             images = images.round().to(torch.uint8)
-        change = v2.RandAugment(self.rand_augment_ops, self.rand_augment_magnitude)
         with _seeded(generator.initial_seed() + 2):  # a stream other than the generator's
-            return torch.stack([change(image) for image in images])
+            return rand_augment(images, self.rand_augment_ops, self.rand_augment_magnitude)
 
     def _relight(self, images: Tensor, generator: torch.Generator) -> None:
         """Change contrast about the image's mean, then brightness, as one a * x + b."""
@@ -147,7 +146,7 @@ class BatchAugment:
             return
         reach = torch.tensor([self.contrast, self.brightness]).view(2, 1, 1, 1, 1)
         draws = torch.rand(2, len(images), 1, 1, 1, generator=generator)
-        contrast, brightness = (1 + reach * (2 * draws - 1)).to(images.device)
+        contrast, brightness = sent(1 + reach * (2 * draws - 1), images.device)
         mean = _mean_colour(images).mean(dim=1, keepdim=True)
         images.mul_(contrast * brightness).add_((1 - contrast) * brightness * mean).clamp_(0, 255)
 
@@ -156,12 +155,19 @@ class BatchAugment:
         chosen = (torch.rand(len(images), generator=generator) < self.erasing).nonzero().flatten()
         area = 0.02 + 0.31 * torch.rand(len(chosen), generator=generator)
         shape = torch.exp(_uniform(len(chosen), math.log(3.3), generator))
-        rows = _spans((area * shape).sqrt() * side, side, generator).to(images.device)
-        columns = _spans((area / shape).sqrt() * side, side, generator).to(images.device)
-        chosen = chosen.to(images.device)
-        mask = (rows.unsqueeze(2) & columns.unsqueeze(1)).unsqueeze(1)
-        part = images[chosen]
-        images[chosen] = torch.where(mask, _mean_colour(part), part)
+        rows = _spans((area * shape).sqrt() * side, side, generator)
+        columns = _spans((area / shape).sqrt() * side, side, generator)
+        drawn = sent(torch.stack([chosen.float(), *rows, *columns]), images.device)
+        where, top, bottom, left, right = drawn.unsqueeze(2)
+        axis = torch.arange(side, device=images.device)
+        inside_rows, inside_columns = (
+            (axis >= top) & (axis < bottom),
+            (axis >= left) & (axis < right),
+        )
+        mask = (inside_rows.unsqueeze(2) & inside_columns.unsqueeze(1)).unsqueeze(1)
+        places = where.flatten().long()
+        part = images[places]
+        images[places] = torch.where(mask, _mean_colour(part), part)
 
 
 @contextmanager
@@ -185,9 +191,8 @@ def _uniform(num: int, reach: float, generator: torch.Generator) -> Tensor:
     return reach * (2 * torch.rand(num, generator=generator) - 1)
 
 
-def _spans(lengths: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """Mark one run of pixels at a random place for each of N lengths; returns bool (N, side)."""
+def _spans(lengths: Tensor, side: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw a place for each of N lengths: the first pixel and the one after the last, (N,) each."""
     lengths = lengths.round().clamp(1, side)
     start = (torch.rand(len(lengths), generator=generator) * (side - lengths + 1)).floor()
-    axis = torch.arange(side)
-    return (axis >= start[:, None]) & (axis < (start + lengths)[:, None])
+    return start, start + lengths

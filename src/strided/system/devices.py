@@ -1,9 +1,10 @@
-"""The device that a network runs on: choosing it, waiting for it, how exactly it multiplies."""
+"""The device that a network runs on: choosing it, sending to it, how exactly it multiplies."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
 from strided.errors import UserError
 
@@ -25,6 +26,17 @@ def choose_device(device: str, key: str = "accelerator") -> torch.device:
         return torch.device(gpu if device == "gpu" else device)  # type: ignore[arg-type]
     except RuntimeError as error:
         raise UserError(f"{key}={device}; expected auto, cpu or gpu. Try {key}=cpu") from error
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a CPU tensor on a device; the program goes on while a GPU copies it.
+
+    A GPU copies pinned memory by itself. It could not fetch other memory until its earlier work is
+    done, and the program would wait for that.
+    """
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def synchronise(device: torch.device) -> None:
