@@ -393,7 +393,9 @@ class ImageDataModule(LightningDataModule):
             generator = torch.Generator().manual_seed(seed)
             images = self._augment(images, generator)
             images, labels = self._augment.mix(images, labels, len(self.classes), generator)
-        return self.preprocessing.normalise(images), labels
+        network = self.trainer.lightning_module if self.trainer is not None else None
+        memory_format = getattr(network, "memory_format", torch.contiguous_format)
+        return self.preprocessing.normalise(images, memory_format), labels
 
     def _loader(
         self, split: str, seed: int | None, drop_last: bool, mark_repeated: bool = False
