@@ -1,10 +1,11 @@
 """EMA: an average of the weights over the last steps, validated and saved in their place."""
 
-from collections.abc import Sequence
+from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.callbacks import WeightAveraging
-from torch import Tensor
+from torch import Tensor, nn
 
 from strided.errors import UserError
 
@@ -24,8 +25,9 @@ class EMA(WeightAveraging):
                 f"callbacks.ema.decay={decay}; expected 0 <= decay < 1. "
                 "Try callbacks.ema.decay=0.999, or null to switch it off"
             )
-        super().__init__(multi_avg_fn=self._move)
+        super().__init__()
         self.decay = decay
+        self._count = 0  # steps averaged; the average's own count is on the device
 
     def setup(self, trainer: pl.Trainer, task: pl.LightningModule, stage: str) -> None:
         """Average on the network's future device: the network is not there yet."""
@@ -37,14 +39,45 @@ class EMA(WeightAveraging):
                 f"{precision.replace('true', 'mixed')}, or callbacks.ema.decay=null"
             )
         self._device = trainer.strategy.root_device
+        self._count = 0
         super().setup(trainer, task, stage)
 
-    def _move(
-        self, averages: Sequence[Tensor], weights: Sequence[Tensor], count: Tensor | int
+    def on_train_batch_end(self, trainer: pl.Trainer, task: pl.LightningModule, *_: Any) -> None:
+        """Move the average after an optimizer step; Lightning's way would wait for a GPU."""
+        if trainer.global_step <= self._latest_update_step:
+            return
+        assert self._average_model is not None
+        self._move(_tensors(self._average_model.module), _tensors(task), self._count)
+        self._average_model.n_averaged += 1  # for the checkpoint
+        self._count += 1
+        self._latest_update_step = trainer.global_step
+
+    @torch.no_grad()
+    def _move(self, averages: list[Tensor], weights: list[Tensor], count: int) -> None:
+        """Move by one step, after `count` others; a GPU does it with a few kernels for all."""
+        moving: list[tuple[Tensor, Tensor]] = []
+        copied: list[tuple[Tensor, Tensor]] = []
+        for pair in zip(averages, weights, strict=True):
+            # counts and indices are copied: rounding would falsify them
+            (moving if count > 0 and pair[0].is_floating_point() else copied).append(pair)
+        decay = min(self.decay, (1 + count) / (10 + count))
+        if moving:
+            torch._foreach_lerp_(*_two_lists(moving), 1 - decay)
+        if copied:
+            torch._foreach_copy_(*_two_lists(copied))
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, task: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        decay = min(self.decay, (1 + int(count)) / (10 + int(count)))
-        for average, weight in zip(averages, weights, strict=True):
-            if average.is_floating_point():
-                average.lerp_(weight, 1 - decay)
-            else:  # counts and indices, which rounding would falsify
-                average.copy_(weight)
+        """Restore the average and the count of its steps."""
+        super().on_load_checkpoint(trainer, task, checkpoint)
+        if self._average_model is not None:
+            self._count = int(self._average_model.n_averaged)
+
+
+def _tensors(network: nn.Module) -> list[Tensor]:
+    return [*network.parameters(), *network.buffers()]
+
+
+def _two_lists(pairs: list[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
+    return [one for one, _ in pairs], [other for _, other in pairs]
