@@ -82,7 +82,8 @@ class BatchLoader:
             if self.mark_repeated:
                 place = np.arange(len(labels)) + number * self.batch_size
                 labels[place * self.world_size + self.rank >= len(self.indices)] = -1
-            yield Batch(images, torch.from_numpy(labels[places]), seed)
+            own = torch.from_numpy(labels[places])
+            yield Batch(images, own.pin_memory() if self.pin_memory else own, seed)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch's order; a place to resume at holds only within its epoch."""

@@ -84,18 +84,26 @@ class ArrayPixels:
     def read(self, batches: Sequence[np.ndarray], *, pin_memory: bool = False) -> Iterator[Read]:
         """See Pixels; large batches are read while the ones before are in use."""
 
+        one = torch.from_numpy(np.empty_like(self.images[:1]))
+
         def take(indices: np.ndarray) -> Read:
-            images = torch.from_numpy(self.take(indices))
-            return images.pin_memory() if pin_memory else images, slice(None)
+            if not pin_memory:
+                return torch.from_numpy(self.take(indices)), slice(None)
+            images = one.new_empty((len(indices), *one.shape[1:]), pin_memory=True)
+            self.take(indices, out=images.numpy())
+            return images, slice(None)
 
         largest = max(map(len, batches), default=0) * self.images[:1].nbytes
         if pin_memory or largest >= _WORTH_A_THREAD:
             return read_ahead(take, batches)
         return map(take, batches)
 
-    def take(self, indices: np.ndarray) -> np.ndarray:
-        """A copy of the images at these places."""
-        images: np.ndarray = np.take(self.images, indices, axis=0)
+    def take(self, indices: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """A copy of the images at these places; if `out` is given, in it."""
+        # with mode="raise" numpy writes to memory of its own first, and then to `out`
+        images: np.ndarray = np.take(
+            self.images, indices, axis=0, out=out, mode="raise" if out is None else "clip"
+        )
         return images
 
 
@@ -128,13 +136,13 @@ class StorePipeline(ArrayPixels):
         if self.errors:
             log.warning("%d of %d images cannot be read: skipped", len(self.errors), len(source))
 
-    def take(self, indices: np.ndarray) -> np.ndarray:
-        """A copy of the images at these places; each is checked when it is first read.
+    def take(self, indices: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """See ArrayPixels; each image is checked when it is first read.
 
         One that has changed on the disk is decoded again. Raises UserError if that does not give
         what was decoded before.
         """
-        images = super().take(indices)
+        images = super().take(indices, out)
         for place in np.flatnonzero(~self._checked[indices]).tolist():
             index = int(indices[place])
             if zlib.crc32(images[place].data) != self.store.crc32[index]:
