@@ -92,8 +92,10 @@ class PartialConvolution(nn.Module):
     def __init__(self, inputs: tuple[str, ...], kernel_size: int) -> None:
         super().__init__()
         pairs = [(out, int(seen)) for out, maps in enumerate(inputs) for seen in maps]
-        self.pairs = tuple(zip(*pairs, strict=True))  # (output map, input map) of each kernel
-        self.num_maps = len(inputs), 1 + max(self.pairs[1])
+        # (output map, input map) of each kernel, kept where the weights are
+        self.register_buffer("pairs", torch.tensor(pairs).T, persistent=False)
+        self.pairs: Tensor
+        self.num_maps = len(inputs), 1 + max(seen for _, seen in pairs)
         self.weight = nn.Parameter(torch.empty(len(pairs), kernel_size, kernel_size))
         self.bias = nn.Parameter(torch.empty(len(inputs)))
         for kernel, (out, _) in zip(self.weight, pairs, strict=True):
@@ -103,7 +105,7 @@ class PartialConvolution(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         weight = self.weight.new_zeros(*self.num_maps, *self.weight.shape[1:])
-        weight[self.pairs] = self.weight
+        weight[self.pairs.unbind()] = self.weight
         return F.conv2d(maps, weight, self.bias)
 
 
