@@ -165,14 +165,23 @@ class ClassificationTask(pl.LightningModule):
         self.learning_rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
+    def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
         """Add a batch to the validation metrics, without the fill of a process's last batch."""
         images, labels = batch
         logits = self(images)
-        if self.trainer.world_size > 1:
+        is_last = index + 1 == self.trainer.num_val_batches[0]
+        if self.trainer.world_size > 1 and is_last:  # a mask makes the program wait for a GPU
             logits, labels = logits[labels >= 0], labels[labels >= 0]
         if len(labels) > 0:
             self.meters["val"].update(self.criterion(logits, labels), logits, labels)
+
+    def on_train_batch_end(self, outputs: Any, batch: tuple[Tensor, Tensor], _: int) -> None:
+        """End cuDNN's search after a full batch: each other size would start another one.
+
+        Such as an epoch's last batch, for which the search takes longer than the batch itself.
+        """
+        if len(batch[1]) == self.trainer.train_dataloader.batch_size:
+            torch.backends.cudnn.benchmark = False
 
     def on_train_epoch_start(self) -> None:
         """Reset the meter; Lightning does not call this when it continues inside an epoch."""
