@@ -4,6 +4,7 @@ import torch
 from PIL import Image
 
 from strided.data import ImageError, Preprocessing
+from strided.data.preprocessing import in_one_pass
 from strided.errors import UserError
 
 
@@ -72,6 +73,19 @@ def test_normalise_gives_zero_mean_and_unit_std() -> None:
         out = preprocessing.normalise(images)
         assert out.dtype == torch.float32
         torch.testing.assert_close(out[0, :, 0, 0], torch.tensor([1.0, 1.0, 0.0]))
+
+
+@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_one_pass_gives_the_same_numbers_in_the_networks_memory_format(
+    dtype: torch.dtype, memory_format: torch.memory_format
+) -> None:
+    images = torch.randint(0, 256, (5, 3, 9, 9), generator=torch.Generator().manual_seed(0))
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    out = in_one_pass(images.to(dtype), mean, std, memory_format)
+    assert out.dtype == torch.float32 and out.is_contiguous(memory_format=memory_format)
+    expected = Preprocessing(3, 9, mean=mean, std=std).normalise(images)
+    torch.testing.assert_close(out, expected, rtol=0, atol=1e-6)
 
 
 def test_a_preprocessing_survives_being_plain_data() -> None:

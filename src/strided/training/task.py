@@ -180,7 +180,8 @@ class ClassificationTask(pl.LightningModule):
 
         Such as an epoch's last batch, for which the search takes longer than the batch itself.
         """
-        if len(batch[1]) == self.trainer.train_dataloader.batch_size:
+        loader: Any = self.trainer.train_dataloader
+        if len(batch[1]) == loader.batch_size:
             torch.backends.cudnn.benchmark = False
 
     def on_train_epoch_start(self) -> None:

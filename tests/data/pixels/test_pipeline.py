@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.pretend_gpu import PretendGpu
 
 from strided.data import BatchLoader, Preprocessing, Synthetic
+from strided.data.pixels import pipeline
 from strided.data.pixels.pipeline import ArrayPixels, read_ahead
 from strided.errors import UserError
 
@@ -74,6 +76,28 @@ def test_an_error_of_the_thread_surfaces_in_its_turn() -> None:
     with pytest.raises(ZeroDivisionError):
         next(results)
     assert not readers()
+
+
+def test_pinned_memory_is_what_batches_are_taken_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    filled: list[int] = []
+
+    class Noting(ArrayPixels):
+        def take(self, indices: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+            assert out is not None
+            filled.append(out.__array_interface__["data"][0])
+            return super().take(indices, out)
+
+    monkeypatch.setattr(pipeline, "read_ahead", map)  # the mode is of this thread
+    labels = np.arange(40, dtype=np.int64)
+    with PretendGpu() as gpu:
+        loader = BatchLoader(Noting(LARGE), labels, np.arange(40), 10, seed=0, pin_memory=True)
+        served = list(loader)
+        for images, own, _ in served:
+            assert images.is_pinned() and own.is_pinned()
+            images.to("cuda", non_blocking=True), own.to("cuda", non_blocking=True)
+    assert filled == [batch.images.data_ptr() for batch in served] and not gpu.waits
+    for batch, plain in zip(served, batches(ArrayPixels(LARGE)), strict=True):
+        assert torch.equal(batch.images, plain.images) and torch.equal(batch.labels, plain.labels)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there it works")

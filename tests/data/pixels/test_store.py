@@ -301,6 +301,12 @@ def test_flipped_pixels_are_found_when_they_are_read_and_decoded_again(
     folder = open_store(source(), SIZE, tmp_path, 1).folder
     for index in (5, 300):
         flip(folder / "images.npy", index)
+    memory = np.zeros((600, 1, 8, 8), dtype=np.uint8)
+    StorePipeline(source(), SIZE, tmp_path, 1, skip=False).take(np.arange(600), memory)
+    assert np.array_equal(memory[:, 0, 1:7, 1:7], PIXELS)
+    flip(folder / "images.npy", 5)
+    flip(folder / "images.npy", 300)
+    caplog.clear()
     pipeline = StorePipeline(source(), SIZE, tmp_path, 1, skip=False)
     ((images, _),) = pipeline.read([np.arange(600)])
     assert np.array_equal(images[:, 0, 1:7, 1:7].numpy(), PIXELS)

@@ -109,6 +109,20 @@ def test_auxiliary_heads_and_batch_statistics_are_averaged(run_train: Callable[.
     assert average["model.conv1.bn.num_batches_tracked"].item() == 3
 
 
+def test_all_weights_move_at_once_as_they_would_one_by_one() -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(3, 4, 5, 5), (7,), (), (2, 3)]
+    averages = [torch.zeros(shape) for shape in shapes]
+    expected, ema = [average.clone() for average in averages], EMA(decay=0.95)
+    for count in range(300):
+        weights = [torch.randn(shape, generator=generator) for shape in shapes]
+        ema._move(averages, weights, count)
+        decay = min(0.95, (1 + count) / (10 + count))
+        for average, weight in zip(expected, weights, strict=True):
+            average.lerp_(weight, 1 - decay if count else 1)
+        assert all(map(torch.equal, averages, expected))
+
+
 def test_indices_among_the_buffers_stay_whole() -> None:
     average, index = torch.zeros(3), torch.tensor([7, 200, 3000])
     ema = EMA(decay=0.999)
