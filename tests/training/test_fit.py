@@ -55,6 +55,17 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
     assert results(folder)["train_seconds"] > earlier
 
 
+def test_images_on_the_device_give_the_same_bits_also_after_a_stop_inside_an_epoch(
+    log_dir: Path, uninterrupted: Path
+) -> None:
+    words = ("trainer.max_epochs=3", "data.resident=true", *stopping(13))
+    folder = train(log_dir, *words, code=143)
+    resume(folder, TRUST)
+    assert_same_outcome(folder, uninterrupted)
+    assert results(folder)["execution"]["resident"] is True
+    assert results(uninterrupted)["execution"]["resident"] is False
+
+
 def test_a_run_can_be_stopped_more_than_once(log_dir: Path, uninterrupted: Path) -> None:
     folder = train(log_dir, "trainer.max_epochs=3", *stopping(5), code=143)
     config = folder / "config.yaml"

@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,7 @@ from strided.data.augment import BatchAugment
 from strided.data.loader import Batch, BatchLoader
 from strided.data.pixels.checks import Duplicates, channels_of, named
 from strided.data.pixels.pipeline import ArrayPixels, Pipeline, Pixels, StorePipeline, pins_memory
+from strided.data.pixels.resident import resident
 from strided.data.pixels.store import default_cache_dir
 from strided.data.pixels.streaming import StreamingPipeline, listing_fingerprint
 from strided.data.preprocessing import (
@@ -93,6 +95,7 @@ class ImageDataModule(LightningDataModule):
         cache_dir: str | None = None,
         pipeline: Literal["store", "streaming"] = "store",
         pin_memory: bool | None = None,
+        resident: Literal["auto"] | bool = "auto",
         on_error: Literal["stop", "skip"] = "stop",
         horizontal_flip: bool = True,
         drop_last: bool = False,
@@ -107,6 +110,7 @@ class ImageDataModule(LightningDataModule):
         check_one_of("interpolation", interpolation, get_args(Interpolation))
         check_one_of("on_error", on_error, ("stop", "skip"))
         check_one_of("pipeline", pipeline, ("store", "streaming"))
+        check_one_of("resident", resident, ("auto", True, False))
         check_one_of("sampler", sampler, ("class_balanced",))
         self.mean = None if mean is None else tuple(mean)
         self.std = None if std is None else tuple(std)
@@ -127,6 +131,7 @@ class ImageDataModule(LightningDataModule):
         self.cache_dir = Path(os.path.expanduser(cache_dir)) if cache_dir else default_cache_dir()
         self.pipeline = pipeline
         self.pin_memory = pin_memory
+        self.resident = resident
         self.on_error = on_error
         self.horizontal_flip = horizontal_flip
         self.drop_last = drop_last
@@ -141,6 +146,7 @@ class ImageDataModule(LightningDataModule):
         self.known_classes: list[str] | None = None
         self._ready = False
         self._features: dict[str, np.ndarray] | None = None
+        self._resident: dict[str, Pixels] = {}
 
     def make_source(self) -> Source:
         """List the images without decoding any."""
@@ -222,6 +228,20 @@ class ImageDataModule(LightningDataModule):
         An array is (V, N, ...): V views of the N readable images of a split.
         """
         self._features = features
+
+    @contextmanager
+    def on_device(self, device: torch.device) -> Iterator[bool]:
+        """Train and validate inside the block from pixels on the device, as data.resident says.
+
+        Order and pixels stay the same. Yields whether they are there. Raises UserError if they
+        should be, and cannot.
+        """
+        given = {split: self._pixels(split) for split in ("train", "val")}
+        with resident(given, self.resident, device) as self._resident:
+            try:
+                yield bool(self._resident)
+            finally:
+                self._resident = {}
 
     def prepare_data(self) -> None:
         """Decode on one process of each machine, before the others open the result."""
@@ -372,10 +392,22 @@ class ImageDataModule(LightningDataModule):
         """Batches in order; each process has its share."""
         return self._loader("val", seed=None, drop_last=False, mark_repeated=True)
 
-    def loader(self, split: str, indices: np.ndarray | None = None) -> BatchLoader:
-        """Serve all of a split's images in order, or the ones at `indices` of the source."""
+    def loader(
+        self,
+        split: str,
+        indices: np.ndarray | None = None,
+        *,
+        device: torch.device | None = None,
+    ) -> BatchLoader:
+        """Serve all of a split's images in order, or the ones at `indices` of the source.
+
+        They are in the computer's memory; `device` is the one that they will be sent to.
+        """
         chosen = self.splits[split] if indices is None else indices
-        return BatchLoader(self._open(), self.source.labels, chosen, self.batch_size)
+        pin_memory = device is not None and device.type == "cuda" and self.pin_memory is not False
+        return BatchLoader(
+            self._open(), self.source.labels, chosen, self.batch_size, pin_memory=pin_memory
+        )
 
     def spread(self, split: str, most: int) -> np.ndarray:
         """Indices, for `loader`, of at most `most` images spread over the whole split."""
@@ -401,15 +433,12 @@ class ImageDataModule(LightningDataModule):
         self, split: str, seed: int | None, drop_last: bool, mark_repeated: bool = False
     ) -> BatchLoader:
         rank, world_size = self._world()
-        pixels: Pixels = self._open()
         labels, indices, views = self.source.labels, self.splits[split], 1
         if self._features is not None:
-            own = self._features[split]
-            views = len(own)
-            pixels = ArrayPixels(own.reshape(-1, *own.shape[2:]))
-            labels, indices = self.labels(split), np.arange(own.shape[1])
+            views, number = self._features[split].shape[:2]
+            labels, indices = self.labels(split), np.arange(number)
         return BatchLoader(
-            pixels,
+            self._resident.get(split) or self._pixels(split),
             labels,
             indices,
             self.batch_size,
@@ -422,6 +451,13 @@ class ImageDataModule(LightningDataModule):
             pin_memory=pins_memory(self.pin_memory, self.trainer),
             views=views,
         )
+
+    def _pixels(self, split: str) -> Pixels:
+        """What training and validation read: one store of all images, or features of a split."""
+        if self._features is None:
+            return self._open()
+        own = self._features[split]
+        return ArrayPixels(own.reshape(-1, *own.shape[2:]))
 
     def _world(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

@@ -9,10 +9,14 @@ import torch
 from torch import Tensor
 
 from strided.data.pixels.pipeline import Pixels
+from strided.system.devices import sent
 
 
 class Batch(NamedTuple):
-    """images uint8 (B, C, S, S), labels int64 (B,), and the seed of the batch's augmentation."""
+    """images uint8 (B, C, S, S), labels int64 (B,), and the seed of the batch's augmentation.
+
+    Both tensors are on the device where the pixels lie.
+    """
 
     images: Tensor
     labels: Tensor
@@ -69,21 +73,18 @@ class BatchLoader:
         # Lightning calls iter() before set_epoch(): read nothing until the first next().
         first = self._batch if self._resumed and self._batch < len(self) else 0
         self._resumed = False
-        order = self._order()
-        starts = range(first * self.batch_size, len(self) * self.batch_size, self.batch_size)
-        chosen = [order[start : start + self.batch_size] for start in starts]
-        shown = [self._views_of_epoch(indices) for indices in chosen]
-        batches = self.pixels.read(shown, pin_memory=self.pin_memory)  # may read ahead of the place
+        order = self._order()[: len(self) * self.batch_size]
+        labels = self._labels(order).split(self.batch_size)
+        shown = self._views_of_epoch(order)
+        starts = range(first * self.batch_size, len(order), self.batch_size)
+        batches = self.pixels.read(  # may read ahead of the place
+            [shown[start : start + self.batch_size] for start in starts], pin_memory=self.pin_memory
+        )
         for number, (images, places) in enumerate(batches, first):
             entropy = [self.seed or 0, self._epoch, number, self.rank]
             seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
             self._batch = number + 1
-            labels = self.labels[chosen[number - first]]
-            if self.mark_repeated:
-                place = np.arange(len(labels)) + number * self.batch_size
-                labels[place * self.world_size + self.rank >= len(self.indices)] = -1
-            own = torch.from_numpy(labels[places])
-            yield Batch(images, own.pin_memory() if self.pin_memory else own, seed)
+            yield Batch(images, labels[number][places], seed)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch's order; a place to resume at holds only within its epoch."""
@@ -102,6 +103,17 @@ class BatchLoader:
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Start the next iteration there, if it is of the same epoch."""
         self._epoch, self._batch, self._resumed = state["epoch"], state["batch"], True
+
+    def _labels(self, order: np.ndarray) -> Tensor:
+        """Labels of the whole epoch, sent once to where the pixels lie."""
+        labels = self.labels[order]
+        if self.mark_repeated:
+            places = np.arange(len(order)) * self.world_size + self.rank
+            labels[places >= len(self.indices)] = -1
+        of_epoch = torch.from_numpy(labels)
+        if self.pin_memory and self.pixels.device.type == "cpu":
+            return of_epoch.pin_memory()
+        return sent(of_epoch, self.pixels.device)
 
     def _views_of_epoch(self, indices: np.ndarray) -> np.ndarray:
         if self.views == 1:

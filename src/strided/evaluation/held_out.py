@@ -19,7 +19,14 @@ CHANGED = "files were added, removed or renamed, or the split has changed"
 # keys of the data that only training reads, and those that a checkpoint decides
 OF_TRAINING = " ".join(
     f"data.{key}"
-    for key in ("horizontal_flip", "sampler", "drop_last", "pin_memory", "train_fraction")
+    for key in (
+        "horizontal_flip",
+        "sampler",
+        "drop_last",
+        "pin_memory",
+        "resident",
+        "train_fraction",
+    )
 )
 OF_CHECKPOINT = " ".join(
     f"data.{key}"

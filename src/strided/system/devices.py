@@ -39,6 +39,18 @@ def sent(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
+def free_bytes(device: torch.device) -> int | None:
+    """Return the bytes that a process can still take on an NVIDIA or AMD GPU, else None.
+
+    They are what the driver has left, and what torch holds here without using it.
+    """
+    if device.type != "cuda":
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(free + unused)
+
+
 def synchronise(device: torch.device) -> None:
     """Wait until a GPU has finished its work, which it does while Python continues."""
     if device.type == "cuda":

@@ -145,10 +145,11 @@ def fit_stage(
             macs = cost["macs"]
         try:
             with (
+                data.on_device(trainer.strategy.root_device) as resident,
                 run.interruption.deferring() if run.checkpoint else nullcontext(),
                 execution_switches(run.config, task, trainer, macs * data.batch_size) as switches,
             ):
-                results["execution"] = switches
+                results["execution"] = {**switches, "resident": resident}
                 results["hardware"]["torch_threads"] = torch.get_num_threads()
                 trainer.fit(task, data, ckpt_path=stage_run.resumed, weights_only=True)
         finally:

@@ -54,6 +54,9 @@ def test_views_are_augmented_and_take_turns(weights: str, log_dir: Path) -> None
     folder = train(log_dir, *words, "augment=standard")
     (row,) = results(folder)["stages"]
     assert row["features"]["views"] == 2
+    resident = train(log_dir, *words, "augment=standard", "data.resident=true")
+    assert results(resident)["execution"]["resident"] is True
+    assert losses(resident) == losses(folder)
     (cache,) = (
         file.parent
         for file in Path(os.environ["XDG_CACHE_HOME"]).glob("strided/features-*/train.npy")

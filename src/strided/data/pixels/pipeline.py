@@ -39,6 +39,8 @@ _MEASURED_AT_ONCE = 16_000_000  # bytes of images
 class Pixels(Protocol):
     """What a BatchLoader needs."""
 
+    device: torch.device  # of the images that it gives
+
     def read(self, batches: Sequence[np.ndarray], *, pin_memory: bool = False) -> Iterator[Read]:
         """Yield uint8 images (B, C, S, S) for each array of indices, and their places in it.
 
@@ -77,6 +79,8 @@ class Pipeline(Pixels, Protocol):
 
 class ArrayPixels:
     """Pixels of an array uint8 (N, C, S, S), or features, in memory or a memory map."""
+
+    device = torch.device("cpu")
 
     def __init__(self, images: np.ndarray) -> None:
         self.images = np.asarray(images)  # a plain view: slicing a memmap object is slower

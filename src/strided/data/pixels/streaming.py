@@ -49,6 +49,8 @@ class StreamingPipeline:
     needs all pixels.
     """
 
+    device = torch.device("cpu")
+
     def __init__(
         self,
         source: Source,
