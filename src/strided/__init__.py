@@ -10,7 +10,7 @@ from strided.errors import UserError
 from strided.version import __version__
 
 if TYPE_CHECKING:
-    from strided.config.keys import Config
+    from strided.config.keys import Config, InferencePrecision
     from strided.evaluation.classifier import Classifier
     from strided.runs.results import Results
 
@@ -18,16 +18,21 @@ __all__ = ["UserError", "__version__", "compose", "load", "train"]
 
 
 def load(
-    run_or_checkpoint: str, *, device: str = "auto", trust: Sequence[str] = ()
+    run_or_checkpoint: str,
+    *,
+    device: str = "auto",
+    precision: "InferencePrecision | None" = None,
+    trust: Sequence[str] = (),
 ) -> "Classifier":
     """Load a trained network: `load("logs/train/lenet5-digits/<date_time>")("digit.png")`.
 
     Takes a run folder (its best.ckpt) or a .ckpt file; `device` is auto, cpu or a torch device;
+    `precision` None is that of the training on a GPU, 32-true on a CPU;
     `trust` names packages whose own classes the checkpoint may use. Raises UserError.
     """
     from strided.evaluation.classifier import Classifier
 
-    return Classifier.load(run_or_checkpoint, device=device, trust=trust)
+    return Classifier.load(run_or_checkpoint, device=device, precision=precision, trust=trust)
 
 
 def compose(config_name: str = "train", overrides: Sequence[str] = ()) -> "Config":

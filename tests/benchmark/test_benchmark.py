@@ -325,14 +325,14 @@ def test_inference_takes_the_evaluations_way(tmp_path: Path, monkeypatch: Any) -
     from strided.evaluation.classifier import Classifier
 
     shapes: list[tuple[int, ...]] = []
-    whole = Classifier.logits
+    whole = Classifier.outputs
 
     def noted(classifier: Classifier, pixels: torch.Tensor) -> torch.Tensor:
         shapes.append(tuple(pixels.shape))
         assert pixels.dtype == torch.uint8 and not classifier.task.training
         return whole(classifier, pixels)
 
-    monkeypatch.setattr(Classifier, "logits", noted)
+    monkeypatch.setattr(Classifier, "outputs", noted)
     pair = pair_of(tmp_path, "model=mlp")
     assert pair.measure("inference").rate > 0
     assert shapes[0] == (64, 1, 8, 8)

@@ -14,6 +14,7 @@ from strided.config.targets import build
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.evaluate import evaluate
 from strided.evaluation.held_out import set_up_data
+from strided.evaluation.precision import inference_precision
 from strided.evaluation.predict_files import find_images, predict_files
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
@@ -57,6 +58,55 @@ def test_eval_agrees_with_the_test_of_training(
     names = [(run / "predictions.csv").read_bytes() for run in (folder, trained_run)]
     assert names[0] == names[1]
     assert folder.parent.name == "lenet5-digits" and not list(elsewhere.iterdir())
+
+
+def test_the_precision_is_what_was_asked_for_and_is_recorded(
+    trained_run: Path, log_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert results(trained_run)["inference_precision"] == "32-true"
+    whole = (trained_run / "predictions.csv").read_bytes()
+    for precision in ("32-true", "bf16-mixed"):
+        folder = evaluated(log_dir, f"checkpoint={trained_run}", f"precision={precision}")
+        found = results(folder)
+        assert found["inference_precision"] == precision
+        assert found["test/acc"] == pytest.approx(results(trained_run)["test/acc"], abs=0.01)
+        same = (folder / "predictions.csv").read_bytes() == whole
+        assert same is (precision == "32-true")
+    evaluated(log_dir, f"checkpoint={trained_run}", "precision=16-mixed", code=1)
+    said = capsys.readouterr().err
+    assert "precision=16-mixed on a CPU; expected a GPU" in said and "Try precision=32" in said
+
+
+@pytest.mark.parametrize(
+    ("trained", "device", "expected"),
+    [
+        ("32-true", "cuda", "32-true"),
+        ("bf16-mixed", "cuda", "bf16-mixed"),
+        ("bf16-true", "cuda", "bf16-mixed"),
+        ("16-mixed", "cuda", "16-mixed"),
+        ("16-true", "mps", "16-mixed"),
+        ("bf16-mixed", "cpu", "32-true"),
+        ("16-mixed", "cpu", "32-true"),
+    ],
+)
+def test_on_a_gpu_the_precision_is_that_of_the_training(
+    trained: str, device: str, expected: str
+) -> None:
+    assert inference_precision(None, trained, torch.device(device)) == expected
+
+
+def test_what_an_evaluation_switches_is_switched_back(
+    trained_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    classifier = Classifier.load(trained_run, device="cpu", precision="bf16-mixed")
+    seen = []
+    classifier.task.register_forward_hook(
+        lambda *_: seen.append((torch.backends.cudnn.benchmark, torch.is_autocast_enabled("cpu")))
+    )
+    logits = classifier.logits(torch.zeros(2, 1, 32, 32, dtype=torch.uint8))
+    assert logits.dtype == torch.float32 and seen == [(False, True)]
+    assert torch.backends.cudnn.benchmark and not torch.is_autocast_enabled("cpu")
 
 
 def test_metrics_follow_from_the_predictions(trained_run: Path, log_dir: Path) -> None:
@@ -238,14 +288,14 @@ def test_weights_that_are_not_finite_are_refused(
 
 def with_nan(classifier: Classifier, index: int) -> Classifier:
     """Let a classifier give NaN for the image of this place in each batch."""
-    whole = classifier.logits
+    whole = classifier.outputs
 
-    def logits(pixels: torch.Tensor) -> torch.Tensor:
+    def outputs(pixels: torch.Tensor) -> torch.Tensor:
         found = whole(pixels).clone()
         found[index] = float("nan")
         return found
 
-    classifier.logits = logits  # type: ignore[method-assign]
+    classifier.outputs = outputs  # type: ignore[method-assign]
     return classifier
 
 

@@ -82,7 +82,9 @@ def test_switches_are_recorded(run_train: Train) -> None:
     folder = run_train("trainer.precision=bf16-mixed", "channels_last=false")
     found = results(folder)["execution"]
     assert found.items() >= {"precision": "bf16-mixed", "channels_last": False}.items()
-    assert found.items() >= {"device": "cpu", "compile": False}.items()
+    assert found.items() >= {"device": "cpu", "compile": False, "resident": False}.items()
+    assert results(folder)["inference_precision"] == "32-true"  # as on any CPU
+    assert load_task(folder / "checkpoints" / "best.ckpt").precision == "bf16-mixed"
     assert checkpoint(folder)["hyper_parameters"]["channels_last"] is False
     assert main(["eval", f"checkpoint={folder}", f"log_dir={folder.parents[2]}"]) == 0
 

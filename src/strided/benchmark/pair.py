@@ -21,6 +21,7 @@ from strided.config.keys import Config, Node
 from strided.config.targets import build
 from strided.data import BatchAugment, ImageDataModule
 from strided.evaluation.classifier import Classifier
+from strided.evaluation.precision import evaluating_in, inference_precision
 from strided.runs.results import Results
 from strided.system.devices import float32_products
 from strided.system.signals import Interruption
@@ -96,11 +97,12 @@ class Pair:
         return rate, torch.get_num_threads()
 
     def evaluated(self) -> ClassificationTask:
-        """The network as eval loads it from a checkpoint: in float32, not compiled."""
+        """The network as eval loads it from a checkpoint: weights in float32, not compiled."""
         options: Any = self.task.hparams
         task = ClassificationTask(**options)
         task.load_state_dict(self.weights)
         task.matmul_precision = self.task.matmul_precision
+        task.precision = str(self.trainer.precision)
         return task
 
 
@@ -146,19 +148,22 @@ def _strided(pair: Pair) -> tuple[float, int]:
 
 def _inference(pair: Pair) -> tuple[float, int]:
     classifier = Classifier(pair.evaluated(), str(pair.device))
+    device = classifier.device
     split = "test" if "test" in pair.data.splits else "val"
 
     def batches() -> Generator[int, None, None]:
         while True:
-            for batch in pair.data.loader(split):
-                yield len(classifier.logits(batch.images))
+            for batch in pair.data.loader(split, device=device):
+                yield len(classifier.outputs(batch.images))
 
     return pair.time(batches())
 
 
 def _bare_inference(pair: Pair) -> tuple[float, int]:
-    with float32_products(pair.task.matmul_precision, pair.device):
-        return pair.time(bare_inference(pair.evaluated(), pair.batch_size, pair.device))
+    task, device = pair.evaluated(), pair.device
+    precision = inference_precision(None, task.precision, device)
+    with float32_products(task.matmul_precision, device), evaluating_in(precision, device):
+        return pair.time(bare_inference(task, pair.batch_size, device))
 
 
 PARTS = {

@@ -5,6 +5,10 @@ from typing import Any, Literal, TypedDict, cast
 Node = dict[str, Any]  # the choices of one group, often a `_target_` with its arguments
 
 
+# of a trained network; the names are Lightning's
+InferencePrecision = Literal["32-true", "bf16-mixed", "16-mixed"]
+
+
 class PlainKeys(TypedDict, total=False):
     """The keys that belong to no group. Each verb has some of them: see conf/<verb>.yaml."""
 
@@ -28,6 +32,7 @@ class PlainKeys(TypedDict, total=False):
     input: str
     split: Literal["test", "val"]
     overlap: Literal["refuse", "exclude"]  # images of the split that were seen in training
+    precision: InferencePrecision | None  # None: on a GPU as in training, on a CPU float32
     # of explain
     max_images: int
     target: str | int | list[str | int] | None

@@ -11,9 +11,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from strided.config.keys import InferencePrecision
 from strided.config.targets import trusting
 from strided.data.reading.decoding import as_image
-from strided.system.devices import choose_device, float32_products
+from strided.evaluation.precision import evaluating_in, inference_precision
+from strided.system.devices import choose_device, float32_products, sent
 from strided.training.loading import find_checkpoint, load_task
 from strided.training.task import ClassificationTask
 
@@ -31,21 +33,35 @@ class Prediction:
 
 
 class Classifier:
-    """Calls a trained network on images: PIL, uint8 arrays (H, W[, C]) or paths."""
+    """Calls a trained network on images: PIL, uint8 arrays (H, W[, C]) or paths.
 
-    def __init__(self, task: ClassificationTask, device: str = "auto") -> None:
+    `precision` None: that of the training on a GPU, float32 on a CPU.
+    """
+
+    def __init__(
+        self,
+        task: ClassificationTask,
+        device: str = "auto",
+        precision: InferencePrecision | None = None,
+    ) -> None:
         self.device = choose_device(device)
+        self.precision = inference_precision(precision, task.precision, self.device)
         self.task = task.to(self.device).eval()
         self.classes = task.classes
         self.preprocessing = task.preprocessing
 
     @classmethod
     def load(
-        cls, run_or_checkpoint: str | Path, *, device: str = "auto", trust: Sequence[str] = ()
+        cls,
+        run_or_checkpoint: str | Path,
+        *,
+        device: str = "auto",
+        precision: InferencePrecision | None = None,
+        trust: Sequence[str] = (),
     ) -> Self:
         """Load a run folder's best.ckpt, or a .ckpt file. Raises UserError."""
         with trusting(trust):
-            return cls(load_task(find_checkpoint(run_or_checkpoint)), device)
+            return cls(load_task(find_checkpoint(run_or_checkpoint)), device, precision)
 
     def __call__(
         self, images: ImageLike | Iterable[ImageLike], batch_size: int = 64
@@ -66,12 +82,17 @@ class Classifier:
         named = [dict(zip(self.classes, row, strict=True)) for row in rows]
         return [Prediction(max(row, key=row.__getitem__), row) for row in named]
 
-    @torch.inference_mode()
     def logits(self, pixels: Tensor) -> Tensor:
-        """Return logits (B, K) on the CPU for preprocessed uint8 pixels (B, C, S, S)."""
-        images = self.preprocessing.normalise(pixels.to(self.device))
-        with self.as_in_training():
-            return self.task(images).float().cpu()
+        """Return float32 logits (B, K) on the CPU for preprocessed uint8 pixels (B, C, S, S)."""
+        return self.outputs(pixels).cpu()
+
+    @torch.inference_mode()
+    def outputs(self, pixels: Tensor) -> Tensor:
+        """`logits` on the device, without waiting for them. The pixels are on the CPU."""
+        on_device = sent(pixels, self.device)
+        images = self.preprocessing.normalise(on_device, self.task.memory_format)
+        with self.as_in_training(), evaluating_in(self.precision, self.device):
+            return self.task(images).float()
 
     def as_in_training(self) -> AbstractContextManager[None]:
         """Multiply as exactly as training did; for the network itself, without `logits`."""

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from strided.config.keys import InferencePrecision
 from strided.data import ImageDataModule
 from strided.errors import UserError
 from strided.evaluation.classifier import NOT_FINITE, Classifier
@@ -17,6 +18,7 @@ from strided.evaluation.intervals import wilson_interval
 from strided.evaluation.metrics import classification_metrics, confusion_matrix
 from strided.evaluation.overlap import Overlap
 from strided.runs.predictions_csv import Row
+from strided.system.devices import synchronise
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +29,8 @@ SEEN = "seen in training: left out by overlap=exclude"
 class Evaluation:
     """The result on `count` images; metrics have prefixed names, `confusion` is (K, K).
 
+    `precision` is the one that the network ran in; the metrics are of its float32 outputs.
+
     `shared` of the split's images were seen in training, None if that is unknown. They are
     `excluded` from the metrics, or `without` has the metrics of the others, if there are any.
     """
@@ -36,6 +40,7 @@ class Evaluation:
     count: int
     confusion: list[list[int]]
     rows: list[Row]
+    precision: InferencePrecision
     shared: int | None = None
     excluded: bool = False
     without: dict[str, Any] | None = None
@@ -112,6 +117,7 @@ def evaluate(
         len(labels),
         confusion_matrix(logits.softmax(1).argmax(1), labels, len(classifier.classes)).tolist(),
         rows,
+        classifier.precision,
         None if found is None else int(seen.sum()),
         excluded,
         without,
@@ -161,18 +167,23 @@ def _metrics(classifier: Classifier, logits: Tensor, labels: Tensor, split: str)
 def _logits(
     classifier: Classifier, data: ImageDataModule, split: str, limit: int | float | None
 ) -> tuple[Tensor, Tensor]:
-    loader = data.loader(split)
+    device = classifier.device
+    loader = data.loader(split, device=device)
     batches = len(loader)
     if limit is not None:
         batches = limit if isinstance(limit, int) else max(1, int(batches * limit))
-    # into one tensor each: small tensors between large freed ones would keep their memory too
-    logits = torch.empty(len(data.splits[split]), len(classifier.classes))
+    # into one tensor each: small tensors between large freed ones would keep their memory too. A
+    # GPU writes into pinned memory by itself, so that nothing waits before the end
+    on_gpu = device.type == "cuda"
+    logits = torch.empty(len(data.splits[split]), len(classifier.classes), pin_memory=on_gpu)
     labels = torch.empty(len(logits), dtype=torch.int64)
     count = 0
     for batch in itertools.islice(loader, batches):
         place = slice(count, count + len(batch.labels))
-        logits[place], labels[place] = classifier.logits(batch.images), batch.labels
+        logits[place].copy_(classifier.outputs(batch.images), non_blocking=on_gpu)
+        labels[place] = batch.labels
         count = place.stop
+    synchronise(device)
     return logits[:count], labels[:count]
 
 
@@ -181,7 +192,7 @@ def count_hits(
 ) -> tuple[int, int]:
     """Return the numbers of hits and of images, over at most `most` images of a split."""
     right = count = 0
-    for batch in data.loader(split, data.spread(split, most)):
+    for batch in data.loader(split, data.spread(split, most), device=classifier.device):
         right += int((classifier.logits(batch.images).argmax(1) == batch.labels).sum())
         count += len(batch.labels)
     return right, count

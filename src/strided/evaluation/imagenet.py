@@ -21,9 +21,10 @@ def chosen_classifier(config: Mapping[str, Any]) -> Classifier:
 
     Raises UserError.
     """
+    device, precision = config["accelerator"], config.get("precision")
     if config["checkpoint"]:
-        return Classifier.load(config["checkpoint"], device=config["accelerator"])
-    return Classifier(pretrained_task(config["model"]), config["accelerator"])
+        return Classifier.load(config["checkpoint"], device=device, precision=precision)
+    return Classifier(pretrained_task(config["model"]), device, precision)
 
 
 def pretrained_task(config: Mapping[str, Any]) -> ClassificationTask:

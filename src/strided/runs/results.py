@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, Literal, TypedDict, cast
 
+from strided.config.keys import InferencePrecision
+
 
 class Git(TypedDict, total=False):
     """The state of the code; None outside a checkout."""
@@ -94,7 +96,7 @@ class Results(Metrics, total=False):
     parameters: Parameters  # trainable: in the last stage
     macs: int  # multiply-adds of an image
     class_weights: dict[str, float]  # of the loss
-    execution: dict[str, Any]  # device, precision and switches of the training
+    execution: dict[str, Any]  # device, precision, switches and place of images of the training
     stages: list[dict[str, Any]]  # the started ones, of a run that has stages
     lr_finder: dict[str, Any]  # the suggestion, and the losses behind it
     fit_finished: int | None  # trainer.max_epochs of the last completed fit
@@ -105,6 +107,7 @@ class Results(Metrics, total=False):
     # the test, or the split that eval measured
     tested: int  # images
     confusion: list[list[int]]  # a row for each true class
+    inference_precision: InferencePrecision  # of the network in it, and in predict
     overlap: dict[str, Any] | None  # images seen in training; None: that is not known
     diagnosis: dict[str, Any]  # over- or underfitting
     # of predict and explain

@@ -149,6 +149,7 @@ def fit_stage(
                 run.interruption.deferring() if run.checkpoint else nullcontext(),
                 execution_switches(run.config, task, trainer, macs * data.batch_size) as switches,
             ):
+                task.precision = str(trainer.precision)
                 results["execution"] = {**switches, "resident": resident}
                 results["hardware"]["torch_threads"] = torch.get_num_threads()
                 trainer.fit(task, data, ckpt_path=stage_run.resumed, weights_only=True)

@@ -78,9 +78,12 @@ def load_task(file: Path) -> ClassificationTask:
     check({key: arguments[key] for key in ("model", "loss")})
     task = _rebuilt(arguments, checkpoint["state_dict"], file)
     _require_finite(task, file)
-    task.trained_on = checkpoint["strided"].get("trained_on", {})
-    precision = checkpoint["strided"].get("matmul_precision")  # older checkpoints have none
-    task.matmul_precision = next((p for p in FLOAT32_PRODUCTS if p == precision), None)
+    saved = checkpoint["strided"]
+    task.trained_on = saved.get("trained_on", {})
+    products = saved.get("matmul_precision")  # older checkpoints have neither of these two
+    task.matmul_precision = next((p for p in FLOAT32_PRODUCTS if p == products), None)
+    precision = saved.get("precision")
+    task.precision = precision if isinstance(precision, str) else task.precision
     return task
 
 

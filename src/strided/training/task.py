@@ -116,6 +116,7 @@ class ClassificationTask(pl.LightningModule):
         self.learning_rate = 0.0  # of the last step taken
         self.trained_on: dict[str, Any] = {}  # which images: "fingerprint", "split_hashes", "seen"
         self.matmul_precision: str | None = None  # of `float32_products`; as training had it
+        self.precision = "32-true"  # trainer.precision, as training had it
         self.recipe = {"optimizer": optimizer, "scheduler": scheduler}  # of the stage
         self.stage = {"number": 0, "epoch": 0, "step": 0}  # which one, and where it began
         self.frozen: list[nn.Module] = []
@@ -260,6 +261,7 @@ class ClassificationTask(pl.LightningModule):
         checkpoint["strided"] = {
             "trained_on": self.trained_on,
             "matmul_precision": self.matmul_precision,
+            "precision": self.precision,
             "stage": self.stage,
             "on_features": bool(self.features_to_logits),
             "random": gathered(random),

@@ -27,7 +27,9 @@ def evaluate_checkpoint(config: Config, folder: Path, results: Results, _: Inter
     """The eval verb: measure `checkpoint` on a split, write metrics and predictions."""
     split = config["split"]
     assert config["checkpoint"] is not None, "check() refuses it"
-    classifier = Classifier.load(config["checkpoint"], device=config["accelerator"])
+    classifier = Classifier.load(
+        config["checkpoint"], device=config["accelerator"], precision=config["precision"]
+    )
     entries = seen_by(classifier, find_checkpoint(config["checkpoint"]))
     exclude = config["overlap"] == "exclude"
     # a new split is no harm if the images that were trained on are known, and left out
@@ -45,6 +47,7 @@ def evaluate_checkpoint(config: Config, folder: Path, results: Results, _: Inter
     by_name(results).update(evaluation.metrics)
     results.update(
         {
+            "inference_precision": evaluation.precision,
             "confusion": evaluation.confusion,
             "classes": classifier.classes,
             "splits": {split: evaluation.count},

@@ -39,6 +39,7 @@ def predict(config: Config, folder: Path, results: Results, _: Interruption) -> 
     results.update(
         {
             "images": len(rows),
+            "inference_precision": classifier.precision,
             "unreadable": failed,
             "ignored_files": sum(found.ignored.values()),
             "ignored_by_ending": found.ignored,

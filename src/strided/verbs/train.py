@@ -129,6 +129,7 @@ def test_best(run: Run, best: Classifier | None, data: ImageDataModule) -> Evalu
     run.results.update(
         {
             "tested": evaluation.count,
+            "inference_precision": evaluation.precision,
             "confusion": evaluation.confusion,
             "skipped": len(data.skipped),
             "overlap": evaluation.overlap(),

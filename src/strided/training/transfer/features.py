@@ -21,6 +21,7 @@ from torch import Tensor
 
 from strided.data import BatchAugment, ImageDataModule
 from strided.system.built_once import open_or_build, reserve
+from strided.system.devices import sent
 from strided.training.transfer.cut import Cut
 
 _FORMAT = 2  # raise it when the same key would give other features
@@ -68,11 +69,11 @@ class Views:
         """Normalised images of a split in order, as the network takes them."""
         from tqdm import tqdm
 
-        loader = self.data.loader(split)
+        loader = self.data.loader(split, device=device)
         title = f"features of {split}" + (f", view {view + 1}/{self.number}" if view else "")
         quiet = not sys.stderr.isatty()
         for number, batch in enumerate(tqdm(loader, desc=title, leave=False, disable=quiet)):
-            images = batch.images.to(device)
+            images = sent(batch.images, device)
             if split == "train" and self.number > 1:
                 entropy = np.random.SeedSequence([self.seed, view, number])
                 generator = torch.Generator().manual_seed(int(entropy.generate_state(1)[0]))
