@@ -82,6 +82,7 @@ class StreamingPipeline:
         decoded = self._start_workers(batches, pin_memory)
         for number, indices in enumerate(batches, 1):
             images, digests, errors = self._next(decoded)
+            places: np.ndarray | slice = slice(None)
             if number == len(batches):
                 # Lightning never closes the iterator; this ends the processes before validation
                 del decoded
@@ -89,7 +90,7 @@ class StreamingPipeline:
                 self._handle_broken(
                     {int(indices[place]): errors[place] for place in errors}, len(indices)
                 )
-            places = np.setdiff1d(np.arange(len(indices)), list(errors))
+                places = np.setdiff1d(np.arange(len(indices)), list(errors))
             if digests:
                 self.digests[indices[places]] = np.frombuffer(digests, dtype="<u8")
             yield images, places
