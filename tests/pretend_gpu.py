@@ -59,14 +59,15 @@ class PretendGpu(TorchFunctionMode):
             del given["device"]
         tensors = [leaf for leaf in tree_leaves((args, given)) if isinstance(leaf, Tensor)]
         there = made_there or any(map(is_there, tensors))
-        if there:
+        if there and not (name == "copy_" and _by_itself(args, given)):
             self._note(name, args, tensors, made_there)
         out = func(*args, **given)
         if there and name == "copy_" and not is_there(args[0]):
             return out  # to the CPU
-        if there or pinned:
-            for leaf in tree_leaves(out):
-                _mark(leaf, gpu=there, pinned=pinned)
+        for leaf in tree_leaves(out):
+            part = isinstance(leaf, Tensor) and getattr(leaf._base, "_pinned", False)
+            if there or pinned or part:
+                _mark(leaf, gpu=there, pinned=pinned or part)
         return out
 
     def _note(self, name: str, args: tuple[Any, ...], tensors: list[Tensor], made: bool) -> None:
@@ -110,6 +111,12 @@ class PretendGpu(TorchFunctionMode):
         frames = [frame for frame in traceback.extract_stack() if frame.filename != __file__]
         lines = [f"{frame.filename}:{frame.lineno}" for frame in reversed(frames[-6:])]
         self.waits.append(f"{what}: {' < '.join(lines)}")
+
+
+def _by_itself(tensors: tuple[Any, ...], options: dict[str, Any]) -> bool:
+    """Whether a GPU does a copy_ without the program."""
+    pinned = (is_there(t) or getattr(t, "_pinned", False) for t in tensors[:2])
+    return bool(options.get("non_blocking")) and all(pinned)
 
 
 def is_there(tensor: Any) -> bool:

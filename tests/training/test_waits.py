@@ -1,10 +1,11 @@
 """A training step never makes the program wait for a GPU. Shown without one: see pretend_gpu."""
 
+import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.accelerators import CPUAccelerator
@@ -13,6 +14,10 @@ from tests.pretend_gpu import CUDA, PretendGpu, is_there
 from torch.nn.utils import clip_grad
 
 from strided.data.pixels import pipeline
+from strided.evaluation.classifier import Classifier
+from strided.evaluation.evaluate import _logits
+from strided.evaluation.held_out import set_up_data
+from strided.training import fit
 from strided.training.task import ClassificationTask
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
@@ -22,13 +27,13 @@ BATCHES = 5
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Of Trainer.fit, on a GPU: a line for each wait in a step, except the first and the last."""
+    """Of a fit on a GPU: a line for each wait in a step, except the first and the last."""
     pretended = PretendGpu()
-    fit, step = pl.Trainer.fit, ClassificationTask.training_step
+    stage, step = fit.fit_stage, ClassificationTask.training_step
 
-    def fit_there(*args: Any, **options: Any) -> None:
+    def stage_there(*args: Any) -> None:
         with pretended:
-            fit(*args, **options)
+            stage(*args)
 
     def counted_step(task: ClassificationTask, batch: Any, index: int) -> torch.Tensor:
         assert is_there(batch[0]) and is_there(batch[1]) and task.device == CUDA
@@ -40,7 +45,9 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     found = ["the steps were not taken"]
     state = torch.get_rng_state
-    monkeypatch.setattr(pl.Trainer, "fit", fit_there)
+    monkeypatch.setattr(fit, "fit_stage", stage_there)
+    monkeypatch.setattr(fit, "watching_gpu", lambda *_: nullcontext())
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda *_: (2**30, 2**30))
     monkeypatch.setattr(ClassificationTask, "training_step", counted_step)
     monkeypatch.setattr(SingleDeviceStrategy, "root_device", CUDA)
     monkeypatch.setattr(CPUAccelerator, "setup_device", lambda *_: None)
@@ -68,6 +75,7 @@ WORDS = (
     "words",
     [
         [],
+        ["data.resident=false"],
         ["augment=strong", "callbacks.ema.decay=0.9", "optimizer=sgd", "scheduler=one_cycle"],
         ["augment=mixup", "trainer.gradient_clip_val=1", "loss=focal", "model=lenet5_original"],
         [
@@ -80,8 +88,26 @@ WORDS = (
     ids=lambda words: " ".join(words) or "default",
 )
 def test_no_step_waits(run_train: Callable[..., Path], waits: list[str], words: list[str]) -> None:
-    run_train(*WORDS, *words)
+    folder = run_train(*WORDS, *words)
     assert waits == []
+    execution = json.loads((folder / "results.json").read_text())["execution"]
+    assert execution["resident"] is ("data.resident=false" not in words)
+
+
+def test_no_batch_of_an_evaluation_waits(
+    trained_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretended = PretendGpu()
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda *_: pretended.waits.append("the end"))
+    monkeypatch.setattr(pipeline, "read_ahead", map)
+    with pretended:
+        classifier = Classifier.load(trained_run, device="cuda")
+        data = set_up_data(classifier, None)
+        pretended.waits.clear()
+        logits, labels = _logits(classifier, data, "test", None)
+        assert pretended.waits == ["the end"] and not is_there(logits)
+    on_cpu = _logits(Classifier.load(trained_run, device="cpu"), data, "test", None)
+    assert torch.equal(labels, on_cpu[1]) and torch.allclose(logits, on_cpu[0], atol=1e-4)
 
 
 def test_cudnn_searches_for_full_batches_only(
