@@ -54,13 +54,16 @@ def _gpu() -> Gpu:
     import torch
 
     properties = torch.cuda.get_device_properties(torch.cuda.current_device())
+    cudnn = None
+    with suppress(RuntimeError):  # it does not fit this GPU or torch, which may not matter
+        cudnn = torch.backends.cudnn.version()
     return {
         "count": torch.cuda.device_count(),
         "memory_bytes": properties.total_memory,
         "compute_capability": f"{properties.major}.{properties.minor}",
         "driver": gpu_driver(),
         "cuda": torch.version.cuda,
-        "cudnn": torch.backends.cudnn.version(),
+        "cudnn": cudnn,
     }
 
 

@@ -19,6 +19,8 @@ GIB = 2**30
 _REFUSED = re.compile(
     "out of memory|can't allocate memory|not enough memory|bad_alloc|STATUS_ALLOC_FAILED", re.I
 )
+# of cuDNN's search, which passes over algorithms whose workspace does not fit
+_NOTHING_FITS = re.compile("unable to find (an engine|a valid cuDNN algorithm)", re.I)
 _ASKED = re.compile(r"(?:to allocate|Unable to allocate) ([\d.]+) ?(bytes|[KMGTPE]i?B)", re.I)
 
 
@@ -59,6 +61,8 @@ def refusal_in(error: BaseException) -> str | None:
             return text or "out of memory"
         if isinstance(link, RuntimeError) and _REFUSED.search(text):
             return text
+        if isinstance(link, RuntimeError) and _NOTHING_FITS.search(text) and _gpu_is_full():
+            return f"cuDNN: {text}"
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
     return None
 
@@ -83,6 +87,13 @@ def _gpu_memory() -> str:
             f"{free / GIB:.1f} are free now"
         )
     return "the GPU has no more"
+
+
+def _gpu_is_full() -> bool:
+    import torch
+
+    free, total = torch.cuda.mem_get_info()
+    return free < total / 10
 
 
 def _host_memory() -> str:
