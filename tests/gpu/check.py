@@ -27,8 +27,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 LIMITS = {  # seconds of each step
-    "machine": 30, "models": 110, "resume": 110, "waits": 100, "trouble": 90,
-    "throughput": 130, "cifar": 110, "decoding": 60, "memory": 40,
+    "machine": 30, "models": 75, "resume": 75, "waits": 75, "trouble": 60,
+    "throughput": 120, "cifar": 80, "decoding": 45, "memory": 30,
 }  # fmt: skip
 PHASES = (
     ["machine"],

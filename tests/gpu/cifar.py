@@ -32,7 +32,9 @@ def work(visit: Visit) -> None:
         spent += float(row["epoch_seconds"])
         found["epochs"].append([round(spent, 2), float(row["val/acc"])])
     found["to_goal"] = next((s for s, accuracy in found["epochs"] if accuracy >= GOAL), None)
-    if results.get("state") != "finished":
+    if process.exitcode is None:
+        found["error"] = f"stopped at its limit: {visit.said('run')}"
+    elif results.get("state") != "finished":
         found["error"] = visit.said("run")
     visit.keep("run", found)
 

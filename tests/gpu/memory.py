@@ -8,9 +8,9 @@ lines = trouble.lines
 
 
 def work(visit: Visit) -> None:
-    """Ask for ResNet-152 on 2,800 large images at once."""
-    words = ["model=resnet152", "data=synthetic", "data.num_images=4200", "data.image_size=448"]
-    process = visit.start("run", "train", *words, "data.batch_size=2800", *visit.trainer)
+    """Ask for ResNet-152 on 1,400 large images at once."""
+    words = ["model=resnet152", "data=synthetic", "data.num_images=2100", "data.image_size=448"]
+    process = visit.start("run", "train", *words, "data.batch_size=1400", *visit.trainer)
     process.join(max(0, visit.left() - 2))
     text = visit.output("run")
     said = [line[:300] for line in text.splitlines() if "emory" in line][-3:]

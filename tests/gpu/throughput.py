@@ -35,6 +35,7 @@ BF16 = ["trainer.precision=bf16-mixed"]
 STRIDED = {  # beside which plain loop, and the words
     "bf16": ("bf16", BF16),
     "augmented": ("bf16", [*BF16, "augment=resized_crop"]),
+    "no search": ("bf16", [*BF16, "trainer.benchmark=false"]),
     "nchw": ("nchw", [*BF16, "channels_last=false"]),
     "tf32": ("tf32", ["trainer.precision=32-true"]),
     "compile": ("compile", [*BF16, "compile=true"]),

@@ -41,7 +41,7 @@ def command(words: list[str]) -> int:
 def ended(code: int | None, text: str, said: list[str]) -> Found:
     """How a process ended."""
     row: Found = {"exit_code": code, "said": said, "traceback": "Traceback" in text}
-    return row | ({"error": "hangs"} if code is None else {})
+    return row | ({"error": "runs on past the step's limit"} if code is None else {})
 
 
 def lines(found: Found) -> list[str]:
