@@ -56,6 +56,8 @@ def test_deterministic_pooling_is_adaptive_pooling(
     torch.testing.assert_close(our_gradient, their_gradient)
     if isinstance(given, int) and side % given == 0:
         assert torch.equal(ours, theirs)
+    with DeterministicPooling("cpu"), torch.inference_mode():  # as eval, to the bit
+        assert torch.equal(pool(maps), theirs)
 
 
 @pytest.mark.parametrize(

@@ -206,10 +206,14 @@ def _trainer_node(config: Config, batches: int, epochs: int) -> Node:
 
 @contextmanager
 def _silenced() -> Iterator[None]:
-    """Hide the line for each epoch, and the advice at each start of training."""
+    """Hide the line for each epoch, and what each start of training says."""
     loggers = [
-        logging.getLogger(f"strided.training.{name}")
-        for name in ("callbacks.epoch_recorder", "execution")
+        logging.getLogger(f"strided.{name}")
+        for name in (
+            "training.callbacks.epoch_recorder",
+            "training.execution",
+            "data.pixels.resident",
+        )
     ]
     before = [logger.level for logger in loggers]
     for logger in loggers:

@@ -15,7 +15,7 @@ from strided.config.keys import InferencePrecision
 from strided.config.targets import trusting
 from strided.data.reading.decoding import as_image
 from strided.evaluation.precision import evaluating_in, inference_precision
-from strided.system.devices import choose_device, float32_products, sent
+from strided.system.devices import choose_device, fix_cublas_workspace, float32_products, sent
 from strided.training.loading import find_checkpoint, load_task
 from strided.training.task import ClassificationTask
 
@@ -45,6 +45,8 @@ class Classifier:
         precision: InferencePrecision | None = None,
     ) -> None:
         self.device = choose_device(device)
+        if self.device.type == "cuda":
+            fix_cublas_workspace()
         self.precision = inference_precision(precision, task.precision, self.device)
         self.task = task.to(self.device).eval()
         self.classes = task.classes

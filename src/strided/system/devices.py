@@ -1,5 +1,6 @@
 """The device that a network runs on: choosing it, sending to it, how exactly it multiplies."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -49,6 +50,15 @@ def free_bytes(device: torch.device) -> int | None:
     free, _ = torch.cuda.mem_get_info(device)
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return int(free + unused)
+
+
+def fix_cublas_workspace() -> None:
+    """Give cuBLAS, in each process, the workspace with which its products are the same.
+
+    It is read once, at the first product on a GPU. Without it eval could round otherwise than the
+    test of a run. What was set before stays.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def synchronise(device: torch.device) -> None:

@@ -1,6 +1,5 @@
 """trainer.deterministic: what Lightning and torch leave to do for bit-equal runs on a GPU."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
@@ -13,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from strided.config.keys import Node
 from strided.errors import UserError
+from strided.system.devices import fix_cublas_workspace
 from strided.training.losses import add_auxiliary
 from strided.training.task import ClassificationTask
 
@@ -25,8 +25,7 @@ def training_switches(trainer: Node) -> Iterator[None]:
     of a sweep would have them too. Raises UserError for an operation that torch refuses in that
     mode.
     """
-    # read once in a process, at its first product on a GPU: a later job may be deterministic
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    fix_cublas_workspace()  # also without trainer.deterministic: a later job may have it
     search, mode = torch.backends.cudnn.benchmark, torch.get_deterministic_debug_mode()
     try:
         with DeterministicPooling() if trainer.get("deterministic") else nullcontext():
@@ -50,7 +49,8 @@ class DeterministicPooling(TorchFunctionMode):
     """Adaptive average pooling that can be differentiated deterministically on a GPU.
 
     torch's cannot, unless it pools to a single value. AlexNet and VGG have it before their
-    classifier, and GoogLeNet in its auxiliary heads.
+    classifier, and GoogLeNet in its auxiliary heads. Where no gradient is asked for, torch's is
+    kept: eval has it too, and rounds as the test does.
     """
 
     def __init__(self, device: str = "cuda") -> None:
@@ -73,7 +73,8 @@ class DeterministicPooling(TorchFunctionMode):
         given = output_size if isinstance(output_size, tuple | list) else (output_size,) * 2
         height, width = input.shape[-2:]
         rows, columns = given[0] or height, given[1] or width
-        if input.device.type != self.device or rows == columns == 1:
+        differentiated = torch.is_grad_enabled() and input.device.type == self.device
+        if not differentiated or rows == columns == 1:
             return F.adaptive_avg_pool2d(input, output_size)  # type: ignore[arg-type]
         if height % rows == 0 and width % columns == 0:  # the same to the last bit
             return F.avg_pool2d(input, (height // rows, width // columns))
