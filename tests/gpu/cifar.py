@@ -1,5 +1,7 @@
 """Step: CIFAR-10 (a JPEG copy) with ResNet-18: seconds to 93 %, and the best it reaches."""
 
+from pathlib import Path
+
 from tests.gpu.visit import Found, Visit, read_epochs, read_results
 
 GOAL = 0.93
@@ -37,6 +39,22 @@ def work(visit: Visit) -> None:
     elif results.get("state") != "finished":
         found["error"] = visit.said("run")
     visit.keep("run", found)
+    if "error" not in found and folder:
+        visit.keep("eval", evaluated(visit, folder))
+
+
+def evaluated(visit: Visit, folder: Path) -> Found:
+    """Whether eval, in a process of its own, gives the run's own predictions."""
+    accelerator = "cpu" if visit.tiny else "gpu"
+    words = [f"checkpoint={folder}", f"accelerator={accelerator}"]
+    process = visit.start("eval", "eval", *words)
+    process.join(max(0, visit.left() - 1))
+    other = visit.run_folder("eval")
+    if process.exitcode != 0 or other is None:
+        return {"error": visit.said("eval")}
+    files = [place / "predictions.csv" for place in (folder, other)]
+    same = files[0].read_bytes() == files[1].read_bytes()
+    return {"predictions_equal": same} | ({} if same else {"error": "eval's predictions differ"})
 
 
 def lines(found: Found) -> list[str]:
@@ -47,5 +65,6 @@ def lines(found: Found) -> list[str]:
     return [
         f"validation reaches {GOAL:.0%} after {row['to_goal']} s of training; best "
         f"{row['best_val/acc']:.2%}, test {row['test/acc']:.2%}; {row['train_seconds']:.0f} s in "
-        f"all, {row['images_per_second']:.0f} images/s"
+        f"all, {row['images_per_second']:.0f} images/s",
+        f"eval of the same checkpoint: {found.get('eval')}",
     ]
