@@ -5,9 +5,8 @@
     make gpu ARGS=--tiny           # a dry run on a CPU, in tiny sizes
     make gpu ARGS=--only=cifar,waits
 
-Writes check.json after each step, check.log with all output, and table.txt into `--out`. Steps of
-a phase run at once, since nothing of them is timed. A step past its limit is stopped and keeps what
-it found. Ends with exit code 1 if a step failed.
+Writes check.json after each step, check.log with all output, and table.txt into `--out`. A step
+past its limit is stopped and keeps what it found. Ends with exit code 1 if a step failed.
 """
 
 import argparse
@@ -30,12 +29,13 @@ LIMITS = {  # seconds of each step
     "machine": 30, "models": 75, "resume": 75, "waits": 75, "trouble": 60,
     "throughput": 120, "cifar": 95, "decoding": 45, "memory": 30,
 }  # fmt: skip
-PHASES = (
+PHASES = (  # processes on one GPU take turns: few at once are faster
     ["machine"],
     ["models"],
-    ["resume", "waits", "trouble"],
     ["throughput"],
     ["cifar"],
+    ["resume"],
+    ["waits", "trouble"],
     ["memory"],
     ["decoding"],
 )

@@ -15,4 +15,5 @@ def work(visit: Visit) -> None:
     text = visit.output("run")
     said = [line[:300] for line in text.splitlines() if "emory" in line][-3:]
     state = read_results(visit.run_folder("run")).get("state")
-    visit.keep("out of memory", ended(process.exitcode, text, said) | {"state": state})
+    row = ended(process.exitcode, 1, text, said or [visit.said("run")])
+    visit.keep("out of memory", row | {"state": state})

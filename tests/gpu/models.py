@@ -20,7 +20,6 @@ SWITCHES = {
     "frozen": ["transfer=two_stage", "model.weights=WEIGHTS"],
 }
 DETERMINISTIC = ("alexnet", "vgg16", "resnet18", "densenet121", "googlenet", "inception_v3")
-PROCESSES = 4
 
 
 def cases(tiny: bool) -> dict[str, list[str]]:
@@ -35,15 +34,15 @@ def cases(tiny: bool) -> dict[str, list[str]]:
     switches = {name: ["model=resnet18", *words] for name, words in SWITCHES.items()}
     deterministic = "trainer.deterministic=true"
     rows |= {f"{n} deterministic": [f"model={n}", deterministic] for n in DETERMINISTIC}
-    return switches | rows  # compiling takes longest
+    return rows | switches
 
 
 def work(visit: Visit) -> None:
     """Share the cases among processes, and gather what they kept."""
     names = list(cases(visit.tiny))
-    processes = 1 if visit.tiny else PROCESSES
     torch.save(models.resnet18().state_dict(), visit.scratch / "resnet18.pth")
-    parts = {f"part{k}": names[k::processes] for k in range(processes)}
+    slow = [name for name in names if name == "compile"]
+    parts = {"others": [name for name in names if name not in slow], "slow": slow}
     started = [visit.fork(part, run_cases, visit, part, names) for part, names in parts.items()]
     for process in started:
         process.join(max(0, visit.left() - 2))

@@ -19,7 +19,7 @@ def test_every_step_of_the_dry_run_is_good(tmp_path: Path) -> None:
     done = check(tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((tmp_path / "check.json").read_text())
-    assert [step for step in LIMITS if step not in LEFT_OUT_OF_TINY] == list(found)
+    assert set(found) == LIMITS.keys() - set(LEFT_OUT_OF_TINY)
     assert found["resume"]["default"]["bit_equal"]
     assert found["resume"]["default"]["exit_codes"] == [0, 143, 0]
     assert found["trouble"]["overflow"]["exit_code"] == 1

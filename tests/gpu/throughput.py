@@ -35,7 +35,6 @@ BF16 = ["trainer.precision=bf16-mixed"]
 STRIDED = {  # beside which plain loop, and the words
     "bf16": ("bf16", BF16),
     "augmented": ("bf16", [*BF16, "augment=resized_crop"]),
-    "no search": ("bf16", [*BF16, "trainer.benchmark=false"]),
     "nchw": ("nchw", [*BF16, "channels_last=false"]),
     "tf32": ("tf32", ["trainer.precision=32-true"]),
     "compile": ("compile", [*BF16, "compile=true"]),
@@ -67,7 +66,6 @@ def bare(visit: Visit, how: Bare) -> Found:
     """Images per second of uint8 batch to optimizer step, without strided."""
     device, (side, batch) = visit.device, (32, 8) if visit.tiny else (224, BATCH)
     torch.set_float32_matmul_precision("high")
-    torch.backends.cudnn.benchmark = True
     layout = torch.channels_last if how.channels_last else torch.contiguous_format
     net = (models.resnet18 if visit.tiny else models.resnet50)().to(device, memory_format=layout)
     run = torch.compile(net) if how.compiled else net
@@ -85,7 +83,6 @@ def bare(visit: Visit, how: Bare) -> Found:
         optimizer.step()
 
     rate = batch * steps_per_second(step, device, 0.05 if visit.tiny else 2.0)
-    torch.backends.cudnn.benchmark = False
     return {"images_per_second": round(rate, 1)}
 
 

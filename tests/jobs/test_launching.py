@@ -21,8 +21,10 @@ import torch
 from tests.stopping import forked
 
 from strided.cli import main
+from strided.config.trainer_node import among_others
 from strided.data import BatchLoader
 from strided.data.pixels.pipeline import ArrayPixels
+from strided.errors import UserError
 from strided.system.processes import place
 
 ROOT = Path(__file__).parents[2]
@@ -328,6 +330,18 @@ def test_what_needs_one_process_refuses_several(
     ):
         assert main(words) == 1
         assert "Try it without a launcher" in capsys.readouterr().err
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2"}
+    for name, value in here.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(UserError, match=r"2 processes .* has 1 GPU for them.*nproc-per-node=1"):
+        among_others({"accelerator": "gpu"})
+    assert among_others({"accelerator": "cpu"})["devices"] == 2
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert among_others({"accelerator": "gpu"})["devices"] == 2
 
 
 @pytest.mark.parametrize("count", [23, 24, 1])

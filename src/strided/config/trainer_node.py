@@ -50,6 +50,7 @@ def among_others(node: Node) -> Node:
             f"processes were started, {devices} on this machine; expected as many. Try "
             f"trainer.devices={devices} trainer.num_nodes={nodes}"
         )
+    _refuse_too_few_gpus(node, devices)
     strategy = node.get("strategy", "auto")
     if not (isinstance(strategy, dict) or strategy == "auto" or strategy in DDP_STRATEGIES):
         raise UserError(
@@ -63,3 +64,16 @@ def among_others(node: Node) -> Node:
         "strategy": "ddp" if strategy == "auto" else strategy,
         "plugins": [TorchElasticEnvironment()],
     }
+
+
+def _refuse_too_few_gpus(node: Node, processes: int) -> None:
+    import torch
+
+    wants_gpus = node.get("accelerator", "auto") in ("auto", "gpu", "cuda")
+    gpus = torch.cuda.device_count()
+    if wants_gpus and 0 < gpus < processes:
+        raise UserError(
+            f"{processes} processes were started on this machine, which has {gpus} "
+            f"GPU{'s' * (gpus > 1)} for them; expected a GPU for each. Try {gpus} of them "
+            f"(torchrun --nproc-per-node={gpus}), or trainer=cpu"
+        )

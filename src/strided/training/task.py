@@ -209,8 +209,10 @@ class ClassificationTask(pl.LightningModule):
     def _log_epoch(self, split: str) -> None:
         metrics = {f"{split}/{n}": value for n, value in self.meters[split].compute_all().items()}
         self.measured.update(metrics)
-        # for callbacks such as EarlyStopping; the recorder sends the whole row to the loggers
-        self.log_dict(metrics, logger=False, sync_dist=True)
+        # For callbacks such as EarlyStopping; the recorder sends the whole row to the loggers. The
+        # processes have agreed on these values, which Lightning could not average on a CPU that
+        # has a GPU beside it.
+        self.log_dict(metrics, logger=False)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build optimizer and schedule, with the number of steps of the run filled in."""
