@@ -39,16 +39,18 @@ def printable(text: str) -> str:
     """Return text as a terminal may show it: a control character becomes its escape.
 
     Names of files and classes, and words of files, may be a stranger's. They could clear the
-    screen, set its title or, by a bidirectional override, read as another name. Tabs and newlines
-    stay; bytes that are no valid text do too, for the stream to show.
+    screen, set its title or, by a bidirectional override, read as another name. Half a surrogate
+    pair could not be written at all. Tabs and newlines stay; bytes that are no valid text do too,
+    for the stream to show.
     """
     return text if text.isprintable() else _UNPRINTABLE.sub(_escaped, text)
 
 
-# C0 without tab and newline, DEL and C1, separators of lines, marks and overrides of direction
+# C0 without tab and newline, DEL and C1, separators of lines, marks and overrides of direction,
+# surrogates except those that stand for bytes
 _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
-    "\ufff9-\ufffb\U000e0000-\U000e007f]"
+    "\ufff9-\ufffb\ud800-\udc7f\udd00-\udfff\U000e0000-\U000e007f]"
 )
 
 

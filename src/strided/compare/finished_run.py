@@ -6,14 +6,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
-
 from strided.config.keys import Config
 from strided.errors import UserError
-from strided.runs.folder import RunFolder, read_config, read_results
+from strided.runs.folder import RunFolder, read_config, read_overrides, read_results
 from strided.runs.metrics_csv import read_metrics
 from strided.runs.predictions_csv import Predictions
 from strided.runs.results import Results, by_name
+from strided.system.plain_data import is_there
 
 _LONGEST = 60  # letters of a label
 
@@ -49,13 +48,13 @@ class FinishedRun:
     def predictions(self) -> Predictions | None:
         """predictions.csv; None if nothing was tested."""
         file = RunFolder(self.folder).predictions
-        return Predictions.read(file) if file.is_file() else None
+        return Predictions.read(file) if is_there(file) else None
 
     @cached_property
     def curves(self) -> dict[str, list[float]]:
         """The columns of metrics.csv; empty for a run of eval."""
         file = RunFolder(self.folder).metrics
-        return read_metrics(file) if file.is_file() else {}
+        return read_metrics(file) if is_there(file) else {}
 
     @property
     def checkpoint(self) -> Path:
@@ -112,8 +111,7 @@ def read_runs(folders: list[Path]) -> list[FinishedRun]:
 
 def _distinct_overrides(runs: list[FinishedRun]) -> list[str]:
     """The overrides that were typed for some runs only: they tell the jobs of a sweep apart."""
-    files = [RunFolder(run.folder).overrides for run in runs]
-    typed = [yaml.safe_load(file.read_text()) if file.is_file() else [] for file in files]
-    common = set.intersection(*(set(map(str, words or [])) for words in typed))
-    found = [" ".join(str(w) for w in words or [] if str(w) not in common) for words in typed]
+    typed = [read_overrides(run.folder) for run in runs]
+    common = set.intersection(*map(set, typed))
+    found = [" ".join(word for word in words if word not in common) for words in typed]
     return found if max(map(len, found)) <= _LONGEST and all(found) else [""] * len(runs)

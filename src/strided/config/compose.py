@@ -1,6 +1,6 @@
 """Compose a config with Hydra and check it: `compose` does what the command line does."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -11,6 +11,7 @@ from hydra.errors import HydraException
 from hydra.initialize import get_gh_backup, restore_gh_from_backup
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from yaml import YAMLError
 
 from strided.config.keys import Config
 from strided.config.overrides import is_hydra, normalise, typed_trust
@@ -22,8 +23,9 @@ from strided.config.typed_only import (
     require_typed,
     typed_keys,
 )
-from strided.config.yaml_files import CONF_DIR, verb_keys
-from strided.errors import UserError, did_you_mean, first_line
+from strided.config.yaml_files import CONF_DIR, require_usable, verb_keys
+from strided.errors import UserError, did_you_mean, first_line, printable
+from strided.system.plain_data import require_plain
 
 
 def plain(config: DictConfig) -> Config:
@@ -70,11 +72,18 @@ def compose_hydra(
     Returns the config and the chosen option of each group. Raises UserError for what Hydra
     refuses, and for what a YAML in `extra` must not set.
     """
+    if extra:
+        require_usable(extra)
     search = [f"hydra.searchpath=[file://{extra.resolve()}]"] if extra else []
     try:
         with _hydra_of_our_own():
             config = hydra.compose(verb, [*overrides, *search], return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException) as error:
+    except RecursionError as error:
+        raise UserError(
+            f"a YAML of --config-dir {extra} is nested too deeply; expected groups, keys and "
+            "values. Try one option of that folder after the other"
+        ) from error
+    except (HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise UserError(" ".join(lines[:6]) + " Try --help for groups and keys") from error
     if extra:
@@ -83,15 +92,33 @@ def compose_hydra(
     with open_dict(config):
         del config["hydra"]
     _check_top_level(verb, config, choices)
+    if extra and config.get("resume"):
+        raise UserError(
+            f"a YAML of --config-dir sets resume={printable(str(config.resume))}, which counts only "
+            "as typed; expected a new run. Try resume=<run folder> on the command line, without "
+            "that YAML"
+        )
     if extra and not trusts_config_dir():
         require_no_resolver(OmegaConf.to_container(config, resolve=False), overrides)
         resolved = _resolved(config, throw_on_missing=False)
+        _require_text(resolved, extra)
         words = overrides if typed is None else typed
         require_typed(resolved, words)
         if "data.root" not in typed_keys(words) and downloads_nothing(resolved.get("data")):
             with open_dict(config):
                 config["data"]["download"] = False
     return config, choices
+
+
+def _require_text(config: Mapping[str, Any], extra: Path) -> None:
+    """Raise UserError for values of a YAML that no file of a run could hold."""
+    try:
+        require_plain(config)
+    except ValueError as error:
+        raise UserError(
+            f"a YAML of --config-dir {extra} cannot be used: {error}; expected names, numbers and "
+            "short texts. Try without it"
+        ) from error
 
 
 def _check_hydra(verb: str, node: DictConfig, overrides: Sequence[str]) -> None:

@@ -5,16 +5,21 @@ import logging
 from strided.config.keys import Node
 from strided.config.targets import build
 from strided.errors import UserError
+from strided.system.machine import cores
 from strided.system.processes import is_launched, place
 
 DDP_STRATEGIES = ("ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false")
+_CLASSES = ("DDPStrategy", "SingleDeviceStrategy")  # of Lightning's, by `_target_`
+_FEW = 8  # processes that any machine may try
 
 
 def processes_to_start(trainer: Node) -> int:
     """Return the number of processes to start on this machine; 1 if a launcher started them.
 
-    Raises UserError for several machines, which a launcher on each must start.
+    Raises UserError for several machines, which a launcher on each must start, for more processes
+    than this one has cores or GPUs, and for strategies that strided does not support.
     """
+    _require_strategy(trainer)
     if is_launched() or (trainer.get("devices") == 1 and trainer.get("num_nodes", 1) == 1):
         return 1
     import torch
@@ -27,6 +32,7 @@ def processes_to_start(trainer: Node) -> int:
             "per device, started by torchrun or srun on every machine. Try torchrun --nnodes="
             f"{trainer['num_nodes']} --nproc-per-node=<devices> ... src/train.py ..."
         )
+    _require_devices(trainer.get("devices", "auto"), torch.cuda.device_count())
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # each process would say it
     own = ("callbacks", "logger", "plugins", "strategy")  # heavy, or tied to a process
     node = {key: value for key, value in trainer.items() if key not in own}
@@ -36,8 +42,7 @@ def processes_to_start(trainer: Node) -> int:
 def among_others(node: Node) -> Node:
     """Return a trainer node for the processes that a launcher has started.
 
-    Raises UserError for another number of devices, and for strategies whose checkpoints are not a
-    single file of the whole network.
+    Raises UserError for another number of devices.
     """
     from lightning.pytorch.plugins.environments import TorchElasticEnvironment
 
@@ -51,12 +56,8 @@ def among_others(node: Node) -> Node:
             f"trainer.devices={devices} trainer.num_nodes={nodes}"
         )
     _refuse_too_few_gpus(node, devices)
+    _require_strategy(node)
     strategy = node.get("strategy", "auto")
-    if not (isinstance(strategy, dict) or strategy == "auto" or strategy in DDP_STRATEGIES):
-        raise UserError(
-            f"trainer.strategy={strategy} is not supported; expected one of auto, "
-            f"{', '.join(DDP_STRATEGIES)}. Try trainer.strategy=ddp"
-        )
     return {
         **node,
         "devices": devices,
@@ -76,4 +77,32 @@ def _refuse_too_few_gpus(node: Node, processes: int) -> None:
             f"{processes} processes were started on this machine, which has {gpus} "
             f"GPU{'s' * (gpus > 1)} for them; expected a GPU for each. Try {gpus} of them "
             f"(torchrun --nproc-per-node={gpus}), or trainer=cpu"
+        )
+
+
+def _require_strategy(trainer: Node) -> None:
+    """Raise UserError for a strategy that starts processes by itself, or shards the checkpoint."""
+    strategy = trainer.get("strategy", "auto")
+    name = strategy.get("_target_") if isinstance(strategy, dict) else strategy
+    home, _, own = str(name).rpartition(".")
+    if isinstance(strategy, dict):
+        known = own in _CLASSES if home.startswith("lightning.") else True  # else it is trusted
+        known = known and strategy.get("start_method", "popen") == "popen"
+    else:
+        known = strategy in ("auto", *DDP_STRATEGIES)
+    if not known:
+        raise UserError(
+            f"trainer.strategy={name} is not supported; expected one of auto, "
+            f"{', '.join(DDP_STRATEGIES)}: strided starts the processes itself, and a checkpoint "
+            "is one file. Try trainer.strategy=ddp"
+        )
+
+
+def _require_devices(devices: object, gpus: int) -> None:
+    """Raise UserError for more processes than the machine could run."""
+    most = max(_FEW, cores(), gpus)
+    if str(devices).isdigit() and int(str(devices)) > most:
+        raise UserError(
+            f"trainer.devices={devices}, but this machine has {cores()} cores and {gpus} GPUs; "
+            f"expected 1 to {most}. Try trainer.devices={max(1, gpus)}"
         )

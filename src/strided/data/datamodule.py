@@ -104,7 +104,7 @@ class ImageDataModule(LightningDataModule):
         super().__init__()
         check_at_least("batch_size", batch_size, 1)
         check_at_least("split_seed", split_seed, 0)
-        check_at_least("num_workers", num_workers, 1)
+        check_at_least("num_workers", num_workers, 1, most=max(64, 4 * cores()))
         check_fractions(val_fraction, test_fraction, train_fraction)
         check_input_format(channels, image_size, resize, crop_fraction)
         check_one_of("interpolation", interpolation, get_args(Interpolation))

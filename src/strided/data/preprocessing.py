@@ -209,8 +209,12 @@ def check_normalisation(
         )
 
 
-def check_at_least(key: str, value: int | None, least: int) -> None:
-    """Raise UserError unless data.<key> is `least` or more, or None (not decided yet)."""
+def check_at_least(key: str, value: int | None, least: int, most: int | None = None) -> None:
+    """Raise UserError unless data.<key> is from `least` to `most`, or None (not decided yet)."""
+    if value is not None and most is not None and value > most:
+        raise UserError(
+            f"data.{key}={value}; expected {least} to {most} on this machine. Try data.{key}=null"
+        )
     if value is not None and value < least:
         raise UserError(
             f"data.{key}={value}; expected {least} or more. Try data.{key}={max(least, 1)}"

@@ -5,8 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from strided.config.compose import compose_hydra, plain
 from strided.config.keys import Config, node_of
 from strided.config.overrides import key_of, normalise
@@ -20,9 +18,11 @@ from strided.runs.folder import (
     RunFolder,
     lies_in,
     read_config,
+    read_overrides,
     read_results,
     require_no_way_out,
 )
+from strided.runs.metrics_csv import read_rows
 from strided.runs.results import Results
 
 # Where the data are now: they may have been moved since the run began.
@@ -165,15 +165,13 @@ def _typed_at_first(folder: Path) -> list[str]:
     """Return the words that began the run."""
     if command := read_results(folder).get("command"):
         return command
-    file = RunFolder(folder).overrides
-    words = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else []
-    return [str(word) for word in words] if isinstance(words, list) else []
+    return read_overrides(folder)
 
 
 def require_epochs_to_come(folder: Path, max_epochs: int | None) -> None:
     """Raise UserError for fewer epochs than the run has made: trained epochs cannot be undone."""
     file = RunFolder(folder).metrics
-    made = len(file.read_text(encoding="utf-8").splitlines()) - 1 if file.is_file() else 0
+    made = len(read_rows(file)) if file.is_file() else 0
     if max_epochs is not None and 0 <= max_epochs < made:
         raise UserError(
             f"trainer.max_epochs={max_epochs}, but {folder} has made {made} epochs; expected as "

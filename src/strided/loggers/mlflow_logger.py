@@ -17,6 +17,7 @@ from strided.loggers.run_logger import RunLogger, StartedRun, flat, summary
 from strided.runs.folder import RunFolder, log_folder
 from strided.runs.results import Results
 from strided.system.durable import write_text
+from strided.system.plain_data import read_yaml
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +115,10 @@ def _run_id_of(file: Path, store: Path, tracking_uri: str | None) -> str | None:
 
     The file may be a stranger's: it decides nothing else, and the store is never its own.
     """
-    known = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    try:
+        known = read_yaml(file) if file.is_file() else {}
+    except ValueError:
+        return None
     if not isinstance(known, dict) or not re.fullmatch(r"\w+", str(known.get("run_id", ""))):
         return None
     if known.get("tracking_uri") != tracking_uri or known.get("store") != str(store):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from strided.errors import UserError, first_line, sought_from
+from strided.errors import UserError, first_line, printable, sought_from
 
 State = dict[str, Tensor]
 
@@ -40,7 +40,25 @@ def read_weights(path: Path) -> WeightsFile:
             "named tensors, bare or under 'state_dict' or 'model'. Try saving it again with "
             "torch.save(net.state_dict(), path)"
         )
+    require_plain(tensors, f"model.weights={path}")
     return WeightsFile(tensors, made_with)
+
+
+def require_plain(state: Mapping[str, Any], source: object) -> None:
+    """Raise UserError for tensors that a network would take over only in part, or not at all."""
+    for name, tensor in state.items():
+        if isinstance(tensor, Tensor) and (
+            tensor.is_complex()  # torch would drop the imaginary part
+            or tensor.layout != torch.strided
+            or tensor.is_quantized
+            or tensor.is_meta
+        ):
+            kind = f"{tensor.dtype}, {tensor.layout}, {tensor.device.type}".replace("torch.", "")
+            raise UserError(
+                f"{source}: {printable(str(name))[:200]} is no plain tensor ({kind}); expected "
+                "real numbers, each of them stored. Try saving it again with "
+                "torch.save(net.state_dict(), path)"
+            )
 
 
 def _task_arguments(content: Any) -> Mapping[str, Any] | None:

@@ -1,6 +1,5 @@
 """The folder of a run: the names of its files, and reading and writing some of them."""
 
-import json
 import os
 import time
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from strided.config.yaml_files import CONF_DIR, IS_CHECKOUT
 from strided.errors import UserError, printable, sought_from
 from strided.runs.results import Results
 from strided.system.durable import write_text
+from strided.system.plain_data import is_there, read_json, read_yaml
 
 FIGURES = "figures"  # in a sweep too
 BEST, LAST = "best.ckpt", "last.ckpt"
@@ -157,7 +157,7 @@ def write_config(folder: Path, config: Config, typed: list[str]) -> None:
 def read_config(folder: Path) -> Config:
     """Read a run folder's config.yaml. Raises UserError if there is none or it is damaged."""
     file = RunFolder(folder).config
-    if not file.is_file():
+    if not is_there(file):
         exists = folder.is_dir()
         lacks = "it has no config.yaml" if exists else f"it does not exist{sought_from(folder)}"
         raise UserError(
@@ -165,21 +165,36 @@ def read_config(folder: Path) -> Config:
             "logs/train/lenet5-digits/2026-01-31_12-00-00. Try: ls logs/train/*"
         )
     try:
-        config = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} cannot be read: {error}; expected the YAML of a run") from error
+        config = read_yaml(file)
+    except ValueError as error:
+        raise UserError(
+            f"{file} cannot be read: {error}; expected the YAML of a run. Try another copy of the "
+            "run folder"
+        ) from error
     if not isinstance(config, dict):
         raise UserError(f"{file} holds no mapping; expected the YAML of a run")
     return cast("Config", config)
 
 
+def read_overrides(folder: Path) -> list[str]:
+    """Return overrides.yaml of a run folder: what was typed; empty if there is none or no list."""
+    file = RunFolder(folder).overrides
+    try:
+        words = read_yaml(file) if is_there(file) else []
+    except ValueError as error:
+        raise UserError(
+            f"{file} cannot be read: {error}; expected the words of a run. Try deleting it"
+        ) from error
+    return [str(word) for word in words] if isinstance(words, list) else []
+
+
 def read_results(folder: Path) -> Results:
     """Return results.json of a run folder, empty if the run was killed before writing it."""
     file = RunFolder(folder).results
-    if not file.is_file():
+    if not is_there(file):
         return {}
     try:
-        results = dict(json.loads(file.read_text(encoding="utf-8")))
+        results = dict(read_json(file))
         for key, expected in get_type_hints(Results).items():
             if results.get(key) is not None and not fits(results[key], expected):
                 raise ValueError(f"{key} is not {describe(expected)}")

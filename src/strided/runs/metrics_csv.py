@@ -20,8 +20,17 @@ LEADING_COLUMNS = (
 
 
 def read_rows(file: Path) -> list[dict[str, Any]]:
-    """Return the rows of metrics.csv with their values as text; empty values are left out."""
-    return [dict(row) for row in csv_files.read_rows(file)]
+    """Return the rows of metrics.csv with their values as text.
+
+    Raises UserError for a file that cannot be read, or that is no such table.
+    """
+    rows = csv_files.read_rows(file)
+    if not all(row.get("epoch", "").isdecimal() for row in rows):
+        raise UserError(
+            f"{file} has rows without the number of their epoch; expected it as the run wrote it. "
+            "Try another copy of the run folder"
+        )
+    return [dict(row) for row in rows]
 
 
 def write_rows(file: Path, rows: list[dict[str, Any]]) -> None:
@@ -32,7 +41,7 @@ def write_rows(file: Path, rows: list[dict[str, Any]]) -> None:
 
 def read_metrics(file: Path) -> dict[str, list[float]]:
     """Return the columns of metrics.csv; a missing value is NaN."""
-    rows = csv_files.read_rows(file)
+    rows = read_rows(file)
     try:
         return {
             key: [float(row[key] or "nan") for row in rows] for key in (rows[0] if rows else ())

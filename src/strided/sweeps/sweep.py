@@ -48,6 +48,7 @@ from strided.sweeps.summary import Job, summarise
 from strided.sweeps.trend import section, study
 from strided.system.durable import write_text
 from strided.system.machine import alone_in
+from strided.system.plain_data import read_yaml
 from strided.system.signals import Interrupted, Interruption
 from strided.verbs.table import VERBS
 
@@ -142,7 +143,7 @@ def read_sweep(file: Path) -> dict[str, Any]:
     Keys: verb, words, jobs (the words of each) and trend, the sweep of an experiment or None.
     """
     try:
-        sweep = yaml.safe_load(file.read_text(encoding="utf-8"))
+        sweep = read_yaml(file)
         jobs, trend = sweep["jobs"], sweep.get("trend")
         if sweep["verb"] not in VERBS:
             raise ValueError(f"verb {sweep['verb']}, expected one of {', '.join(VERBS)}")
@@ -150,7 +151,7 @@ def read_sweep(file: Path) -> dict[str, Any]:
             raise ValueError("jobs is no list, or trend no mapping")
         if not all(isinstance(job, list) and all(isinstance(w, str) for w in job) for job in jobs):
             raise ValueError("jobs are no lists of words")
-    except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{file} is damaged: {first_line(error)}; expected it as the sweep wrote it. "
             "Try a new sweep"

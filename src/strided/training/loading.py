@@ -4,20 +4,27 @@ import inspect
 import os
 import pickle
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from strided.config.keys import Node
 from strided.config.schema import check
-from strided.errors import UserError, first_line, sought_from
-from strided.models.weights_file import is_torchscript
+from strided.data.preprocessing import Preprocessing
+from strided.errors import UserError, first_line, printable, sought_from
+from strided.models.outline import require_same_network
+from strided.models.weights_file import is_torchscript, require_plain
 from strided.runs.folder import RunFolder
 from strided.system.devices import FLOAT32_PRODUCTS
+from strided.system.plain_data import require_plain as require_plain_data
 from strided.training.checkpoint_files import DamagedError, check_sums
 from strided.training.task import ClassificationTask
 
-_MOST_VALUES = 1_000_000  # of a config, with its class names
+# Keys of a model node that are only about its first weights, and one that `plan` decides.
+_BEGINNINGS = ("weights", "pretrained", "stem")
 
 
 def find_checkpoint(run_or_checkpoint: str | Path) -> Path:
@@ -62,20 +69,12 @@ def load_task(file: Path) -> ClassificationTask:
             f"{file} is damaged: {error}; expected a checkpoint as it was written. Try a copy of "
             "it, or last.ckpt or previous.ckpt beside it, which may be of other epochs"
         ) from error
-    except (RuntimeError, EOFError, zipfile.BadZipFile, OSError) as error:
+    except Exception as error:  # torch's readers raise RuntimeError, EOFError, KeyError, ...
         raise UserError(
             f"{file} cannot be loaded: {first_line(error)}. Expected a checkpoint written by "
             "strided. Try best.ckpt or last.ckpt of a run folder"
         ) from error
-    if not _is_of_task(checkpoint):
-        raise UserError(
-            f"{file} holds weights only, or is of another project; expected a checkpoint written "
-            "by strided, which has class names and preprocessing too. Try training from it: "
-            f"model.weights={file}"
-        )
-    arguments = checkpoint["hyper_parameters"]
-    _require_bounded(arguments, file)
-    check({key: arguments[key] for key in ("model", "loss")})
+    arguments = _arguments_of(checkpoint, file)
     task = _rebuilt(arguments, checkpoint["state_dict"], file)
     _require_finite(task, file)
     saved = checkpoint["strided"]
@@ -87,13 +86,54 @@ def load_task(file: Path) -> ClassificationTask:
     return task
 
 
+def require_own_network(model: Node, file: Path) -> None:
+    """Raise UserError unless a run folder's config has the network of the checkpoint to go on from.
+
+    Either may be a stranger's. Nothing is built for real, and the tensors stay on the disk.
+    """
+    checkpoint = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    arguments = _arguments_of(checkpoint, file)
+    own = {key: value for key, value in model.items() if key not in _BEGINNINGS}
+    known = {key: value for key, value in arguments["model"].items() if key not in _BEGINNINGS}
+    if own != known:
+        other = sorted(k for k in own.keys() | known.keys() if own.get(k) != known.get(k))
+        raise UserError(
+            f"{file} was saved with another network than config.yaml asks for: "
+            f"{printable(', '.join(f'model.{key}' for key in other))[:200]}; expected the folder "
+            "as the run wrote it. Try another copy of it, or a new run"
+        )
+    with _fitting(file):
+        _require_same_network(arguments, checkpoint["state_dict"], file)
+
+
+def _arguments_of(checkpoint: Any, file: Path) -> dict[str, Any]:
+    """Return the arguments of a checkpoint's task. Raises UserError for others than strided's."""
+    if not _is_of_task(checkpoint):
+        raise UserError(
+            f"{file} holds weights only, or is of another project; expected a checkpoint written "
+            "by strided, which has class names and preprocessing too. Try training from it: "
+            f"model.weights={file}"
+        )
+    arguments: dict[str, Any] = checkpoint["hyper_parameters"]
+    _require_bounded(arguments, file)
+    check({key: arguments[key] for key in ("model", "loss")})
+    return arguments
+
+
 def _rebuilt(arguments: dict[str, Any], state: Any, file: Path) -> ClassificationTask:
     """Build the task and take over its weights. Raises UserError for values that do not fit."""
-    try:
-        if not isinstance(arguments["data"], dict):
-            raise TypeError("its data are no mapping")
+    with _fitting(file):
+        _require_same_network(arguments, state, file)
         task = ClassificationTask(**arguments)
         task.load_state_dict(state)
+    return task
+
+
+@contextmanager
+def _fitting(file: Path) -> Iterator[None]:
+    """Turn an error of values that do not fit together into a UserError."""
+    try:
+        yield
     except UserError:
         raise
     except Exception as error:  # of any kind: the values may be anything
@@ -101,24 +141,25 @@ def _rebuilt(arguments: dict[str, Any], state: Any, file: Path) -> Classificatio
             f"{file} does not fit together: {first_line(error)}; expected a checkpoint as strided "
             "wrote it. Try best.ckpt or last.ckpt of a run folder"
         ) from error
-    return task
+
+
+def _require_same_network(arguments: dict[str, Any], state: Any, file: Path) -> None:
+    if not isinstance(arguments["data"], dict):
+        raise TypeError("its data are no mapping")
+    require_plain(state, file)
+    preprocessing = Preprocessing.from_dict(arguments["preprocessing"])
+    require_same_network(arguments["model"], len(arguments["classes"]), preprocessing, state, file)
 
 
 def _require_bounded(arguments: Any, file: Path) -> None:
-    """Raise UserError for more values than a config has: a list may hold itself many times over."""
-    left, waiting = _MOST_VALUES, [arguments]
-    while waiting:
-        value = waiting.pop()
-        left -= 1
-        if left < 0:
-            raise UserError(
-                f"{file} holds more than {_MOST_VALUES:,} values beside its weights; expected the "
-                "config of a run. Try a checkpoint written by strided"
-            )
-        if isinstance(value, dict):
-            waiting.extend(value.values())
-        elif isinstance(value, list | tuple):
-            waiting.extend(value)
+    """Raise UserError for what no config holds: a list may hold itself many times over."""
+    try:
+        require_plain_data(arguments)
+    except ValueError as error:
+        raise UserError(
+            f"{file} cannot be used: beside its weights, {error}; expected the config of a run. "
+            "Try a checkpoint written by strided"
+        ) from error
 
 
 def _require_finite(task: ClassificationTask, file: Path) -> None:

@@ -21,6 +21,7 @@ from strided.models import Plan, initialise, plan
 from strided.runs.results import Results
 from strided.system.processes import gathered
 from strided.training.execution import with_fused_step
+from strided.training.loading import require_own_network
 from strided.training.losses import CrossEntropy, FocalLoss, balanced, try_loss
 from strided.training.parameter_groups import parameter_counts
 from strided.training.seen_images import trained_on
@@ -60,6 +61,8 @@ def prepare_data(
     `resumed` is the checkpoint to go on from. Raises UserError if its images were others.
     """
     data: ImageDataModule = build(config["data"], "data")
+    if resumed:
+        require_own_network(config["model"], resumed)
     decided = plan(
         config["model"],
         num_classes=len(data.classes),

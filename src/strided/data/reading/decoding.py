@@ -23,6 +23,9 @@ from strided.errors import UserError
 # JPEG includes MPO, which some cameras write.
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "AVIF", "DIB")
 
+# Pillow keeps an address for each row: a picture one pixel wide would take 20 bytes a pixel and more.
+_LONGEST = 1_000_000  # pixels of a side
+
 _UNKNOWN = "empty, or not an image of a known format"
 _GREY_MODES = {"1", "L", "LA", "La"}
 
@@ -70,6 +73,10 @@ def _decode(stream: BinaryIO) -> Image.Image:
 def _first_frame(stream: BinaryIO, formats: tuple[str, ...]) -> Image.Image:
     stream.seek(0)
     with Image.open(stream, formats=formats) as image:
+        if max(image.size) > _LONGEST:
+            raise ImageError(
+                f"{image.width} x {image.height} pixels; expected sides of at most {_LONGEST:,}"
+            )
         return _grey_or_rgb(_upright(image))
 
 

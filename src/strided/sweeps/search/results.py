@@ -1,7 +1,6 @@
 """Results of a search: the best trial, tested once, best.json, summary.csv and summary.html."""
 
 import html
-import json
 import re
 import shlex
 from pathlib import Path
@@ -12,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from strided.config.typed_only import downloads_nothing
 from strided.config.yaml_files import IS_CHECKOUT
-from strided.errors import UserError
+from strided.errors import UserError, first_line
 from strided.jobs.job import compose_run
 from strided.jobs.runner import finish_job
 from strided.report.page import picture
@@ -21,6 +20,7 @@ from strided.sweeps.folder import SweepFolder
 from strided.sweeps.search.study import Study
 from strided.sweeps.summary import Job, list_of_errors, table_of_jobs, write_page
 from strided.system.durable import write_json
+from strided.system.plain_data import read_json
 
 STATES = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
@@ -124,9 +124,18 @@ def headline(study: Study) -> str:
     file = SweepFolder(study.folder).best_trial
     if not file.is_file():
         return ""
-    best: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     metric = study.plan.search.metric
-    text = f"Best: trial {best['trial']}, {metric} {best[metric]:.4f}"
+    try:
+        return _headline(read_json(file), metric)
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{file} is damaged: {first_line(error)}; expected it as the search wrote it. Try "
+            "deleting it: the search writes it again"
+        ) from error
+
+
+def _headline(best: dict[str, Any], metric: str) -> str:
+    text = f"Best: trial {int(best['trial'])}, {metric} {best[metric]:.4f}"
     if "test/acc" in best:
         low, high = best["test/acc_ci95"]
         text += f"; test accuracy {best['test/acc']:.4f} (95 % interval {low:.4f} to {high:.4f})"

@@ -12,9 +12,12 @@ from strided.config.keys import Node
 from strided.config.typed_only import may_be_axis
 from strided.errors import UserError, first_line, printable
 from strided.sweeps.grammar import swept_values
+from strided.system.machine import cores
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
+
+_FEW = 8  # workers that any machine may try
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,11 @@ class Search:
                 raise UserError(
                     f"search.{key}={getattr(self, key)}; expected 1 or more. Try search.{key}=1"
                 )
+        if self.num_workers > (most := max(_FEW, cores())):
+            raise UserError(
+                f"search.num_workers={self.num_workers}, but this machine has {cores()} cores; "
+                f"expected 1 to {most}. Try search.num_workers={cores()}"
+            )
         better = {"best_val/acc": "maximize", "best_val/loss": "minimize"}[self.metric]
         if self.direction != better:
             raise UserError(

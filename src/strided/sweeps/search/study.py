@@ -10,12 +10,13 @@ from strided.config.keys import Node
 from strided.config.overrides import read_words
 from strided.config.schema import arguments_of, check
 from strided.config.targets import build, locate
-from strided.errors import UserError, first_line
+from strided.errors import UserError, describe_error, first_line
 from strided.runs.results import Results, by_name
 from strided.sweeps.folder import SweepFolder
 from strided.sweeps.search.space import Search, distribution, require_axes
 from strided.system.durable import write_text
 from strided.system.machine import alone_in
+from strided.system.plain_data import read_yaml
 
 try:
     import optuna
@@ -53,9 +54,9 @@ class SearchPlan:
         """Read search.yaml with some keys of the search changed. Raises UserError."""
         file = SweepFolder(folder).search
         try:
-            plan = yaml.safe_load(file.read_text(encoding="utf-8"))
+            plan = read_yaml(file)
             words, seed, search = plan["words"], int(plan["seed"]), {**plan["search"], **changed}
-        except (yaml.YAMLError, ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{file} is damaged: {first_line(error)}; expected it as the search wrote it. "
                 "Try a new search"
@@ -89,14 +90,21 @@ class Study:
     def __init__(self, folder: Path, plan: SearchPlan) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.folder, self.plan = folder, plan
-        self.storage = open_storage(folder / JOURNAL)
         self.space = {key: distribution(key, text) for key, text in plan.search.space.items()}
-        self.study = optuna.create_study(
-            study_name=NAME,
-            storage=self.storage,
-            direction=plan.search.direction,
-            load_if_exists=True,
-        )
+        try:
+            self.storage = open_storage(folder / JOURNAL)
+            self.study = optuna.create_study(
+                study_name=NAME,
+                storage=self.storage,
+                direction=plan.search.direction,
+                load_if_exists=True,
+            )
+            self.trials()
+        except Exception as error:  # of any kind: Optuna takes the journal for its own
+            raise UserError(
+                f"{folder / JOURNAL} is damaged: {describe_error(error)[:200]}; expected it as "
+                "the search wrote it. Try another copy of the folder, or a new search"
+            ) from error
         self.study.stop = self._exhaust  # type: ignore[method-assign]
         self._require_same_space()
 
