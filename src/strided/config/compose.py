@@ -94,9 +94,9 @@ def compose_hydra(
     _check_top_level(verb, config, choices)
     if extra and config.get("resume"):
         raise UserError(
-            f"a YAML of --config-dir sets resume={printable(str(config.resume))}, which counts only "
-            "as typed; expected a new run. Try resume=<run folder> on the command line, without "
-            "that YAML"
+            f"a YAML of --config-dir sets resume={printable(str(config.resume))}, which counts "
+            "only as typed; expected a new run. Try resume=<run folder> on the command line, "
+            "without that YAML"
         )
     if extra and not trusts_config_dir():
         require_no_resolver(OmegaConf.to_container(config, resolve=False), overrides)

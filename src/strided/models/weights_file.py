@@ -66,7 +66,8 @@ def _task_arguments(content: Any) -> Mapping[str, Any] | None:
     arguments = content.get("hyper_parameters") if isinstance(content, Mapping) else None
     if not (isinstance(arguments, Mapping) and {"model", "preprocessing"} <= arguments.keys()):
         return None
-    return arguments if "_target_" in arguments["model"] else None
+    model = arguments["model"]
+    return arguments if isinstance(model, Mapping) and "_target_" in model else None
 
 
 def _require_file(path: Path) -> None:

@@ -25,9 +25,12 @@ def read_rows(file: Path) -> list[dict[str, Any]]:
     Raises UserError for a file that cannot be read, or that is no such table.
     """
     rows = csv_files.read_rows(file)
-    if not all(row.get("epoch", "").isdecimal() for row in rows):
+    with file.open("rb") as stream:
+        start = stream.read(6)
+    numbered = all(row.get("epoch", "").isdecimal() for row in rows)
+    if start not in (b"", b"epoch,") or not numbered:
         raise UserError(
-            f"{file} has rows without the number of their epoch; expected it as the run wrote it. "
+            f"{file} is no table with the number of each epoch; expected it as the run wrote it. "
             "Try another copy of the run folder"
         )
     return [dict(row) for row in rows]

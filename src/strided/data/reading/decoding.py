@@ -23,7 +23,7 @@ from strided.errors import UserError
 # JPEG includes MPO, which some cameras write.
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "AVIF", "DIB")
 
-# Pillow keeps an address for each row: a picture one pixel wide would take 20 bytes a pixel and more.
+# Pillow keeps an address for each row: of a picture one pixel wide, each pixel takes 20 bytes.
 _LONGEST = 1_000_000  # pixels of a side
 
 _UNKNOWN = "empty, or not an image of a known format"
