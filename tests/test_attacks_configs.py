@@ -369,7 +369,7 @@ def _(kind: str, scene: Scene) -> list[str]:
     return words
 
 
-NO_YAML = {
+NO_YAML: dict[str, str | bytes] = {
     "5,000 levels": "tags: " + "[" * 5000 + "]" * 5000,
     "a key twice": "tags: []\ntags: [a]\n",
     "half a surrogate pair": 'tags: ["\\ud800"]\n',
