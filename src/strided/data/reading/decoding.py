@@ -53,25 +53,26 @@ def decode(file: str | Path | BinaryIO) -> Image.Image:
 
 
 def _decode(stream: BinaryIO) -> Image.Image:
-    stream.seek(0)
-    head = stream.read(HEAD)
-    formats: tuple[str, ...] = FORMATS
-    if is_heic(head):
-        _know_heif()
-        formats = ("AVIF", "HEIF")  # both may begin with mif1
+    # only what Pillow refuses is looked at again: most sets are of small and plain images
     try:
-        return _first_frame(stream, formats)
+        return _first_frame(stream, FORMATS)
     except ImageError:
         raise
-    except ValueError:  # Pillow refuses texts and colour profiles that unpack to over 1 MB
-        if not is_png(head):
-            raise
+    except UnidentifiedImageError:
         stream.seek(0)
-        return _first_frame(BytesIO(without_texts(stream.read())), formats)
+        if not is_heic(stream.read(HEAD)):
+            raise
+        _know_heif()
+        return _first_frame(stream, ("HEIF",))
+    except ValueError:  # Pillow refuses texts and colour profiles that unpack to over 1 MB
+        stream.seek(0)
+        content = stream.read()
+        if not is_png(content):
+            raise
+        return _first_frame(BytesIO(without_texts(content)), FORMATS)
 
 
 def _first_frame(stream: BinaryIO, formats: tuple[str, ...]) -> Image.Image:
-    stream.seek(0)
     with Image.open(stream, formats=formats) as image:
         if max(image.size) > _LONGEST:
             raise ImageError(

@@ -36,12 +36,14 @@ def member_names(file: Path, content: bytes, places: Sequence[int], found: np.nd
     ]
     raws = [content[p + ENTRY_BYTES : end] for p, end in zip(places, ends, strict=True)]
     names, guessed = _decoded(raws)
-    if b"up" in content:  # that extra field's number, or part of a name
-        for row, (end, extra) in enumerate(zip(ends, found["extra"].tolist(), strict=True)):
-            if extra and (name := _unicode_path(content[end : end + extra], raws[row])) is not None:
+    if b"up" in content:  # that extra field's number, or part of anything else
+        extras = found["extra"].tolist()
+        for row in np.flatnonzero(found["extra"]).tolist():
+            extra = content[ends[row] : ends[row] + extras[row]]
+            if (name := _unicode_path(extra, raws[row])) is not None:
                 names[row] = name
                 guessed.discard(row)
-    if any("\\" in name for name in names):
+    if "\\" in "\n".join(names):  # one search in all names takes no time
         names = _with_slashes(names, found["host"].tolist(), guessed)
     if guessed:
         _warn(file, [names[row] for row in sorted(guessed)])
@@ -119,17 +121,18 @@ def _warn(file: Path, guessed: list[str]) -> None:
 def _checked(file: Path, names: list[str]) -> list[str]:
     """Without . and doubled / in the names; ZipError for names that lead out of the zip."""
     files = [name for name in names if name[-1:] != "/"]
-    joined = "/" + "/\n/".join(files) + "/"  # one search in all names takes no time
+    joined = "/" + "/\n/".join(files) + "/"
     if "\0" in joined:
         _refuse(file, files, lambda name: "\0" in name, "has a zero byte")
     if "/../" in joined:
         _refuse(file, files, lambda name: ".." in name.split("/"), "leads out of the zip by ..")
-    if "\n//" in joined or joined.startswith("//"):
+    doubled = "//" in joined
+    if doubled:
         _refuse(file, files, lambda name: not name, "is empty")
         _refuse(file, files, lambda name: name.startswith("/"), "begins at the root")
     if files and all(_DRIVE.match(name) for name in files):
         _refuse(file, files, lambda name: True, "begins with a drive")
-    if "//" in joined or "/./" in joined:
+    if doubled or "/./" in joined:
         names = [_tidy(name) for name in names]
         files = [name for name in names if name[-1:] != "/"]
     if len(set(files)) < len(files):

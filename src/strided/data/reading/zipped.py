@@ -99,10 +99,12 @@ def zip_members(file: Path) -> ZipListing:
     if (members[:, :3] < 0).any():  # so large that the sum overflows eight bytes
         raise ValueError("its list of files is damaged")
     names = member_names(file, content, places, found)
-    rows = {name: row for row, name in enumerate(names) if not name.endswith("/")}
+    rows = dict(zip(names, range(len(names)), strict=True))
+    folders = [name for name in rows if name[-1:] == "/"]
+    for name in folders:
+        del rows[name]
     _check_packing(file, rows, found)
-    folders = [] if len(rows) == len(names) else [n for n in names if n[-1:] == "/" and n != "/"]
-    return ZipListing(rows, members, folders)
+    return ZipListing(rows, members, [name for name in folders if name != "/"])
 
 
 def _check_packing(file: Path, rows: dict[str, int], found: np.ndarray) -> None:
@@ -137,16 +139,19 @@ def read_member(
     """
     content = _packed(file, member, most)
     most = min(member.size, most)
-    if member.method == STORED:
-        unpacked = BytesIO(content)
-    elif most <= _CHUNK:
-        unpacked = BytesIO(zlib.decompressobj(-15).decompress(content, max(1, most)))
-    else:
+    if member.method != STORED and most > _CHUNK:
         unpacked = _unpack_large(content, most, check_start)
-    view = unpacked.getbuffer()
-    if len(view) != member.size or zlib.crc32(view) != member.crc:
+        _check(unpacked.getbuffer(), member)
+        return unpacked
+    if member.method != STORED:
+        content = zlib.decompressobj(-15).decompress(content, max(1, most))
+    _check(content, member)
+    return BytesIO(content)  # shares the bytes; a view of its buffer would copy them
+
+
+def _check(unpacked: bytes | memoryview, member: Member) -> None:
+    if len(unpacked) != member.size or zlib.crc32(unpacked) != member.crc:
         raise ValueError("damaged within the zip: its checksum is another")
-    return unpacked
 
 
 def read_head(file: Path, member: Member, count: int) -> bytes:
