@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 
 from strided.cli import main
-from strided.errors import printable
+from strided.errors import one_line, printable
 from strided.explain.inputs import safe_names
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
@@ -26,6 +26,7 @@ def test_no_control_character_is_printable_and_tabs_and_newlines_stay() -> None:
         "a\tb\n\\x1b[2J\\x1b]0;owned\\x07\\x9b31m\\u202egnp.\\u2066\\x00\\x7f\\r"
     )
     assert shown.endswith("é日🙂")
+    assert one_line(shown) == shown.replace("\t", r"\t").replace("\n", r"\n")
     every = {chr(code) for code in (*range(0x20), *range(0x7F, 0xA0))} - {"\t", "\n"}
     assert not any(printable(character) == character for character in every)
 
@@ -33,7 +34,7 @@ def test_no_control_character_is_printable_and_tabs_and_newlines_stay() -> None:
 def test_names_of_files_and_classes_do_not_reach_the_terminal(
     tmp_path: Path, log_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    odd = "\x1b[2J\u202ea\x07"
+    odd = "\x1b[2J\u202ea\x07\tb\nc"
     for name in (odd, "=b"):
         (tmp_path / "images" / name).mkdir(parents=True)
         for index in range(8):
@@ -50,7 +51,10 @@ def test_names_of_files_and_classes_do_not_reach_the_terminal(
     assert main(["train", *words, "name=broken"]) == 1
     said = "".join(capsys.readouterr())
     said += "".join(log.read_text() for log in log_dir.rglob("run.log"))
-    assert not set(said) & {"\x1b", "\x07", "\u202e"} and "\\x1b[2J" in said
+    assert not set(said) & {"\x1b", "\x07", "\u202e", "\t"} and "\\x1b[2J" in said
+    assert r"\tb\nc 8, =b 8" in said and "b\nc" not in said
+    pages = "".join(page.read_text() for page in log_dir.rglob("*.html"))
+    assert "b\nc" not in pages and r"\tb\nc" in pages
     table = next(log_dir.glob("predict/*/*/predictions.csv")).read_text()
     assert odd in table and "'=b" not in table.splitlines()[0].split(",")[0]
     inside = {path.relative_to(log_dir).parts[0] for path in log_dir.rglob("*")}

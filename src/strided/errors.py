@@ -20,8 +20,8 @@ def did_you_mean(word: str, words: Iterable[str]) -> str:
     """Return the sentence that offers the closest of `words`, or all of them when few."""
     known = sorted(set(words))
     if close := get_close_matches(word, known, n=1, cutoff=0.6):
-        return f"Did you mean {close[0]}?"
-    shown = ", ".join(known[:30]) + (", ..." if len(known) > 30 else "")
+        return f"Did you mean {one_line(close[0])}?"
+    shown = ", ".join(map(one_line, known[:30])) + (", ..." if len(known) > 30 else "")
     return f"Known: {shown}" if known else ""
 
 
@@ -56,6 +56,14 @@ _UNPRINTABLE = re.compile(
 
 def _escaped(found: re.Match[str]) -> str:
     return found[0].encode("unicode_escape").decode("ascii")
+
+
+def one_line(text: str) -> str:
+    """Return a name, or another word of a file, as it may stand within a line: `printable`.
+
+    Its tabs and line breaks become escapes too: they would tear the line, or forge another one.
+    """
+    return printable(text).replace("\t", r"\t").replace("\n", r"\n")
 
 
 def first_line(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from strided.compare.finished_run import FinishedRun
+from strided.errors import one_line
 from strided.evaluation.intervals import (
     bootstrap_interval,
     holm,
@@ -194,7 +195,7 @@ def pair_html(pair: Pair) -> str:
         f"{found['nll_difference_high']:+.4f}).</p>"
     )
     rows = "".join(
-        f"<tr><td>{html.escape(row['class'])}</td>{_number(row['images'])}"
+        f"<tr><td>{html.escape(one_line(row['class']))}</td>{_number(row['images'])}"
         + "".join(map(_points, (row["difference"], row["low"], row["high"])))
         + "</tr>"
         for row in pair.classes

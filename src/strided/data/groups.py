@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from strided.data.pixels.copies import first_copies
-from strided.errors import UserError
+from strided.errors import UserError, one_line
 
 
 def carve_groups(
@@ -72,8 +72,9 @@ def _one_of_each_class(
                 continue
             free = order[has_class[order, label] & (split_of[order] < 0)]
             if not len(free):
+                number = has_class[:, label].sum()
                 raise UserError(
-                    f"class {classes[label]} has images of {has_class[:, label].sum()} groups, not"
+                    f"class {one_line(classes[label])} has images of {number} groups, not"
                     f" enough for {', '.join(splits)} to have one each; expected a group is in one"
                     " split only. Try more groups of it, removing the class, or"
                     " data.test_fraction=0"

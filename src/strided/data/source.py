@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from strided.data.reading.labels import label_of
-from strided.errors import UserError
+from strided.errors import UserError, one_line
 
 _SHOWN = 10  # classes in a message
 
@@ -96,7 +96,7 @@ def numbered_as(source: Source, classes: Sequence[str], name: str) -> Source:
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+    return ", ".join(map(one_line, names[:_SHOWN])) + (", ..." if len(names) > _SHOWN else "")
 
 
 def digest(*parts: object) -> str:

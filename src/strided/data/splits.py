@@ -222,7 +222,7 @@ def _check_class_counts(
     if counts[scarce] < len(needed):
         copied = counts[scarce] < (labels == scarce).sum()
         raise UserError(
-            f"class {classes[scarce]} has {counts[scarce]} readable images"
+            f"class {as_text(classes[scarce])} has {counts[scarce]} readable images"
             f"{', other than copies of the same pixels' if copied else ''}; expected at least"
             f" {len(needed)}, one each for {', '.join(needed)}. Try adding images to it,"
             " removing the class, or, to measure a trained network on all, a split test of its own"

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from strided.errors import one_line
+
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; }
 body { font: 16px/1.55 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto;
@@ -88,7 +90,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
     rows = list(rows)
     numeric = [any(isinstance(row[i], int | float) for row in rows) for i in range(len(heads))]
     head = "".join(
-        f'<th class="{"number" if number else ""}">{html.escape(name)}</th>'
+        f'<th class="{"number" if number else ""}">{html.escape(one_line(name))}</th>'
         for name, number in zip(heads, numeric, strict=True)
     )
     head = f"<tr>{head}</tr>" if any(heads) else ""
@@ -101,7 +103,7 @@ def _cell(value: Cell, number: bool) -> str:
     if isinstance(value, int):
         text = f"{value:,}"
     kind = ' class="number"' if number else ""
-    return f"<td{kind}>{html.escape(text)}</td>"
+    return f"<td{kind}>{html.escape(one_line(text))}</td>"
 
 
 def bullets(sentences: Iterable[str]) -> str:

@@ -5,9 +5,10 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from copy import copy
+from pathlib import Path, PurePath
 
-from strided.errors import UserError, describe_error, printable
+from strided.errors import UserError, describe_error, one_line, printable
 from strided.runs.environment import git_state, hardware, versions
 from strided.runs.folder import RunFolder, read_results
 from strided.runs.results import Results, by_name
@@ -93,15 +94,22 @@ def _log_to_file_only(folder: Path, error: BaseException) -> None:
     with RunFolder(folder).log.open("a", encoding="utf-8", errors="surrogateescape") as stream:
         stream.write(printable("".join(traceback.format_exception(error))))
         for name, reason in getattr(error, "files", ()):
-            stream.write(printable(f"{name}: {reason}\n"))
+            stream.write(f"{one_line(name)}: {one_line(reason)}\n")
 
 
 class Printable(logging.Formatter):
     """Formats messages without control characters: names in them may be a stranger's."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the message as a terminal may show it."""
+        """Return the message as a terminal may show it, each name in it within one line."""
+        if isinstance(record.args, tuple) and record.msg != "%s":  # that is a whole text
+            record = copy(record)
+            record.args = tuple(_in_line(word) for word in record.args or ())
         return printable(super().format(record))
+
+
+def _in_line(word: object) -> object:
+    return one_line(str(word)) if isinstance(word, str | PurePath) else word
 
 
 @contextmanager

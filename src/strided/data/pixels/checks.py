@@ -8,7 +8,7 @@ from strided.data.pixels.copies import first_copies
 from strided.data.reading.decoding import ImageError
 from strided.data.source import Source
 from strided.data.splits import Splits
-from strided.errors import UserError
+from strided.errors import UserError, one_line
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ def named(source: Source, errors: dict[int, str]) -> list[tuple[str, str]]:
 
 def refuse_broken(broken: list[tuple[str, str]], among: str) -> None:
     """Raise BrokenImagesError with the first few (path, reason)."""
-    lines = [f"  {path}: {reason}" for path, reason in broken[:_SHOWN_FILES]]
+    lines = [f"  {one_line(path)}: {one_line(reason)}" for path, reason in broken[:_SHOWN_FILES]]
     if len(broken) > _SHOWN_FILES:
         lines.append(f"  and {len(broken) - _SHOWN_FILES} more")
     raise BrokenImagesError(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from strided.data.reading.file_kinds import START_BYTES, archive_kind, other_kind
-from strided.errors import UserError, sought_from
+from strided.errors import UserError, one_line, sought_from
 
 _SHOWN = 5  # lines with a problem
 _MARKS = ",;\t|"
@@ -28,7 +28,7 @@ class Cells(NamedTuple):
 def refuse(problems: Sequence[str], file: Path, expected: str, advice: str = "") -> None:
     """Raise UserError with the first few problems, if there are any."""
     if problems:
-        shown = [f"  {problem}" for problem in problems[:_SHOWN]]
+        shown = [f"  {one_line(problem)}" for problem in problems[:_SHOWN]]
         if len(problems) > _SHOWN:
             shown.append(f"  and {len(problems) - _SHOWN} more")
         raise UserError(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from strided.data.reading.files import as_text
 from strided.data.reading.pictures import by_ending, counted
 from strided.data.reading.signatures import ARCHIVE_SUFFIXES, FORMAT_NAMES, ending
 from strided.errors import UserError
@@ -17,7 +18,7 @@ def too_few_classes(
 
     strays: images outside of class folders; others: all files that are no images.
     """
-    problem = f"only one class, {classes[0]}" if classes else "no images in class folders"
+    problem = f"only one class, {as_text(classes[0])}" if classes else "no images in class folders"
     advice = "data.root=<the folder above the class folders>"
     packed = sorted(name for name in others if ending(name) in ARCHIVE_SUFFIXES)
     if strays:
@@ -36,4 +37,4 @@ def too_few_classes(
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", ..." if names[_SHOWN:] else "")
+    return ", ".join(map(as_text, names[:_SHOWN])) + (", ..." if names[_SHOWN:] else "")

@@ -15,7 +15,7 @@ from strided.data.reading.signatures import HEAD
 from strided.data.reading.walk import Stamp, stamp, walk
 from strided.data.reading.zip_errors import zip_refused
 from strided.data.reading.zipped import Member, read_head, read_member, zip_members
-from strided.errors import UserError, sought_from
+from strided.errors import UserError, one_line, sought_from
 
 MOST_BYTES = 500_000_000  # of one image file
 _MARKED = 1024  # bytes
@@ -162,5 +162,5 @@ def listed_files(folder: Path, names: Iterable[str]) -> Files:
 
 
 def as_text(name: str) -> str:
-    """Show a name as text: bytes of a file's or class's name need not be valid text."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    """Show a name within a line: bytes of a file's or class's name need not be valid text."""
+    return one_line(name.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))

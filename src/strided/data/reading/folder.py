@@ -12,7 +12,7 @@ import numpy as np
 
 from strided.data.reading.derived import derived_images
 from strided.data.reading.few_classes import too_few_classes
-from strided.data.reading.files import Files, all_files
+from strided.data.reading.files import Files, all_files, as_text
 from strided.data.reading.labels import Labels, label_of, spellings
 from strided.data.reading.layout import ClassLevel, Folders, Layout, Parts, find_layout
 from strided.data.reading.leavings import is_hidden
@@ -117,7 +117,7 @@ def _leave_out(found: Mapping[str, str], root: Path, skip: bool, closed: bool) -
     if found and skip:
         log.warning("%s: left out, as no image in them can be read: %s", root.name, _some(found))
     elif found:
-        lines = [f"  {name}: {reason}" for name, reason in list(found.items())[:_SHOWN]]
+        lines = [f"  {as_text(name)}: {reason}" for name, reason in list(found.items())[:_SHOWN]]
         if len(found) > _SHOWN:
             lines.append(f"  and {len(found) - _SHOWN} more")
         rights = ", or the right to open them (chmod -R u+rX)" if closed else ""
@@ -137,8 +137,9 @@ def _refuse_aliases(layout: Layout, links: Mapping[str, str], root: Path) -> Non
         beside = os.path.realpath(os.path.join(root, *parts[:-1]))
         if parts[:-1] in layout.parents and os.path.dirname(target) == beside:
             raise UserError(
-                f"data.root={root} has {name}, a link to {os.path.basename(target)}/ beside it;"
-                " expected each image in one class. Try removing the link"
+                f"data.root={root} has {as_text(name)}, a link to"
+                f" {as_text(os.path.basename(target))}/ beside it; expected each image in one"
+                " class. Try removing the link"
             )
 
 
@@ -184,7 +185,7 @@ def _spelled(placed: Placed, labels: Labels | None, root: Path) -> Placed:
 
 
 def _refuse_spellings(alike: list[list[str]], twins: list[list[str]], root: Path) -> None:
-    shown = [" and ".join(f"{label}/" for label in group) for group in alike]
+    shown = [" and ".join(f"{as_text(label)}/" for label in group) for group in alike]
     shown += [" and ".join(map(ascii, sorted(raws))) for raws in twins]  # these look the same
     if shown:
         keep = " data.labels=keep if case or zeros tell classes apart," if alike else ""
@@ -229,13 +230,13 @@ def _agreed_classes(
     for split, label in placed:
         if label not in classes:
             raise UserError(
-                f"data.root={root} has class {label} in {split} but not in train;"
-                f" expected the classes of train: {', '.join(classes[:10])}."
-                f" Try adding train/{label}/ or removing it from {split}"
+                f"data.root={root} has class {as_text(label)} in {split} but not in train;"
+                f" expected the classes of train: {_some(classes, 10)}."
+                f" Try adding train/{as_text(label)}/ or removing it from {split}"
             )
     return classes
 
 
 def _some(names: Iterable[str], most: int = _SHOWN) -> str:
     names = list(names)
-    return ", ".join(names[:most]) + (", ..." if names[most:] else "")
+    return ", ".join(map(as_text, names[:most])) + (", ..." if names[most:] else "")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
 
-from strided.data.reading.files import Files
+from strided.data.reading.files import Files, as_text
 from strided.data.reading.leavings import is_hidden, is_leaving
 from strided.data.reading.signatures import IMAGE_SUFFIXES, ending, is_known_other, is_picture
 
@@ -82,4 +82,4 @@ def by_ending(names: Iterable[str], special: int = 0) -> dict[str, int]:
 
 def counted(endings: Mapping[str, int]) -> str:
     """Return `20 .jp2, 3 .txt`."""
-    return ", ".join(f"{count} {suffix}" for suffix, count in endings.items())
+    return ", ".join(f"{count} {as_text(suffix)}" for suffix, count in endings.items())

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
+from strided.data.reading.files import as_text
 from strided.data.reading.labels import spelling_key
 from strided.data.reading.split_names import names_a_part, split_of
 from strided.errors import UserError
@@ -168,5 +169,5 @@ def _two_readings(problem: str, tops: Names, root: Path, inside: str = "") -> Us
 
 
 def _list(names: Iterable[str]) -> str:
-    names = sorted(names)
-    return ", ".join(f"{name}/" for name in names[:_SHOWN]) + (", ..." if names[_SHOWN:] else "")
+    shown = [f"{as_text(name)}/" for name in sorted(names)]
+    return ", ".join(shown[:_SHOWN]) + (", ..." if shown[_SHOWN:] else "")

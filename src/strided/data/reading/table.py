@@ -11,7 +11,7 @@ from strided.data.reading.labels import Labels
 from strided.data.reading.one_hot import one_hot_columns, one_hot_labels
 from strided.data.reading.split_names import SPLIT_FOLDERS
 from strided.data.reading.table_labels import check_one_label, is_missing, one_spelling
-from strided.errors import UserError
+from strided.errors import UserError, one_line
 
 log = logging.getLogger(__name__)
 
@@ -106,14 +106,14 @@ def _absent(
     if key.startswith("label "):
         advice = "data.label_columns=[<the columns of the labels>]"
     elif key == "label" and (several := one_hot_columns(cells, columns)):
-        advice = f"data.label_columns=[{','.join(several)}]: they hold one 1 in each line"
+        advice = f"data.label_columns=[{one_line(','.join(several))}]: they hold one 1 in each line"
     elif key == "path" and any(_ENDING.fullmatch(_suffix(name)) for name in cells.header):
         advice = "a first line with the names of the columns: path,label"
     elif key == "path" and (images := _columns_of_images(cells)):
-        advice = f"data.path_column={images[0]}"
+        advice = f"data.path_column={one_line(images[0])}"
     return UserError(
-        f"data.csv={file} has the columns {', '.join(cells.header[:12])}; expected {expected}."
-        f" Try {advice}"
+        f"data.csv={file} has the columns {', '.join(map(one_line, cells.header[:12]))}; expected"
+        f" {expected}. Try {advice}"
     )
 
 

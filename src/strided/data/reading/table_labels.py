@@ -7,7 +7,7 @@ from pathlib import Path
 
 from strided.data.reading.cells import refuse
 from strided.data.reading.labels import Labels, label_of, spellings
-from strided.errors import UserError
+from strided.errors import UserError, one_line
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,8 @@ def one_spelling(labels: Sequence[str], file: Path, choice: Labels | None) -> li
     if not groups:
         return labels
     shown = "; ".join(
-        ", ".join(f"{label} ({counts[label]})" for label in group) for group in groups[:_SHOWN]
+        ", ".join(f"{one_line(label)} ({counts[label]})" for label in group)
+        for group in groups[:_SHOWN]
     )
     shown += f"; and {len(groups) - _SHOWN} more" if len(groups) > _SHOWN else ""
     if choice is None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from strided.data.reading.file_kinds import START_BYTES, archive_kind, other_kind
-from strided.errors import UserError
+from strided.errors import UserError, one_line
 
 ENCRYPTED = 0x1  # flag of an entry
 _AES = 99
@@ -52,7 +52,7 @@ def locked(file: Path, name: str, method: int) -> ZipError:
     """The error for a file in a zip that needs a password."""
     by_aes = " (by AES, which 7-Zip can read)" if method == _AES else ""
     return ZipError(
-        f"a password locks {name}{by_aes}",
+        f"a password locks {one_line(name)}{by_aes}",
         f"unpacking it with the password ({_command(method)} {file.name}), and"
         " data.root=<that folder>",
     )
@@ -63,7 +63,8 @@ def packed_otherwise(file: Path, name: str, method: int) -> ZipError:
     if method == _AES:
         return locked(file, name, method)
     return ZipError(
-        f"{name} is packed by method {method} ({_METHODS.get(method, 'rare')}), not by Deflate",
+        f"{one_line(name)} is packed by method {method} ({_METHODS.get(method, 'rare')}), not by"
+        " Deflate",
         f"unpacking it ({_command(method)} {file.name}), and data.root=<that folder>",
     )
 

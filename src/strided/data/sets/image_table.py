@@ -68,7 +68,7 @@ class ImageTable(ImageDataModule):
         rows = read_table(self.csv, self.columns, self.spelling, needs_train=to_train)
         classes = sorted({row.label for row in rows})
         if len(classes) < (2 if to_train else 1):
-            problem = f"only one label, {classes[0]}" if classes else "no images"
+            problem = f"only one label, {as_text(classes[0])}" if classes else "no images"
             raise UserError(
                 f"data.csv={self.csv} has {problem}; expected images of two or more classes."
                 " Try data.label_column=<the column of the classes>"

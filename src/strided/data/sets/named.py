@@ -10,7 +10,7 @@ import numpy as np
 from strided.data.datamodule import ImageDataModule
 from strided.data.reading.folder import folder_source
 from strided.data.source import Source, digest
-from strided.errors import UserError, sought_from
+from strided.errors import UserError, one_line, sought_from
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +48,8 @@ class NamedDataModule(ImageDataModule):
         source = folder_source(place, skip=self.on_error == "skip")
         if set(source.classes) != set(self.class_names):
             raise UserError(
-                f"{place} has the classes {', '.join(source.classes[:12])}; expected the classes of"
-                f" {self.name}: {', '.join(self.class_names[:12])}"
+                f"{place} has the classes {', '.join(map(one_line, source.classes[:12]))}; expected"
+                f" the classes of {self.name}: {', '.join(self.class_names[:12])}"
                 f"{', ...' if len(self.class_names) > 12 else ''}."
                 f" Try data=image_folder data.root={place}"
             )
