@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 from tests.conftest import Train, with_splits, write_images
 
@@ -347,8 +348,9 @@ def used_by_training(data: Any) -> set[str]:
     assert wishes["image_size"] is None
     data.use(Preprocessing(data.channels, 8), BatchAugment(), 0)
     data.setup()
-    data.train_dataloader()
-    next(iter(data.val_dataloader()))
+    with data.on_device(torch.device("cpu")):
+        data.train_dataloader()
+        next(iter(data.val_dataloader()))
     return set(data.seen)
 
 
