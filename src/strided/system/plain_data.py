@@ -50,9 +50,11 @@ class _Loader(yaml.SafeLoader):
     """Refuses a key that a mapping has twice: yaml would take the last, a reader sees the first."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if twice := {key for key in keys if keys.count(key) > 1}:
-            raise yaml.YAMLError(f"it has the key {min(twice)} twice")
+        seen: set[str] = set()
+        for key in (key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key in seen:
+                raise yaml.YAMLError(f"it has the key {key} twice")
+            seen.add(key)
         return super().construct_mapping(node, deep)
 
 
