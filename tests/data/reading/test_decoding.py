@@ -160,11 +160,22 @@ def test_a_truncated_file_says_so(tmp_path: Path) -> None:
             decode(file)
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>not found</html>"])
-def test_what_is_no_image_says_so_without_its_path(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty, or not an image of a known format"),
+        (b"words", "empty, or not an image of a known format"),
+        (b"<html>not found</html>", "a web page.*, not an image"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "Git LFS.*git lfs pull"),
+        (bytes(600), "full of zeros, not an image"),
+    ],
+)
+def test_what_is_no_image_says_so_without_its_path(
+    tmp_path: Path, content: bytes, reason: str
+) -> None:
     file = tmp_path / "page.jpg"
     file.write_bytes(content)
-    with pytest.raises(ImageError, match="not an image") as caught:
+    with pytest.raises(ImageError, match=reason) as caught:
         decode(file)
     assert str(tmp_path) not in str(caught.value)
 

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from strided.data.reading.depth import WHITE
+from strided.data.reading.file_kinds import START_BYTES, other_kind
 from strided.data.reading.signatures import HEAD, is_heic, is_png, without_texts
 from strided.errors import UserError
 
@@ -60,7 +61,10 @@ def _decode(stream: BinaryIO) -> Image.Image:
         raise
     except UnidentifiedImageError:
         stream.seek(0)
-        if not is_heic(stream.read(HEAD)):
+        start = stream.read(START_BYTES)
+        if not is_heic(start[:HEAD]):
+            if start and (kind := other_kind(start)):
+                raise ImageError(f"{kind}, not an image") from None
             raise
         _know_heif()
         return _first_frame(stream, ("HEIF",))

@@ -28,7 +28,7 @@ _OTHERS = (
     (b"\x89HDF", "an HDF5 file"),
     (b"SQLite", "an SQLite file"),
     (b"<?xml", "an XML file"),
-    (b"version https://git-lfs", "a pointer of Git LFS, without the content"),
+    (b"version https://git-lfs", "a pointer of Git LFS, whose content `git lfs pull` fetches"),
 )
 
 
