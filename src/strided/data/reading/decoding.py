@@ -4,6 +4,7 @@ What is white in 16 bits depends on the camera: see `depth`.
 """
 
 import os
+import re
 import stat
 import warnings
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "AVIF", "DIB")
 _LONGEST = 1_000_000  # pixels of a side
 
 _UNKNOWN = "empty, or not an image of a known format"
+_QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)  # as filterwarnings adds it
 _GREY_MODES = {"1", "L", "LA", "La"}
 
 
@@ -43,7 +45,8 @@ def decode(file: str | Path | BinaryIO) -> Image.Image:
     """
     # One bad picture among thousands must not flood the terminal. `catch_warnings` would swap the
     # filters of the whole process under the other decoding threads; adding a filter is harmless.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
+    if warnings.filters[:1] != [_QUIET]:  # not added anew for each image
+        warnings.filterwarnings("ignore", module=r"PIL\.")
     with image_errors():
         if not isinstance(file, str | Path):
             return _decode(file)
