@@ -108,11 +108,13 @@ class Check:
         late = process.exitcode is None
         with suppress(ProcessLookupError):
             os.killpg(process.pid or 0, signal.SIGKILL)  # and what it left running
+        process.kill()
         process.join()
         file = self.scratch / f"{step}.json"
         found = json.loads(file.read_text()) if file.is_file() else {}
-        self.found[step] = found
-        said = importlib.import_module(f"tests.gpu.{step}").lines(found) if found else []
+        self.found[step] = found = found or {"error": "it found nothing"}
+        lines = importlib.import_module(f"tests.gpu.{step}").lines
+        said = [found["error"]] if "error" in found else lines(found)
         if late or process.exitcode:
             found["ended"] = "stopped at its limit" if late else f"exit code {process.exitcode}"
             said.append(found["ended"])
@@ -142,9 +144,9 @@ class Check:
 
 def run_step(step: str, options: argparse.Namespace, scratch: Path, ends: float) -> None:
     """Do the work of a step, in a process."""
+    os.setpgrp()
     from tests.gpu.visit import Visit, redirected
 
-    os.setpgrp()
     cifar = scratch / "cifar" if (scratch / "cifar" / "cifar10.zip").is_file() else None
     visit = Visit(step, options.tiny, scratch, cifar, ends)
     work = importlib.import_module(f"tests.gpu.{step}").work

@@ -92,8 +92,10 @@ def _gpu_memory() -> str:
 def _gpu_is_full() -> bool:
     import torch
 
-    free, total = torch.cuda.mem_get_info()
-    return free < total / 10
+    with suppress(RuntimeError, AssertionError):  # after some errors the GPU answers nothing
+        free, total = torch.cuda.mem_get_info()
+        return free < total / 10
+    return False
 
 
 def _host_memory() -> str:
