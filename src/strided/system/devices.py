@@ -96,10 +96,8 @@ def float32_products(precision: str | None, device: torch.device) -> Iterator[No
 def tf32_convolutions() -> bool:
     """Whether cuDNN may use TF32.
 
-    Since torch 2.9, `allow_tf32` can always be set, but reading it raises an error if a script has
-    set `fp32_precision`, its successor.
+    `allow_tf32` can always be set, but reading it raises an error if a script has set
+    `fp32_precision`, its successor.
     """
-    convolution = getattr(torch.backends.cudnn, "conv", None)
-    if convolution is None:
-        return bool(torch.backends.cudnn.allow_tf32)
-    return bool(convolution.fp32_precision == "tf32")
+    convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]  # set at import
+    return bool(convolutions.fp32_precision == "tf32")
