@@ -217,6 +217,23 @@ def _(place: str, scene: Scene) -> list[str]:
     ]
 
 
+HEADERS = {
+    "pickled objects": "{'descr': '|O', 'fortran_order': False, 'shape': (1,)}",
+    "shape beyond an address": f"{{'descr': '<u8', 'fortran_order': False, 'shape': ({10**30},)}}",
+    "dict without its end": "{'descr': '<u8', ",
+    "string without its end": '"""',
+    "thousands of signs": "-" * 9000 + "1",
+}
+
+
+@attempts("damage in seen.npy", "not the list of images", HEADERS)
+def _(kind: str, scene: Scene) -> list[str]:
+    header = HEADERS[kind].encode() + b"\n"
+    start = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header))
+    scene.write("seen.npy", start + header + bytes(64))
+    return scene.checkpoint(lambda content: None)
+
+
 # The test
 
 

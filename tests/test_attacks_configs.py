@@ -267,6 +267,14 @@ def _(name: str, scene: Scene) -> list[str]:
     return words
 
 
+@attempts("hard link in a run folder", "leads out", ["run.log"])
+def _(name: str, scene: Scene) -> list[str]:
+    words = scene.resumed(lambda config: None)
+    (scene.theirs / "run" / name).unlink()
+    os.link(scene.write("precious", "a file of the user"), scene.theirs / "run" / name)
+    return words
+
+
 SECRETS: list[dict[str, Any]] = [
     {"name": "x-${oc.env:HOME}"},
     {"tags": ["${oc.env:HOME}"]},
@@ -310,6 +318,52 @@ IN_SEARCH: dict[str, Any] = {
     "search.num_trials": "many",
     "search.surplus": 1,
 }
+
+
+IN_RESULTS: dict[str, Any] = {
+    "test/acc": 10**400,
+    "test/acc_ci95": "ab",
+    "test/nll": "<script>",
+    "test/f1": [1],
+    "parameters": {"total": "x"},
+    "splits": None,
+}
+TABLES = {
+    "label without a column": "path,label,predicted,error,prob/a\n1,b,a,,1\n",
+    "row too long": "path,label,predicted,error,prob/a\n1,a,a,,1,0\n",
+    "no class": "path,label,predicted,error\n1,a,a,\n",
+    "class twice": "path,label,predicted,error,prob/a,prob/a\n1,a,a,,1,0\n",
+    "probability of 2": "path,label,predicted,error,prob/a\n1,a,a,,2\n",
+}
+
+
+def compared(scene: Scene) -> tuple[Path, list[str]]:
+    """Copy the run; return the copy and what compares both."""
+    folder = shutil.copytree(scene.run, scene.theirs / "run")
+    return folder, ["compare", f"runs=[{scene.run},{folder}]"]
+
+
+@attempts("damage in results.json that is compared", "damaged", list(IN_RESULTS)[:-1])
+@attempts("no splits in results.json that is compared", "no run of train", ["splits"])
+def _(key: str, scene: Scene) -> list[str]:
+    folder, words = compared(scene)
+    results = json.loads((folder / "results.json").read_text())
+    (folder / "results.json").write_text(json.dumps({**results, key: IN_RESULTS[key]}))
+    return words
+
+
+@attempts("damage in predictions.csv", "cannot be read", TABLES)
+def _(kind: str, scene: Scene) -> list[str]:
+    folder, words = compared(scene)
+    (folder / "predictions.csv").write_text(TABLES[kind])
+    return words
+
+
+@attempts("number in metrics.csv that cannot be drawn", "is too large")
+def _(_: str, scene: Scene) -> list[str]:
+    folder, words = compared(scene)
+    (folder / "metrics.csv").write_text("epoch,train/loss\n0,1e308\n1,-1e308\n")
+    return words
 
 
 @attempts("damage in a run folder", "xpected", IN_RUN)

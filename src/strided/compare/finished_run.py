@@ -1,12 +1,14 @@
 """Read a finished run folder of train or eval: results, curves, predictions."""
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 from strided.config.keys import Config
+from strided.config.schema import fits
 from strided.errors import UserError
 from strided.runs.folder import RunFolder, read_config, read_overrides, read_results
 from strided.runs.metrics_csv import read_metrics
@@ -15,6 +17,7 @@ from strided.runs.results import Results, by_name
 from strided.system.plain_data import is_there
 
 _LONGEST = 60  # letters of a label
+_METRICS = ("loss", "acc_top5", "f1", "auroc", "nll", "ece", "brier")  # beside acc
 
 
 @dataclass
@@ -37,11 +40,12 @@ class FinishedRun:
                 f"src/train.py resume={folder} first, or a new run of src/eval.py"
             )
         split = str(config.get("split", "test"))
-        if "splits" not in results or "classes" not in results:
+        if results.get("splits") is None or results.get("classes") is None:
             raise UserError(
                 f"{folder} is no run of train or eval; expected a folder of logs/train or "
                 "logs/eval. Try runs=[logs/train/<name>/<date_time>,...]"
             )
+        _require_numbers(folder, by_name(results), split)
         return cls(folder, config, results, split)
 
     @cached_property
@@ -72,8 +76,7 @@ class FinishedRun:
     def row(self) -> dict[str, Any]:
         """The row of compare.csv; None for values that this run lacks."""
         results, named, split = self.results, by_name(self.results), self.split
-        low, high = named.get(f"{split}/acc_ci95", (None, None))
-        metrics = ("loss", "acc_top5", "f1", "auroc", "nll", "ece", "brier")
+        low, high = named.get(f"{split}/acc_ci95") or (None, None)
         return {
             "run": self.label,
             "split": split,
@@ -81,16 +84,31 @@ class FinishedRun:
             "acc": named.get(f"{split}/acc"),
             "acc_low": low,
             "acc_high": high,
-            **{name: named.get(f"{split}/{name}") for name in metrics},
+            **{name: named.get(f"{split}/{name}") for name in _METRICS},
             "seen_in_training": self.shared,
             "best_val/acc": results.get("best_val/acc"),
             "best_epoch": results.get("best_epoch"),
             "train_seconds": results.get("train_seconds"),
-            "parameters": results.get("parameters", {}).get("total"),
+            "parameters": (named.get("parameters") or {}).get("total"),
             "seed": results.get("seed"),
             "data_fingerprint": results.get("data_fingerprint"),
             "folder": str(self.folder),
         }
+
+
+def _require_numbers(folder: Path, named: Mapping[str, Any], split: str) -> None:
+    """Raise UserError unless what is shown of a run are numbers: its file may be a stranger's."""
+    shown = {f"{split}/{name}": named.get(f"{split}/{name}") for name in ("acc", *_METRICS)}
+    shown["parameters"] = (named.get("parameters") or {}).get("total")
+    wrong = [key for key, value in shown.items() if value is not None and not fits(value, float)]
+    ends = named.get(f"{split}/acc_ci95")
+    if ends is not None and not (fits(ends, Sequence[float]) and len(ends) == 2):
+        wrong.append(f"{split}/acc_ci95")
+    if wrong:
+        raise UserError(
+            f"{RunFolder(folder).results} is damaged: {wrong[0]} is no number, or not two for an "
+            "interval; expected it as the run wrote it. Try another copy of the run folder"
+        )
 
 
 def read_runs(folders: list[Path]) -> list[FinishedRun]:

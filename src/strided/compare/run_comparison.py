@@ -131,14 +131,10 @@ def _write_rows(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def _accuracy(row: Mapping[str, Any]) -> str:
     if row["acc"] is None:
         return "nothing tested"
-    return (
-        f"{row['split']} accuracy {row['acc']:.4f} (95 % interval {row['acc_low']:.4f} to "
-        f"{row['acc_high']:.4f}), {row['images']} images"
-        + (
-            f", {row['seen_in_training']} of them seen in training"
-            if row["seen_in_training"]
-            else ""
-        )
+    known = row["acc_low"] is not None
+    interval = f" (95 % interval {row['acc_low']:.4f} to {row['acc_high']:.4f})" if known else ""
+    return f"{row['split']} accuracy {row['acc']:.4f}{interval}, {row['images']} images" + (
+        f", {row['seen_in_training']} of them seen in training" if row["seen_in_training"] else ""
     )
 
 

@@ -109,7 +109,8 @@ def require_no_way_out(folder: Path) -> None:
     """Raise UserError if a file that is to be written again is a link to outside of the folder.
 
     The folder may be a stranger's; a link would have us write to its target. W&B's own folders hold
-    links of its own, and are never written again.
+    links of its own, and are never written again. A hard link is refused where it would be written
+    to: all other files are replaced, and checkpoints share their bytes.
     """
     here = folder.resolve()
     for place, folders, files in os.walk(folder):
@@ -118,12 +119,17 @@ def require_no_way_out(folder: Path) -> None:
         for name in (*folders, *files):
             file = Path(place, name)
             is_wandbs = file.parent == folder / "wandb" and name != "run_id"
-            plain = file.is_file() or file.is_dir()
+            plain = (file.is_file() and not _is_shared(file)) or file.is_dir()
             if not is_wandbs and not (plain and file.resolve().is_relative_to(here)):
                 raise UserError(
                     f"{printable(str(file))} leads out of its run folder, or is no file; expected "
                     "the folder as the run wrote it. Try replacing it by a copy of what it leads to"
                 )
+
+
+def _is_shared(file: Path) -> bool:
+    """Whether a file that is written in place, not replaced, has another name somewhere."""
+    return file.name in ("run.log", "run_id") and file.stat().st_nlink > 1
 
 
 def create_run_folder(parent: Path) -> Path:

@@ -1,10 +1,13 @@
 """metrics.csv: a row per epoch."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 from strided.errors import UserError
 from strided.runs import csv_files
+
+_MOST = 1e300
 
 LEADING_COLUMNS = (
     "epoch",
@@ -46,11 +49,16 @@ def read_metrics(file: Path) -> dict[str, list[float]]:
     """Return the columns of metrics.csv; a missing value is NaN."""
     rows = read_rows(file)
     try:
-        return {
-            key: [float(row[key] or "nan") for row in rows] for key in (rows[0] if rows else ())
-        }
+        return {key: [_number(row[key]) for row in rows] for key in (rows[0] if rows else ())}
     except ValueError as error:
         raise UserError(
             f"{file} holds text among its numbers: {error}; expected it as the run wrote it. Try "
             "another copy of the run folder"
         ) from error
+
+
+def _number(cell: str) -> float:
+    value = float(cell or "nan")
+    if _MOST < abs(value) < math.inf:  # matplotlib cannot draw it, and no network computes it
+        raise ValueError(f"{cell[:20]} is too large")
+    return value

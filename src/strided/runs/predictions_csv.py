@@ -58,13 +58,15 @@ class Predictions:
             rows = sorted(row for row in rows if not row[3])
             names = [name.removeprefix("prob/") for name in head[4:]]
             numbers = np.array([[float(p) for p in row[4:]] for row in rows])
+            numbers = numbers.reshape(len(rows), len(names))
+            _require_probabilities(names, {row[1] for row in rows}, numbers)
         except (ValueError, IndexError, csv.Error) as error:
             raise UserError(
                 f"{file} cannot be read: {error}; expected it as the run has written it. Try "
                 "python src/eval.py checkpoint=<the run>, and that folder instead"
             ) from error
         paths, labels, predicted = (np.array([row[i] for row in rows]) for i in range(3))
-        return cls(paths.tolist(), labels, predicted, numbers.reshape(len(rows), len(names)), names)
+        return cls(paths.tolist(), labels, predicted, numbers, names)
 
     @property
     def correct(self) -> np.ndarray:
@@ -75,3 +77,13 @@ class Predictions:
         """One value for each image (N,), as in metrics.py; the file has six decimals."""
         places = np.array([self.classes.index(label) for label in self.labels], dtype=int)
         return -np.log(self.probabilities[np.arange(len(places)), places].clip(1e-12))
+
+
+def _require_probabilities(classes: list[str], labels: set[str], numbers: np.ndarray) -> None:
+    """Raise ValueError for a table that no run writes; NaN is what a diverged network gives."""
+    if not classes or len(set(classes)) < len(classes):
+        raise ValueError("it has no column, or two, for a class")
+    if unknown := sorted(labels - set(classes)):
+        raise ValueError(f"it has no column prob/{unknown[0]}, but that label")
+    if (numbers < 0).any() or (numbers > 1).any():
+        raise ValueError("it holds probabilities outside of 0 to 1")

@@ -42,6 +42,7 @@ def is_full(error: BaseException) -> bool:
 def write_text(file: Path, text: str) -> None:
     """Write a whole file or nothing: no reader, kill or power cut sees half of it."""
     unfinished = file.with_suffix(file.suffix + ".tmp")
+    unfinished.unlink(missing_ok=True)  # it may be a link
     unfinished.write_text(text, encoding="utf-8", errors="surrogateescape")  # odd file names
     put(unfinished, file)
 

@@ -65,12 +65,20 @@ def read_json(file: Path) -> Any:
     """
     try:
         content = json.loads(
-            file.read_text(encoding="utf-8"), parse_float=_finite, parse_constant=_refuse
+            file.read_text(encoding="utf-8"),
+            parse_int=_whole,
+            parse_float=_finite,
+            parse_constant=_refuse,
         )
         _require_text(json.dumps(content, ensure_ascii=False))
     except RecursionError as error:
         raise ValueError(_DEEP) from error
     return content
+
+
+def _whole(number: str) -> int:
+    _finite(number)  # one that no float holds could not be shown
+    return int(number)
 
 
 def _finite(number: str) -> float:

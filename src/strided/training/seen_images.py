@@ -133,8 +133,8 @@ def read_seen(checkpoint: Path, known: Mapping[str, Any]) -> np.ndarray | None:
         named = np.array(entries[: name["images"]]) if fits else None
         if named is not None and len(named) == name["images"] and _hash(named) == name["sha256"]:
             return named
-    except (OSError, ValueError, EOFError, TypeError, KeyError, IndexError):
-        pass
+    except Exception:  # a damaged header makes numpy raise nearly anything, a TokenError too
+        log.debug("%s cannot be read", file, exc_info=True)
     raise UserError(
         f"{file} is not the list of images that {checkpoint.name} was saved with; expected the "
         "checkpoints/ of one run, as they were written. Try copying both files from there once "
