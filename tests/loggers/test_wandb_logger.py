@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import wandb
 import yaml
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from PIL import Image
 from sklearn.datasets import load_digits
 from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
@@ -49,7 +50,17 @@ def offline_runs(folder: Path) -> list[Path]:
 def records(offline_run: Path) -> list[Record]:
     """What an offline run would send to the server: protobufs in LevelDB's log format."""
     (file,) = offline_run.glob("run-*.wandb")
-    data = file.read_bytes()
+    ends = time.monotonic() + 10
+    while True:
+        try:
+            return parsed(file.read_bytes())
+        except DecodeError:  # W&B's own process may still be writing the last one
+            if time.monotonic() > ends:
+                raise
+            time.sleep(0.1)
+
+
+def parsed(data: bytes) -> list[Record]:
     found, part, at = [], b"", 7  # after wandb's own header
     while at + 7 <= len(data):
         if (room := 32_768 - at % 32_768) < 7:  # a block ends with padding
