@@ -42,7 +42,7 @@ def test_best(study: Study, config_dir: Path | None, trust: list[str]) -> str | 
     if best is None:
         return None
     results = read_results(study.folder / str(best.number))
-    tested = evaluate_once(study.folder, best.number) if "test" in results["splits"] else {}
+    tested = evaluate_once(study.folder, best.number) if "test" in results.get("splits", ()) else {}
     metric = study.plan.search.metric
     command = shlex.join(repetition(study.folder / str(best.number), config_dir, trust))
     found = {"trial": best.number, metric: best.value, **tested}
