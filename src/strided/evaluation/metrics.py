@@ -1,4 +1,4 @@
-"""Metrics of a finished evaluation, from stored probabilities; see docs/architecture.md, names."""
+"""Metrics of a finished evaluation, from stored probabilities; see docs/run_folder.md, metrics."""
 
 from collections.abc import Mapping
 from typing import Any
