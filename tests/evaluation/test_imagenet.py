@@ -14,8 +14,9 @@ from strided.errors import UserError
 from strided.evaluation.imagenet import _state_of_file, imagenet_classes, pretrained_task
 from strided.evaluation.predict_files import most_probable
 from strided.models import torchvision_model
-from strided.models.offline_weights import PACKAGE
+from strided.models.offline_weights import PACKAGES
 
+PACKAGE = PACKAGES["tf_efficientnet_lite0"].name
 RESNET = {"_target_": "strided.models.torchvision_model", "name": "resnet18", "stem": "auto"}
 
 

