@@ -59,6 +59,8 @@ ALL: dict[str, Any] = {
     "zoom": 0.1,
     "brightness": 0.2,
     "contrast": 0.2,
+    "elastic": 0.05,
+    "noise": 0.1,
     "erasing": 0.5,
 }
 
@@ -159,6 +161,24 @@ def test_brightness_scales_and_contrast_keeps_the_mean() -> None:
     torch.testing.assert_close(out.mean((1, 2, 3)), mild.mean((1, 2, 3)))
     ratio = out.std((1, 2, 3)) / mild.std((1, 2, 3))
     assert ratio.min() < 0.7 and ratio.max() > 1.3
+
+
+def test_a_bend_moves_pixels_smoothly_by_its_standard_deviation() -> None:
+    column = torch.arange(64.0).expand(500, 1, 64, 64)  # a pixel's value is its place
+    moved = BatchAugment(elastic=0.03)(column, seeded()) - column
+    inner = moved[..., 16:48, 16:48]
+    # between its places a cubic averages them: less than 0.03 * 64
+    assert 0.5 * 0.03 * 64 < inner.std().item() < 0.03 * 64
+    assert inner.diff(dim=-1).abs().quantile(0.99) < 0.5 and inner.flatten(1).std(1).min() > 0.05
+
+
+def test_noise_has_its_own_strength_and_is_shared_by_no_two_images() -> None:
+    grey = torch.full((400, 1, 32, 32), 128, dtype=torch.uint8)
+    noise = BatchAugment(noise=0.1)(grey, seeded()).flatten(1) - 128
+    strength = noise.std(1) / 255
+    assert strength.min() > 0 and strength.max() < 0.11 and abs(strength.mean() - 0.05) < 0.005
+    likeness = torch.corrcoef(noise[:100]) - torch.eye(100)
+    assert (likeness.abs() > 0.3).float().mean() < 0.01  # two in a thousand have the same shift
 
 
 def test_erasing_covers_a_rectangle_of_some_images() -> None:

@@ -13,6 +13,7 @@ from strided.benchmark.bare_network import training_loss
 from strided.config.keys import Node
 from strided.config.targets import build
 from strided.data import BatchAugment, ImageDataModule, Preprocessing
+from strided.data.equalize import equalized
 from strided.data.reading.depth import WHITE, eight_bit
 from strided.models import build_model
 from strided.system.signals import follow_parent, held_back
@@ -48,6 +49,7 @@ def per_image_transform(
 ) -> Callable[[Image.Image], Tensor]:
     """torchvision's transforms that do to one image what strided does to a batch."""
     from torchvision import transforms as t
+    from torchvision.transforms.v2 import GaussianNoise
 
     side = preprocessing.image_size
     steps: list[Any] = []
@@ -55,6 +57,8 @@ def per_image_transform(
         steps.append(t.RandomResizedCrop(side, scale=(augment.crop_scale, 1.0)))
     elif native_size != side or preprocessing.crop_fraction != 1:
         steps += _resize(preprocessing)
+    if (how := preprocessing.equalize) is not None:
+        steps.append(lambda image: equalized(image, how))
     if augment.crop_padding:
         steps.append(t.RandomCrop(side, padding=round(augment.crop_padding * side)))
     if augment.horizontal_flip:
@@ -64,9 +68,13 @@ def per_image_transform(
     if augment.rotation or augment.zoom:
         scale = (1 - augment.zoom, 1 + augment.zoom)
         steps.append(t.RandomAffine(augment.rotation, scale=scale))
+    if augment.elastic:
+        steps.append(t.ElasticTransform(alpha=augment.elastic * side))
     if augment.brightness or augment.contrast:
         steps.append(t.ColorJitter(augment.brightness, augment.contrast))
     steps += [t.ToTensor(), t.Normalize(preprocessing.mean, preprocessing.std)]
+    if augment.noise:
+        steps.append(GaussianNoise(sigma=augment.noise))
     if augment.erasing:
         steps.append(t.RandomErasing(augment.erasing))
     transform: Callable[[Image.Image], Tensor] = t.Compose(steps)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from strided.data.geometry import Moves, flip_and_shift, random_boxes, warp
+from strided.data.geometry import Moves, flip_and_shift, random_bends, random_boxes, warp
 from strided.data.rand_augment import rand_augment
 from strided.errors import UserError
 from strided.system.devices import sent
@@ -22,15 +22,18 @@ class BatchAugment:
     (Szegedy et al. 2015, arXiv:1409.4842); 1 is off. horizontal_flip: with probability 1/2.
     crop_padding: shift by up to this fraction of the side in each direction. rotation: up to this
     many degrees in each direction. zoom, brightness, contrast: a factor in 1 - value .. 1 + value.
-    erasing: the probability that a rectangle of 2 to 33 % of the area takes the image's mean colour
-    (Zhong et al. 2017, arXiv:1708.04896). rand_augment_ops: the number of RandAugment's operations,
-    each of strength rand_augment_magnitude of 30 (Cubuk et al. 2020, arXiv:1909.13719). mixup,
-    cutmix: alpha of Beta(alpha, alpha), the distribution of a second image's share. mixup blends
-    the two (Zhang et al. 2018, arXiv:1710.09412), cutmix pastes a rectangle (Yun et al. 2019,
-    arXiv:1905.04899); with both on, each batch gets one of them.
+    elastic: bends the image by this fraction of the side, the standard deviation of displacements
+    at 4 x 4 places, bicubic between them (Ronneberger et al. 2015, arXiv:1505.04597, section 3.1).
+    noise: Gaussian, of a standard deviation up to this fraction of white. erasing: the probability
+    that a rectangle of 2 to 33 % of the area takes the image's mean colour (Zhong et al. 2017,
+    arXiv:1708.04896). rand_augment_ops: the number of RandAugment's operations, each of strength
+    rand_augment_magnitude of 30 (Cubuk et al. 2020, arXiv:1909.13719). mixup, cutmix: alpha of
+    Beta(alpha, alpha), the distribution of a second image's share. mixup blends the two (Zhang et
+    al. 2018, arXiv:1710.09412), cutmix pastes a rectangle (Yun et al. 2019, arXiv:1905.04899); with
+    both on, each batch gets one of them.
 
-    The order is crop, mirror, shift, turn and zoom, RandAugment, light, erasing, mixing. Pixels
-    that come in from outside the image are black.
+    The order is crop, mirror, shift, turn, zoom and bend, RandAugment, light, noise, erasing,
+    mixing. Pixels that come in from outside the image are black.
     """
 
     horizontal_flip: bool = False
@@ -40,6 +43,8 @@ class BatchAugment:
     zoom: float = 0.0
     brightness: float = 0.0
     contrast: float = 0.0
+    elastic: float = 0.0
+    noise: float = 0.0
     erasing: float = 0.0
     rand_augment_ops: int = 0
     rand_augment_magnitude: int = 9
@@ -58,6 +63,8 @@ class BatchAugment:
             "zoom": 0.9,
             "brightness": 1.0,
             "contrast": 1.0,
+            "elastic": 0.2,
+            "noise": 1.0,
             "erasing": 1.0,
             "rand_augment_ops": math.inf,
             "rand_augment_magnitude": 30,
@@ -89,10 +96,11 @@ class BatchAugment:
             images = self._move(images, generator)
         if self.rand_augment_ops:
             images = self._rand_augment(images, generator)
-        if self.brightness or self.contrast or self.erasing:
+        if self.brightness or self.contrast or self.noise or self.erasing:
             # changed in place: memory for another copy costs more than the arithmetic
             images = images.to(torch.float32, copy=images is given)
             self._relight(images, generator)
+            self._add_noise(images, generator)
             self._erase(images, generator)
         return images
 
@@ -119,7 +127,7 @@ class BatchAugment:
 
     @property
     def _resamples(self) -> bool:
-        return self.crop_scale < 1 or self.rotation > 0 or self.zoom > 0
+        return self.crop_scale < 1 or self.rotation > 0 or self.zoom > 0 or self.elastic > 0
 
     def _move(self, images: Tensor, generator: torch.Generator) -> Tensor:
         num, _, side, _ = images.shape
@@ -131,8 +139,10 @@ class BatchAugment:
         box = random_boxes(num, side, self.crop_scale, generator)
         angle = _uniform(num, self.rotation, generator)
         scale = 1 + _uniform(num, self.zoom, generator)
-        inside = not (padding or self.rotation or self.zoom)
-        return warp(images, Moves(box, flipped, shift, angle, scale), black_outside=not inside)
+        bend = random_bends(num, self.elastic, generator) if self.elastic else None
+        inside = not (padding or self.rotation or self.zoom or self.elastic)
+        moves = Moves(box, flipped, shift, angle, scale, bend)
+        return warp(images, moves, black_outside=not inside)
 
     def _rand_augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
         if images.is_floating_point():
@@ -149,6 +159,21 @@ class BatchAugment:
         contrast, brightness = sent(1 + reach * (2 * draws - 1), images.device)
         mean = _mean_colour(images).mean(dim=1, keepdim=True)
         images.mul_(contrast * brightness).add_((1 - contrast) * brightness * mean).clamp_(0, 255)
+
+    def _add_noise(self, images: Tensor, generator: torch.Generator) -> None:
+        """Add one field of noise to all images, shifted around and of another strength for each.
+
+        A field for each image, drawn on the CPU, would take longer than a GPU's training step.
+        """
+        if not self.noise:
+            return
+        num, channels, side, _ = images.shape
+        field = torch.randn(channels, side, side, generator=generator)
+        strength = 255 * self.noise * torch.rand(num, 1, 1, 1, generator=generator)
+        shift = torch.randint(side, (num, 2, 1), generator=generator)
+        rows, columns = sent((torch.arange(side) + shift) % side, images.device).unbind(1)
+        noise = sent(field, images.device)[:, rows.unsqueeze(2), columns.unsqueeze(1)]
+        images.addcmul_(noise.transpose(0, 1), sent(strength, images.device)).clamp_(0, 255)
 
     def _erase(self, images: Tensor, generator: torch.Generator) -> None:
         side = images.shape[-1]

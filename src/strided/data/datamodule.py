@@ -16,6 +16,7 @@ from torch import Tensor
 
 from strided.config.unused import refuse_typed
 from strided.data.augment import BatchAugment
+from strided.data.equalize import Equalize
 from strided.data.loader import Batch, BatchLoader
 from strided.data.pixels.checks import Duplicates, channels_of, named
 from strided.data.pixels.pipeline import ArrayPixels, Pipeline, Pixels, StorePipeline, pins_memory
@@ -85,6 +86,7 @@ class ImageDataModule(LightningDataModule):
         resize: Resize | None = None,
         crop_fraction: float | None = None,
         interpolation: Interpolation | None = None,
+        equalize: Equalize | None = None,
         mean: list[float] | None = None,
         std: list[float] | None = None,
         val_fraction: float = 0.1,
@@ -108,6 +110,7 @@ class ImageDataModule(LightningDataModule):
         check_fractions(val_fraction, test_fraction, train_fraction)
         check_input_format(channels, image_size, resize, crop_fraction)
         check_one_of("interpolation", interpolation, get_args(Interpolation))
+        check_one_of("equalize", equalize, get_args(Equalize))
         check_one_of("on_error", on_error, ("stop", "skip"))
         check_one_of("pipeline", pipeline, ("store", "streaming"))
         check_one_of("resident", resident, ("auto", True, False))
@@ -123,6 +126,7 @@ class ImageDataModule(LightningDataModule):
         self.resize = resize
         self.crop_fraction = crop_fraction
         self.interpolation = interpolation
+        self.equalize = equalize
         self.val_fraction = val_fraction
         self.test_fraction = test_fraction
         self.train_fraction = train_fraction

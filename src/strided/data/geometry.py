@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from strided.system.devices import sent
 
 _TRIES = 10  # as torchvision's RandomResizedCrop
+_PLACES = 4  # of a bend in each direction
 _WIDEST = 4 / 3  # of a box, width to height or height to width; as torchvision
 
 
@@ -20,7 +21,8 @@ class Moves:
     box: float (B, 4), top, left, height and width in pixels of the part that is stretched over the
     whole square. flipped: bool (B,), left and right exchanged. shift: int64 (B, 2), pixels down and
     to the right. angle: float (B,), degrees counter-clockwise about the centre. scale: float (B,),
-    above 1 magnifies about the centre.
+    above 1 magnifies about the centre. bend, if any: float (B, 2, G, G), how far the places of a
+    grid over the whole image are moved to the right and down, as a fraction of the side.
     """
 
     box: Tensor
@@ -28,6 +30,7 @@ class Moves:
     shift: Tensor
     angle: Tensor
     scale: Tensor
+    bend: Tensor | None = None
 
     def matrix(self, side: int) -> Tensor:
         """float (B, 2, 3): where output pixels come from, as F.affine_grid takes it (x, then y)."""
@@ -75,8 +78,21 @@ def warp(images: Tensor, moves: Moves, *, black_outside: bool) -> Tensor:
         by_column, by_row, offset = matrix[:, axis].unsqueeze(-1).unbind(1)
         rows = (by_row * centres + offset).unsqueeze(2)
         torch.add((by_column * centres).unsqueeze(1), rows, out=grid[..., axis])
+    if moves.bend is not None:
+        grid += _displacements(sent(moves.bend, images.device), side)
     padding = "zeros" if black_outside else "border"
     return F.grid_sample(images.float(), grid, padding_mode=padding, align_corners=False)
+
+
+def _displacements(bend: Tensor, side: int) -> Tensor:
+    """What bend adds to a sampling grid: float (B, S, S, 2), from -1 to 1 across the image."""
+    smooth = F.interpolate(2 * bend, (side, side), mode="bicubic", align_corners=True)
+    return smooth.permute(0, 2, 3, 1)
+
+
+def random_bends(num: int, reach: float, generator: torch.Generator) -> Tensor:
+    """Draw bends for Moves; reach is their standard deviation."""
+    return reach * torch.randn(num, 2, _PLACES, _PLACES, generator=generator)
 
 
 def random_boxes(num: int, side: int, least: float, generator: torch.Generator) -> Tensor:

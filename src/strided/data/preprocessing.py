@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from strided.data.equalize import Equalize, equalized
 from strided.data.reading.decoding import ImageError
 from strided.data.reading.depth import WHITE, eight_bit
 from strided.errors import UserError
@@ -29,7 +30,7 @@ class Preprocessing:
     both sides become that, then the centre is cut out. pad: larger images shrink, all are centred
     on black (LeCun et al. 1998, II.B, put digits of 28 pixels in a field of 32). In 16-bit images
     `white` and above become 255; checkpoints without it have 65535. It, mean and std are None until
-    they are known.
+    they are known. `equalize` changes the grey levels after that, if it is not None.
     """
 
     channels: int
@@ -40,10 +41,12 @@ class Preprocessing:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     white: int | None = WHITE
+    equalize: Equalize | None = None
 
     def __post_init__(self) -> None:
         check_input_format(self.channels, self.image_size, self.resize, self.crop_fraction)
         check_one_of("interpolation", self.interpolation, get_args(Interpolation))
+        check_one_of("equalize", self.equalize, get_args(Equalize))
         check_normalisation(self.mean, self.std, self.channels)
         if self.white is not None and not 0 < self.white <= WHITE:
             raise UserError(
@@ -60,7 +63,7 @@ class Preprocessing:
             image = eight_bit(image, self.white or WHITE)
         if self.channels == 1 and image.mode != "L":
             image = image.convert("L")
-        image = self._pad(image) if self.resize == "pad" else self._centre(self._scale(image))
+        image = self._pad(image) if self.resize == "pad" else self._cropped(image)
         if self.channels == 3 and image.mode != "RGB":
             image = image.convert("RGB")  # grey: the same values three times
         pixels = np.asarray(image).reshape(self.image_size, self.image_size, self.channels)
@@ -84,7 +87,10 @@ class Preprocessing:
 
     def asdict(self) -> dict[str, Any]:
         """Plain numbers, strings and lists: what a checkpoint may hold."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        fields = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        if self.equalize is None:  # keeps the names of what was cached before there was the field
+            del fields["equalize"]
+        return fields
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Self:
@@ -100,6 +106,12 @@ class Preprocessing:
             k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()
         }
         return cls(**values)
+
+    def _cropped(self, image: Image.Image) -> Image.Image:
+        return self._levels(self._centre(self._scale(image)))
+
+    def _levels(self, image: Image.Image) -> Image.Image:
+        return image if self.equalize is None else equalized(image, self.equalize)
 
     def _scale(self, image: Image.Image) -> Image.Image:
         target = round(self.image_size / self.crop_fraction)
@@ -125,7 +137,7 @@ class Preprocessing:
         width, height = (max(1, round(side * shrink)) for side in image.size)
         field = Image.new(image.mode, (self.image_size, self.image_size))
         corner = (self.image_size - width) // 2, (self.image_size - height) // 2
-        field.paste(self._resized(image, width, height), corner)
+        field.paste(self._levels(self._resized(image, width, height)), corner)
         return field
 
     def _resized(self, image: Image.Image, width: int, height: int) -> Image.Image:

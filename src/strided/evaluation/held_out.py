@@ -30,7 +30,15 @@ OF_TRAINING = " ".join(
 )
 OF_CHECKPOINT = " ".join(
     f"data.{key}"
-    for key in ("image_size", "resize", "crop_fraction", "interpolation", "mean", "std")
+    for key in (
+        "image_size",
+        "resize",
+        "crop_fraction",
+        "interpolation",
+        "equalize",
+        "mean",
+        "std",
+    )
 )
 
 

@@ -39,11 +39,11 @@ def plan(
 ) -> Plan:
     """Decide size, stem and preprocessing of the images for this network.
 
-    `requested` holds the user's data.image_size, resize, crop_fraction, interpolation, mean and
-    std (None or absent: decide here) and the data set's `default_image_size`, `published_mean`
-    and `published_std`. Without any of these, mean and std stay None: to be measured. Raises
-    UserError for weights that do not fit the network, and for a size that it does not take; the
-    message names a size that works.
+    `requested` holds the user's data.image_size, resize, crop_fraction, interpolation, equalize,
+    mean and std (None or absent: decide here) and the data set's `default_image_size`,
+    `published_mean` and `published_std`. Without any of these, mean and std stay None: to be
+    measured. Raises UserError for weights that do not fit the network, and for a size that it does
+    not take; the message names a size that works.
     """
     wanted = {key: value for key, value in requested.items() if value is not None}
     path = model_config.get("weights")
@@ -56,7 +56,7 @@ def plan(
         match_weights(net, file.state, num_classes, str(path))
     model = trial.resolved(size)
     mean, std, origin = _normalisation(channels, wanted, belongs)
-    keys = ("resize", "crop_fraction", "interpolation")
+    keys = ("resize", "crop_fraction", "interpolation", "equalize")
     decided = {key: (belongs | wanted)[key] for key in keys if key in belongs | wanted}
     preprocessing = Preprocessing(channels, size, mean=mean, std=std, **decided)
     notes = [f"input {channels}x{size}x{size} ({reason})", *_model_notes(model, net)]
@@ -161,7 +161,7 @@ def _normalisation(
             return mean, std, "from the weights"
         mean, std = ((sum(values) / len(values),) * channels for values in (mean, std))
         return mean, std, "from the weights, averaged over their channels"
-    if "published_mean" in wanted:
+    if "published_mean" in wanted and "equalize" not in wanted:
         mean, std = tuple(wanted["published_mean"]), tuple(wanted["published_std"])
         return mean, std, "published with the data set"
     return None, None, "measured on the training images"

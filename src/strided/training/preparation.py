@@ -38,6 +38,7 @@ INPUT_WISHES = (
     "resize",
     "crop_fraction",
     "interpolation",
+    "equalize",
     "mean",
     "std",
     "published_mean",
