@@ -16,6 +16,7 @@ from strided.data.sets.image_table import ImageTable
 from strided.data.sets.mnist import MNIST, FashionMNIST
 from strided.data.sets.photos import CatsDogs, Flowers
 from strided.data.sets.synthetic import Synthetic
+from strided.data.sets.xray import XRay
 from strided.data.source import Source, array_source, digest
 
 # What a config may name, by the kind of its place.
@@ -32,6 +33,7 @@ TARGETS = {
         "ImageFolder",
         "ImageTable",
         "Synthetic",
+        "XRay",
     ),
     "augment": ("BatchAugment",),
 }
@@ -58,6 +60,7 @@ __all__ = [
     "Preprocessing",
     "Source",
     "Synthetic",
+    "XRay",
     "array_source",
     "as_image",
     "decode",
