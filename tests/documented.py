@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from strided.cli import VERBS
 from strided.config.yaml_files import CONF_DIR
+from strided.verbs.table import VERBS
 
 ROOT = CONF_DIR.parent
 PAGES = [

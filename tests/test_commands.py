@@ -28,13 +28,15 @@ from tests.commands_small import smaller
 from tests.documented import FENCE, PAGES, ROOT, STRIDED, shown
 
 import strided
-from strided.cli import VERBS, main, parse
+from strided.cli import main
 from strided.config.overrides import normalise
 from strided.config.yaml_files import CONF_DIR
 from strided.evaluation.classifier import Classifier
 from strided.explain import attribution
+from strided.flags import parse
 from strided.sweeps.experiments import plain_vs_residual
 from strided.sweeps.search import search, worker
+from strided.verbs.table import VERBS
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 

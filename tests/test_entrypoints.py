@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 import strided
-from strided.cli import VERBS, main
+from strided.cli import main
 from strided.config.yaml_files import CONF_DIR, group_options, verb_keys
+from strided.verbs.table import VERBS
 
 SRC = CONF_DIR.parent / "src"
 

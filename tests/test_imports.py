@@ -35,6 +35,9 @@ ORDER = [
     "verbs",
     "jobs",
     "sweeps",
+    "flags",
+    "completion",
+    "hydra_flags",
     "cli",
 ]
 HEAVY = (

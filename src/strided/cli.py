@@ -1,20 +1,17 @@
 """The command line: `python src/<verb>.py key=value ...` and `strided <verb> key=value ...`."""
 
-import argparse
 import io
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
-
-import yaml
 
 from strided.config.overrides import typed_trust, typed_value, without
+from strided.config.primary import beginning_with
 from strided.config.targets import trusting
 from strided.errors import UserError, printable
-from strided.jobs.job import compose_run
+from strided.flags import Typed, parse
+from strided.hydra_flags import answer
 from strided.jobs.runner import print_error, run
 from strided.sweeps.folder import SweepFolder
 from strided.sweeps.search.search import resume_search, run_search
@@ -22,19 +19,9 @@ from strided.sweeps.sweep import resume_sweep, run_sweep, sweep_of
 from strided.system.processes import ignore_batch_script, is_launched
 from strided.system.signals import Interrupted
 from strided.verbs.help import overview, verb_help
-from strided.verbs.table import VERBS
 
-
-@dataclass(frozen=True)
-class Typed:
-    """What was typed after the verb: `words` are the overrides, the rest are flags."""
-
-    verb: str
-    words: list[str]
-    help: bool
-    multirun: bool
-    config_dir: Path | None
-    cfg: str | None
+# What `strided` itself answers, without a verb.
+NO_VERB = ("--version", "--hydra-help", "--shell-completion", "-sc")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,9 +33,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(overview())
         return 0
     try:
-        typed = parse(words[0], words[1:])
-        with trusting(typed_trust(typed.words)):
-            run_verb(typed)
+        verb, *rest = words if words[0] not in NO_VERB else ["train", *words]
+        typed = parse(verb, rest)
+        with trusting(typed_trust(typed.words)), beginning_with(typed.primary):
+            if typed.help:
+                show(verb_help(verb, typed.config_dir))
+            elif typed.shows:
+                show(answer(typed))
+            else:
+                run_verb(typed)
         return 0
     except (Interrupted, KeyboardInterrupt) as stop:
         print(f"\n{stop or 'stopped'}", file=sys.stderr)
@@ -58,45 +51,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; expected key=value words. Try --help")
-
-
-def parse(verb: str, words: Sequence[str]) -> Typed:
-    """Split the typed words into overrides and flags. Raises UserError."""
-    if verb not in VERBS:
-        raise UserError(f"there is no verb {verb}; expected one of {', '.join(VERBS)}. Try --help")
-    parser = _Parser(add_help=False, allow_abbrev=False)
-    parser.add_argument("words", nargs="*")
-    parser.add_argument("-h", "--help", action="store_true")
-    parser.add_argument("-m", "--multirun", action="store_true")
-    parser.add_argument("-cd", "--config-dir", type=Path)
-    parser.add_argument("-c", "--cfg", choices=["job"])
-    return Typed(verb, **vars(parser.parse_intermixed_args(list(words))))
+def show(text: str) -> None:
+    """Print an answer, which a pipe may end early: `--cfg job | head`."""
+    try:
+        print(printable(text), flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def run_verb(typed: Typed) -> None:
-    """Show help or config, or run: one job, the rest of one, or the jobs of a sweep."""
+    """Run one job, the rest of one, or the jobs of a sweep."""
     verb, words, config_dir = typed.verb, typed.words, typed.config_dir
     stopped = typed_value(words, "resume")
     searching = verb == "train" and typed_value(words, "search")
-    if sum(map(bool, (typed.cfg, typed.multirun, stopped))) > 1 or (typed.multirun and searching):
-        raise UserError("--cfg, -m, resume= and search= exclude each other; expected one of them")
-    if typed.multirun and verb == "compare":
-        raise UserError(
-            "-m makes runs apart from each other; expected one table of all. Try models=[a,b]"
-        )
-    if typed.multirun and typed_value(words, "models"):
-        raise UserError("-m and models= exclude each other; expected one. Try -m model=a,b")
     if typed.multirun or searching or verb != "train":
         require_single_process()
-    if typed.help:
-        print(printable(verb_help(verb, config_dir)))
-    elif typed.cfg:
-        config, _ = compose_run(verb, words, config_dir)
-        print(printable(yaml.safe_dump(config, sort_keys=False, allow_unicode=True)))
-    elif typed.multirun:
+    if typed.multirun:
         run_sweep(verb, words, config_dir, sweep_of(verb, words, config_dir))
     elif verb == "train" and stopped:
         resume(Path(os.path.expanduser(stopped)), typed)

@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import hydra
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from hydra.initialize import get_gh_backup, restore_gh_from_backup
@@ -13,8 +16,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
+from strided.config.hydra_keys import instead_of, not_installed
 from strided.config.keys import Config
 from strided.config.overrides import is_hydra, normalise, typed_trust
+from strided.config.primary import Primary, beginning_with, primary
 from strided.config.schema import check
 from strided.config.targets import trusting, trusts_config_dir
 from strided.config.typed_only import (
@@ -23,7 +28,7 @@ from strided.config.typed_only import (
     require_typed,
     typed_keys,
 )
-from strided.config.yaml_files import CONF_DIR, require_usable, verb_keys
+from strided.config.yaml_files import config_folders, primary_name, require_usable, verb_keys
 from strided.errors import UserError, did_you_mean, first_line, printable
 from strided.system.plain_data import require_plain
 
@@ -50,13 +55,21 @@ def _resolved(config: DictConfig, *, throw_on_missing: bool) -> dict[str, Any]:
 
 
 @contextmanager
-def _hydra_of_our_own() -> Iterator[None]:
-    """Hydra with conf/, also inside the job of a sweep, where Hydra has begun already."""
+def hydra_of_our_own(extra: Path | None = None) -> Iterator[Hydra]:
+    """Hydra with the typed folders, also inside the job of a sweep, where Hydra has begun already.
+
+    `--config-dir` is added as Hydra itself adds it: a primary config may then lie there too.
+    """
+    main, *others = config_folders(extra)
     outer = get_gh_backup()
     GlobalHydra.instance().clear()
     try:
-        with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            yield
+        hydra.version.setbase("1.3")
+        search = create_config_search_path(str(main))
+        for folder in others:
+            last = SearchPathQuery(provider="schema", path=None)
+            search.prepend("command-line", f"file://{folder}", last)
+        yield Hydra.create_main_hydra2("app", search)
     finally:
         restore_gh_from_backup(outer)
 
@@ -70,35 +83,23 @@ def compose_hydra(
     """Compose with Hydra; overrides are in its grammar, as is `typed` if more than these was typed.
 
     Returns the config and the chosen option of each group. Raises UserError for what Hydra
-    refuses, and for what a YAML in `extra` must not set.
+    refuses, and for what a YAML of the user's folders must not set.
     """
-    if extra:
-        require_usable(extra)
-    search = [f"hydra.searchpath=[file://{extra.resolve()}]"] if extra else []
-    try:
-        with _hydra_of_our_own():
-            config = hydra.compose(verb, [*overrides, *search], return_hydra_config=True)
-    except RecursionError as error:
-        raise UserError(
-            f"a YAML of --config-dir {extra} is nested too deeply; expected groups, keys and "
-            "values. Try one option of that folder after the other"
-        ) from error
-    except (HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError) as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise UserError(" ".join(lines[:6]) + " Try --help for groups and keys") from error
-    if extra:
+    config = with_hydra_node(verb, overrides, extra)
+    is_theirs = bool(extra) or primary().is_typed
+    if is_theirs:
         _check_hydra(verb, config.hydra, overrides)
-    choices = {str(group): str(choice) for group, choice in config.hydra.runtime.choices.items()}
+    choices = choices_of(verb, config.hydra)
     with open_dict(config):
         del config["hydra"]
     _check_top_level(verb, config, choices)
-    if extra and config.get("resume"):
+    if is_theirs and config.get("resume"):
         raise UserError(
-            f"a YAML of --config-dir sets resume={printable(str(config.resume))}, which counts "
+            f"a YAML of {_places(extra)} sets resume={printable(str(config.resume))}, which counts "
             "only as typed; expected a new run. Try resume=<run folder> on the command line, "
             "without that YAML"
         )
-    if extra and not trusts_config_dir():
+    if is_theirs and not trusts_config_dir():
         require_no_resolver(OmegaConf.to_container(config, resolve=False), overrides)
         resolved = _resolved(config, throw_on_missing=False)
         _require_text(resolved, extra)
@@ -110,13 +111,45 @@ def compose_hydra(
     return config, choices
 
 
-def _require_text(config: Mapping[str, Any], extra: Path) -> None:
+def with_hydra_node(verb: str, overrides: Sequence[str], extra: Path | None) -> DictConfig:
+    """Compose with Hydra, and keep its own node; nothing in it is checked. Raises UserError."""
+    name = primary_name(verb, extra)
+    require_usable(extra)
+    words = [*overrides, *primary().settings(overrides)]
+    try:
+        with hydra_of_our_own(extra):
+            return hydra.compose(name, words, return_hydra_config=True)
+    except RecursionError as error:
+        raise UserError(
+            f"a YAML of {_places(extra)} is nested too deeply; expected groups, keys and "
+            "values. Try one option of that folder after the other"
+        ) from error
+    except (HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError) as error:
+        if missing := not_installed(error):
+            raise missing from error
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise UserError(" ".join(lines[:6]) + " Try --help for groups and keys") from error
+
+
+def choices_of(verb: str, node: Any) -> dict[str, str]:
+    """Return the chosen option of each group; where the primary config has none, its own name."""
+    groups, _ = verb_keys(verb)
+    choices = {str(group): str(choice) for group, choice in node.runtime.choices.items()}
+    return {**dict.fromkeys(groups, Path(str(node.job.config_name)).stem), **choices}
+
+
+def _places(extra: Path | None) -> str:
+    """Name the user's YAML in a message, by the flags that brought it."""
+    return " ".join([*primary().words(), *(["--config-dir", str(extra)] if extra else [])])
+
+
+def _require_text(config: Mapping[str, Any], extra: Path | None) -> None:
     """Raise UserError for values of a YAML that no file of a run could hold."""
     try:
         require_plain(config)
     except ValueError as error:
         raise UserError(
-            f"a YAML of --config-dir {extra} cannot be used: {error}; expected names, numbers and "
+            f"a YAML of {_places(extra)} cannot be used: {error}; expected names, numbers and "
             "short texts. Try without it"
         ) from error
 
@@ -128,18 +161,19 @@ def _check_hydra(verb: str, node: DictConfig, overrides: Sequence[str]) -> None:
     Such a setting counts only if it is typed.
     """
     typed = [word for word in overrides if is_hydra(word)]
-    with _hydra_of_our_own():
+    with beginning_with(Primary()), hydra_of_our_own():
         expected = hydra.compose(verb, typed, return_hydra_config=True).hydra
-    for key in sorted(_settings(node).items() ^ _settings(expected).items()):
+    for key, _ in sorted(_settings(node).items() ^ _settings(expected).items()):
+        hint = instead_of(f"hydra.{key}") or f"hydra.{key}=... on the command line"
         raise UserError(
-            f"a YAML sets hydra.{key[0]}, which may run any code; expected it to be typed. "
-            f"Try without it, or hydra.{key[0]}=... on the command line"
+            f"a YAML sets hydra.{key}, which may run any code; expected it to be typed. "
+            f"Try without it, or {hint}"
         )
 
 
 def _settings(node: DictConfig) -> dict[str, str]:
     """Return Hydra's settings by dotted key, without its notes on the command itself."""
-    noted = ("runtime", "overrides", "searchpath", "job.override_dirname")
+    noted = ("runtime", "overrides", "job.override_dirname", "job.config_name")
     found: dict[str, str] = {}
 
     def add(value: Any, path: str) -> None:
@@ -170,6 +204,12 @@ def _check_top_level(verb: str, config: DictConfig, choices: dict[str, str]) -> 
                 f"the composed config has a key {key} that {verb} does not know. "
                 f"{did_you_mean(key, [*groups, *keys])}"
             )
+    needed = (*keys, *(group for group, option in groups.items() if option is not None))
+    if missing := [key for key in needed if key not in config]:
+        raise UserError(
+            f"{_places(None) or 'the config'} lacks {', '.join(missing)}; expected all that {verb} "
+            f"needs. Try a YAML whose defaults are [{verb}, _self_], without ~{missing[0]}"
+        )
 
 
 def compose(

@@ -14,6 +14,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 
+from strided.config.hydra_keys import check_hydra_word
+from strided.config.primary import primary
 from strided.config.yaml_files import config_folders, group_options, verb_keys
 from strided.errors import UserError, did_you_mean, first_line
 
@@ -51,10 +53,11 @@ def normalise(
     groups, keys = verb_keys(verb)
     chosen: list[str] = []
     for word in typed:
-        group = word.partition("=")[0]
-        if word == f"{group}=null" and groups.get(group, "") is None:
-            # Off by default: Hydra has no word for it.
+        group = key_of(word)
+        if word in (f"{group}=null", f"~{group}") and groups.get(group, "") is None:
+            # Off by default: Hydra has no word for it, unless another config has switched it on.
             chosen = [other for other in chosen if other.partition("=")[0] != group]
+            chosen += [f"~{group}"] if primary().is_typed else []
         else:
             chosen.append(word)
     return [_normalise_one(word, groups, keys, options, multirun) for word in chosen]
@@ -68,11 +71,11 @@ def _normalise_one(
     multirun: bool,
 ) -> str:
     key, separator, value = word.partition("=")
-    if key.lstrip("+~").startswith(("hydra.", "hydra/")):
-        if not multirun:
-            raise UserError(f"{word}: Hydra's own keys are for sweeps. Try log_dir=, name= or -m")
+    if is_hydra(word):
+        check_hydra_word(word, multirun=multirun)
         return word
-    if word.startswith("~") and "." in word:
+    if word.startswith("~"):
+        _check_deletion(key[1:], groups, options)
         return word
     if not separator:
         raise UserError(f"{word!r} is not an override; expected key=value. Try --help")
@@ -92,6 +95,17 @@ def _normalise_one(
     _check_grammar(word, multirun)
     # Hydra refuses keys that no YAML lists; schema.check refuses keys that no target takes.
     return word if key.startswith("+") or "." not in bare else f"++{word}"
+
+
+def _check_deletion(key: str, groups: dict[str, str | None], options: dict[str, list[str]]) -> None:
+    """Raise UserError for a whole group or plain key: the verb needs each of them."""
+    if "." in key or groups.get(key, "") is None:
+        return
+    if key in groups:
+        expected, hint = f"one of {', '.join(options[key])}", f"~{key}.<key> for a part of it"
+    else:
+        expected, hint = "a value", f"{key}=<value>"
+    raise UserError(f"~{key} would take {key} away; expected {expected}. Try {hint}")
 
 
 def _check_options(override: Override, options: list[str]) -> None:

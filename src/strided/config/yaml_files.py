@@ -1,7 +1,7 @@
 """Where the YAML files are, and which groups, options and keys they declare."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import cast
 
@@ -9,6 +9,7 @@ import hydra
 import yaml
 
 from strided.config.keys import PlainKeys
+from strided.config.primary import primary
 from strided.errors import UserError, printable, sought_from
 from strided.system.plain_data import is_there, read_yaml
 
@@ -20,26 +21,58 @@ _ALIAS = re.compile(rb"&\w")  # YAML's name for a value, to be used again
 
 
 def config_folders(extra: Path | None = None) -> list[Path]:
-    """Return the folders with YAML: strided's, then the user's (--config-dir)."""
-    if extra is not None and not extra.is_dir():
-        raise UserError(
-            f"--config-dir {extra} is not a folder{sought_from(extra)}; expected one with group "
-            "folders, such as mine/model/. Try the full path"
-        )
-    return [CONF_DIR] + ([extra.resolve()] if extra else [])
+    """Return the folders with YAML: strided's or --config-path, then the user's (--config-dir)."""
+    typed = {"--config-path": primary().folder, "--config-dir": extra}
+    for flag, folder in typed.items():
+        if folder is not None and not folder.is_dir():
+            raise UserError(
+                f"{flag} {folder} is not a folder{sought_from(folder)}; expected one with group "
+                "folders, such as mine/model/. Try the full path"
+            )
+    main = primary().folder or CONF_DIR
+    return [main.resolve(), *([extra.resolve()] if extra else [])]
 
 
-def require_usable(extra: Path) -> None:
-    """Raise UserError for a YAML of --config-dir that nothing would read, or that fills the memory.
+def primary_name(verb: str, extra: Path | None = None) -> str:
+    """Return the name of the config that Hydra begins with.
 
-    Hydra takes the first file of a name, which is strided's or its own. Of a list that holds itself
-    many times over, it makes a copy for each time.
+    Raises UserError unless it is a YAML of the folders, and not another verb's.
     """
-    hydras = Path(hydra.__file__).parent / "conf"
-    for file in sorted(extra.rglob("*.yaml")):
-        name = file.relative_to(extra)
-        for own, whose in ((CONF_DIR, "strided"), (hydras, "Hydra")):
-            if (own / name).is_file() and not own.samefile(extra):
+    name = (primary().name or verb).removesuffix(".yaml")
+    file, folders = Path(f"{name}.yaml"), config_folders(extra)
+    if ".." in file.parts or not any((folder / file).is_file() for folder in folders):
+        raise UserError(
+            f"--config-name {name}: there is no {file} in {' or '.join(map(str, folders))}; "
+            f"expected one whose defaults are [{verb}, _self_]. Try --config-dir <its folder>"
+        )
+    if name != verb and (CONF_DIR / file).is_file():
+        raise UserError(
+            f"--config-name {name}: that is the config of another verb; expected one of {verb}. "
+            f"Try strided {name}"
+        )
+    return name
+
+
+def require_usable(extra: Path | None) -> None:
+    """Raise UserError for a YAML of the user's that nothing would read, or that fills the memory.
+
+    Hydra takes the first file of a name: its own, then strided's or that of --config-path. Of a
+    list that holds itself many times over, it makes a copy for each time.
+    """
+    hydras = {Path(hydra.__file__).parent / "conf": "Hydra"}
+    main, *others = config_folders(extra)
+    if primary().folder:
+        _require_usable(main, hydras)
+    for folder in others:
+        whose = f"--config-path {main}" if primary().folder else "strided"
+        _require_usable(folder, {main: whose, **hydras})
+
+
+def _require_usable(folder: Path, before: Mapping[Path, str]) -> None:
+    for file in sorted(folder.rglob("*.yaml")):
+        name = file.relative_to(folder)
+        for own, whose in before.items():
+            if (own / name).is_file() and not own.samefile(folder):
                 raise UserError(
                     f"{printable(str(file))} would not be read: {whose} has a {name} of its own, "
                     "which comes first; expected another name. Try renaming it, such as "

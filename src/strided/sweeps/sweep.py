@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from strided.config.compose import compose_hydra, plain
+from strided.config.compose import choices_of, compose_hydra, plain
 from strided.config.keys import Config
 from strided.config.overrides import (
     ONLY_TYPED,
@@ -23,11 +23,12 @@ from strided.config.overrides import (
     typed_trust,
     typed_value,
 )
+from strided.config.primary import primary
 from strided.config.schema import check
 from strided.config.targets import trusting
 from strided.config.typed_only import brings_back
 from strided.config.unused import insisting_on, refuse_unused_by_all, steady
-from strided.config.yaml_files import CONF_DIR
+from strided.config.yaml_files import config_folders, primary_name
 from strided.errors import UserError, first_line, printable
 from strided.jobs.job import run_name
 from strided.jobs.resume import DATA_PLACES
@@ -58,10 +59,10 @@ RESUMABLE = (*DATA_PLACES, "traceback", "trust")
 def sweep_of(verb: str, words: Sequence[str], config_dir: Path | None) -> Sweep | None:
     """The sweep of the typed experiment, if that is a sweep."""
     name = typed_value(words, "experiment")
-    if verb != "train" or name is None or "," in name:
+    if verb != "train" or "," in (name or "") or (name is None and not primary().is_typed):
         return None
     own = [word for word in words if key_of(word) == "sweep" or key_of(word).startswith("sweep.")]
-    overrides = normalise(verb, [f"experiment={name}", *own], config_dir)
+    overrides = normalise(verb, [*([f"experiment={name}"] if name else []), *own], config_dir)
     typed = normalise(verb, words, config_dir, multirun=True)
     node = compose_hydra(verb, overrides, config_dir, typed)[0]["sweep"]
     return Sweep.of(dict(OmegaConf.to_container(node))) if node else None  # type: ignore[arg-type]
@@ -231,12 +232,13 @@ def launch(
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach main() instead of being printed by Hydra
     own = [f"hydra.sweep.dir={quoted(str(folder))}", "hydra.sweep.subdir=${hydra.job.num}"]
-    flags = ["--multirun"]
-    if config_dir:
-        flags += ["--config-dir", str(config_dir.resolve())]
+    own += primary().settings(overrides)
+    main, *others = map(str, config_folders(config_dir))
+    flags = ["--multirun", *(["--config-dir", *others] if others else [])]
     before, sys.argv = sys.argv, [sys.argv[0], *flags, *overrides, *own]
     try:
-        hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=verb)(job)()
+        name = primary_name(verb, config_dir)
+        hydra.main(version_base="1.3", config_path=main, config_name=name)(job)()
     finally:
         sys.argv = before
 
@@ -252,7 +254,7 @@ def run_one(verb: str, composed: DictConfig) -> int:
     if read_results(folder).get("state") == "finished":
         print("finished before")
         return 0
-    choices = {str(key): str(value) for key, value in hydra.runtime.choices.items()}
+    choices = choices_of(verb, hydra)
 
     def new_config() -> Config:
         write_config(folder, dict(OmegaConf.to_container(composed)), command)  # type: ignore[arg-type]

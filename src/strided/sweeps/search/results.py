@@ -9,6 +9,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from strided.config.primary import primary
 from strided.config.typed_only import downloads_nothing
 from strided.config.yaml_files import IS_CHECKOUT
 from strided.errors import UserError, first_line
@@ -56,7 +57,7 @@ def test_best(study: Study, config_dir: Path | None, trust: list[str]) -> str | 
 def repetition(trial: Path, config_dir: Path | None, trust: list[str]) -> list[str]:
     """Return the words of a command that repeats a trial's training outside of the search."""
     words = ["python", "src/train.py"] if IS_CHECKOUT else ["strided", "train"]
-    words += ["--config-dir", str(config_dir)] if config_dir else []
+    words += primary().words() + (["--config-dir", str(config_dir)] if config_dir else [])
     words += [f"trust=[{','.join(trust)}]"] if trust else []
     # an experiment's YAML may describe the search, which a single run refuses
     without = [f"~search.{key}" for key in read_config(trial).get("search") or {}]

@@ -18,6 +18,7 @@ from hydra.core.override_parser.types import Glob, IntervalSweep
 from strided.config.compose import compose_hydra, plain
 from strided.config.keys import Config, Node
 from strided.config.overrides import as_typed, key_of, normalise, typed_trust
+from strided.config.primary import primary
 from strided.config.targets import trusting
 from strided.config.typed_only import brings_back
 from strided.config.unused import refuse_unused_by_all
@@ -223,6 +224,8 @@ def worker_message(
             "folder": str(study.folder),
             "unfinished": unfinished,
             "config_dir": str(config_dir) if config_dir else None,
+            "config_name": primary().name,
+            "config_path": str(primary().folder) if primary().folder else None,
             "trust": trust,
             "parent": os.getpid(),
         }

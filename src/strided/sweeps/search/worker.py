@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from strided.config.keys import Config
+from strided.config.primary import Primary, beginning_with
 from strided.config.targets import trusting
 from strided.config.unused import insisting_on, steady
 from strided.errors import printable
@@ -74,9 +75,11 @@ def main(typed: str) -> int:
     message: dict[str, Any] = json.loads(typed)
     folder = Path(message["folder"])
     config_dir = Path(message["config_dir"]) if message["config_dir"] else None
+    path = Path(message["config_path"]) if message["config_path"] else None
+    begun = beginning_with(Primary(message["config_name"], path))
     stop_with_parent(message["parent"])
     try:
-        with trusting(message["trust"]), Interruption().listening():
+        with trusting(message["trust"]), begun, Interruption().listening():
             study = Study(folder, SearchPlan.read(folder))
             work(study, message["unfinished"], config_dir, quiet=True)
     except Interrupted as stop:
