@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.attempts import ATTEMPTS, MARKER, Scene, attempts, check_refused, put
+from tests.attempts import ATTEMPTS, MARKER, SMALL, Scene, attempts, check_refused, put
+
+from strided.config.yaml_files import CONF_DIR
 
 # Code: a _target_ that is no part of a classifier, in every file that holds some.
 
@@ -273,6 +275,46 @@ def _(name: str, scene: Scene) -> list[str]:
     (scene.theirs / "run" / name).unlink()
     os.link(scene.write("precious", "a file of the user"), scene.theirs / "run" / name)
     return words
+
+
+# What --config-name and --config-path name is a stranger's YAML too.
+
+PRIMARY: dict[str, tuple[str, dict[str, Any]]] = {
+    "code": ("not allowed", {"logger": {"theirs": {"_target_": "os.system", **SHELL}}}),
+    "trust": ("not allowed", TRUST),
+    "a folder": ("sets data.cache_dir", {"data": {"cache_dir": MARKER}}),
+    "an address": ("sets logger.x", {"logger": {"x": PLACES_OF_A_FILE["logger.wandb"]}}),
+    "a secret": ("no file may read", {"tags": ["${oc.env:HOME}"]}),
+    "resume": ("counts only as typed", {"resume": "/elsewhere"}),
+    "a key of sweep.over": (
+        "counts only as typed",
+        {"sweep": {"over": {"trust": ["os"], "seed": [0]}, "x": "seed", "lines": "seed"}},
+    ),
+    **{f"hydra.{key}": ("hydra.", {"hydra": {key: HYDRA[key]}}) for key in HYDRA},
+}
+
+
+def begun(kind: str, scene: Scene) -> str:
+    text = json.dumps(PRIMARY[kind][1]).replace(MARKER, str(scene.marker))
+    return yaml.safe_dump({"defaults": ["theirs_before", "_self_"], **json.loads(text)})
+
+
+def as_named(kind: str, scene: Scene) -> list[str]:
+    scene.write("conf/theirs.yaml", begun(kind, scene).replace("theirs_before", "train"))
+    flags = ["--config-dir", str(scene.theirs / "conf"), "--config-name", "theirs"]
+    return ["train", *flags, *SMALL]
+
+
+def as_folder(kind: str, scene: Scene) -> list[str]:
+    conf = shutil.copytree(CONF_DIR, scene.theirs / "conf")
+    (conf / "train.yaml").rename(conf / "theirs_before.yaml")
+    scene.write("conf/train.yaml", begun(kind, scene))
+    return ["train", "--config-path", str(conf), *SMALL]
+
+
+for _kind, (_says, _node) in PRIMARY.items():
+    attempts("a config that is named", _says, [_kind])(as_named)
+    attempts("a folder in place of conf", _says, [_kind])(as_folder)
 
 
 SECRETS: list[dict[str, Any]] = [

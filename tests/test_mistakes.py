@@ -159,7 +159,7 @@ MISTAKES = {
     ],
     "train scheduler=plateau scheduler.monitor=loss": ["scheduler.monitor=loss", "val/loss"],
     "train scheduler=plateau scheduler.mode=max": ["scheduler.mode=max", "Try scheduler.mode=min"],
-    "train ~seed": ["~seed", "expected key=value"],
+    "train ~seed": ["~seed", "Try seed=<value>"],
     "train logger=null": ["logger=null", "no such option", "tensorboard, wandb"],
     "train callbacks=null": ["callbacks=null", "no such option", "default"],
     "train model=null": ["model=null", "no such option", "lenet5"],

@@ -38,7 +38,10 @@ _BASH = """_strided() {
         "$@" -sc query=bash 2> /dev/null)
 }
 complete -o nospace -o default -F _strided NAMES"""
-_ZSH = "autoload -Uz compinit bashcompinit && compinit && bashcompinit\n" + _BASH
+_ZSH = f"""autoload -Uz compinit bashcompinit
+(( $+functions[compdef] )) || compinit
+bashcompinit
+{_BASH}"""
 _FISH = """function _strided
     set -l words (commandline -opc)
     set -l run $words[1]
@@ -52,12 +55,12 @@ function _is_strided
     not string match -q 'python*' (basename $words[1])
     or grep -qs 'from strided.cli import main' $words[2]
 end
-complete -c NAMES -n _is_strided -x -a '(_strided)'"""
+complete NAMES -n _is_strided -x -a '(_strided)'"""
 INSTALL = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 UNINSTALL = {
-    "bash": "complete -r NAMES; unset -f _strided",
-    "zsh": "compdef -d NAMES; unset -f _strided",
-    "fish": "complete -e -c NAMES; functions -e _strided _is_strided",
+    "bash": "complete -r NAMES",
+    "zsh": "compdef -d NAMES",
+    "fish": "complete -e NAMES",
 }
 # Of a YAML's values, only those that a shell reads as they are.
 _PLAIN = re.compile(r"[\w./=+~:@%,-]+", re.ASCII)
@@ -73,8 +76,10 @@ def complete(typed: Typed) -> str:
         )
     if task == "query":
         return "\n".join(matches(os.environ.get("COMP_LINE", "")))
-    names = "python" if sys.argv[0].endswith(".py") else Path(sys.argv[0]).name
-    return {"install": INSTALL, "uninstall": UNINSTALL}[task][shell].replace("NAMES", names)
+    is_script = sys.argv[0].endswith(".py")
+    names = ["python", "python3"] if is_script else [Path(sys.argv[0]).name]
+    given = " ".join(f"-c {name}" if shell == "fish" else name for name in names)
+    return {"install": INSTALL, "uninstall": UNINSTALL}[task][shell].replace("NAMES", given)
 
 
 def _own_name() -> str:
@@ -93,7 +98,7 @@ def matches(line: str) -> list[str]:
     verb = Path(words[0]).stem if command.startswith("python") and words else None
     if verb is None:
         if not words:
-            return [f"{verb} " for verb in VERBS if verb.startswith(partial)]
+            return [verb for verb in VERBS if verb.startswith(partial)]
         verb = words[0]
     try:
         found = _words_of_hydra(parse(verb, words[1:]), partial)

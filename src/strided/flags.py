@@ -89,7 +89,7 @@ def _require_one_purpose(typed: Typed) -> None:
     if sum(map(bool, purposes)) > 1 or (typed.multirun and searching):
         raise UserError(
             "--cfg, --info, --shell-completion, --run, -m, resume= and search= exclude each other; "
-            "expected one of them"
+            "expected one of them. Try it without the others"
         )
     if typed.multirun and typed.verb == "compare":
         raise UserError(

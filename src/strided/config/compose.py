@@ -205,7 +205,7 @@ def _check_top_level(verb: str, config: DictConfig, choices: dict[str, str]) -> 
                 f"{did_you_mean(key, [*groups, *keys])}"
             )
     needed = (*keys, *(group for group, option in groups.items() if option is not None))
-    if missing := [key for key in needed if key not in config]:
+    if missing := sorted({*needed} - {*map(str, config)}, key=needed.index):
         raise UserError(
             f"{_places(None) or 'the config'} lacks {', '.join(missing)}; expected all that {verb} "
             f"needs. Try a YAML whose defaults are [{verb}, _self_], without ~{missing[0]}"

@@ -7,6 +7,7 @@ from typing import Any
 from strided.compare.facts import facts_of
 from strided.config.compose import compose
 from strided.config.networks import model_words
+from strided.config.primary import Primary, beginning_with
 from strided.report.page import bullets, table
 from strided.sweeps.summary import Job
 
@@ -37,7 +38,8 @@ def section(folder: Path, jobs: Sequence[Job]) -> str:
 
 def published_facts(name: str) -> dict[str, Any]:
     """The facts of a network with ImageNet's classes."""
-    node = compose("compare", model_words(name))["model"]
+    with beginning_with(Primary()):  # what was typed is for train
+        node = compose("compare", model_words(name))["model"]
     return facts_of(node, num_classes=1000, channels=3, image_size=None)
 
 

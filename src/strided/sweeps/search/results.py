@@ -9,7 +9,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from strided.config.primary import primary
+from strided.config.primary import Primary, beginning_with, primary
 from strided.config.typed_only import downloads_nothing
 from strided.config.yaml_files import IS_CHECKOUT
 from strided.errors import UserError, first_line
@@ -75,7 +75,9 @@ def evaluate_once(folder: Path, number: int) -> dict[str, Any]:
     if not downloads_nothing(config["data"]):  # best.ckpt may be from before the data were moved
         places = (f"data.{key}={config['data'].get(key)}" for key in ("root", "csv"))
         words += [word for word in places if word.partition("=")[2] not in ("None", "data")]
-    if not finish_job("eval", best, words, lambda: compose_run("eval", words)[0]):
+    with beginning_with(Primary()):  # what was typed is for train
+        done = finish_job("eval", best, words, lambda: compose_run("eval", words)[0])
+    if not done:
         raise UserError(
             f"the test of trial {number}, the best, failed: {read_results(best)['error']}. "
             f"Try resume={folder}"
