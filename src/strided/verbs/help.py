@@ -30,7 +30,8 @@ def verb_help(verb: str, config_dir: Path | None) -> str:
             "",
             _wrapped("keys: ", keys),
             "flags: -m (every combination of a=1,2 b=x,y), --cfg job (show the config), "
-            "--config-dir <your own YAML>",
+            "--config-dir <your own YAML>,",
+            "       --shell-completion install=bash (Tab completes words); all flags: --hydra-help",
             "",
             "for example",
             *(f"  {example}" for example in VERBS[verb].examples),
