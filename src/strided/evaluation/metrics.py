@@ -1,6 +1,6 @@
 """Metrics of a finished evaluation, from stored probabilities; see docs/run_folder.md, metrics."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -73,14 +73,16 @@ def _auroc(scores: Tensor, positive: Tensor) -> float:
     return float(binary_auroc(scores, positive.long()))
 
 
-def class_table(results: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:
-    """Return the columns class, precision, ..., images of the test, and a row per class."""
-    each = [key.split("/", 2)[1:] for key in results if key.startswith("test/")]
+def class_table(
+    results: Mapping[str, Any], split: str, confusion: Sequence[Sequence[int]]
+) -> tuple[list[str], list[list[Any]]]:
+    """Return the columns class, precision, ..., images of a split, and a row per class."""
+    each = [key.split("/", 2)[1:] for key in results if key.startswith(f"{split}/")]
     names = list(dict.fromkeys(key[0] for key in each if len(key) == 2))
     labels = results["classes"] if names else []
-    support = [sum(row) for row in results.get("confusion", [])] or [None] * len(labels)
+    support: list[int | None] = [sum(row) for row in confusion] or [None] * len(labels)
     rows = [
-        [as_text(label), *(results.get(f"test/{name}/{label}") for name in names), images]
+        [as_text(label), *(results.get(f"{split}/{name}/{label}") for name in names), images]
         for label, images in zip(labels, support, strict=False)
     ]
     return ["class", *names, "images"], rows

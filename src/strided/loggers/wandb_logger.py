@@ -16,7 +16,7 @@ from strided.evaluation.examples import Example
 from strided.evaluation.metrics import class_table
 from strided.loggers.run_logger import RunLogger, StartedRun
 from strided.runs.folder import RunFolder
-from strided.runs.results import Results
+from strided.runs.results import Measured, Results, measured
 
 log = logging.getLogger(__name__)
 
@@ -137,30 +137,31 @@ class WandbLogger(RunLogger):
         import wandb
 
         files = RunFolder(folder)
-        self._run.summary.update(
-            {key: value for key, value in results.items() if key not in ("state", "confusion")}
-        )
+        left_out = ("state", "confusion", "val_confusion")
+        self._run.summary.update({k: value for k, value in results.items() if k not in left_out})
         # inject=False: W&B would add its style sheet to the page
         self._run.log({"report": wandb.Html(str(files.report), inject=False)})
         figures = sorted(files.figures.glob("*.png"))
         self._run.log({f"figures/{file.stem}": wandb.Image(str(file)) for file in figures})
-        if "confusion" in results:
-            self._log_test(results, errors)
+        if found := measured(results):
+            self._log_measured(found, results, errors)
         if self.log_model and files.best.is_file():
             self._run.log_artifact(str(files.best), f"model-{self._run.id}", "model", ["best"])
 
-    def _log_test(self, results: Results, errors: Sequence[Example]) -> None:
+    def _log_measured(self, found: Measured, results: Results, errors: Sequence[Example]) -> None:
         import wandb
 
-        columns, rows = class_table(results)
-        self._run.log({"test/classes": _table(columns, rows)})
+        split = found.split
+        columns, rows = class_table(results, split, found.confusion)
+        self._run.log({f"{split}/classes": _table(columns, rows)})
         if len(results["classes"]) <= MOST_CLASSES:
-            self._run.log({"test/confusion": _confusion(results["confusion"], results["classes"])})
+            chart = _confusion(found.confusion, results["classes"], split)
+            self._run.log({f"{split}/confusion": chart})
         shown = [
             [wandb.Image(m.picture), m.label, m.predicted, m.probability, m.path] for m in errors
         ]
         columns = ["picture", "true", "predicted", "probability", "path"]
-        self._run.log({"test/misclassified": _table(columns, shown)})
+        self._run.log({f"{split}/misclassified": _table(columns, shown)})
 
     def _close(self, failed: bool) -> None:
         self._run.finish(exit_code=int(failed))
@@ -192,7 +193,7 @@ def _table(columns: Sequence[str], rows: list[list[Any]]) -> Any:
     return wandb.Table(list(columns), rows)
 
 
-def _confusion(confusion: list[list[int]], classes: list[str]) -> Any:
+def _confusion(confusion: list[list[int]], classes: list[str], split: str) -> Any:
     """Draw W&B's chart from counts; wandb.plot.confusion_matrix would count the images again."""
     import wandb
 
@@ -206,5 +207,5 @@ def _confusion(confusion: list[list[int]], classes: list[str]) -> Any:
         vega_spec_name="wandb/confusion_matrix/v1",
         data_table=_table(fields, cells),
         fields={name: name for name in fields},
-        string_fields={"title": "confusion of the test images"},
+        string_fields={"title": f"confusion of the {split} images"},
     )

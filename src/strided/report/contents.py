@@ -56,8 +56,8 @@ def gather_contents(
 ) -> Contents:
     """Measure the gap between training and validation, and choose the images to show.
 
-    classifier is the best checkpoint, None if none was kept; evaluation is its test, if any;
-    metrics is the run's metrics.csv.
+    classifier is the best checkpoint, None if none was kept; evaluation is its test, or else its
+    validation, if any; metrics is the run's metrics.csv.
     """
     errors = most_confident_errors(evaluation, data) if evaluation else []
     certain = least_certain_hits(evaluation, data) if evaluation else []
@@ -66,7 +66,10 @@ def gather_contents(
         # a quick run has limited its validation
         limit = config["trainer"].get("limit_val_batches")
         most = min(MOST_IMAGES, limit * data.batch_size if isinstance(limit, int) else MOST_IMAGES)
-        val = Share(*count_hits(classifier, data, "val", most))
+        if evaluation is not None and evaluation.split == "val":
+            val = Share(int(np.trace(evaluation.confusion)), evaluation.count)
+        else:
+            val = Share(*count_hits(classifier, data, "val", most))
         train = Share(
             *count_hits(classifier, data, "train", min(most, max(LEAST_TRAIN, val.count)))
         )

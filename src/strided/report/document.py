@@ -22,10 +22,10 @@ from strided.report.outcome import MOST_CLASSES, draw_confusion, draw_reliabilit
 from strided.report.page import bullets, page, photo, picture, table
 from strided.runs.folder import RunFolder
 from strided.runs.metrics_csv import read_metrics
-from strided.runs.results import Git, Results, by_name
+from strided.runs.results import Git, Measured, Results, by_name, measured
 from strided.system.durable import write_text
 
-NOT_FACTS = ("confusion", "lr_finder", "diagnosis", "data_card")
+NOT_FACTS = ("confusion", "val_confusion", "lr_finder", "diagnosis", "data_card")
 
 
 def write_report(
@@ -48,7 +48,7 @@ def render(folder: Path, config: Config, results: Results, contents: Contents) -
         key_figures(results),
         _diagnosis(contents.diagnosis),
         _curves(folder, config, results),
-        _test(figures, results, contents),
+        _measured(figures, results, contents),
         _examples(figures, results, contents),
         _data(figures, contents),
         _repeat(config, results),
@@ -58,23 +58,39 @@ def render(folder: Path, config: Config, results: Results, contents: Contents) -
 
 def headline(results: Results) -> str:
     """Return test accuracy with its interval, or that nothing was tested."""
-    if "test/acc" not in results:
+    found = measured(results)
+    if found is None:
         return "Nothing was tested."
-    return f"Test accuracy {_accuracy(results)}.{_overlap(results.get('overlap'))}"
+    start = "Test" if found.split == "test" else "Nothing was tested. Validation"
+    return f"{start} accuracy {_accuracy(results, found.split)}.{_overlap(found)}"
 
 
-def _accuracy(metrics: Mapping[str, Any]) -> str:
-    low, high = metrics["test/acc_ci95"]
-    return f"{metrics['test/acc']:.2%} (95 % interval {low:.2%} to {high:.2%})"
+def _accuracy(metrics: Mapping[str, Any], split: str) -> str:
+    low, high = metrics[f"{split}/acc_ci95"]
+    return f"{metrics[f'{split}/acc']:.2%} (95 % interval {low:.2%} to {high:.2%})"
 
 
-def _overlap(overlap: Mapping[str, Any] | None) -> str:
-    """What must be said of test images that were seen in training."""
-    if not overlap or not overlap["shared"]:
+def _overlap(found: Measured) -> str:
+    """What must be said of measured images that were seen in training."""
+    if not found.overlap or not found.overlap["shared"]:
         return ""
-    others = overlap["without"]
-    told = f" {overlap['shared']:,} of the images were seen in training; without them "
-    return f"{told}{_accuracy(others)}." if others else f"{told}none are left."
+    others = found.overlap["without"]
+    told = f" {found.overlap['shared']:,} of the images were seen in training; without them "
+    return f"{told}{_accuracy(others, found.split)}." if others else f"{told}none are left."
+
+
+def flatters(results: Results) -> str:
+    """Why figures of validation are better than those of new images would be."""
+    monitor = next((key[5:] for key in results if key.startswith("best_val/")), None)
+    why = (
+        f"These images chose the weights: the epoch with their best {monitor} was kept"
+        if monitor
+        else "Whoever compares runs by these images chooses by them"
+    )
+    return (
+        f"{why}. So these figures flatter: expect more errors on new images. For a figure that "
+        "holds for those, give the data a test split, such as a folder test/ beside val/."
+    )
 
 
 def _diagnosis(found: Diagnosis | None) -> str:
@@ -103,38 +119,44 @@ def _curves(folder: Path, config: Config, results: Results) -> str:
     return f'<h2>Curves</h2><div class="figures">{pictures}</div><p class="note">{note}</p>'
 
 
-def _test(figures: Path, results: Results, contents: Contents) -> str:
-    if "test/acc" not in results:
+def _measured(figures: Path, results: Results, contents: Contents) -> str:
+    found = measured(results)
+    if found is None:
         return ""
     drawn = []
     classes = results["classes"]
-    if "confusion" in results and len(classes) <= MOST_CLASSES:
-        drawn.append(draw_confusion(results["confusion"], classes, figures))
+    if found.confusion and len(classes) <= MOST_CLASSES:
+        drawn.append(draw_confusion(found.confusion, classes, figures))
     if contents.reliability:
-        drawn.append(draw_reliability(contents.reliability, results["test/ece"], figures))
-    parts = ["<h2>Test</h2>", f'<div class="figures">{"".join(map(picture, drawn))}</div>']
-    parts.append(table(["metric", ""], overall(results)))
-    columns, rows = class_table(results)
+        ece = by_name(results)[f"{found.split}/ece"]
+        drawn.append(draw_reliability(contents.reliability, ece, figures))
+    parts = ["<h2>Test</h2>"]
+    if found.split == "val":
+        parts = [f"<h2>Validation</h2><p>{html.escape(flatters(results))}</p>"]
+    parts.append(f'<div class="figures">{"".join(map(picture, drawn))}</div>')
+    parts.append(table(["metric", ""], overall(results, found.split)))
+    columns, rows = class_table(results, found.split, found.confusion)
     if rows:
         parts += ["<h3>Each class</h3>", table(columns, rows)]
-    if confused := most_confused(results.get("confusion", []), classes):
+    if confused := most_confused(found.confusion, classes):
         heads = ["true", "taken for", "images", "of the class"]
         cells = [(*row[:3], f"{row[3]:.1%}") for row in confused]
         parts += ["<h3>Most frequent errors</h3>", table(heads, cells)]
     return "\n".join(parts)
 
 
-def overall(results: Results) -> list[tuple[str, float | None]]:
-    """The test metrics that do not belong to single classes."""
+def overall(results: Results, split: str) -> list[tuple[str, float | None]]:
+    """The metrics of a split that do not belong to single classes."""
     return [
-        (key.removeprefix("test/"), value)
+        (key.removeprefix(f"{split}/"), value)
         for key, value in by_name(results).items()
-        if key.startswith("test/") and key.count("/") == 1 and "ci95" not in key
+        if key.startswith(f"{split}/") and key.count("/") == 1 and "ci95" not in key
     ]
 
 
 def _examples(figures: Path, results: Results, contents: Contents) -> str:
-    parts = []
+    parts, found = [], measured(results)
+    where = " (validation)" if found and found.split == "val" else ""
     for title, name, examples in (
         ("Wrong, and most sure of it", "misclassified", contents.errors),
         ("Right, and least certain", "least_certain", contents.hits),
@@ -142,7 +164,7 @@ def _examples(figures: Path, results: Results, contents: Contents) -> str:
         if examples:
             draw_examples(examples, figures / f"{name}.png")
             shown = "".join(_shown(example, contents.overlays) for example in examples)
-            parts.append(f'<h2>{title}</h2><div class="gallery">{shown}</div>')
+            parts.append(f'<h2>{title}{where}</h2><div class="gallery">{shown}</div>')
     if contents.overlays:
         parts.append(
             '<p class="note">Below some: the evidence for the predicted class, by Grad-CAM '

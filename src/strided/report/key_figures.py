@@ -1,17 +1,18 @@
 """The first table of a report: size, time and machine of the run."""
 
 from strided.report.page import table
-from strided.runs.results import Gpu, GpuUse, Results
+from strided.runs.results import Gpu, GpuUse, Results, measured
 
 
 def key_figures(results: Results) -> str:
     """Return time and size of the run as a table."""
     parameters, hardware = results.get("parameters", {}), results.get("hardware", {})
     rows: list[tuple[str, str]] = [("training", f"{results['train_seconds']:.1f} s")]
-    if "confusion" in results:
-        support = [sum(row) for row in results["confusion"]]
+    if (found := measured(results)) and found.confusion:
+        support = [sum(row) for row in found.confusion]
         always = f"{max(support) / max(1, sum(support)):.1%} by naming the largest class always"
-        rows.insert(0, ("tested", f"{sum(support):,} images, once; {always}"))
+        name, once = ("tested", ", once") if found.split == "test" else ("validated", "")
+        rows.insert(0, (name, f"{sum(support):,} images{once}; {always}"))
     if results.get("images_per_second"):
         rows.append(("speed", f"{results['images_per_second']:,.0f} images a second in training"))
     if parameters:

@@ -64,6 +64,11 @@ class RunFolder:
         return self.path / "predictions.csv"
 
     @property
+    def val_predictions(self) -> Path:
+        """A row per validation image, of a run that has no test split."""
+        return self.path / "val_predictions.csv"
+
+    @property
     def checkpoints(self) -> Path:
         """The folder of the checkpoints."""
         return self.path / "checkpoints"

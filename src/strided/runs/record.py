@@ -17,6 +17,9 @@ from strided.system.machine import alone_in
 from strided.system.processes import from_first, is_first
 from strided.system.signals import Interrupted
 
+# what a resumed run measures anew, beside test/* and val/*
+_AGAIN = ("error", "tested", "confusion", "overlap", "val_confusion", "val_overlap")
+
 
 @contextmanager
 def recorded(folder: Path, command: list[str]) -> Iterator[Results]:
@@ -44,7 +47,7 @@ def _followed(folder: Path) -> Iterator[Results]:
 def _recorded(folder: Path, command: list[str]) -> Iterator[Results]:
     results = read_results(folder) or Results(command=command)
     for key in list(results):  # of an earlier session: measured again, or outdated
-        if key in ("error", "tested", "confusion", "overlap") or key.startswith("test/"):
+        if key in _AGAIN or key.startswith(("test/", "val/")):
             del by_name(results)[key]
     results["state"] = "running"  # a killed run keeps this state
     write_json(RunFolder(folder).results, results)

@@ -1,7 +1,7 @@
 """The contract of results.json: its keys and their meanings."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, TypedDict, cast
+from typing import Any, Literal, NamedTuple, TypedDict, cast
 
 from strided.config.keys import InferencePrecision
 
@@ -109,6 +109,9 @@ class Results(Metrics, total=False):
     confusion: list[list[int]]  # a row for each true class
     inference_precision: InferencePrecision  # of the network in it, and in predict
     overlap: dict[str, Any] | None  # images seen in training; None: that is not known
+    # the validation images, of a run of train without a test split
+    val_confusion: list[list[int]]
+    val_overlap: dict[str, Any] | None
     diagnosis: dict[str, Any]  # over- or underfitting
     # of predict and explain
     images: Any  # predict: how many; explain: an entry for each
@@ -128,6 +131,23 @@ class Results(Metrics, total=False):
     resamples: int  # of the bootstrap
     # of benchmark
     benchmarks: list[dict[str, Any]]  # a row for each model
+
+
+class Measured(NamedTuple):
+    """The split that a run of train measured: its confusion matrix, its images seen in training."""
+
+    split: Literal["test", "val"]
+    confusion: list[list[int]]
+    overlap: dict[str, Any] | None
+
+
+def measured(results: Results) -> Measured | None:
+    """The test of a run, or else its validation; None if the best checkpoint met neither."""
+    if "test/acc" in results:
+        return Measured("test", results.get("confusion", []), results.get("overlap"))
+    if "val/acc" in results:
+        return Measured("val", results.get("val_confusion", []), results.get("val_overlap"))
+    return None
 
 
 def by_name(results: Results) -> dict[str, Any]:

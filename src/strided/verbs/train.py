@@ -73,7 +73,7 @@ def train_and_test(
         if not is_first():
             return
         best = best_classifier(run, task)
-        evaluation = test_best(run, best, data)
+        evaluation = measure_best(run, best, data)
         if not run.quick:
             contents = report_contents(run, best, evaluation, data)
             write_report(folder, config, results, contents)
@@ -110,11 +110,16 @@ def best_classifier(run: Run, task: ClassificationTask) -> Classifier | None:
     return Classifier.load(run.folder, device=str(task.device))
 
 
+def measure_best(run: Run, best: Classifier | None, data: ImageDataModule) -> Evaluation | None:
+    """Test the best checkpoint; without a test split, measure it on validation."""
+    if "test" in data.splits:
+        return test_best(run, best, data)
+    log.info("%s has no test split: nothing was tested", data.name)
+    return None if best is None or run.quick else validate_best(run, best, data)
+
+
 def test_best(run: Run, best: Classifier | None, data: ImageDataModule) -> Evaluation | None:
     """Test only the best checkpoint, once; a fast_dev_run tests its current weights on a batch."""
-    if "test" not in data.splits:
-        log.info("%s has no test split: nothing was tested", data.name)
-        return None
     if best is None:
         log.warning("callbacks.checkpoint=null kept no checkpoint: nothing was tested")
         return None
@@ -122,21 +127,41 @@ def test_best(run: Run, best: Classifier | None, data: ImageDataModule) -> Evalu
     if limit == 0:
         log.info("trainer.limit_test_batches=0: nothing was tested")
         return None
-    entries = None if run.quick else seen_by(best, RunFolder(run.folder).best)
-    compared = partial(overlap, entries, best, data, "test")
-    evaluation = evaluate(best, data, "test", limit, compared)
-    by_name(run.results).update(evaluation.metrics)
+    evaluation = _evaluate(run, best, data, "test", limit)
     run.results.update(
         {
             "tested": evaluation.count,
-            "inference_precision": evaluation.precision,
             "confusion": evaluation.confusion,
-            "skipped": len(data.skipped),
             "overlap": evaluation.overlap(),
         }
     )
     if not run.quick:
         write_predictions(RunFolder(run.folder).predictions, evaluation.rows, data.classes)
+    return evaluation
+
+
+def validate_best(run: Run, best: Classifier, data: ImageDataModule) -> Evaluation:
+    """Measure the best checkpoint on the images that it was chosen by.
+
+    It writes no key and no file of a test, so that nothing takes these figures for one.
+    """
+    limit = run.config["trainer"].get("limit_val_batches")
+    evaluation = _evaluate(run, best, data, "val", limit)
+    run.results["val_confusion"] = evaluation.confusion
+    run.results["val_overlap"] = evaluation.overlap()
+    write_predictions(RunFolder(run.folder).val_predictions, evaluation.rows, data.classes)
+    return evaluation
+
+
+def _evaluate(
+    run: Run, best: Classifier, data: ImageDataModule, split: str, limit: int | float | None
+) -> Evaluation:
+    """Evaluate on a split; its metrics go into the results, its headline to the log."""
+    entries = None if run.quick else seen_by(best, RunFolder(run.folder).best)
+    evaluation = evaluate(best, data, split, limit, partial(overlap, entries, best, data, split))
+    by_name(run.results).update(evaluation.metrics)
+    run.results["inference_precision"] = evaluation.precision
+    run.results["skipped"] = len(data.skipped)
     log.info("%s", evaluation.headline())
     return evaluation
 

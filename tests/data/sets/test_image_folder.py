@@ -1,5 +1,6 @@
 """Runs on folders of images: splits that lack, broken and repeated images, grey ones."""
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -21,19 +22,31 @@ def run_log(folder: Path) -> str:
     return (folder / "run.log").read_text()
 
 
-def test_a_folder_without_a_test_split_is_not_tested(image_folder: Path, run_train: Train) -> None:
+def test_a_folder_without_a_test_split_is_measured_on_validation_and_not_tested(
+    image_folder: Path, run_train: Train
+) -> None:
     root = with_splits(image_folder, "train", "val")
     folder = run_train(
         "data=image_folder", f"data.root={root}", "data.image_size=32", "data.batch_size=8"
     )
     found = results(folder)
     assert found["splits"] == {"train": 24, "val": 24} and found["state"] == "finished"
-    assert not any(key.startswith("test/") for key in found)
+    assert not any(key.startswith("test") for key in found)
+    assert not {"confusion", "overlap"} & found.keys()
     assert "no test split: nothing was tested" in run_log(folder)
-    assert (
-        "predictions.csv" not in files(folder)
-        and "Nothing was tested" in (folder / "report.html").read_text()
-    )
+    assert f"val accuracy {found['val/acc']:.4f}" in run_log(folder)
+    assert found["val/acc"] == pytest.approx(found["best_val/acc"])
+    assert sum(map(sum, found["val_confusion"])) == 24 and found["val_overlap"]["shared"] == 0
+    assert "predictions.csv" not in files(folder)
+    with (folder / "val_predictions.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    right = sum(row["label"] == row["predicted"] for row in rows)
+    assert len(rows) == 24 and right / 24 == pytest.approx(found["val/acc"])
+    assert {"figures/confusion.png", "figures/reliability.png"} < files(folder)
+    page = (folder / "report.html").read_text()
+    assert f"Nothing was tested. Validation accuracy {found['val/acc']:.2%}" in page
+    assert "the epoch with their best val/acc was kept" in page and "<h2>Test</h2>" not in page
+    assert f"{found['val/recall/red']:.4f}" in page
 
 
 def test_broken_images_are_skipped_on_demand_and_counted(
