@@ -95,7 +95,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, trained_run: Path) -> Iterat
         patch.syspath_prepend(str(folder / "mine"))  # export PYTHONPATH=mine
         patch.setenv("TORCH_HOME", str(folder / "torch"))
         patch.setattr(plain_vs_residual, "AT_START", (8, 14))  # not 1,202 layers
-        patch.setattr(attribution, "STEPS", 4)  # of the integral
+        patch.setattr(attribution, "STEPS", (4,))  # of the integral
         patch.setattr(attribution, "PATCHES", 4)  # of occlusion, along a side
         patch.setattr(worker, "stop_with_parent", lambda parent: None)
         patch.setattr(search, "start_worker", work_here)

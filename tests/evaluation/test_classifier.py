@@ -10,22 +10,23 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.conftest import contents
 
 import strided
 from strided.cli import main
 from strided.errors import UserError
-from strided.evaluation.classifier import Prediction
+from strided.evaluation.classifier import Classifier, Prediction
 from strided.evaluation.predict_files import find_images
 from strided.training.loading import load_task
 
 Train = Callable[..., Path]
 
 
-def predicted(log_dir: Path, run: Path, given: Path | str, code: int = 0) -> Path:
+def predicted(log_dir: Path, run: Path, given: Path | str, *more: str, code: int = 0) -> Path:
     """Run predict in this process, expecting an exit code; return its new run folder."""
     before = set(log_dir.glob("predict/*/*"))
     words = [f"checkpoint={run}", f"input={given}", "accelerator=cpu", f"log_dir={log_dir}"]
-    assert main(["predict", *words]) == code
+    assert main(["predict", *words, *more]) == code
     (folder,) = set(log_dir.glob("predict/*/*")) - before
     return folder
 
@@ -68,6 +69,25 @@ def test_a_checkpoint_of_another_lightning_project_is_refused(
     torch.save(content, file)
     with pytest.raises(UserError, match="another project"):
         load_task(file)
+
+
+def test_an_image_has_the_same_logits_whatever_else_is_in_its_batch(trained_run: Path) -> None:
+    classifier = Classifier.load(trained_run, device="cpu")
+    noise = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (19, 1, 32, 32), dtype=torch.uint8, generator=noise)
+    whole = classifier.logits(pixels)
+    for size in (1, 7, 8):
+        assert torch.equal(torch.cat([classifier.logits(p) for p in pixels.split(size)]), whole)
+    assert torch.equal(classifier.logits(pixels.flip(0)), whole.flip(0))
+
+
+def test_predictions_are_the_same_for_any_batch_size(
+    folder_run: tuple[Path, Path], log_dir: Path
+) -> None:
+    run, root = folder_run
+    for size in (1, 7, 64):
+        folder = predicted(log_dir, run, root / "test", f"batch_size={size}")
+        assert contents(folder)["predictions.csv"] == contents(run)["predictions.csv"]
 
 
 def test_predict_of_the_test_folder_gives_the_rows_of_the_test(

@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import TQDMProgressBar
 from PIL import Image
+from tests.conftest import write_images
 from tests.reading import only_run, results, rows, run_log, weights
 
 import strided
 from strided.cli import main
+from strided.data.pixels.streaming import Decoded, Decoding
 from strided.evaluation.classifier import Prediction
 from strided.training.callbacks.progress_bar import ProgressBar
 from strided.training.trainer import build_trainer
@@ -36,6 +39,29 @@ def test_limit_trains_two_short_epochs(log_dir: Path) -> None:
     strided.train(["debug=limit", "trainer.accelerator=cpu", f"log_dir={log_dir}"])
     found = rows(only_run(log_dir))
     assert len(found) == 2 and 0 < int(found[-1]["step"]) < 18  # less than an epoch in all
+
+
+def test_limit_decodes_no_more_than_it_uses_of_the_whole_sets_split(
+    tmp_path: Path, run_train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, cache, decoded = write_images(tmp_path / "many", 200), tmp_path / "cache", tmp_path / "at"
+    decode = Decoding.__getitem__
+
+    def noting(self: Decoding, indices: np.ndarray) -> Decoded:  # in processes of their own
+        with decoded.open("ab") as stream:
+            stream.write(indices.astype(np.int64).tobytes())
+        return decode(self, indices)
+
+    monkeypatch.setattr(Decoding, "__getitem__", noting)
+    words = ["data=image_folder", f"data.root={root}", f"data.cache_dir={cache}"]
+    words += ["data.image_size=32", "data.batch_size=2"]
+    folder = run_train(*words, "debug=limit")
+    assert len(np.unique(np.fromfile(decoded, np.int64))) < 120  # of 600
+    assert not list(cache.rglob("images.npy"))
+    whole = run_train(*words, "debug=fast_dev_run")
+    assert list(cache.rglob("images.npy"))
+    for key in ("split_hash", "splits"):
+        assert results(folder)[key] == results(whole)[key]
 
 
 def test_profiler_tells_where_the_time_went(

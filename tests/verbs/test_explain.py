@@ -46,7 +46,7 @@ def test_a_digit_is_explained_by_all_methods_for_two_classes(
     trained_run: Path, digit: Path, log_dir: Path
 ) -> None:
     words = (f"checkpoint={trained_run}", f"input={digit}", "target=[7,2]", "maps=4", "layer=c3")
-    folder, results = explained(log_dir, *words)
+    folder, results = explained(log_dir, *words, "sanity=true")
     assert results["state"] == "finished" and folder.parent.name == "lenet5-digits"
     assert results["layers"] == {"filters": "c1", "maps": "c3", "cam": "c3"}
     (image,) = results["images"]
@@ -99,7 +99,6 @@ def test_imagenet_weights_of_a_file_explain_images_of_a_folder(
         f"input={tmp_path / 'photos'}",
         "target=daisy",
         "methods=[grad_cam]",
-        "sanity=false",
     )
     first, _, broken = results["images"]
     assert broken["error"] and "broken.png" in capsys.readouterr().out
@@ -121,7 +120,8 @@ def test_a_network_without_maps_has_the_other_methods(
     folder, results = explained(log_dir, f"checkpoint={run}", f"input={digit}")
     assert results["methods"] == ["integrated_gradients", "occlusion"]
     assert set(results["refused"]) == {"grad_cam", "grad_cam_pp"}
-    assert "no layer with spatial maps" in (folder / "explain.html").read_text()
+    page = (folder / "explain.html").read_text()
+    assert "no layer with spatial maps" in page and "Not made. With <code>sanity=true" in page
     capsys.readouterr()
     explained(log_dir, f"checkpoint={run}", f"input={digit}", "methods=[grad_cam]", code=1)
     assert "no layer with spatial maps" in capsys.readouterr().err
@@ -163,7 +163,7 @@ def test_names_of_files_and_classes_may_hold_anything(
     trained_run: Path, digit: Path, log_dir: Path, tmp_path: Path
 ) -> None:
     shutil.copy(digit, tmp_path / "a\nb <b>.png")
-    words = (f"checkpoint={trained_run}", "target=7", "methods=[grad_cam]", "sanity=false")
+    words = (f"checkpoint={trained_run}", "target=7", "methods=[grad_cam]")
     folder, results = explained(log_dir, *words, f"input={tmp_path}")
     assert results["images"][0]["path"].endswith("a\nb <b>.png")
     assert "b <b>.png" not in (folder / "explain.html").read_text()
@@ -237,7 +237,7 @@ def server(digit: Path) -> Iterator[str]:
 def test_an_address_is_explained_like_a_file(
     server: str, trained_run: Path, digit: Path, log_dir: Path
 ) -> None:
-    words = (f"checkpoint={trained_run}", "methods=[grad_cam]", "sanity=false")
+    words = (f"checkpoint={trained_run}", "methods=[grad_cam]")
     _, by_file = explained(log_dir, *words, f"input={digit}")
     folder, by_address = explained(log_dir, *words, f"input={server}/digit.png")
     assert by_address["images"][0]["top5"] == by_file["images"][0]["top5"]

@@ -147,6 +147,7 @@ class ImageDataModule(LightningDataModule):
         self._augment: BatchAugment | None = None
         self._seed = 0
         self._known_hashes: dict[str, str] = {}
+        self._limit: int | None = None
         self.known_classes: list[str] | None = None
         self._ready = False
         self._features: dict[str, np.ndarray] | None = None
@@ -210,13 +211,16 @@ class ImageDataModule(LightningDataModule):
         augment: BatchAugment | None = None,
         seed: int = 0,
         split_hashes: dict[str, str] | None = None,
+        limit: int | None = None,
     ) -> None:
         """Set the input for one model; seed gives the order and augmentation of training.
 
         `split_hashes` of an earlier run tell how it kept copies of an image together, or did not.
+        An epoch of `limit` batches is no reason to measure more images, if each has to be decoded.
         """
         self._preprocessing, self._augment, self._seed = preprocessing, augment, seed
         self._known_hashes = split_hashes or {}
+        self._limit = limit
         self._pipeline, self._ready = None, False
 
     def measure(self, classes: Sequence[str]) -> None:
@@ -270,9 +274,11 @@ class ImageDataModule(LightningDataModule):
         self.duplicates = pipeline.duplicates(self.splits)
         pipeline = self._with_white(pipeline)
         if self.preprocessing.mean is None:
-            mean, std = pipeline.mean_and_std(
-                self.splits["train"], self.split_hash, self.split_seed
-            )
+            train, key = self.splits["train"], self.split_hash
+            if self._limit and self.pipeline == "streaming":
+                most = self._limit * self.batch_size
+                train, key = self.spread("train", most), f"{key}-{most}"
+            mean, std = pipeline.mean_and_std(train, key, self.split_seed)
             self._preprocessing = replace(self.preprocessing, mean=mean, std=std)
         self._ready = True
 

@@ -21,6 +21,10 @@ from strided.training.task import ClassificationTask
 
 NOT_FINITE = "the network's outputs for this image are not finite (NaN or infinity)"
 
+# Images of a forward pass on a CPU, where oneDNN and BLAS choose their kernels by the size of the
+# batch, and kernels round differently.
+CPU_BATCH = 8
+
 ImageLike = Image.Image | np.ndarray | str | Path
 
 
@@ -90,11 +94,26 @@ class Classifier:
 
     @torch.inference_mode()
     def outputs(self, pixels: Tensor) -> Tensor:
-        """`logits` on the device, without waiting for them. The pixels are on the CPU."""
+        """`logits` on the device, without waiting for them. The pixels are on the CPU.
+
+        On a CPU an image has the same logits to the bit, whatever else is in its batch.
+        """
+        with self.as_in_training(), evaluating_in(self.precision, self.device):
+            if self.device.type != "cpu":
+                return self._forward(pixels)
+            return torch.cat([self._forward_padded(part) for part in pixels.split(CPU_BATCH)])
+
+    def _forward_padded(self, pixels: Tensor) -> Tensor:
+        """`_forward` of at most CPU_BATCH images, the last one repeated to make as many."""
+        if missing := CPU_BATCH - len(pixels):
+            pixels = torch.cat([pixels, pixels[-1:].expand(missing, -1, -1, -1)])
+        return self._forward(pixels)[: CPU_BATCH - missing]
+
+    def _forward(self, pixels: Tensor) -> Tensor:
         on_device = sent(pixels, self.device)
         images = self.preprocessing.normalise(on_device, self.task.memory_format)
-        with self.as_in_training(), evaluating_in(self.precision, self.device):
-            return self.task(images).float()
+        logits: Tensor = self.task(images).float()
+        return logits
 
     def as_in_training(self) -> AbstractContextManager[None]:
         """Multiply as exactly as training did; for the network itself, without `logits`."""

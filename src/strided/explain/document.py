@@ -48,6 +48,10 @@ READING = {
         "trained on, and where one of two similar parts is enough, neither shows."
     ),
 }
+UNCHECKED = """<h2>Sanity check</h2>
+<p>Not made. With <code>sanity=true</code> each heatmap is compared with the one of random weights
+(Adebayo et al. 2018): one that stays the same does not show what was learnt. It doubles the
+time.</p>"""
 
 
 def render(config: Config, results: Results, folder: Path) -> str:
@@ -89,9 +93,9 @@ def headline(results: Results) -> str:
 
 
 def sanity_part(results: Results, methods: Sequence[str]) -> str:
-    """The rank correlations with heatmaps of randomised weights; empty without the check."""
+    """The rank correlations with heatmaps of randomised weights; without the check, how to."""
     if not results["parameters_used"]["sanity"]:
-        return ""
+        return UNCHECKED
     heads = "".join(f"<th>{METHODS[method]}</th>" for method in methods)
     rows, warnings = [], []
     for entry in results["images"]:

@@ -77,8 +77,9 @@ def prepare_data(
     augment: BatchAugment = build(config["augment"], "augment")
     try_loss(config["loss"], data.classes, soft_labels=augment.mixes)
     known = trained_on(resumed)["split_hashes"] if resumed else None
-    white = _white_of(resumed) if resumed else None  # None: as the training images show
-    data.use(replace(decided.preprocessing, white=white), augment, config["seed"], known)
+    wanted = _as_before(decided.preprocessing, resumed) if resumed else decided.preprocessing
+    limit = config["trainer"].get("limit_train_batches")
+    data.use(wanted, augment, config["seed"], known, limit if isinstance(limit, int) else None)
     data.setup()
     sizes = {split: len(indices) for split, indices in data.splits.items()}
     log.info("images: %s", ", ".join(f"{split} {size}" for split, size in sizes.items()))
@@ -115,10 +116,16 @@ def report_source(data: ImageDataModule) -> None:
         log.info("files that are not used: %s", counted(source.ignored))
 
 
-def _white_of(checkpoint: Path) -> int:
-    """What was white in 16-bit images when the run began; older checkpoints do not say."""
+def _as_before(decided: Preprocessing, checkpoint: Path) -> Preprocessing:
+    """With what was measured on the images when the run began; older checkpoints lack white."""
     saved = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-    return Preprocessing.from_dict(saved["hyper_parameters"]["preprocessing"]).white or WHITE
+    before = Preprocessing.from_dict(saved["hyper_parameters"]["preprocessing"])
+    return replace(
+        decided,
+        white=before.white or WHITE,
+        mean=decided.mean or before.mean,
+        std=decided.std or before.std,
+    )
 
 
 def check_same_data(data: ImageDataModule) -> None:

@@ -8,7 +8,7 @@ from strided.config.keys import Config
 from strided.config.unused import refuse_typed
 from strided.errors import UserError
 from strided.evaluation.imagenet import chosen_classifier
-from strided.explain.attribution import STEPS, occlusion_window
+from strided.explain.attribution import COMPLETE, STEPS, occlusion_window
 from strided.explain.document import render
 from strided.explain.figures import Explained, draw_sheet
 from strided.explain.filters import draw_filters
@@ -104,7 +104,8 @@ def _facts(subject: Subject, config: Config) -> Results:
         "parameters_used": {
             "image_size": size,
             "baseline": "mean colour",
-            "integrated_gradients_steps": STEPS,
+            "integrated_gradients_steps": list(STEPS),
+            "completeness": COMPLETE,
             "occlusion_patch": patch,
             "occlusion_stride": stride,
             "sanity": config["sanity"],
