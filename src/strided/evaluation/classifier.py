@@ -1,5 +1,6 @@
 """Classifier: a trained network with its preprocessing and class names; eval and predict use it."""
 
+import math
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -21,10 +22,6 @@ from strided.training.task import ClassificationTask
 
 NOT_FINITE = "the network's outputs for this image are not finite (NaN or infinity)"
 
-# Images of a forward pass on a CPU, where oneDNN and BLAS choose their kernels by the size of the
-# batch, and kernels round differently.
-CPU_BATCH = 8
-
 ImageLike = Image.Image | np.ndarray | str | Path
 
 
@@ -34,6 +31,15 @@ class Prediction:
 
     label: str
     probabilities: dict[str, float]
+
+
+def cpu_batch(side: int) -> int:
+    """Images of `side` pixels in each forward pass on a CPU: 4 to 64, and 8 of 224 pixels.
+
+    Few, as a single picture is padded to as many; but enough pixels for the weights to be read
+    seldom.
+    """
+    return 1 << min(6, max(2, round(math.log2(8 * (224 / side) ** 2))))
 
 
 class Classifier:
@@ -101,13 +107,15 @@ class Classifier:
         with self.as_in_training(), evaluating_in(self.precision, self.device):
             if self.device.type != "cpu":
                 return self._forward(pixels)
-            return torch.cat([self._forward_padded(part) for part in pixels.split(CPU_BATCH)])
+            # oneDNN and BLAS choose kernels by the size of the batch, and each rounds differently
+            size = cpu_batch(pixels.shape[-1])
+            return torch.cat([self._forward_of(part, size) for part in pixels.split(size)])
 
-    def _forward_padded(self, pixels: Tensor) -> Tensor:
-        """`_forward` of at most CPU_BATCH images, the last one repeated to make as many."""
-        if missing := CPU_BATCH - len(pixels):
+    def _forward_of(self, pixels: Tensor, size: int) -> Tensor:
+        """`_forward` of at most `size` images, the last one repeated to make as many."""
+        if missing := size - len(pixels):
             pixels = torch.cat([pixels, pixels[-1:].expand(missing, -1, -1, -1)])
-        return self._forward(pixels)[: CPU_BATCH - missing]
+        return self._forward(pixels)[: size - missing]
 
     def _forward(self, pixels: Tensor) -> Tensor:
         on_device = sent(pixels, self.device)
