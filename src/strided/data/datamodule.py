@@ -150,7 +150,7 @@ class ImageDataModule(LightningDataModule):
         self._limit: int | None = None
         self.known_classes: list[str] | None = None
         self._ready = False
-        self._features: dict[str, np.ndarray] | None = None
+        self._features: Mapping[str, ArrayPixels] | None = None
         self._resident: dict[str, Pixels] = {}
 
     def make_source(self) -> Source:
@@ -230,10 +230,10 @@ class ImageDataModule(LightningDataModule):
         """
         self.known_classes = list(classes)
 
-    def serve(self, features: dict[str, np.ndarray] | None) -> None:
-        """Train and validate on these arrays instead of the images; None returns to the images.
+    def serve(self, features: Mapping[str, ArrayPixels] | None) -> None:
+        """Train and validate on features of images, by split; None returns to the images.
 
-        An array is (V, N, ...): V views of the N readable images of a split.
+        They are (V * N, ...): V views of all N images of the data set, in its order.
         """
         self._features = features
 
@@ -408,15 +408,21 @@ class ImageDataModule(LightningDataModule):
         indices: np.ndarray | None = None,
         *,
         device: torch.device | None = None,
+        features: ArrayPixels | None = None,
     ) -> BatchLoader:
         """Serve all of a split's images in order, or the ones at `indices` of the source.
 
-        They are in the computer's memory; `device` is the one that they will be sent to.
+        They are in the computer's memory; `device` is the one that they will be sent to. With
+        `features` of all images, these are served in their place.
         """
         chosen = self.splits[split] if indices is None else indices
         pin_memory = device is not None and device.type == "cuda" and self.pin_memory is not False
         return BatchLoader(
-            self._open(), self.source.labels, chosen, self.batch_size, pin_memory=pin_memory
+            features or self._open(),
+            self.source.labels,
+            chosen,
+            self.batch_size,
+            pin_memory=pin_memory,
         )
 
     def spread(self, split: str, most: int) -> np.ndarray:
@@ -443,14 +449,11 @@ class ImageDataModule(LightningDataModule):
         self, split: str, seed: int | None, drop_last: bool, mark_repeated: bool = False
     ) -> BatchLoader:
         rank, world_size = self._world()
-        labels, indices, views = self.source.labels, self.splits[split], 1
-        if self._features is not None:
-            views, number = self._features[split].shape[:2]
-            labels, indices = self.labels(split), np.arange(number)
+        features = (self._features or {}).get(split)
         return BatchLoader(
             self._resident.get(split) or self._pixels(split),
-            labels,
-            indices,
+            self.source.labels,
+            self.splits[split],
             self.batch_size,
             seed=seed,
             drop_last=drop_last,
@@ -459,15 +462,12 @@ class ImageDataModule(LightningDataModule):
             world_size=world_size,
             mark_repeated=mark_repeated,
             pin_memory=pins_memory(self.pin_memory, self.trainer),
-            views=views,
+            views=len(features.images) // len(self.source) if features else 1,
         )
 
     def _pixels(self, split: str) -> Pixels:
-        """What training and validation read: one store of all images, or features of a split."""
-        if self._features is None:
-            return self._open()
-        own = self._features[split]
-        return ArrayPixels(own.reshape(-1, *own.shape[2:]))
+        """What a loader of a split reads: one store of all images, or features of them."""
+        return self._open() if self._features is None else self._features[split]
 
     def _world(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from strided.config.keys import InferencePrecision
 from strided.config.targets import trusting
+from strided.data import ImageDataModule
+from strided.data.loader import BatchLoader
 from strided.data.reading.decoding import as_image
 from strided.evaluation.precision import evaluating_in, inference_precision
 from strided.system.devices import choose_device, fix_cublas_workspace, float32_products, sent
@@ -93,6 +95,12 @@ class Classifier:
         rows = self.logits(torch.from_numpy(pixels)).softmax(1).tolist()
         named = [dict(zip(self.classes, row, strict=True)) for row in rows]
         return [Prediction(max(row, key=row.__getitem__), row) for row in named]
+
+    def loader(
+        self, data: ImageDataModule, split: str, indices: np.ndarray | None = None
+    ) -> BatchLoader:
+        """Serve a split of some data in order, or their images at `indices`, to `logits`."""
+        return data.loader(split, indices, device=self.device)
 
     def logits(self, pixels: Tensor) -> Tensor:
         """Return float32 logits (B, K) on the CPU for preprocessed uint8 pixels (B, C, S, S)."""

@@ -1,6 +1,5 @@
 """Evaluate a classifier on a split: metrics with intervals, and a row per image."""
 
-import itertools
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -167,18 +166,18 @@ def _metrics(classifier: Classifier, logits: Tensor, labels: Tensor, split: str)
 def _logits(
     classifier: Classifier, data: ImageDataModule, split: str, limit: int | float | None
 ) -> tuple[Tensor, Tensor]:
-    device = classifier.device
-    loader = data.loader(split, device=device)
-    batches = len(loader)
+    device, chosen = classifier.device, data.splits[split]
     if limit is not None:
+        batches = -(-len(chosen) // data.batch_size)
         batches = limit if isinstance(limit, int) else max(1, int(batches * limit))
+        chosen = chosen[: batches * data.batch_size]
     # into one tensor each: small tensors between large freed ones would keep their memory too. A
     # GPU writes into pinned memory by itself, so that nothing waits before the end
     on_gpu = device.type == "cuda"
-    logits = torch.empty(len(data.splits[split]), len(classifier.classes), pin_memory=on_gpu)
+    logits = torch.empty(len(chosen), len(classifier.classes), pin_memory=on_gpu)
     labels = torch.empty(len(logits), dtype=torch.int64)
     count = 0
-    for batch in itertools.islice(loader, batches):
+    for batch in classifier.loader(data, split, chosen):
         place = slice(count, count + len(batch.labels))
         logits[place].copy_(classifier.outputs(batch.images), non_blocking=on_gpu)
         labels[place] = batch.labels
@@ -192,7 +191,7 @@ def count_hits(
 ) -> tuple[int, int]:
     """Return the numbers of hits and of images, over at most `most` images of a split."""
     right = count = 0
-    for batch in data.loader(split, data.spread(split, most), device=classifier.device):
+    for batch in classifier.loader(data, split, data.spread(split, most)):
         right += int((classifier.logits(batch.images).argmax(1) == batch.labels).sum())
         count += len(batch.labels)
     return right, count

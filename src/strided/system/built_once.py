@@ -1,4 +1,4 @@
-"""A folder that one process builds once, and that is either whole or not there."""
+"""A folder of the cache: one process builds it once, or many add to it, one at a time."""
 
 import errno
 import logging
@@ -55,11 +55,11 @@ def open_or_build(
             build(unfinished)
             _publish(unfinished, folder)
         except OSError as error:
-            raise _cannot_write(folder.parent, what, str(error)) from error
+            raise cannot_write(folder.parent, what, str(error)) from error
         try:
             return load(folder)
         except (OSError, ValueError) as error:  # another user's, who does not share it
-            raise _cannot_write(folder.parent, what, str(error)) from error
+            raise cannot_write(folder.parent, what, str(error)) from error
 
 
 def reserve(file: Path, shape: tuple[int, ...], dtype: DTypeLike) -> np.memmap:
@@ -94,8 +94,23 @@ def _place_to_build(folder: Path, what: str) -> Iterator[Path]:
                 place = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
                 stack.callback(shutil.rmtree, place, ignore_errors=True)
         except OSError as error:
-            raise _cannot_write(folder.parent, what, str(error)) from error
+            raise cannot_write(folder.parent, what, str(error)) from error
         yield place
+
+
+@contextmanager
+def alone_at(folder: Path, what: str) -> Iterator[None]:
+    """Hold the lock of a folder that many runs add to; waits for the one that holds it.
+
+    Raises UserError for a cache that cannot be used.
+    """
+    with ExitStack() as stack:
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            _locked(folder, what, stack)
+        except OSError as error:
+            raise cannot_write(folder.parent, what, str(error)) from error
+        yield
 
 
 def _locked(folder: Path, what: str, stack: ExitStack) -> bool:
@@ -140,7 +155,8 @@ def _publish(unfinished: Path, folder: Path) -> None:
     sync_folder(folder.parent)
 
 
-def _cannot_write(cache_dir: Path, what: str, reason: str) -> UserError:
+def cannot_write(cache_dir: Path, what: str, reason: str) -> UserError:
+    """The error of a cache that cannot be used."""
     return UserError(
         f"data.cache_dir={cache_dir} cannot be used: {reason}; expected a folder to keep the"
         f" {what} in. Try data.cache_dir=<a folder with room that you can write to>"

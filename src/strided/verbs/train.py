@@ -12,6 +12,7 @@ from strided.data import ImageDataModule
 from strided.errors import UserError
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.evaluate import Evaluation, evaluate
+from strided.evaluation.from_features import from_features
 from strided.evaluation.overlap import overlap, seen_by
 from strided.explain.overlays import overlays
 from strided.loggers import StartedRun
@@ -73,9 +74,10 @@ def train_and_test(
         if not is_first():
             return
         best = best_classifier(run, task)
-        evaluation = measure_best(run, best, data)
+        measured = as_measured(run, best, data)
+        evaluation = measure_best(run, measured, data)
         if not run.quick:
-            contents = report_contents(run, best, evaluation, data)
+            contents = report_contents(run, measured, evaluation, data)
             write_report(folder, config, results, contents)
             for logger in loggers:
                 logger.finish(folder, results, contents.errors)
@@ -108,6 +110,13 @@ def best_classifier(run: Run, task: ClassificationTask) -> Classifier | None:
             "trainer.max_steps, or a smaller trainer.val_check_interval"
         )
     return Classifier.load(run.folder, device=str(task.device))
+
+
+def as_measured(run: Run, best: Classifier | None, data: ImageDataModule) -> Classifier | None:
+    """The best checkpoint as it is measured: on kept features, if it was trained on these."""
+    if best is None or run.quick:
+        return best
+    return from_features(best, data, run.results.get("stages", []), run.results["best_epoch"])
 
 
 def measure_best(run: Run, best: Classifier | None, data: ImageDataModule) -> Evaluation | None:

@@ -1,9 +1,11 @@
 """Features of the frozen layers, kept on disk: the same losses, less work."""
 
+import errno
 import math
 import os
 import signal
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -12,17 +14,25 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.stopping import TRUST, assert_same_outcome, resume
+from tests.stopping import TRUST, assert_same_outcome, forked, resume
 from tests.training.transfer.transferring import FailOnce, losses, results, train
 from torch import nn
 
+from strided.cli import main
 from strided.data import BatchAugment
 from strided.data.preprocessing import Preprocessing
 from strided.data.sets.image_folder import ImageFolder
+from strided.errors import UserError
 from strided.models import build_model
-from strided.training.transfer import features
+from strided.runs.predictions_csv import Predictions
 from strided.training.transfer.cut import Cut
-from strided.training.transfer.features import Views, _digest, open_features
+from strided.training.transfer.features import (
+    FrozenLayers,
+    KeptFeatures,
+    Views,
+    _digest,
+    features_folder,
+)
 from strided.training.transfer.on_features import FeaturePlan, not_worthwhile
 from strided.training.transfer.parts import parts
 
@@ -57,43 +67,133 @@ def test_views_are_augmented_and_take_turns(weights: str, log_dir: Path) -> None
     resident = train(log_dir, *words, "augment=standard", "data.resident=true")
     assert results(resident)["execution"]["resident"] is True
     assert losses(resident) == losses(folder)
-    (cache,) = (
-        file.parent
-        for file in Path(os.environ["XDG_CACHE_HOME"]).glob("strided/features-*/train.npy")
-        if np.load(file, mmap_mode="r").shape[0] == 2
-    )
-    views = np.load(cache / "train.npy")
-    assert not np.allclose(views[0], views[1])
     again = train(log_dir, *words, "augment=standard")  # opened, not computed
-    assert results(again)["stages"][0]["features"]["seconds"] == row["features"]["seconds"]
+    assert results(again)["stages"][0]["features"]["computed"] == 0
     assert losses(again) == losses(folder)
 
 
-def test_features_with_a_flipped_bit_are_made_again(
+def test_a_view_of_an_image_depends_on_no_other_image_that_is_asked_for(tmp_path: Path) -> None:
+    def views(name: str, *parts: list[int]) -> np.ndarray:
+        data = bitmaps(tmp_path, "store")
+        data.cache_dir = tmp_path / name
+        augment = BatchAugment(horizontal_flip=True, brightness=0.5)
+        kept = KeptFeatures(layers_before(data), Views(2, augment, seed=1))
+        for indices in parts:
+            kept.require(np.array(indices))
+        return np.array(kept.images)
+
+    whole = views("whole", list(range(16)))
+    assert not np.allclose(whole[:8], whole[8:])
+    in_parts = views("parts", [9, 3], [10, 2, 1])
+    assert np.allclose(in_parts[[1, 2, 3, 9, 10]], whole[[1, 2, 3, 9, 10]], atol=1e-6)
+    assert not in_parts[[0, 4, 8, 15]].any()
+
+
+def test_folds_seeds_and_smaller_parts_share_a_row_an_image(weights: str, log_dir: Path) -> None:
+    words = [weights, "transfer=frozen", "transfer.cache=true", "trainer.max_epochs=1"]
+    words += ["data.train_fraction=0.05", f"data.cache_dir={log_dir}"]
+
+    def computed(*more: str) -> int:
+        (row,) = results(train(log_dir, *words, *more))["stages"]
+        return int(row["features"]["computed"])
+
+    images = 1797
+    first = computed()
+    assert 0 < first < images / 5  # some of training, and validation
+    assert computed("seed=1", "model.head=linear") == 0
+    rows = first + sum(
+        computed(
+            f"data.split_seed={seed}", "trainer.limit_test_batches=1.0", "data.val_fraction=0.4"
+        )
+        for seed in range(1, 5)
+    )
+    assert rows < images
+    assert computed("data.split_seed=5") < first / 5  # nearly all are there: tests have run
+
+
+def test_a_test_on_kept_features_is_that_on_images(
+    weights: str, log_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = (weights, "transfer=frozen", "transfer.cache=true", "trainer.limit_test_batches=1.0")
+    train(log_dir, *words)
+    seen: list[int] = []
+    forward = FrozenLayers.of
+
+    def spy(layers: FrozenLayers, pixels: torch.Tensor) -> np.ndarray:
+        seen.append(len(pixels))
+        return forward(layers, pixels)
+
+    monkeypatch.setattr(FrozenLayers, "of", spy)
+    folder = train(log_dir, *words)
+    assert not seen  # not for training, validation, test or the gap
+    assert main(["eval", f"checkpoint={folder}", f"log_dir={log_dir}"]) == 0
+    (evaluated,) = log_dir.glob("eval/*/*")
+    own, others = (results(run) for run in (folder, evaluated))
+    assert own["tested"] == own["splits"]["test"]
+    assert own["test/loss"] == pytest.approx(others["test/loss"], abs=1e-5)
+    one, two = (Predictions.read(run / "predictions.csv") for run in (folder, evaluated))
+    assert one.paths == two.paths
+    assert np.allclose(one.probabilities, two.probabilities, atol=1e-5)
+
+
+def layers_before(data: ImageFolder) -> FrozenLayers:
+    """The first layer of a small network on 8x8 images."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 6), nn.Linear(6, 2)).eval()
+    cut = Cut(net, parts(net, "1"))
+    return FrozenLayers(cut, data, (64,), lambda x: x, nullcontext, ["32-true"])
+
+
+def test_rows_with_a_flipped_bit_are_made_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("WARNING", "strided")
-    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 6), nn.Linear(6, 2))
-    cut = Cut(net.eval(), parts(net, "1"))
-    data = bitmaps(tmp_path, pipeline="store")
-    views = Views(data, BatchAugment(), 1, 0, "32", lambda x: x, nullcontext)
-    shape = cut.check(torch.zeros(2, 1, 8, 8))
-    folder = tmp_path / "features-0"
-    first = np.array(open_features(folder, cut, shape, views).train)
-    assert not caplog.messages
-    meta = (folder / "meta.json").read_text()
-    places = [("train.npy", 0), ("train.npy", 60), ("train.npy", 130), ("val.npy", -1)]
-    places += [("meta.json", 0), ("meta.json", meta.index(".")), ("meta.json", len(meta) - 2)]
-    for name, place in places:
+    layers = layers_before(bitmaps(tmp_path, "store"))
+    every = np.arange(8)
+
+    def opened() -> KeptFeatures:
+        kept = KeptFeatures(layers)
+        kept.require(every)
+        return kept
+
+    first = opened()
+    folder, values = first.rows.folder, np.array(first.images)
+    assert first.computed == 8 and not caplog.messages
+    for name, place in (("features.bin", 0), ("features.bin", -1), ("crc32.bin", 9)):
         content = bytearray((folder / name).read_bytes())
         content[place] ^= 1
         (folder / name).write_bytes(content)
-        assert np.array_equal(open_features(folder, cut, shape, views).train, first)
-        assert [f"features in {folder} are damaged" in line for line in caplog.messages] == [True]
+        again = opened()
+        assert again.computed == 1 and np.allclose(again.images, values, atol=1e-6)
+        assert [f"1 features in {folder} are damaged" in line for line in caplog.messages] == [True]
         caplog.clear()
-    (folder / "meta.json").write_text('{"seconds": 1.0}')  # of an older version: no checksums
-    open_features(folder, cut, shape, views)
-    assert "damaged" in caplog.text and "checksums" in (folder / "meta.json").read_text()
+    for name in ("features.bin", "crc32.bin"):
+        os.truncate(folder / name, 10)
+        assert opened().computed == 8
+
+
+def test_two_processes_share_the_work(tmp_path: Path) -> None:
+    layers = layers_before(bitmaps(tmp_path, "store"))
+    kept = KeptFeatures(layers)
+    other = partial(KeptFeatures(layers).require, np.arange(8))
+    with forked(other, tmp_path / "output") as process:
+        kept.require(np.arange(4, 8))
+        process.join()
+        assert process.exitcode == 0
+    own = KeptFeatures(layers)
+    own.require(np.arange(8))
+    assert own.computed == 0
+
+
+def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = KeptFeatures(layers_before(bitmaps(tmp_path, "store")))
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(kept.rows, "_write", full)
+    with pytest.raises(UserError, match=r"data\.cache_dir=.* cannot be used: .*No space"):
+        kept.require(np.arange(8))
 
 
 def test_the_disk_is_asked_for_room_only_where_nothing_is_kept_yet(tmp_path: Path) -> None:
@@ -104,38 +204,35 @@ def test_the_disk_is_asked_for_room_only_where_nothing_is_kept_yet(tmp_path: Pat
         def readable(self, split: str) -> range:
             return range(10**15 if split == "train" else 1)
 
-    views: Any = SimpleNamespace(data=FullDisk(), number=1)
-    cut: Any = None
+    layers: Any = SimpleNamespace(data=FullDisk(), shape=(1,), key=["a"])
 
-    def why(folder: Path) -> str | None:
-        plan = FeaturePlan(cut, views, (1,), folder, macs=1)
-        return not_worthwhile(plan, macs=10**9, to_come=math.inf)
+    def why() -> str | None:
+        return not_worthwhile(FeaturePlan(layers, None, macs=1), macs=10**9, to_come=math.inf)
 
-    assert "GB free" in str(why(tmp_path / "features-1"))
-    (tmp_path / "features-1").mkdir()
-    assert why(tmp_path / "features-1") is None
+    assert "GB free" in str(why())
+    features_folder(layers).mkdir()
+    assert why() is None
 
 
-def test_what_a_stopped_build_has_left_is_not_in_the_way(
+def test_what_a_stopped_run_has_computed_is_kept(
     weights: str, log_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = (weights, "transfer=frozen", "transfer.cache=true", f"data.cache_dir={tmp_path}")
-    compute = features._compute
+    forward, seen = FrozenLayers.of, list[int]()
+
+    def interrupted(layers: FrozenLayers, pixels: torch.Tensor) -> np.ndarray:
+        if len(seen) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        seen.append(len(pixels))
+        return forward(layers, pixels)
+
     with monkeypatch.context() as patch:
-        patch.setattr(features, "_compute", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        patch.setattr(FrozenLayers, "of", interrupted)
         train(log_dir, *words, code=130)
-    (left,) = tmp_path.glob("features-*.unfinished")
-    for file in left.glob("*.npy"):  # has room on the disk already
-        assert file.stat().st_blocks * 512 >= file.stat().st_size
-    seen: list[bool] = []
-
-    def spy(*given: Any) -> None:
-        seen.append(left.is_dir())
-        compute(*given)
-
-    monkeypatch.setattr(features, "_compute", spy)
-    assert "features" in results(train(log_dir, *words))["stages"][0]
-    assert seen and not left.is_dir()
+    row = results(train(log_dir, *words))["stages"][0]["features"]
+    assert row["computed"] * math.prod(row["shape"]) * 4 == row["bytes"] - sum(
+        seen[:2]
+    ) * 4 * math.prod(row["shape"])
 
 
 def test_features_are_of_all_that_is_before_the_cut() -> None:
@@ -174,8 +271,7 @@ def bitmaps(folder: Path, pipeline: Literal["store", "streaming"], shift: int = 
 
 def test_features_of_streamed_images_are_of_these_files(tmp_path: Path) -> None:
     def ask(shift: int) -> list[Any]:
-        data = bitmaps(tmp_path, "streaming", shift)
-        return Views(data, BatchAugment(), 1, 0, "32", lambda x: x, nullcontext).key()
+        return layers_before(bitmaps(tmp_path, "streaming", shift)).key
 
     assert ask(0) != ask(1)
 

@@ -102,6 +102,10 @@ class ArrayPixels:
             return read_ahead(take, batches)
         return map(take, batches)
 
+    def there(self) -> np.ndarray:
+        """Indices of the images that the array holds."""
+        return np.arange(len(self.images))
+
     def take(self, indices: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """A copy of the images at these places; if `out` is given, in it."""
         # with mode="raise" numpy writes to memory of its own first, and then to `out`

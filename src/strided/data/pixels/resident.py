@@ -92,14 +92,16 @@ def _to_be_sent(
 
 
 def _copied(pixels: ArrayPixels, device: torch.device) -> Tensor:
-    """All pixels on the device, sent in parts: each is checked as when it is read for a batch."""
+    """The pixels that are there on the device, sent in parts: each is checked as when it is read.
+
+    The others are left as they are: nobody asks for them.
+    """
     array = pixels.images
     dtype = torch.from_numpy(np.empty(0, array.dtype)).dtype
     images = torch.empty(array.shape, dtype=dtype, device=device)
     step = max(1, _SENT_AT_ONCE // max(1, array[:1].nbytes))
-    parts = [np.arange(at, min(at + step, len(array))) for at in range(0, len(array), step)]
-    done = 0
-    for part, _ in pixels.read(parts):
-        images[done : done + len(part)] = part
-        done += len(part)
+    there = pixels.there()
+    parts = [there[at : at + step] for at in range(0, len(there), step)]
+    for indices, (part, _) in zip(parts, pixels.read(parts), strict=True):
+        images[torch.from_numpy(indices).to(device)] = part.to(device)
     return images

@@ -1,12 +1,13 @@
 """A network cut at its first trained unit, and the check that the cut changes nothing."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from strided.training.task import ClassificationTask
 from strided.training.transfer.parts import Parts
 
 
@@ -56,6 +57,16 @@ class Cut:
         finally:
             for module in self.parts.frozen:
                 del module.forward
+
+    @contextmanager
+    def taking_features(self, task: ClassificationTask) -> Iterator[None]:
+        """Let the network's task take features instead of images inside the block."""
+        with self.passing() if self.network is task.model else nullcontext():
+            task.features_to_logits = [self.network]
+            try:
+                yield
+            finally:
+                task.features_to_logits = []
 
     def check(self, images: Tensor) -> tuple[int, ...]:
         """The shape of an image's features, if both parts together give the network's output.

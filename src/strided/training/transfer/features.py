@@ -1,17 +1,17 @@
-"""Features: the frozen layers' output for each image, computed once and kept for stages.
+"""Features: the frozen layers' output for each image, computed once and kept for any run.
 
-The network is cut at its first trained unit. That unit's input is kept for each image. The layers
-before it are skipped: every frozen unit returns its input.
+The network is cut at its first trained unit. That unit's input is kept for each image of the data
+set. The layers before it are skipped: every frozen unit returns its input.
 """
 
 import hashlib
 import json
 import sys
 import time
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,115 +20,162 @@ import torch
 from torch import Tensor
 
 from strided.data import BatchAugment, ImageDataModule
-from strided.system.built_once import open_or_build, reserve
+from strided.data.pixels.pipeline import ArrayPixels, Read
 from strided.system.devices import sent
+from strided.training.task import ClassificationTask
 from strided.training.transfer.cut import Cut
+from strided.training.transfer.feature_rows import FeatureRows
 
-_FORMAT = 2  # raise it when the same key would give other features
+_FORMAT = 3  # raise it when the same key would give other features
+_SAMPLE = 4  # images to test a cut with
+_BLOCK = 64  # images that are augmented together, whichever of them are wanted
 
 
 @dataclass(frozen=True)
-class Features:
-    """float32 arrays mapped from `folder`: train (V, N, ...) for V views, val (1, M, ...)."""
+class FrozenLayers:
+    """The layers before a cut, as a run has them: what gives an image its features.
 
-    folder: Path
-    train: np.ndarray
-    val: np.ndarray
-    seconds: float  # time to compute them
+    `shape` is that of an image's features. `as_input` is what the network does to images first;
+    `context` gives the precision that the layers run in, which `arithmetic` describes.
+    """
+
+    cut: Cut
+    data: ImageDataModule
+    shape: tuple[int, ...]
+    as_input: Callable[[Tensor], Tensor]
+    context: Callable[[], AbstractContextManager[Any]]
+    arithmetic: Sequence[str]
 
     @property
-    def bytes(self) -> int:
-        """Size on the disk."""
-        return int(self.train.nbytes + self.val.nbytes)
+    def device(self) -> torch.device:
+        return next(self.cut.net.parameters()).device
+
+    @cached_property
+    def key(self) -> list[Any]:
+        """Everything that features of plain images depend on; no split, fold, seed or head."""
+        data, cut = self.data, self.cut
+        images = [data.fingerprint, data.preprocessing.asdict()]
+        if data.pipeline == "streaming":  # its fingerprint does not cover pixels
+            images.append(data.source.listing)
+        own = [cut.parts.entry, _digest(cut), self.shape, list(self.arithmetic)]
+        return [_FORMAT, torch.__version__, *own, *images]
+
+    def of(self, pixels: Tensor) -> np.ndarray:
+        """Features (B, ...) of preprocessed pixels (B, C, S, S) on the device."""
+        images = self.as_input(self.data.preprocessing.normalise(pixels))
+        found: np.ndarray = self.cut.features(images).float().cpu().numpy()
+        return found
 
 
 @dataclass(frozen=True)
 class Views:
-    """How the frozen layers see images: `number` times each, augmented if more than once.
+    """Augmented views of each image: `number` of them, drawn by `seed`."""
 
-    `as_input` is what the network does to images first; `context` is the `precision` it runs in.
-    """
-
-    data: ImageDataModule
-    augment: BatchAugment
     number: int
+    augment: BatchAugment
     seed: int
-    precision: str
-    as_input: Callable[[Tensor], Tensor]
-    context: Callable[[], AbstractContextManager[Any]]
-
-    def key(self) -> list[Any]:
-        """Everything that the images and their features depend on, except the network."""
-        data = self.data
-        own = [data.fingerprint, data.split_hashes, data.preprocessing.asdict(), self.precision]
-        if data.pipeline == "streaming":  # its fingerprint does not cover pixels
-            own.append(data.source.listing)
-        return own if self.number == 1 else [*own, vars(self.augment), self.seed, data.batch_size]
-
-    def batches(self, split: str, view: int, device: torch.device) -> Iterator[Tensor]:
-        """Normalised images of a split in order, as the network takes them."""
-        from tqdm import tqdm
-
-        loader = self.data.loader(split, device=device)
-        title = f"features of {split}" + (f", view {view + 1}/{self.number}" if view else "")
-        quiet = not sys.stderr.isatty()
-        for number, batch in enumerate(tqdm(loader, desc=title, leave=False, disable=quiet)):
-            images = sent(batch.images, device)
-            if split == "train" and self.number > 1:
-                entropy = np.random.SeedSequence([self.seed, view, number])
-                generator = torch.Generator().manual_seed(int(entropy.generate_state(1)[0]))
-                images = self.augment(images, generator)
-            yield self.as_input(self.data.preprocessing.normalise(images))
 
 
-def features_folder(cut: Cut, shape: tuple[int, ...], views: Views) -> Path:
-    """The folder for the features that exactly this network makes of these views."""
-    own = [cut.parts.entry, _digest(cut), _shapes(shape, views), views.key()]
-    key = json.dumps([_FORMAT, torch.__version__, *own], sort_keys=True)
-    return views.data.cache_dir / f"features-{hashlib.sha256(key.encode()).hexdigest()[:24]}"
+class KeptFeatures(ArrayPixels):
+    """The features of a data set's images, as the pixels of a loader: a row an image.
 
-
-def _shapes(shape: tuple[int, ...], views: Views) -> dict[str, tuple[int, ...]]:
-    train, val = (len(views.data.readable(split)) for split in ("train", "val"))
-    return {"train": (views.number, train, *shape), "val": (1, val, *shape)}
-
-
-def open_features(folder: Path, cut: Cut, shape: tuple[int, ...], views: Views) -> Features:
-    """Open the features, of `shape` an image, of training and validation images.
-
-    They are computed first if they do not exist. Raises UserError for a cache that cannot be used.
+    View v of image i is at v * N + i, of N images in the data set's order. Rows that are not there
+    yet are computed when they are read. `seconds` is the time that this took, and `computed` how
+    many.
     """
-    shapes = _shapes(shape, views)
 
-    def build(folder: Path) -> None:
+    def __init__(self, layers: FrozenLayers, views: Views | None = None) -> None:
+        self.layers, self.views = layers, views
+        self.images_each = len(layers.data.source)
+        count = self.images_each * (views.number if views else 1)
+        self.rows = FeatureRows(features_folder(layers, views), count, layers.shape)
+        self.seconds, self.computed = 0.0, 0
+        super().__init__(self.rows.array)
+
+    def require(self, indices: np.ndarray) -> None:
+        """Have these rows. Raises UserError for a cache that cannot be used."""
         started = time.perf_counter()
-        for file in folder.iterdir():  # of a stopped build
-            file.unlink()
-        arrays = {
-            split: reserve(folder / f"{split}.npy", own, np.float32)
-            for split, own in shapes.items()
-        }
-        for split, array in arrays.items():
-            for view in range(len(array)):
-                _compute(cut, views, split, view, array[view])
-            array.flush()
-        seconds = round(time.perf_counter() - started, 3)
-        meta = {"seconds": seconds, "checksums": {s: _checksum(folder, s) for s in arrays}}
-        (folder / "meta.json").write_text(json.dumps({**meta, "checksum": _meta_checksum(meta)}))
+        compute = self._plain if self.views is None else self._augmented
+        computed = self.rows.require(indices, compute)
+        self.computed += computed
+        if computed:
+            self.seconds += time.perf_counter() - started
 
-    return open_or_build(folder, lambda built: _load(built, shapes), build, "features")
+    def read(self, batches: Sequence[np.ndarray], *, pin_memory: bool = False) -> Iterator[Read]:
+        """See Pixels."""
+        if batches:
+            self.require(np.unique(np.concatenate(batches)))
+        return super().read(batches, pin_memory=pin_memory)
+
+    def there(self) -> np.ndarray:
+        """See ArrayPixels."""
+        return self.rows.checked()
+
+    def _plain(self, indices: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        layers, done = self.layers, 0
+        loader = layers.data.loader("train", indices, device=layers.device)
+        with layers.context():
+            for batch in _shown(loader, "features"):
+                features = layers.of(sent(batch.images, layers.device))
+                yield indices[done : done + len(features)], features
+                done += len(features)
+
+    def _augmented(self, indices: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Augment images in blocks of the data set's order: a view depends on no split."""
+        assert self.views is not None
+        device = self.layers.device
+        blocks = self._blocks(indices)
+        with self.layers.context():
+            for (view, block), wanted in _shown(blocks.items(), "features of augmented images"):
+                first = block * _BLOCK
+                whole = np.arange(first, min(first + _BLOCK, self.images_each))
+                batches = list(self.layers.data.loader("train", whole, device=device))
+                pixels = sent(torch.cat([batch.images for batch in batches]), device)
+                entropy = np.random.SeedSequence([self.views.seed, view, block])
+                generator = torch.Generator().manual_seed(int(entropy.generate_state(1)[0]))
+                chosen = torch.from_numpy(np.array(wanted) % self.images_each - first)
+                augmented = self.views.augment(pixels, generator)[chosen.to(device)]
+                yield np.array(wanted), self.layers.of(augmented)
+
+    def _blocks(self, indices: np.ndarray) -> dict[tuple[int, int], list[int]]:
+        """The wanted rows by view and block."""
+        blocks: dict[tuple[int, int], list[int]] = {}
+        for row in indices.tolist():
+            view, image = divmod(row, self.images_each)
+            blocks.setdefault((view, image // _BLOCK), []).append(row)
+        return blocks
 
 
-def _compute(cut: Cut, views: Views, split: str, view: int, row: np.ndarray) -> None:
-    device = next(cut.net.parameters()).device
-    done = 0
-    with views.context():
-        for images in views.batches(split, view, device):
-            features = cut.features(images).float().cpu().numpy()
-            row[done : done + len(features)] = features
-            done += len(features)
-    if done != len(row):
-        raise OSError(f"{len(row) - done} images of {split} could not be read")
+def frozen_layers(
+    cut: Cut,
+    task: ClassificationTask,
+    data: ImageDataModule,
+    context: Callable[[], AbstractContextManager[Any]],
+    arithmetic: Sequence[str],
+) -> FrozenLayers:
+    """The layers of a task before a cut, which is tried with a few images. Raises CutError."""
+    images = data.loader("train", data.splits["train"][:_SAMPLE], device=task.device)
+    sample = next(iter(images)).images.to(task.device)
+    shape = cut.check(task.as_input(data.preprocessing.normalise(sample)))
+    return FrozenLayers(cut, data, shape, task.as_input, context, arithmetic)
+
+
+def arithmetic(precision: str, matmul_precision: str | None, device: torch.device) -> list[str]:
+    """What `FrozenLayers.arithmetic` says of these settings."""
+    return [precision, *([f"{device.type} {matmul_precision}"] if device.type != "cpu" else [])]
+
+
+def features_folder(layers: FrozenLayers, views: Views | None = None) -> Path:
+    """The folder for the features that exactly these layers make of these images."""
+    of_views = [views.number, vars(views.augment), views.seed] if views else []
+    key = json.dumps([*layers.key, of_views], sort_keys=True)
+    return layers.data.cache_dir / f"features-{hashlib.sha256(key.encode()).hexdigest()[:24]}"
+
+
+def _shown(items: Any, title: str) -> Iterator[Any]:
+    from tqdm import tqdm
+
+    yield from tqdm(items, desc=title, leave=False, disable=not sys.stderr.isatty())
 
 
 def _digest(cut: Cut) -> str:
@@ -151,37 +198,3 @@ def _digest(cut: Cut) -> str:
             content.update(part.encode())
             content.update(tensor.detach().float().cpu().contiguous().numpy().data)
     return content.hexdigest()
-
-
-def _load(folder: Path, shapes: dict[str, tuple[int, ...]]) -> Features:
-    """Load features; FileNotFoundError if there are none, OSError or ValueError if damaged.
-
-    Every byte is read and checked: a flipped bit would show in training only, as a loss that is not
-    a number or, worse, not at all.
-    """
-    if not folder.exists():
-        raise FileNotFoundError(folder)
-    try:
-        meta = json.loads((folder / "meta.json").read_text())
-        whole = meta.pop("checksum") == _meta_checksum(meta)
-        for split, checksum in meta["checksums"].items():
-            whole &= _checksum(folder, split) == checksum
-        if not whole:
-            raise ValueError("not the bytes that were written")
-        arrays = {split: np.load(folder / f"{split}.npy", mmap_mode="r") for split in shapes}
-        seconds = float(meta["seconds"])
-    except (FileNotFoundError, AttributeError, KeyError, TypeError, EOFError) as error:
-        raise ValueError(f"{type(error).__name__}: {error}") from error
-    for split, shape in shapes.items():
-        if arrays[split].shape != shape:
-            raise ValueError(f"features of shape {arrays[split].shape}, not {shape}")
-    return Features(folder, arrays["train"], arrays["val"], seconds)
-
-
-def _checksum(folder: Path, split: str) -> int:
-    """CRC-32 of a split's file, header and numbers."""
-    return zlib.crc32(np.memmap(folder / f"{split}.npy", np.uint8, "r").data)
-
-
-def _meta_checksum(meta: dict[str, Any]) -> int:
-    return zlib.crc32(json.dumps(meta, sort_keys=True).encode())

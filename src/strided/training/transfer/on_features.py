@@ -4,44 +4,65 @@ import logging
 import math
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 
 from strided.config.unused import refuse_typed
 from strided.data import BatchAugment, ImageDataModule
 from strided.errors import UserError
+from strided.system.devices import float32_products
 from strided.system.processes import first_on_each_machine, from_first
 from strided.training.task import ClassificationTask, multiply_adds
 from strided.training.trainer import Run
 from strided.training.transfer.cut import Cut, CutError
-from strided.training.transfer.features import Features, Views, features_folder, open_features
+from strided.training.transfer.features import (
+    FrozenLayers,
+    KeptFeatures,
+    Views,
+    arithmetic,
+    features_folder,
+    frozen_layers,
+)
 from strided.training.transfer.parts import parts
 from strided.training.transfer.stages import StageRun
 from strided.training.transfer.transfer import Transfer
 
 log = logging.getLogger(__name__)
 
-_SAMPLE = 4  # images to test a cut with
 _MACS_PER_BYTE = 4  # computed while a byte of features is read, on a slow disk
 _FLOAT32 = 4  # bytes
 
 
 @dataclass(frozen=True)
 class FeaturePlan:
-    """How to train a stage on features: of `shape` an image, kept in `folder`.
+    """How to train a stage on features of `layers`, and in how many views.
 
-    `macs` are the multiply-adds of an image that each epoch still has to compute.
+    `views` None: one, not augmented. `macs` are the multiply-adds of an image that each epoch still
+    has to compute.
     """
 
-    cut: Cut
-    views: Views
-    shape: tuple[int, ...]
-    folder: Path
+    layers: FrozenLayers
+    views: Views | None
     macs: int
+
+    @property
+    def number(self) -> int:
+        return self.views.number if self.views else 1
+
+    @property
+    def passes(self) -> int:
+        """Images that the frozen layers see, if none of their features are kept yet."""
+        train, val = (len(self.layers.data.readable(split)) for split in ("train", "val"))
+        return self.number * train + val
+
+    @property
+    def bytes(self) -> int:
+        """Size of the features of all these."""
+        return _FLOAT32 * self.passes * math.prod(self.layers.shape)
 
 
 @contextmanager
@@ -62,17 +83,41 @@ def on_features(
         yield None
         return
     with first_on_each_machine():
-        features = open_features(plan.folder, plan.cut, plan.shape, plan.views)
-    _describe(features, plan.shape, plan.views)
-    with _taking_features(task, data, plan.cut):
-        data.serve({"train": features.train, "val": features.val})
-        yield {
-            "views": plan.views.number,
-            "shape": list(plan.shape),
-            "bytes": features.bytes,
-            "seconds": features.seconds,
-            "macs": plan.macs,
-        }
+        features = open_features(plan)
+    _describe(plan, features)
+    with plan.layers.cut.taking_features(task):
+        data.serve(features)
+        try:
+            yield {
+                "views": plan.number,
+                "shape": list(plan.layers.shape),
+                "bytes": plan.bytes,
+                "computed": sum(kept.computed for kept in set(features.values())),
+                "seconds": _seconds(features),
+                "macs": plan.macs,
+            }
+        finally:
+            data.serve(None)
+
+
+def open_features(plan: FeaturePlan) -> dict[str, KeptFeatures]:
+    """The features of training and validation images; those that are not kept yet are computed."""
+    data = plan.layers.data
+    plain = KeptFeatures(plan.layers)
+    features = {"train": KeptFeatures(plan.layers, plan.views) if plan.views else plain}
+    features["val"] = plain
+    train, val = (data.readable(split) for split in ("train", "val"))
+    if plan.views is None:
+        plain.require(np.concatenate([train, val]))
+    else:
+        of_views = [view * len(data.source) + train for view in range(plan.number)]
+        features["train"].require(np.concatenate(of_views))
+        plain.require(val)
+    return features
+
+
+def _seconds(features: dict[str, KeptFeatures]) -> float:
+    return round(sum(kept.seconds for kept in set(features.values())), 3)
 
 
 def plan_features(
@@ -90,11 +135,14 @@ def plan_features(
     # as after a resume: bf16-true has rounded a checkpoint's weights
     trainer.precision_plugin.convert_module(task)
     task.to(trainer.strategy.root_device)
-    views = _views(run, trainer, task, data)
+    number = transfer.cached_views
+    views = Views(number, data.augmentation, run.config["seed"]) if number > 1 else None
     plan = None
     try:
-        plan = _cut(task, Cut(task.model, chosen), views)
-        why_not = _impossible(views)
+        layers = _in_training(run, trainer, task, data, Cut(task.model, chosen))
+        with layers.cut.taking_features(task):
+            plan = FeaturePlan(layers, views, multiply_adds(task, layers.shape))
+        why_not = _impossible(data)
         if transfer.cache == "auto" and not why_not and known is None:
             frozen = run.results["macs"] - plan.macs
             why_not = not_worthwhile(plan, frozen, _images_to_come(trainer, task, data))
@@ -106,7 +154,7 @@ def plan_features(
             f"transfer.cache=true, but {why_not}; expected a network and images whose features "
             "can be kept. Try transfer.cache=auto"
         )
-    if not why_not and views.number == 1 and views.augment != BatchAugment():
+    if not why_not and views is None and data.augmentation != BatchAugment():
         refuse_idle_augmentation(transfer)
     if why_not:
         log.info("features of the frozen layers are computed in each epoch: %s", why_not)
@@ -123,38 +171,19 @@ def refuse_idle_augmentation(transfer: Transfer) -> None:
         )
 
 
-def _views(run: Run, trainer: pl.Trainer, task: ClassificationTask, data: ImageDataModule) -> Views:
-    return Views(
-        data,
-        data.augmentation,
-        Transfer.of(run.config).cached_views,
-        run.config["seed"],
-        str(trainer.precision),
-        task.as_input,
-        trainer.precision_plugin.forward_context,
-    )
+def _in_training(
+    run: Run, trainer: pl.Trainer, task: ClassificationTask, data: ImageDataModule, cut: Cut
+) -> FrozenLayers:
+    """The layers before a cut, in training's precision. Raises CutError."""
+    products, device = run.config["matmul_precision"], task.device
 
-
-def _cut(task: ClassificationTask, cut: Cut, views: Views) -> FeaturePlan:
-    """Try the cut with a few images. Raises CutError."""
-    data = views.data
-    sample = next(iter(data.loader("train"))).images[:_SAMPLE].to(task.device)
-    shape = cut.check(task.as_input(data.preprocessing.normalise(sample)))
-    with _taking_features(task, data, cut):
-        macs = multiply_adds(task, shape)
-    return FeaturePlan(cut, views, shape, features_folder(cut, shape, views), macs)
-
-
-@contextmanager
-def _taking_features(task: ClassificationTask, data: ImageDataModule, cut: Cut) -> Iterator[None]:
-    """Let the task take features instead of images inside the block."""
-    with cut.passing() if cut.network is task.model else nullcontext():
-        task.features_to_logits = [cut.network]
-        try:
+    @contextmanager
+    def context() -> Iterator[None]:
+        with float32_products(products, device), trainer.precision_plugin.forward_context():
             yield
-        finally:
-            task.features_to_logits = []
-            data.serve(None)
+
+    own = arithmetic(str(trainer.precision), products, device)
+    return frozen_layers(cut, task, data, context, own)
 
 
 def _images_to_come(trainer: pl.Trainer, task: ClassificationTask, data: ImageDataModule) -> float:
@@ -167,12 +196,11 @@ def _images_to_come(trainer: pl.Trainer, task: ClassificationTask, data: ImageDa
     return epochs * (train + val)
 
 
-def _impossible(views: Views) -> str | None:
+def _impossible(data: ImageDataModule) -> str | None:
     """Why features of these images cannot be kept."""
-    data = views.data
     if data.pipeline == "streaming" and data.on_error == "skip":
         return "images that cannot be read are met in each epoch (data.on_error=skip)"
-    if views.augment.mixes:
+    if data.augmentation.mixes:
         return "augment.mixup and augment.cutmix mix images, not their features"
     return None
 
@@ -181,34 +209,31 @@ def not_worthwhile(plan: FeaturePlan, macs: int, to_come: float) -> str | None:
     """Why computing the frozen layers in each epoch is the better choice; None if it is not.
 
     macs: multiply-adds of the frozen layers for an image. to_come: the most images still shown in
-    the stage. Disk space counts only if the folder does not exist: the same command trains on the
-    same images again.
+    the stage. Disk space counts only for what is not kept yet: the same command trains on the same
+    images again.
     """
-    data, image_bytes = plan.views.data, _FLOAT32 * math.prod(plan.shape)
-    train, val = (len(data.readable(split)) for split in ("train", "val"))
-    passes = plan.views.number * train + val
-    if passes >= to_come:
-        return f"{passes:,} passes would replace {to_come:,.0f}"
+    data, image_bytes = plan.layers.data, _FLOAT32 * math.prod(plan.layers.shape)
+    if plan.passes >= to_come:
+        return f"{plan.passes:,} passes would replace {to_come:,.0f}"
     if macs < _MACS_PER_BYTE * image_bytes:
         return "the frozen layers are faster than a disk"
-    needed = passes * image_bytes
     data.cache_dir.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(data.cache_dir).free
-    if needed > free / 2 and not plan.folder.exists():
-        return f"it would take {needed / 1e9:.1f} of {free / 1e9:.1f} GB free in {data.cache_dir}"
+    if plan.bytes > free / 2 and not features_folder(plan.layers, plan.views).exists():
+        room = f"{plan.bytes / 1e9:.1f} of {free / 1e9:.1f} GB free in {data.cache_dir}"
+        return f"it would take {room}"
     return None
 
 
-def _describe(features: Features, shape: tuple[int, ...], views: Views) -> None:
-    size = "x".join(map(str, shape))
+def _describe(plan: FeaturePlan, features: dict[str, KeptFeatures]) -> None:
+    computed = sum(kept.computed for kept in set(features.values()))
     log.info(
-        "features of the frozen layers: %s numbers an image, %s of training, %.1f MB in %s, "
-        "computed in %.1f s",
-        size,
-        f"{views.number} augmented views" if views.number > 1 else "one view",
-        features.bytes / 1e6,
-        features.folder,
-        features.seconds,
+        "features of the frozen layers: %s numbers an image, %s of training, %.1f MB in %s; %s",
+        "x".join(map(str, plan.layers.shape)),
+        f"{plan.number} augmented views" if plan.views else "one view",
+        plan.bytes / 1e6,
+        features["train"].rows.folder,
+        f"{computed:,} computed in {_seconds(features):.1f} s" if computed else "all kept before",
     )
-    if views.number == 1 and views.augment != BatchAugment():
+    if plan.views is None and plan.layers.data.augmentation != BatchAugment():
         log.info("of images that are not augmented: for that, transfer.cached_views=5")
