@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
@@ -15,6 +15,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from strided.config.unused import refuse_typed
+from strided.data.assignment import SplitRule, assign
 from strided.data.augment import BatchAugment
 from strided.data.equalize import Equalize
 from strided.data.loader import Batch, BatchLoader
@@ -34,13 +35,7 @@ from strided.data.preprocessing import (
 )
 from strided.data.reading.depth import WHITE, clipped, white_of
 from strided.data.source import Source, numbered_as
-from strided.data.splits import (
-    Splits,
-    check_fractions,
-    make_splits,
-    refuse_unused_seed_and_fractions,
-    split_hash,
-)
+from strided.data.splits import Splits
 from strided.errors import UserError
 from strided.system.machine import cores
 
@@ -107,7 +102,6 @@ class ImageDataModule(LightningDataModule):
         check_at_least("batch_size", batch_size, 1)
         check_at_least("split_seed", split_seed, 0)
         check_at_least("num_workers", num_workers, 1, most=max(64, 4 * cores()))
-        check_fractions(val_fraction, test_fraction, train_fraction)
         check_input_format(channels, image_size, resize, crop_fraction)
         check_one_of("interpolation", interpolation, get_args(Interpolation))
         check_one_of("equalize", equalize, get_args(Equalize))
@@ -127,10 +121,7 @@ class ImageDataModule(LightningDataModule):
         self.crop_fraction = crop_fraction
         self.interpolation = interpolation
         self.equalize = equalize
-        self.val_fraction = val_fraction
-        self.test_fraction = test_fraction
-        self.train_fraction = train_fraction
-        self.split_seed = split_seed
+        self.rule = SplitRule(val_fraction, test_fraction, train_fraction, split_seed)
         self.num_workers = num_workers or cores()
         self.cache_dir = Path(os.path.expanduser(cache_dir)) if cache_dir else default_cache_dir()
         self.pipeline = pipeline
@@ -205,6 +196,12 @@ class ImageDataModule(LightningDataModule):
         """(path, reason) of the unreadable images found so far."""
         return named(self.source, self._open().errors)
 
+    def split_keys(self) -> dict[str, Any]:
+        """The keys that decide val and test, with their values."""
+        own = asdict(self.rule)
+        del own["train_fraction"]  # of the images that they leave
+        return own
+
     def use(
         self,
         preprocessing: Preprocessing,
@@ -261,16 +258,9 @@ class ImageDataModule(LightningDataModule):
             return
         if self._preprocessing is not None and self._preprocessing.resize == "pad":
             refuse_typed("data.crop_fraction", "images are padded here", "data.resize=crop")
-        refuse_unused_seed_and_fractions(self.source.split, self.train_fraction)
+        self.rule.refuse_unused(self.source.split)
         pipeline = self._open()
-        readable = np.setdiff1d(np.arange(len(self.source)), list(pipeline.errors))
-        copies = pipeline.copies()
-        self._split(readable, copies)
-        if copies is not None and not self._is_as_known():
-            grouped = self.splits
-            self._split(readable, None)  # as before copies were kept together
-            if not self._is_as_known():
-                self._adopt(grouped)
+        self._split(pipeline)
         self.duplicates = pipeline.duplicates(self.splits)
         pipeline = self._with_white(pipeline)
         if self.preprocessing.mean is None:
@@ -278,7 +268,7 @@ class ImageDataModule(LightningDataModule):
             if self._limit and self.pipeline == "streaming":
                 most = self._limit * self.batch_size
                 train, key = self.spread("train", most), f"{key}-{most}"
-            mean, std = pipeline.mean_and_std(train, key, self.split_seed)
+            mean, std = pipeline.mean_and_std(train, key, self.rule.split_seed)
             self._preprocessing = replace(self.preprocessing, mean=mean, std=std)
         self._ready = True
 
@@ -484,34 +474,14 @@ class ImageDataModule(LightningDataModule):
             )
         return self._pipeline
 
-    def _split(self, readable: np.ndarray, copies: np.ndarray | None) -> None:
-        source = self.source
-        labels, classes = source.labels[readable], self.classes
-        if self.known_classes is not None:  # some may be absent
-            present, labels = np.unique(labels, return_inverse=True)
-            classes = [classes[label] for label in present]
-        splits = make_splits(
-            labels,
-            source.split[readable],
-            classes,
-            val_fraction=self.val_fraction,
-            test_fraction=self.test_fraction,
-            train_fraction=self.train_fraction,
-            split_seed=self.split_seed,
-            groups=None if source.group is None else source.group[readable],
-            copies=None if copies is None else copies[readable],
+    def _split(self, pipeline: Pipeline) -> None:
+        assigned = assign(
+            self.source,
+            np.setdiff1d(np.arange(len(self.source)), list(pipeline.errors)),
+            pipeline.copies(),
+            self.rule,
+            some_absent=self.known_classes is not None,
+            known=self._known_hashes,
         )
-        self._adopt({split: readable[positions] for split, positions in splits.items()})
-
-    def _adopt(self, splits: Splits) -> None:
-        ids = [f"{s}/{p}" for s, p in zip(self.source.split, self.source.paths, strict=True)]
-        self.splits = splits
-        self.split_hash = split_hash(splits, ids)
-        self.split_hashes = {s: split_hash({s: own}, ids) for s, own in splits.items()}
-
-    def _is_as_known(self) -> bool:
-        """Whether val and test are those of the earlier run; train may be a smaller part."""
-        known = self._known_hashes
-        return not known or all(
-            known.get(s) == own for s, own in self.split_hashes.items() if s != "train"
-        )
+        self.splits = assigned.splits
+        self.split_hash, self.split_hashes = assigned.hash, assigned.hashes

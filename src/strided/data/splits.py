@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from strided.config.unused import refuse_typed
 from strided.data.groups import carve_groups, joined
 from strided.data.pixels.copies import first_copies
 from strided.data.reading.files import as_text
@@ -63,20 +62,6 @@ def make_splits(
         kept = _first_groups(labels[train], groups[train], size, generator)
     splits["train"] = train[kept]
     return {name: np.sort(splits[name]) for name in ("train", "val", "test") if name in splits}
-
-
-def refuse_unused_seed_and_fractions(official: np.ndarray, train_fraction: float) -> None:
-    """Raise UserError for typed keys of a split that the data set gives itself (`make_splits`)."""
-    given = [split for split in ("val", "test") if np.any(official == split)]
-    if not given:
-        return
-    why = f"the data set has its own {' and '.join(given)} split{'s' * (len(given) > 1)}"
-    instead = "data.train_fraction=... for fewer training images"
-    refuse_typed("data.test_fraction", why, instead)
-    if "val" in given:
-        refuse_typed("data.val_fraction", why, instead)
-        if train_fraction == 1:
-            refuse_typed("data.split_seed", f"{why}, and nothing is drawn", instead)
 
 
 def _carve_each(

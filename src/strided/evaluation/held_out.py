@@ -1,6 +1,7 @@
 """What a checkpoint may be evaluated on: its split unchanged, or other data with its classes."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,17 +93,20 @@ def build_data(
         return data
     before: ImageDataModule = build(trained_on, "data")
     if _place(data) == _place(before):
-        keys = ("split_seed", "val_fraction", "test_fraction", "split_column", "group_column")
-        for key in keys:  # the columns only if the data are a table
-            now, known = (getattr(module, key, None) for module in (data, before))
-            if now != known:
-                now, known = ("null" if value is None else value for value in (now, known))
-                raise UserError(
-                    f"data.{key}={now} would split the training data in another way, and "
-                    f"measure images that were trained on; expected the split of the training. "
-                    f"Try data.{key}={known}"
-                )
+        now, known = data.split_keys(), before.split_keys()
+        if changed := [key for key, value in known.items() if now[key] != value]:
+            given, right = (_as_words(keys, changed) for keys in (now, known))
+            raise UserError(
+                f"{given} would split the training data in another way, and "
+                f"measure images that were trained on; expected the split of the training. "
+                f"Try {right}"
+            )
     return data
+
+
+def _as_words(values: Mapping[str, Any], keys: Sequence[str]) -> str:
+    shown = {key: "null" if values[key] is None else values[key] for key in keys}
+    return " ".join(f"data.{key}={value}" for key, value in shown.items())
 
 
 def _without_folders(classifier: Classifier, typed: dict[str, Any]) -> dict[str, Any]:

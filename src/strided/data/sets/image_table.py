@@ -62,6 +62,11 @@ class ImageTable(ImageDataModule):
         self.spelling = labels
         self.columns = Columns(path_column, label_column, split_column, group_column, label_columns)
 
+    def split_keys(self) -> dict[str, Any]:
+        """The keys that decide val and test: here some of the columns do too."""
+        columns = {"split_column": self.split_column, "group_column": self.group_column}
+        return super().split_keys() | columns
+
     def make_source(self) -> Source:
         """Read the table and find its files."""
         to_train = self.known_classes is None
