@@ -42,6 +42,7 @@ CASES = (
     ("data.root=mine.zip", "", "data=image_folder"),
     ("data.on_error=skip", "data=synthetic", "data=image_folder"),
     ("data.horizontal_flip=true", "", "augment=standard"),
+    ("data.test_fraction=0.3", "data.num_folds=5 data.fold=0", ""),
     ("data.crop_fraction=0.9", "data.resize=pad", "data.resize=squash"),
     ("augment.rand_augment_magnitude=5", "augment=strong", "augment=randaugment"),
     ("transfer.cache=true", "", "transfer=frozen"),

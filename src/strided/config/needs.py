@@ -113,6 +113,12 @@ NEEDS = (
         "augment=standard, or augment.horizontal_flip=...",
     ),
     Need(
+        "data.test_fraction",
+        lambda config: config["data"].get("num_folds") is not None,
+        "the fold is the test split",
+        "another data.num_folds: of 5, a fold has a fifth of the images",
+    ),
+    Need(
         "data.crop_fraction",
         lambda config: config["data"].get("resize") == "pad",
         "data.resize=pad crops nothing",

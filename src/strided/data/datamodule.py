@@ -15,7 +15,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from strided.config.unused import refuse_typed
-from strided.data.assignment import SplitRule, assign
+from strided.data.assignment import SplitRule, assign, report_torn_groups
 from strided.data.augment import BatchAugment
 from strided.data.equalize import Equalize
 from strided.data.loader import Batch, BatchLoader
@@ -55,7 +55,9 @@ class ImageDataModule(LightningDataModule):
     published for the data set, else by the images. After `use` and `setup`, batches reach the model
     as float32 (B, C, S, S), augmented and normalised on its device. Labels are int64 (B,), or
     float32 (B, K) after mixup or cutmix. With `sampler` class_balanced, an epoch of training has
-    the usual number of images, but equally many of each class.
+    the usual number of images, but equally many of each class. With `num_folds`, the images outside
+    of the data set's own test split are dealt into so many folds, and number `fold` (from 0) is
+    the test split.
     """
 
     name: str
@@ -65,10 +67,12 @@ class ImageDataModule(LightningDataModule):
     default_channels: ClassVar[int | None] = None
     # arguments that the data set does not read, so that nobody may type them: why, what instead
     unread: ClassVar[Mapping[str, tuple[str, str]]] = {}
+    torn_groups: Literal["refuse", "allow"] = "refuse"  # by splits that the data set gives
 
     splits: Splits
     split_hash: str
     split_hashes: dict[str, str]  # one for each split
+    partition_hash: str | None  # of all folds
     duplicates: Duplicates | None  # None if the pixels were not compared
 
     def __init__(
@@ -88,6 +92,8 @@ class ImageDataModule(LightningDataModule):
         test_fraction: float = 0.2,
         train_fraction: float = 1.0,
         split_seed: int = 0,
+        num_folds: int | None = None,
+        fold: int | None = None,
         num_workers: int | None = None,
         cache_dir: str | None = None,
         pipeline: Literal["store", "streaming"] = "store",
@@ -121,7 +127,9 @@ class ImageDataModule(LightningDataModule):
         self.crop_fraction = crop_fraction
         self.interpolation = interpolation
         self.equalize = equalize
-        self.rule = SplitRule(val_fraction, test_fraction, train_fraction, split_seed)
+        self.rule = SplitRule(
+            val_fraction, test_fraction, train_fraction, split_seed, num_folds, fold
+        )
         self.num_workers = num_workers or cores()
         self.cache_dir = Path(os.path.expanduser(cache_dir)) if cache_dir else default_cache_dir()
         self.pipeline = pipeline
@@ -202,6 +210,21 @@ class ImageDataModule(LightningDataModule):
         del own["train_fraction"]  # of the images that they leave
         return own
 
+    def gives(self, split: str) -> bool:
+        """Whether a split comes with the data set, and is not made here."""
+        return self.rule.num_folds is None and split in self.source.split
+
+    def fold_facts(self) -> dict[str, Any]:
+        """What results.json says of the fold; empty without folds. `setup` comes first."""
+        if self.rule.num_folds is None:
+            return {}
+        facts = {"fold": self.rule.fold, "num_folds": self.rule.num_folds}
+        return {**facts, "partition_hash": self.partition_hash}
+
+    def forget_folds(self) -> None:
+        """Split as without folds: these are not the images that were dealt into them."""
+        self.rule = replace(self.rule, num_folds=None, fold=None)
+
     def use(
         self,
         preprocessing: Preprocessing,
@@ -259,6 +282,9 @@ class ImageDataModule(LightningDataModule):
         if self._preprocessing is not None and self._preprocessing.resize == "pad":
             refuse_typed("data.crop_fraction", "images are padded here", "data.resize=crop")
         self.rule.refuse_unused(self.source.split)
+        begun = self.known_classes is not None or self._known_hashes  # the splits of a run
+        policy = "allow" if begun else self.torn_groups
+        report_torn_groups(self.source, self.rule.given(self.source), policy)
         pipeline = self._open()
         self._split(pipeline)
         self.duplicates = pipeline.duplicates(self.splits)
@@ -303,7 +329,17 @@ class ImageDataModule(LightningDataModule):
 
     def paths(self, split: str) -> list[str]:
         """Names of a split's readable images."""
-        return [self.source.paths[index] for index in self.readable(split)]
+        return [self._names[index] for index in self.readable(split)]
+
+    @cached_property
+    def _names(self) -> list[str]:
+        """The images' paths; with the split's folder where folds mix the images of several."""
+        source = self.source
+        folded = {*source.split.tolist()} - {"test"} if self.rule.num_folds else set()
+        if len(folded) < 2:
+            return source.paths
+        pairs = zip(source.split, source.paths, strict=True)
+        return [f"{split}/{path}" if split else path for split, path in pairs]
 
     def digests(self, split: str) -> np.ndarray:
         """uint64 digests of the pixels of a split's readable images, before any resizing.
@@ -340,10 +376,11 @@ class ImageDataModule(LightningDataModule):
         """
         source = self.source
         made = {index: name for name, own in self.splits.items() for index in own.tolist()}
+        given = source.split if self.rule.num_folds is None else np.full(len(source), "")
         return [
-            (source.paths[index], int(source.labels[index]), reason)
+            (self._names[index], int(source.labels[index]), reason)
             for index, reason in sorted(self._open().errors.items())
-            if made.get(index, source.split[index]) == split
+            if made.get(index, given[index]) == split
         ]
 
     def train_dataloader(self) -> BatchLoader:
@@ -485,3 +522,4 @@ class ImageDataModule(LightningDataModule):
         )
         self.splits = assigned.splits
         self.split_hash, self.split_hashes = assigned.hash, assigned.hashes
+        self.partition_hash = assigned.partition_hash

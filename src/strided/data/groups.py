@@ -57,6 +57,16 @@ def joined(groups: np.ndarray, first: np.ndarray) -> np.ndarray:
     return number
 
 
+def torn(groups: np.ndarray, split: np.ndarray) -> list[str]:
+    """The groups (N,) that have images in more than one split (N,), in order."""
+    names, group_of = np.unique(groups, return_inverse=True)
+    kinds, split_of = np.unique(split, return_inverse=True)
+    pairs = np.unique(group_of * len(kinds) + split_of)
+    number = np.bincount(pairs // len(kinds), minlength=len(names))
+    divided: list[str] = names[number > 1].tolist()
+    return divided
+
+
 def _one_of_each_class(
     content: np.ndarray, order: np.ndarray, classes: Sequence[str], splits: list[str]
 ) -> np.ndarray:
@@ -73,11 +83,11 @@ def _one_of_each_class(
             free = order[has_class[order, label] & (split_of[order] < 0)]
             if not len(free):
                 number = has_class[:, label].sum()
+                untested = ", or data.test_fraction=0" if "test" in splits else ""
                 raise UserError(
                     f"class {one_line(classes[label])} has images of {number} groups, not"
                     f" enough for {', '.join(splits)} to have one each; expected a group is in one"
-                    " split only. Try more groups of it, removing the class, or"
-                    " data.test_fraction=0"
+                    f" split only. Try more groups of it, removing the class{untested}"
                 )
             split_of[free[-1]] = split
     return split_of

@@ -27,6 +27,7 @@ OF_TRAINING = " ".join(
         "pin_memory",
         "resident",
         "train_fraction",
+        "torn_groups",
     )
 )
 OF_CHECKPOINT = " ".join(
@@ -65,6 +66,9 @@ def set_up_data(
     """
     data = build_data(classifier, typed, new_split=new_split)
     data.measure(classifier.classes)
+    folds_typed = {"num_folds", "fold"} & (typed or {}).keys()
+    if data.rule.num_folds and not folds_typed and not _is_listed_so(classifier, data):
+        data.forget_folds()  # of the training's images, which these are not
     known = classifier.task.trained_on.get("split_hashes")
     data.use(classifier.preprocessing, split_hashes=known)
     data.setup()
@@ -145,13 +149,13 @@ def has_changed(classifier: Classifier, data: ImageDataModule, split: str) -> bo
     splits of a data set do not count.
     """
     known = classifier.task.trained_on.get("split_hashes", {})
-    carved = split not in data.source.split
+    carved = not data.gives(split)
     return carved and data.split_hashes[split] != known.get(split) and _is_same(classifier, data)
 
 
 def tell_part(classifier: Classifier, data: ImageDataModule, split: str) -> None:
     """Say that of data from elsewhere only a part is measured, where the split is drawn here."""
-    if split not in data.source.split and not _is_same(classifier, data):
+    if not data.gives(split) and not _is_same(classifier, data):
         log.info(
             "%s has no %s split of its own, so %d of its %d images are measured: all are if they "
             "are in a folder %s/, or have %s in a table's split column",
@@ -165,6 +169,12 @@ def _is_same(classifier: Classifier, data: ImageDataModule) -> bool:
     here = {data.fingerprint, data.listing_fingerprint}  # streaming knows only the latter
     same_content = not here.isdisjoint((known.get("fingerprint"), known.get("listing")))
     return same_content or _same_place(classifier, data)
+
+
+def _is_listed_so(classifier: Classifier, data: ImageDataModule) -> bool:
+    """Whether these are the training's data by their place or their list of files."""
+    listed = data.listing_fingerprint == classifier.task.trained_on.get("listing")
+    return listed or _same_place(classifier, data)
 
 
 def _same_place(classifier: Classifier, data: ImageDataModule) -> bool:

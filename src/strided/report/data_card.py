@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from strided.data import ImageDataModule
+from strided.data.groups import torn
 from strided.data.reading.decoding import ImageError
 from strided.data.reading.files import as_text
 from strided.data.reading.pictures import counted
@@ -34,7 +35,8 @@ def data_card(data: ImageDataModule) -> dict[str, Any]:
         ],
         "missing": without_images(data.splits, labels, data.classes),
         "sizes": image_sizes(data),
-        "groups": None if data.source.group is None else len(np.unique(data.source.group)),
+        "fold": _fold(data),
+        "groups": _groups(data),
         "skipped": len(data.skipped),
         "ignored": counted(data.source.ignored) or "0",
         "left_out": [f"{as_text(name)}: {why}" for name, why in data.source.left_out.items()],
@@ -44,6 +46,22 @@ def data_card(data: ImageDataModule) -> dict[str, Any]:
             for one, there, other, here in (data.duplicates or [])[:_SHOWN_PAIRS]
         ],
     }
+
+
+def _fold(data: ImageDataModule) -> str | None:
+    rule = data.rule
+    return None if rule.num_folds is None else f"fold {rule.fold} of 0 to {rule.num_folds - 1}"
+
+
+def _groups(data: ImageDataModule) -> str | None:
+    groups = data.source.group
+    if groups is None:
+        return None
+    split_of = np.concatenate([np.full(len(own), name) for name, own in data.splits.items()])
+    divided = len(torn(groups[np.concatenate(list(data.splits.values()))], split_of))
+    return (
+        f"{len(np.unique(groups)):,}, {f'{divided:,}' if divided else 'none'} of them in two splits"
+    )
 
 
 def image_sizes(data: ImageDataModule) -> str:

@@ -196,8 +196,10 @@ def _data(figures: Path, contents: Contents) -> str:
 
 def _card(card: Mapping[str, Any]) -> str:
     facts = [("name", card["name"]), ("size of the files", card["sizes"])]
+    if card["fold"] is not None:
+        facts.append(("test split", card["fold"]))
     if card["groups"] is not None:
-        facts.append(("groups", f"{card['groups']:,}, none of them in two splits"))
+        facts.append(("groups", card["groups"]))
     facts.append(("files ignored, by ending", card["ignored"]))
     facts.append(("images unreadable", str(card["skipped"])))
     if card["left_out"]:

@@ -85,6 +85,9 @@ class Results(Metrics, total=False):
     classes: list[str]  # by index
     splits: dict[str, int]  # images of each
     split_hash: str  # changes if any image changes its split
+    fold: int  # the one that is the test split, of 0 to num_folds - 1
+    num_folds: int
+    partition_hash: str  # of all folds: the same in the run of each
     data_fingerprint: str  # of the images
     preprocessing: dict[str, Any]  # as in a checkpoint
     skipped: int  # images that could not be read

@@ -18,7 +18,7 @@ from strided.data.reading.pictures import counted
 from strided.data.splits import without_images
 from strided.errors import UserError
 from strided.models import Plan, initialise, plan
-from strided.runs.results import Results
+from strided.runs.results import Results, by_name
 from strided.system.processes import gathered
 from strided.training.execution import with_fused_step
 from strided.training.loading import require_own_network
@@ -83,6 +83,8 @@ def prepare_data(
     data.setup()
     sizes = {split: len(indices) for split, indices in data.splits.items()}
     log.info("images: %s", ", ".join(f"{split} {size}" for split, size in sizes.items()))
+    report_fold(data)
+    by_name(results).update(data.fold_facts())
     for sentence in without_images(data.splits, data.source.labels, data.classes):
         log.warning("%s", sentence)
     results.update(
@@ -114,6 +116,17 @@ def report_source(data: ImageDataModule) -> None:
     log.info("images of each class: %s%s", shown, ", ..." if pairs[_SHOWN_CLASSES:] else "")
     if source.ignored:
         log.info("files that are not used: %s", counted(source.ignored))
+
+
+def report_fold(data: ImageDataModule) -> None:
+    """Log which fold is the test split, and what became of splits that the data set gives."""
+    if data.rule.num_folds is None:
+        return
+    log.info("the test split is fold %d of 0 to %d", data.rule.fold, data.rule.num_folds - 1)
+    if "val" in data.source.split:
+        log.info("the images of the data set's own val split are in the folds too")
+    if kept_out := int((data.source.split == "test").sum()):
+        log.info("%d images of the data set's own test split are in no fold", kept_out)
 
 
 def _as_before(decided: Preprocessing, checkpoint: Path) -> Preprocessing:

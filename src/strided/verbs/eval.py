@@ -44,7 +44,7 @@ def evaluate_checkpoint(config: Config, folder: Path, results: Results, _: Inter
         require_known_split(classifier, data, split)
     evaluation = evaluate(classifier, data, split, overlap=overlap)
     write_predictions(RunFolder(folder).predictions, evaluation.rows, classifier.classes)
-    by_name(results).update(evaluation.metrics)
+    by_name(results).update(evaluation.metrics | data.fold_facts())
     results.update(
         {
             "inference_precision": evaluation.precision,

@@ -2,9 +2,8 @@
 
 import logging
 import os
-from collections import defaultdict
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -21,14 +20,13 @@ from strided.errors import UserError
 
 log = logging.getLogger(__name__)
 
-_SHOWN_GROUPS = 3
-
 
 class ImageTable(ImageDataModule):
     """Images of the table `csv`; paths are relative to `root`, by default the table's folder.
 
-    root may be a .zip. No group is in two splits unless the table itself puts it there. Split and
-    group columns with their default names need not exist; null means not used. label_columns, in
+    root may be a .zip. No group is in two splits; a table that puts one there is refused, unless
+    torn_groups is `allow`. Split and group columns with their default names need not exist; null
+    means not used. label_columns, in
     place of label_column, are one column for each class, with one 1 in each row. path_suffix is
     added to paths that do not end so. labels, where two differ only in case, blanks or zeros:
     `merge` makes them one class, `keep` two.
@@ -48,9 +46,11 @@ class ImageTable(ImageDataModule):
         labels: Labels | None = None,
         split_column: str | None = "split",
         group_column: str | None = "group",
+        torn_groups: Literal["refuse", "allow"] = "refuse",
         **kwargs: Any,
     ) -> None:
         check_one_of("labels", labels, get_args(Labels))
+        check_one_of("torn_groups", torn_groups, ("refuse", "allow"))
         _check_suffix(path_suffix)
         _check_label_columns(label_columns)
         self.csv = Path(os.path.expanduser(csv))
@@ -58,6 +58,7 @@ class ImageTable(ImageDataModule):
         self.name = self.csv.stem
         self.split_column = split_column
         self.group_column = group_column
+        self.torn_groups = torn_groups
         self.path_suffix = path_suffix
         self.spelling = labels
         self.columns = Columns(path_column, label_column, split_column, group_column, label_columns)
@@ -88,7 +89,7 @@ class ImageTable(ImageDataModule):
         split = np.array([row.split for row in rows])
         groups = np.array([row.group for row in rows]) if rows[0].group else None
         if groups is not None:
-            _report_groups(groups, split)
+            log.info("%d images of %d groups", len(groups), len(np.unique(groups)))
         return Source(
             classes=classes,
             paths=found.paths,
@@ -165,21 +166,4 @@ def _check_label_columns(columns: list[str] | None) -> None:
         raise UserError(
             f"data.label_columns=[{','.join(columns)}]; expected two or more columns, one for each"
             " class. Try data.label_columns=[cat,dog], or data.label_column=<one column of labels>"
-        )
-
-
-def _report_groups(groups: np.ndarray, split: np.ndarray) -> None:
-    """Log the number of groups; warn of groups that the table puts into several splits."""
-    splits_of: dict[str, set[str]] = defaultdict(set)
-    for group, name in zip(groups.tolist(), split.tolist(), strict=True):
-        splits_of[group].add(name)
-    log.info("%d images of %d groups", len(groups), len(splits_of))
-    divided = sorted(group for group, names in splits_of.items() if len(names) > 1)
-    if divided:
-        log.warning(
-            "%d groups are in more than one split of the table, so val and test do not measure new"
-            " groups: %s%s",
-            len(divided),
-            ", ".join(divided[:_SHOWN_GROUPS]),
-            ", ..." if len(divided) > _SHOWN_GROUPS else "",
         )
