@@ -45,7 +45,6 @@ NOT_RUN = {
     "git clone": "needs a network",
     "cd ": "belongs to the shell",
     "source ": "belongs to the shell",
-    "export PYTHONPATH=mine": "belongs to the shell; the fixture does the same",
     "pip install": "needs a network; test_wheel.py installs strided",
     "wandb sweep": "needs an account",
     "wandb agent": "needs an account",
@@ -92,7 +91,6 @@ def place(tmp_path_factory: pytest.TempPathFactory, trained_run: Path) -> Iterat
     folder.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.syspath_prepend(str(folder / "mine"))  # export PYTHONPATH=mine
         patch.setenv("TORCH_HOME", str(folder / "torch"))
         patch.setattr(plain_vs_residual, "AT_START", (8, 14))  # not 1,202 layers
         patch.setattr(attribution, "STEPS", (4,))  # of the integral

@@ -1,7 +1,6 @@
 """docs/extending.md, run as it stands there: files written, commands typed."""
 
 import json
-import os
 import re
 import shlex
 import subprocess
@@ -40,15 +39,13 @@ def test_what_the_page_shows_works(
     assert len(FILE.findall(PAGE)) == 4
     monkeypatch.chdir(tmp_path)
     commands = [(verb, shlex.split(words)) for verb, words in COMMAND.findall(PAGE)]
-    assert [verb for verb, _ in commands] == ["train", "train", "eval"]
+    assert [verb for verb, _ in commands] == ["train", "train", "eval", "train"]
     done = subprocess.run(  # the first as it is typed, the others in this process
         [sys.executable, str(ROOT / "src" / "train.py"), *commands[0][1], "log_dir=logs"],
-        env={**os.environ, "PYTHONPATH": "mine"},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    monkeypatch.syspath_prepend(str(tmp_path / "mine"))
     run = Path()
     for verb, words in commands[1:]:
         words = [word.replace("logs/train/mine/<date_time>", str(run)) for word in words]
@@ -69,5 +66,5 @@ def test_what_the_page_shows_works(
     assert "tiny" in offered and "shapes" in offered
 
     image = np.load(tmp_path / "mine" / "shapes.npz")["images"][0]
-    (predicted,) = strided.load(str(run), trust=["tiny"])([image])  # type: ignore[misc]
+    (predicted,) = strided.load(str(run), trust=["tiny"], config_dir="mine")([image])  # type: ignore[misc]
     assert predicted.probabilities.keys() == {"square", "disc"}

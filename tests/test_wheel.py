@@ -37,6 +37,7 @@ def test_the_wheel_has_the_package_with_its_yaml_and_nothing_else(wheel: Path) -
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
     assert tops == {"strided", f"{'-'.join(wheel.name.split('-')[:2])}.dist-info"}
+    assert "strided/py.typed" in names  # type checkers then read the annotations
     yaml = {name.removeprefix("strided/conf/") for name in names if name.endswith(".yaml")}
     assert yaml == {file.relative_to(CONF_DIR).as_posix() for file in CONF_DIR.rglob("*.yaml")}
 

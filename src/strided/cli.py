@@ -35,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         verb, *rest = words if words[0] not in NO_VERB else ["train", *words]
         typed = parse(verb, rest)
-        with trusting(typed_trust(typed.words)), beginning_with(typed.primary):
+        trusted = trusting(typed_trust(typed.words), typed.config_dir)
+        with trusted, beginning_with(typed.primary):
             if typed.help:
                 show(verb_help(verb, typed.config_dir))
             elif typed.shows:

@@ -39,6 +39,7 @@ CASE = (
     "callbacks.early_stopping.patience=3",
 )
 TWO = ("trainer=ddp_cpu", "data.batch_size=32")
+TRUSTED = ("--config-dir", "mine", "trust=[sabotage]")
 SABOTAGE = """
 import os
 import lightning.pytorch as pl
@@ -66,11 +67,11 @@ def no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def sabotage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Overrides for a callback of a package of the user's own, which workers must find too."""
-    (tmp_path / "package").mkdir()
-    (tmp_path / "package" / "sabotage.py").write_text(SABOTAGE)
-    monkeypatch.syspath_prepend(str(tmp_path / "package"))
-    return ["trust=[sabotage]", "+callbacks.sabotage._target_=sabotage.SignalAt"]
+    """Overrides for a callback of a module of the user's own, which workers must find too."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "sabotage.py").write_text(SABOTAGE)
+    monkeypatch.chdir(tmp_path)
+    return [*TRUSTED, "+callbacks.sabotage._target_=sabotage.SignalAt"]
 
 
 def signal_at(rank: int, batch: int, number: int) -> list[str]:
@@ -130,9 +131,9 @@ def test_a_signal_to_one_process_stops_all_and_resume_is_exact(
     disarm(stopped, batch)
     if epochs:  # inside an epoch, where only as many processes can go on
         other = Path(shutil.copytree(stopped, tmp_path / "other"))
-        assert main(["train", f"resume={other}", "trust=[sabotage]", "trainer.devices=1"]) == 1
+        assert main(["train", f"resume={other}", *TRUSTED, "trainer.devices=1"]) == 1
         assert "Try trainer.devices=2" in capsys.readouterr().err
-    assert main(["train", f"resume={stopped}", "trust=[sabotage]"]) == 0
+    assert main(["train", f"resume={stopped}", *TRUSTED]) == 0
     assert rows(stopped) == rows(dropout_run)
     weights = [
         torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
@@ -165,7 +166,7 @@ def test_a_lost_process_ends_the_run_with_a_message_and_it_resumes(
     damaged = Path(shutil.copytree(lost, tmp_path / "damaged"))
     os.truncate(damaged / "checkpoints" / "last.ckpt", 1000)
     for folder in (lost, damaged):
-        assert main(["train", f"resume={folder}", "trust=[sabotage]"]) == 0
+        assert main(["train", f"resume={folder}", *TRUSTED]) == 0
         went_back = "going on from previous.ckpt" in (folder / "run.log").read_text()
         assert went_back == (folder == damaged)
         assert rows(folder) == rows(dropout_run)

@@ -222,7 +222,7 @@ def compose(
     Returns plain, resolved, checked values: dict, list, str and numbers only; `extra` is a folder
     with the user's own YAML. Raises UserError for anything the command line would refuse.
     """
-    with trusting(typed_trust(overrides)):
+    with trusting(typed_trust(overrides), extra):
         composed, _ = compose_hydra(config_name, normalise(config_name, overrides, extra), extra)
         config = plain(composed)
         check(config)

@@ -2,13 +2,16 @@
 
 import importlib
 import inspect
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 from strided.config.keys import Node
-from strided.errors import UserError, did_you_mean, first_line
+from strided.config.own_code import finding, own_code
+from strided.errors import UserError, did_you_mean, first_line, one_line
 
 # The packages of strided that have targets: each lists them, by kind, in its `TARGETS`. No other
 # function or class can be named: `strided.cli.main` would accept a stranger's `trust=`.
@@ -94,11 +97,15 @@ _trusted: ContextVar[tuple[str, ...]] = ContextVar("trusted", default=())
 
 
 @contextmanager
-def trusting(packages: Iterable[str]) -> Iterator[None]:
-    """Allow classes of these packages too as `_target_` inside the block (`trust=[mypackage]`)."""
+def trusting(packages: Iterable[str], config_dir: Path | None = None) -> Iterator[None]:
+    """Allow classes of these packages too as `_target_` inside the block (`trust=[mypackage]`).
+
+    Python looks for these packages in `config_dir` last, and for no others there.
+    """
     token = _trusted.set((*_trusted.get(), *packages))
     try:
-        yield
+        with finding(_packages(), config_dir):
+            yield
     finally:
         _trusted.reset(token)
 
@@ -212,7 +219,7 @@ def _import(target: str) -> Any:
             found: Any = importlib.import_module(name)
         except ModuleNotFoundError as error:
             if not (error.name and (name == error.name or name.startswith(error.name + "."))):
-                raise  # the module exists, but misses something itself
+                raise _lacking(target, name, str(error.name)) from error
             continue
         for part in parts[size:]:
             if inspect.ismodule(getattr(found, part, None)):  # imported there, defined elsewhere
@@ -224,7 +231,32 @@ def _import(target: str) -> Any:
                 )
             found = getattr(found, part)
         return found
-    raise UserError(f"_target_={target}: no module {parts[0]} is installed. Try its full name")
+    raise _not_found(target, parts[0])
+
+
+def _not_found(target: str, name: str) -> UserError:
+    """The error of a module that Python does not find."""
+    folders = [f"{one_line(str(finder.folder))}{os.sep}" for finder in own_code()]
+    where = " or ".join(("installed", *(f"in {folder}" for folder in folders)))
+    expected = f"{folders[0]}{name}.py" if folders else "one that Python finds"
+    return UserError(
+        f"_target_={target}: no module {name} is {where}; expected {expected}. "
+        f"Try --config-dir <the folder that holds {name}.py>"
+    )
+
+
+def _lacking(target: str, name: str, lacks: str) -> UserError:
+    """The error of a module that is there, but imports another one that Python does not find."""
+    top = lacks.split(".")[0]
+    if any(finder.holds(top) for finder in own_code()):
+        expected = f"it to be named, as {top}.py is your own"
+        advice = f"trust=[{','.join(dict.fromkeys((*_trusted.get(), top)))}]"
+    else:
+        expected, advice = "a module that Python finds", f"pip install {top}"
+    return UserError(
+        f"_target_={target}: {name} imports {lacks}, which is not found; expected {expected}. "
+        f"Try {advice}"
+    )
 
 
 def build(node: Node, path: str, /, **filled_in: Any) -> Any:

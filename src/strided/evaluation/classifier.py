@@ -1,7 +1,8 @@
 """Classifier: a trained network with its preprocessing and class names; eval and predict use it."""
 
 import math
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from strided.config.from_python import described, folder_from, names_from, path_from
 from strided.config.keys import InferencePrecision
 from strided.config.targets import trusting
 from strided.data import ImageDataModule
 from strided.data.loader import BatchLoader
-from strided.data.reading.decoding import as_image
+from strided.data.reading.decoding import ImageError, as_image
+from strided.errors import UserError, one_line, sought_from
 from strided.evaluation.precision import evaluating_in, inference_precision
 from strided.system.devices import choose_device, fix_cublas_workspace, float32_products, sent
 from strided.training.loading import find_checkpoint, load_task
@@ -63,19 +66,35 @@ class Classifier:
         self.task = task.to(self.device).eval()
         self.classes = task.classes
         self.preprocessing = task.preprocessing
+        self.checkpoint: Path | None = None  # the file that it was loaded from
 
     @classmethod
     def load(
         cls,
-        run_or_checkpoint: str | Path,
+        run_or_checkpoint: str | os.PathLike[str],
         *,
         device: str = "auto",
         precision: InferencePrecision | None = None,
         trust: Sequence[str] = (),
+        config_dir: str | os.PathLike[str] | None = None,
     ) -> Self:
         """Load a run folder's best.ckpt, or a .ckpt file. Raises UserError."""
-        with trusting(trust):
-            return cls(load_task(find_checkpoint(run_or_checkpoint)), device, precision)
+        given = path_from(run_or_checkpoint, "run_or_checkpoint", "logs/train/<name>/<date_time>")
+        with trusting(names_from(trust), folder_from(config_dir)):
+            checkpoint = find_checkpoint(given)
+            classifier = cls(load_task(checkpoint), device, precision)
+        classifier.checkpoint = checkpoint
+        return classifier
+
+    def __repr__(self) -> str:
+        names = ", ".join(map(one_line, self.classes[:5])) + (", ..." * (len(self.classes) > 5))
+        pixels = self.preprocessing
+        given = f"{pixels.channels} x {pixels.image_size} x {pixels.image_size}"
+        source = f", from {one_line(str(self.checkpoint))}" if self.checkpoint else ""
+        return (
+            f"<Classifier {type(self.task.model).__name__}: {len(self.classes)} classes ({names}), "
+            f"input {given}, on {self.device}{source}>"
+        )
 
     def __call__(
         self, images: ImageLike | Iterable[ImageLike], batch_size: int = 64
@@ -84,14 +103,21 @@ class Classifier:
 
         Raises ImageError, a UserError, for an unreadable image.
         """
-        if isinstance(images, Image.Image | np.ndarray | str | Path):
+        if isinstance(images, ImageLike):
             return self._predictions([images])[0]
+        if isinstance(images, Mapping | bytes | Tensor) or not isinstance(images, Iterable):
+            raise _no_image(images)
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise UserError(
+                f"batch_size was {described(batch_size)}; expected a whole number from 1 on. "
+                "Try batch_size=64"
+            )
         several = list(images)
         starts = range(0, len(several), batch_size)
         return [p for at in starts for p in self._predictions(several[at : at + batch_size])]
 
     def _predictions(self, images: Sequence[ImageLike]) -> list[Prediction]:
-        pixels = np.stack([self.preprocessing.pixels(as_image(image)) for image in images])
+        pixels = np.stack([self.preprocessing.pixels(_read(image)) for image in images])
         rows = self.logits(torch.from_numpy(pixels)).softmax(1).tolist()
         named = [dict(zip(self.classes, row, strict=True)) for row in rows]
         return [Prediction(max(row, key=row.__getitem__), row) for row in named]
@@ -134,3 +160,25 @@ class Classifier:
     def as_in_training(self) -> AbstractContextManager[None]:
         """Multiply as exactly as training did; for the network itself, without `logits`."""
         return float32_products(self.task.matmul_precision, self.device)
+
+
+def _read(image: ImageLike) -> Image.Image:
+    """Return a picture as it is decoded for training. Raises ImageError that names the file."""
+    if not isinstance(image, ImageLike):
+        raise _no_image(image)
+    try:
+        return as_image(image)
+    except ImageError as error:
+        if isinstance(image, Image.Image | np.ndarray):
+            raise
+        raise ImageError(
+            f"{one_line(str(image))}{sought_from(Path(image))} cannot be read: {error}; expected "
+            "a picture. Try another path, or strided predict for all files of a folder"
+        ) from error
+
+
+def _no_image(given: object) -> UserError:
+    return UserError(
+        f"{described(given)} is no image; expected a path, a PIL image, an array of uint8 (H, W) "
+        'or (H, W, 3), or a list of these. Try classifier("digit.png")'
+    )

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from strided.config.own_code import own_code
 from strided.config.targets import trusted
 from strided.config.unused import insisted_on
 from strided.errors import UserError
@@ -41,6 +42,7 @@ def launch(
             "command": command,
             "resumed_with": resumed_with,
             "trust": trusted(),
+            "config_dir": next((str(finder.folder) for finder in own_code()), None),
             "insisted_on": insisted_on(),
         }
         (Path(exchange) / "job.json").write_text(json.dumps(job))

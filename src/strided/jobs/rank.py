@@ -28,7 +28,7 @@ def main() -> int:
     try:
         with (
             Interruption().listening(),
-            trusting(job["trust"]),
+            trusting(job["trust"], Path(job["config_dir"]) if job["config_dir"] else None),
             insisting_on(job["insisted_on"]),
         ):
             (exchange / f"{rank}.pid").write_text(str(os.getpid()))  # signals can come from here on

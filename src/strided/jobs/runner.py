@@ -26,24 +26,33 @@ from strided.system.processes import from_first, is_first, joined, place
 MOST_LINES = 15  # of a message about a mistake
 
 
-def run(verb: str, words: Sequence[str], config_dir: Path | None = None) -> Results:
-    """Run a new job or, with `resume=`, the rest of a stopped one; return its results.json."""
-    with trusting(typed_trust(words)), joined():
+def run(verb: str, words: Sequence[str], config_dir: Path | None = None) -> tuple[Path, Results]:
+    """Run a new job or, with `resume=`, the rest of a stopped one.
+
+    Returns its run folder and its results.json.
+    """
+    with trusting(typed_trust(words), config_dir), joined():
         if verb == "train" and (stopped := typed_value(words, "resume")):
             folder = Path(os.path.expanduser(stopped))
-            return resume_run(folder, without(words, "resume"), config_dir)
-        config, name = compose_run(verb, words, config_dir)
-        if config.get("search"):
-            raise UserError(
-                "search= was given, but this is a single run; expected search= on the command line "
-                "of train. Try python src/train.py search=optuna"
-            )
-        if "trainer" in config:
-            refuse_unused(config, words)
+            return folder, resume_run(folder, without(words, "resume"), config_dir)
+        config, name = new_run(verb, words, config_dir)
         parent = log_folder(config["log_dir"]) / verb / name
         folder = from_first(create_run_folder(parent) if is_first() else None)
         with insisting_on(words):
-            return run_job(verb, {**config, "name": name}, folder, list(words))
+            return folder, run_job(verb, {**config, "name": name}, folder, list(words))
+
+
+def new_run(verb: str, words: Sequence[str], config_dir: Path | None) -> tuple[Config, str]:
+    """Return the checked config of a new run, and its name. Raises UserError."""
+    config, name = compose_run(verb, words, config_dir)
+    if config.get("search"):
+        raise UserError(
+            "search= was given, but this is a single run; expected search= on the command line "
+            "of train. Try python src/train.py search=optuna"
+        )
+    if "trainer" in config:
+        refuse_unused(config, words)
+    return config, name
 
 
 def finish_job(

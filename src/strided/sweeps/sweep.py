@@ -196,9 +196,10 @@ def _run_jobs(
 ) -> None:
     varied = {key_of(word) for job in commands for word in {*job} ^ {*commands[0]}}
     insisted = steady(overrides, varied)
+    own_folder = config_dir and config_dir.resolve()  # a launcher may run jobs elsewhere
 
     def job(composed: DictConfig) -> int:
-        with trusting(trusted), insisting_on(insisted):
+        with trusting(trusted, own_folder), insisting_on(insisted):
             return run_one(verb, composed)
 
     with alone_in(SweepFolder(folder).sweep):

@@ -24,9 +24,15 @@ def choose_device(device: str, key: str = "accelerator") -> torch.device:
     if device == "gpu" and gpu is None:
         raise UserError(f"{key}=gpu, but torch sees none here; expected a GPU. Try {key}=cpu")
     try:
-        return torch.device(gpu if device == "gpu" else device)  # type: ignore[arg-type]
-    except RuntimeError as error:
+        chosen = torch.device(gpu if device == "gpu" else device)  # type: ignore[arg-type]
+    except (RuntimeError, TypeError) as error:
         raise UserError(f"{key}={device}; expected auto, cpu or gpu. Try {key}=cpu") from error
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise UserError(
+            f"{key}={device}, but torch sees {torch.cuda.device_count()} GPUs of NVIDIA or AMD "
+            f"here; expected one of those. Try {key}=cpu"
+        )
+    return chosen
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:

@@ -198,6 +198,21 @@ def test_words_that_name_a_folder_are_left_out_and_typing_brings_them_back(
     assert (tmp_path / "elsewhere").is_dir()
 
 
+def test_workers_find_the_users_own_network(
+    tmp_path: Path, log_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine" / "model").mkdir(parents=True)
+    (tmp_path / "mine" / "searched.py").write_text("from strided.models import MLP as _MLP\n\n"
+                                                   "class Net(_MLP):\n    pass\n")  # fmt: skip
+    (tmp_path / "mine" / "model" / "own.yaml").write_text("_target_: searched.Net\nhidden: [8]\n")
+    monkeypatch.chdir(tmp_path)
+    words = ["model=own", RATE, "search.num_trials=2", "search.num_workers=2", "search.pruner=null"]
+    few = ["trainer.max_epochs=1", "trainer.limit_train_batches=2", "trust=[searched]"]
+    assert search(log_dir, *words, *few, "--config-dir", "mine") == 0
+    (folder,) = log_dir.glob("multirun/*/*")
+    assert [row["state"] for row in rows_of(folder)] == ["finished", "finished"]
+
+
 def test_a_space_in_yaml_gives_way_to_what_is_typed(tmp_path: Path, log_dir: Path) -> None:
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
     space = {"optimizer.lr": RATE.partition("=")[2], "model.dropout": "interval(0, 0.5)"}

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from multiprocessing import current_process, get_start_method
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from strided.config.own_code import OwnCode, own_code
 from strided.data.pixels.copies import DIGEST_BYTES, pixel_digest
 from strided.data.preprocessing import Preprocessing
 from strided.data.reading.decoding import ImageError
@@ -41,6 +42,7 @@ _OF_THE_FILE = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENO
 class Job:
     """What to decode, and the folder of images.npy and digests.npy to write to."""
 
+    own: list[OwnCode] = field(default_factory=own_code, kw_only=True)  # before what needs it
     read: Reader
     preprocessing: Preprocessing
     folder: Path

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from strided.config.own_code import OwnCode, own_code
 from strided.data.pixels.checks import Duplicates, named, refuse_broken
 from strided.data.pixels.copies import first_copies, pixel_digest
 from strided.data.pixels.pipeline import Read
@@ -212,6 +213,7 @@ class StreamingPipeline:
 class Decoding(Dataset[Decoded]):
     """What a decoding process is given; `digests` of pixels that are known need not be taken."""
 
+    own: list[OwnCode] = field(default_factory=own_code, kw_only=True)  # before what needs it
     read: Callable[[int], Image.Image]
     preprocessing: Preprocessing
     digests: bool

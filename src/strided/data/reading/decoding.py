@@ -172,7 +172,8 @@ def _from_array(pixels: np.ndarray) -> Image.Image:
     ):
         raise ImageError(
             f"an array of shape {pixels.shape}; expected (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)."
-            " Try np.moveaxis(array, 0, -1) if the channels come first"
+            " Try list(array) if it holds several images, and np.moveaxis(array, 0, -1) if the"
+            " channels come first"
         )
     if pixels.dtype.newbyteorder("=") == np.uint16:
         if pixels.ndim == 2:

@@ -79,7 +79,7 @@ def main(typed: str) -> int:
     begun = beginning_with(Primary(message["config_name"], path))
     stop_with_parent(message["parent"])
     try:
-        with trusting(message["trust"]), begun, Interruption().listening():
+        with trusting(message["trust"], config_dir), begun, Interruption().listening():
             study = Study(folder, SearchPlan.read(folder))
             work(study, message["unfinished"], config_dir, quiet=True)
     except Interrupted as stop:
