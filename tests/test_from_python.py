@@ -29,7 +29,10 @@ def test_a_run_is_its_results_and_knows_its_folder(log_dir: Path) -> None:
     assert run == json.loads((folder / "results.json").read_text())
     assert run.folder == folder and run.report == folder / "report.html"
     classifier = run.classifier(device="cpu")
-    pictures = [np.zeros((8, 8), np.uint8), Image.new("RGB", (30, 20), "white")]
+    pictures: list[np.ndarray | Image.Image] = [
+        np.zeros((8, 8), np.uint8),
+        Image.new("RGB", (30, 20), "white"),
+    ]
     answers = classifier(pictures)
     assert isinstance(answers, list) and [answer.label in "0123456789" for answer in answers]
     assert f"{run['test/acc']:.2%}" in repr(run) and str(folder) in repr(run)

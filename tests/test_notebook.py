@@ -40,9 +40,13 @@ def run_cell(source: str, names: dict[str, Any]) -> Any:
     """
     lines = source.splitlines()
     tree = ast.parse("\n".join(line for line in lines if not line.startswith("!")))
-    shown = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, "cell", "exec"), names)
-    value = eval(compile(ast.Expression(shown.value), "cell", "eval"), names) if shown else None
+    last = tree.body[-1] if tree.body else None
+    value = None
+    if isinstance(last, ast.Expr):
+        exec(compile(ast.Module(tree.body[:-1], []), "cell", "exec"), names)
+        value = eval(compile(ast.Expression(last.value), "cell", "eval"), names)
+    else:
+        exec(compile(tree, "cell", "exec"), names)
     for line in lines:
         if line.startswith("!"):
             assert main(command(line, names)) == 0

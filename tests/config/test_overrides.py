@@ -5,6 +5,7 @@ import pytest
 
 import strided
 from strided.cli import main
+from strided.config.compose import compose
 from strided.config.overrides import normalise, quoted
 from strided.config.yaml_files import group_options, verb_keys
 from strided.errors import UserError
@@ -64,7 +65,7 @@ def test_a_path_arrives_as_typed(path: str) -> None:
 def test_every_path_may_hold_what_hydra_gives_a_meaning(verb: str, key: str) -> None:
     path = "my (old) runs, it's = [1]\\2\\"
     others = {"train": [], "eval": ["checkpoint=x", "data=digits"], "predict": ["input=x"]}[verb]
-    assert value_of(strided.compose(verb, [*others, f"{key}={path}"]), key) == path
+    assert value_of(compose(verb, [*others, f"{key}={path}"]), key) == path
 
 
 def test_a_path_that_is_quoted_already_is_left_alone() -> None:
@@ -112,7 +113,7 @@ def test_a_path_may_follow_the_user_across_a_sweep() -> None:
     ],
 )
 def test_every_argument_of_a_target_can_be_set(typed: str, value: object) -> None:
-    found = value_of(strided.compose("train", [typed]), typed.lstrip("+").partition("=")[0])
+    found = value_of(compose("train", [typed]), typed.lstrip("+").partition("=")[0])
     assert found == value and type(found) is type(value)
 
 

@@ -12,10 +12,10 @@ def words_from(overrides: Any, call: str) -> list[str]:
     """Return the words of `train(["model=mlp"])`. Raises UserError, which shows the `call`."""
     expected = f'expected a list of key=value words. Try {call}(["model=mlp", "seed=1"])'
     if isinstance(overrides, Mapping):
-        words = ", ".join(f'"{key}={value}"' for key, value in list(overrides.items())[:3])
+        meant = ", ".join(f'"{key}={value}"' for key, value in list(overrides.items())[:3])
         raise UserError(
             f"{call} was given a mapping; expected a list of key=value words. "
-            f"Try {call}([{one_line(words)}])"
+            f"Try {call}([{one_line(meant)}])"
         )
     if isinstance(overrides, str | bytes) or not isinstance(overrides, Iterable):
         raise UserError(f"{call} was given {described(overrides)}; {expected}")

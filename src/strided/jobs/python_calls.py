@@ -6,8 +6,10 @@ from strided.config.from_python import folder_from, words_from
 from strided.config.keys import Config
 from strided.config.overrides import typed_trust
 from strided.config.targets import trusting
+from strided.config.unused import refuse_unused
 from strided.errors import UserError, one_line
-from strided.jobs.runner import new_run, run
+from strided.jobs.job import compose_run
+from strided.jobs.runner import run
 from strided.jobs.trained_run import TrainedRun
 from strided.verbs.table import VERBS
 
@@ -30,4 +32,7 @@ def compose(verb: Any, overrides: Any, config_dir: Any) -> Config:
         )
     words, own = words_from(overrides, "compose"), folder_from(config_dir)
     with trusting(typed_trust(words), own):
-        return new_run(verb, words, own)[0]
+        config, _ = compose_run(verb, words, own)
+        if "trainer" in config:
+            refuse_unused(config, words)
+    return config

@@ -35,24 +35,18 @@ def run(verb: str, words: Sequence[str], config_dir: Path | None = None) -> tupl
         if verb == "train" and (stopped := typed_value(words, "resume")):
             folder = Path(os.path.expanduser(stopped))
             return folder, resume_run(folder, without(words, "resume"), config_dir)
-        config, name = new_run(verb, words, config_dir)
+        config, name = compose_run(verb, words, config_dir)
+        if config.get("search"):
+            raise UserError(
+                "search= was given, but this is a single run; expected search= on the command line "
+                "of train. Try python src/train.py search=optuna"
+            )
+        if "trainer" in config:
+            refuse_unused(config, words)
         parent = log_folder(config["log_dir"]) / verb / name
         folder = from_first(create_run_folder(parent) if is_first() else None)
         with insisting_on(words):
             return folder, run_job(verb, {**config, "name": name}, folder, list(words))
-
-
-def new_run(verb: str, words: Sequence[str], config_dir: Path | None) -> tuple[Config, str]:
-    """Return the checked config of a new run, and its name. Raises UserError."""
-    config, name = compose_run(verb, words, config_dir)
-    if config.get("search"):
-        raise UserError(
-            "search= was given, but this is a single run; expected search= on the command line "
-            "of train. Try python src/train.py search=optuna"
-        )
-    if "trainer" in config:
-        refuse_unused(config, words)
-    return config, name
 
 
 def finish_job(
