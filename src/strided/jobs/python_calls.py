@@ -33,6 +33,6 @@ def compose(verb: Any, overrides: Any, config_dir: Any) -> Config:
     words, own = words_from(overrides, "compose"), folder_from(config_dir)
     with trusting(typed_trust(words), own):
         config, _ = compose_run(verb, words, own)
-        if "trainer" in config:
+        if "trainer" in config and not config.get("search"):  # whose trials differ
             refuse_unused(config, words)
     return config
