@@ -106,6 +106,12 @@ def _(place: str, scene: Scene) -> list[str]:
     return search_folder(scene, place, node_of("os.system", scene))
 
 
+@attempts("a module beside a YAML", "not allowed", ["trust=[]", "trust=[lightning]"])
+def _(typed: str, scene: Scene) -> list[str]:
+    scene.write("conf/beside.py", f"open({str(scene.marker)!r}, 'w')\nclass Net: pass\n")
+    return [*scene.experiment({"model": {"_target_": "beside.Net"}}), typed]
+
+
 # Trust: words from a file are never words typed.
 
 TRUST = {"trust": ["os"], "model": {"_target_": "os.system", "command": "true"}}
