@@ -113,7 +113,7 @@ def _words_of_hydra(typed: Typed, partial: str) -> list[str]:
     """Return Hydra's words; the YAML so far is checked first, since it may be a stranger's."""
     if partial.startswith("-"):
         return []
-    with trusting(typed_trust(typed.words)), beginning_with(typed.primary):
+    with trusting(typed_trust(typed.words), typed.config_dir), beginning_with(typed.primary):
         overrides = normalise(typed.verb, typed.words, typed.config_dir, multirun=typed.multirun)
         if typed.config_dir or primary().is_typed:
             compose_hydra(typed.verb, [*overrides], typed.config_dir)
