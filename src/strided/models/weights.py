@@ -15,6 +15,8 @@ from strided.models.heads import Head
 from strided.models.stems import first_convolution
 from strided.models.weights_file import State, read_weights
 
+_NEW_OUTPUT_STD = 0.01
+
 
 @dataclass(frozen=True)
 class WeightsReport:
@@ -23,7 +25,7 @@ class WeightsReport:
     source: str
     matched: int  # tensors copied, including adapted ones
     adapted: list[str]  # stems summed or spread over another number of channels
-    head: list[str]  # left at initialisation: the weights are for other classes
+    head: list[str]  # not loaded: the weights are for other classes
     unexpected: list[str]  # in the file only
 
     def describe(self) -> str:
@@ -32,7 +34,7 @@ class WeightsReport:
         if self.adapted:
             parts.append(f"filters adapted to the channels: {_abbreviated(self.adapted)}")
         if self.head:
-            parts.append(f"head left at initialisation: {_abbreviated(self.head)}")
+            parts.append(f"new head: {_abbreviated(self.head)}")
         if self.unexpected:
             parts.append(f"not in this network, ignored: {_abbreviated(self.unexpected)}")
         return "; ".join(parts)
@@ -78,15 +80,33 @@ def load_weights(
     """Copy a file's (or state dict's) tensors into the model.
 
     A prefix common to the file's names is stripped. A first convolution of 3 channels is summed
-    for 1; one of 1 is spread evenly over 3. Output layers made for other classes keep their
-    initialisation. Raises UserError if anything else of the network is missing or has another
-    shape, or if the file does not hold plain tensors.
+    for 1; one of 1 is spread evenly over 3. Output layers made for other classes begin near zero.
+    Raises UserError if anything else of the network is missing or has another shape, or if the
+    file does not hold plain tensors.
     """
     if isinstance(weights, str | Path):
         source, weights = str(weights), read_weights(Path(weights)).state
     matching, report = match_weights(model, weights, num_classes, source)
     model.load_state_dict(matching, strict=False)
+    _begin_near_zero(model, report.head)
     return report
+
+
+def _begin_near_zero(model: nn.Module, names: Collection[str]) -> None:
+    """Draw new output layers from a narrow normal distribution; a Head's own start is as narrow.
+
+    timm draws an EfficientNet's as widely as suits 1,000 classes of a network that learns them all
+    at once. On trained features and few classes, its logits begin at 4 and more, and training first
+    has to undo them. Not exactly zero: SqueezeNet's ReLU after it would pass no gradient, and a cut
+    network could not be compared with the whole one. The deviation is of Krizhevsky et al. 2012,
+    section 5.
+    """
+    of_heads = {id(inner) for m in model.modules() if isinstance(m, Head) for inner in m}
+    for layer, module in model.named_modules():
+        if f"{layer}.weight" not in names or id(module) in of_heads:
+            continue
+        for part, parameter in module.named_parameters(recurse=False):
+            nn.init.normal_(parameter, std=_NEW_OUTPUT_STD if part == "weight" else 0.0)
 
 
 def match_weights(
