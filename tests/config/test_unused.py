@@ -53,7 +53,7 @@ CASES = (
         "transfer=frozen augment=strong transfer.cache=false",
         "transfer=frozen augment=strong",
     ),
-    ("transfer.stages.frozen.epochs=3", "transfer=frozen", "transfer=two_stage"),
+    ("transfer.stages.frozen.epochs=3", "transfer=frozen trainer.max_epochs=9", "transfer=frozen"),
     (
         "transfer.stages.frozen.patience=3",
         "transfer=frozen callbacks.early_stopping=null",

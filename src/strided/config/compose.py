@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
+from strided.config.decided import decide
 from strided.config.hydra_keys import instead_of, not_installed
 from strided.config.keys import Config
 from strided.config.overrides import is_hydra, normalise, typed_trust
@@ -108,6 +109,8 @@ def compose_hydra(
         if "data.root" not in typed_keys(words) and downloads_nothing(resolved.get("data")):
             with open_dict(config):
                 config["data"]["download"] = False
+    if verb == "train":
+        decide(config, choices, typed_keys([*overrides, *(typed or ())]))
     return config, choices
 
 

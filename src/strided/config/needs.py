@@ -50,6 +50,11 @@ def _ends_before(config: Mapping[str, Any]) -> bool:
     return len(lengths) > 1 and None not in lengths and most is not None and sum(lengths) < most
 
 
+def _lasts_otherwise(config: Mapping[str, Any]) -> bool:
+    lengths = [stage.get("epochs") for stage in _stages(config)]
+    return len(lengths) == 1 and lengths != [config["trainer"].get("max_epochs")]
+
+
 def _least_above_most(unit: str) -> Callable[[Mapping[str, Any]], bool]:
     def holds(config: Mapping[str, Any]) -> bool:
         least, most = (config["trainer"].get(f"{end}_{unit}") for end in ("min", "max"))
@@ -150,9 +155,9 @@ NEEDS = (
     ),
     Need(
         "transfer.stages.*.epochs",
-        lambda config: len(_stages(config)) == 1,
+        _lasts_otherwise,
         "the only stage takes trainer.max_epochs",
-        "trainer.max_epochs=...",
+        "trainer.max_epochs=... alone",
     ),
     Need(
         "transfer.stages.*.patience",
