@@ -112,6 +112,12 @@ def _mirrors_otherwise(config: Mapping[str, Any]) -> bool:
 NEEDS = (
     Need("search search.*", always, "this is no search", "search=optuna without -m"),
     Need(
+        "model.pooled model.pool",
+        lambda config: config["model"].get("head") != "pooled",
+        "only model.head=pooled reads it",
+        "model.head=pooled with it",
+    ),
+    Need(
         "data.horizontal_flip",
         _mirrors_otherwise,
         "only an augmentation reads it, and the chosen one mirrors or not by itself",

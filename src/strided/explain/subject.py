@@ -86,7 +86,10 @@ def _choose_cam(
         require_maps(layers, typed, "cam_layer")
         return typed, {}
     try:
-        return cam_layer(net, layers), {}
+        chosen = cam_layer(net, layers)
+        if len(pooled := getattr(net, "pooled", [])) > 1:
+            log.info("CAMs show %s only, and the network pools %s", chosen, ", ".join(pooled))
+        return chosen, {}
     except UserError as error:
         if len(cams) == len(config["methods"]):
             raise

@@ -42,8 +42,16 @@ def anatomy(net: nn.Module) -> Anatomy:
 
     A block is a child of the network; if one child holds nearly all weights, its children are the
     blocks. In a row of plain layers (VGG, AlexNet) a block ends with a pooling. Modules without
-    weights belong to the block before them; the dropout before the head belongs to the head.
+    weights belong to the block before them; the dropout before the head belongs to the head. A
+    PooledNetwork keeps the blocks of the network that it was made of.
     """
+    if known := getattr(net, "block_units", None):
+        named = {
+            name: [(unit, net.get_submodule(unit)) for unit in units]
+            for name, units in known.items()
+        }
+        head = Block("head", [("head", net.get_submodule("head"))])
+        return Anatomy([Block(name, units) for name, units in named.items()], head, [])
     auxiliary = _auxiliary(net)
     children = [unit for unit in net.named_children() if unit[1] not in auxiliary]
     first = _start_of_head(net, children)

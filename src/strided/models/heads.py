@@ -1,5 +1,6 @@
 """Heads for transfer learning, which turn a network's features into logits of new classes."""
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
@@ -7,8 +8,9 @@ from torch import Tensor, nn
 
 from strided.errors import UserError, first_line
 from strided.models.anatomy import anatomy
+from strided.models.pooled import Pool, pooled_network
 
-Kind = Literal["original", "linear", "mlp", "flatten_mlp"]
+Kind = Literal["original", "linear", "mlp", "flatten_mlp", "pooled"]
 
 _POOLS = ("avgpool", "global_pool", "head.global_pool")  # of torchvision, of timm's two kinds
 
@@ -24,17 +26,26 @@ def set_head(
     shape: tuple[int, int, int],
     hidden: int = 256,
     dropout: float | None = None,
-) -> None:
-    """Replace the classifier of a network that takes images of `shape` (C, H, W).
+    pooled: Sequence[str | int] | None = None,
+    pool: Pool = "mean_std",
+) -> nn.Module:
+    """Replace the classifier of a network that takes images of `shape` (C, H, W); returns it.
 
     linear: pool - K. mlp: pool - hidden - ReLU - dropout - K. flatten_mlp: the same without
     pooling, on the whole last map. `dropout` null: 0.5 before the output of the two mlp heads, none
-    in linear. original: keep the network's head. Norms at the start of its classifier stay. Raises
+    in linear and pooled. original: keep the network's head. Norms at the start of its classifier
+    stay. pooled: a K on the means (`pool` mean), or means and standard deviations (mean_std), of
+    the maps of the blocks `pooled`, named or numbered from 0 on; later blocks are left out. Raises
     UserError.
     """
     _check(kind, hidden, dropout)
     if kind == "original":
-        return
+        return net
+    if kind == "pooled":
+        own = pooled_network(net, pooled, pool, shape)
+        size = sum(size for _, size in own.sizes)
+        own.head = Head(nn.Dropout(dropout or 0.0), nn.Linear(size, num_classes))
+        return own
     name = _classifier(net)
     start = _leading_norms(net.get_submodule(name))
     _set_pooling(net, kind)
@@ -47,6 +58,7 @@ def set_head(
             "Try model.head=linear, or model.head=original"
         ) from error
     net.set_submodule(name, Head(*start, *_layers(kind, probe.shape, num_classes, hidden, dropout)))
+    return net
 
 
 def _check(kind: str, hidden: int, dropout: float | None) -> None:

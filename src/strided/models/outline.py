@@ -19,6 +19,7 @@ from strided.models.building import build_model
 
 # torch's operations for each tensor of the weights: all of torchvision and timm take at most 15
 _MOST_CALLS = 100
+_LEFT_OUT = 1000  # tensors behind the last pooled block: ResNet-152 has 932 in all
 _MOST_COPIES = 4  # of the file's bytes: tensors may share memory, as tied weights do
 _PREFIX = "model."
 
@@ -38,9 +39,10 @@ def require_same_network(
 
     # a class of the user's own is trusted by a typed word, and may have tables of any size
     own_class = not str(config.get("_target_")).startswith("strided.")
+    spare = 1 if config.get("head") == "pooled" else 0  # its last layers are built, and left out
 
     def outline(device: str) -> dict[str, Any]:
-        with nullcontext() if own_class else _Bounded(state, file), torch.device(device):
+        with nullcontext() if own_class else _Bounded(state, file, spare), torch.device(device):
             return build_model(
                 config,
                 num_classes=num_classes,
@@ -68,11 +70,11 @@ def require_same_network(
 class _Bounded(TorchDispatchMode):
     """Raises UserError for a network of far more layers, or of larger ones, than a state has."""
 
-    def __init__(self, state: Mapping[str, Any], file: Path) -> None:
+    def __init__(self, state: Mapping[str, Any], file: Path, spare: int = 0) -> None:
         super().__init__()
         sizes = [value.numel() for value in state.values() if isinstance(value, Tensor)]
-        self._calls = _MOST_CALLS * (len(sizes) + 50)
-        self._numbers = _MOST_COPIES * max(sizes, default=0) + 2**24
+        self._calls = _MOST_CALLS * (len(sizes) + 50 + spare * _LEFT_OUT)
+        self._numbers = _MOST_COPIES * max(sizes, default=0) + 2 ** (27 if spare else 24)
         self._file = file
 
     def __torch_dispatch__(

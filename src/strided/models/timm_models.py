@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from strided.errors import UserError, first_line
 from strided.models.heads import Kind, set_head
 from strided.models.offline_weights import offline_state, package_of
+from strided.models.pooled import Pool
 from strided.models.stems import Stem, choose_stem, require_small_stem
 
 # Options of timm.create_model that read (and unpickle) files, or give no plain classifier.
@@ -26,11 +27,13 @@ def timm_model(
     head: Kind = "original",
     head_hidden: int = 256,
     head_dropout: float | None = None,
+    pooled: list[str | int] | None = None,
+    pool: Pool = "mean_std",
     **options: Any,
 ) -> nn.Module:
     """Build timm's network `name`, untrained; `options` go to timm (`drop_rate=0.1`).
 
-    See `heads.set_head` for `head`, `head_hidden` and `head_dropout`. Raises UserError if timm has
+    See `heads.set_head` for `head`, `pooled` and what belongs to them. Raises UserError if timm has
     no such network, if it has no small stem, or for options that would read a file.
     """
     import timm
@@ -52,8 +55,7 @@ def timm_model(
     if choose_stem("timm", name, stem, image_size) == "small":
         require_small_stem("timm", name).apply(net)
     shape = (in_channels, image_size, image_size)
-    set_head(net, head, num_classes, shape, head_hidden, head_dropout)
-    return net
+    return set_head(net, head, num_classes, shape, head_hidden, head_dropout, pooled, pool)
 
 
 def check_name(name: str) -> None:

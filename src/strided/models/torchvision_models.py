@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from strided.errors import UserError
 from strided.models.heads import Kind, set_head
+from strided.models.pooled import Pool
 from strided.models.stems import Stem, choose_stem, require_small_stem, set_in_channels
 
 # Weight of each auxiliary head's loss in training: Szegedy et al. 2015, section 5, for GoogLeNet;
@@ -47,10 +48,12 @@ def torchvision_model(
     head: Kind = "original",
     head_hidden: int = 256,
     head_dropout: float | None = None,
+    pooled: list[str | int] | None = None,
+    pool: Pool = "mean_std",
 ) -> nn.Module:
     """Build torchvision's network `name`, untrained; null `dropout` keeps its default rate.
 
-    See `heads.set_head` for `head`, `head_hidden` and `head_dropout`. GoogLeNet and Inception v3
+    See `heads.set_head` for `head`, `pooled` and what belongs to them. GoogLeNet and Inception v3
     return logits only. They keep the outputs of their auxiliary heads in `auxiliary_logits` (empty
     in eval mode), which the loss weights by `auxiliary_weight`. Raises UserError if torchvision
     has no such network, or if it has no small stem or no dropout.
@@ -71,8 +74,7 @@ def torchvision_model(
         net.auxiliary_logits = AuxiliaryLogits()  # type: ignore[assignment]
         net.register_forward_hook(_keep_auxiliary_logits)
     shape = (in_channels, image_size, image_size)
-    set_head(net, head, num_classes, shape, head_hidden, head_dropout)
-    return net
+    return set_head(net, head, num_classes, shape, head_hidden, head_dropout, pooled, pool)
 
 
 def check_name(name: str) -> None:

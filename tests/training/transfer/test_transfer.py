@@ -14,6 +14,8 @@ from tests.stopping import TRUST, assert_same_outcome, resume
 from tests.training.transfer.transferring import CASE, FailOnce, losses, results, train
 
 from strided.cli import main
+from strided.evaluation.classifier import Classifier
+from strided.models.pooled import PooledNetwork
 from strided.training import fit as fitting
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
@@ -157,6 +159,8 @@ def test_a_run_goes_on_between_two_stages(
         (("weights", "transfer=frozen", "transfer.cache=true", "augment=mixup"), ["mixup"]),
         (("weights", "transfer=frozen", "transfer.stages.tuned.lr=1"), ["~transfer.stages.tuned"]),
         (("model.head=flat",), ["flatten_mlp"]),
+        (("model.head=pooled",), ["pools no block", "model.pooled=["]),
+        (("model.pooled=[layer1]",), ["only model.head=pooled reads it"]),
         (("model.head_dropout=1.0",), ["head_dropout=0.5"]),
         (("model.head=original", "model.head_dropout=0.5"), ["head=linear"]),
     ],
@@ -192,3 +196,22 @@ def test_from_scratch_has_the_input_of_the_weights_and_none_of_them(
     assert results(scratch)["preprocessing"] == results(tuned)["preprocessing"]
     assert "tensors loaded" not in (scratch / "run.log").read_text(encoding="utf-8")
     assert "tensors loaded" in (tuned / "run.log").read_text(encoding="utf-8")
+
+
+def test_a_pooled_head_is_trained_on_its_kept_features_loaded_and_fine_tuned(
+    weights: str, log_dir: Path
+) -> None:
+    words = (weights, "model.head=pooled", "model.head_hidden=256", "model.pooled=[layer1,layer2]")
+    folder = train(log_dir, *words, "transfer=frozen", "transfer.cache=true")
+    assert results(folder)["stages"][0]["features"]["shape"] == [2 * (64 + 128)]
+    names = state(folder / "checkpoints/best.ckpt")
+    assert not any("layer3" in name for name in names)
+    loaded = Classifier.load(folder)
+    assert isinstance(loaded.task.model, PooledNetwork)
+    assert main(["eval", f"checkpoint={folder}", f"log_dir={log_dir}"]) == 0
+    tuned = train(log_dir, *words, *STAGES)
+    assert not all(
+        torch.equal(names[name], tensor)
+        for name, tensor in state(tuned / "checkpoints/last.ckpt").items()
+        if "layer2" in name
+    )
