@@ -103,6 +103,10 @@ def _views_are_the_same(config: Mapping[str, Any]) -> bool:
     return not augments and config["transfer"].get("cached_views") != 1  # which is what happens
 
 
+def _is_solved(config: Mapping[str, Any]) -> bool:
+    return str(config["optimizer"].get("_target_")).endswith("strided.training.LBFGS")
+
+
 def _mirrors_otherwise(config: Mapping[str, Any]) -> bool:
     augment, wanted = config["augment"], config["data"].get("horizontal_flip")
     own = not str(augment.get("_target_")).endswith(".BatchAugment")
@@ -222,6 +226,25 @@ NEEDS = (
             ("use_distributed_sampler", "strided shares images out itself", "data.sampler=..."),
             ("model_registry", "checkpoints stay in the run folder", "logger.wandb.log_model=true"),
         )
+    ),
+    Need(
+        "scheduler scheduler.* trainer.max_epochs trainer.min_epochs trainer.max_steps "
+        "trainer.min_steps trainer.accumulate_grad_batches trainer.gradient_clip_val "
+        "callbacks.lr_finder.* callbacks.ema.* callbacks.early_stopping.* "
+        "transfer.stages.*.patience transfer.stages.*.lr transfer.stages.*.layer_decay",
+        _is_solved,
+        "optimizer=lbfgs solves the head, and takes no steps",
+        "optimizer=adam with it",
+    ),
+    Need(
+        "optimizer.folds",
+        lambda config: (
+            _is_solved(config)
+            and not isinstance(config["optimizer"].get("l2"), list)
+            and not config["optimizer"].get("last")
+        ),
+        "one optimizer.l2 leaves nothing to choose",
+        "optimizer.l2=[0.3,0.1,0.03] with it",
     ),
     Need(
         "optimizer.lr",

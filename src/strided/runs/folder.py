@@ -69,6 +69,11 @@ class RunFolder:
         return self.path / "val_predictions.csv"
 
     @property
+    def inner_predictions(self) -> Path:
+        """A row per training image, left out of the fit: of optimizer=lbfgs with several l2."""
+        return self.path / "inner_predictions.csv"
+
+    @property
     def checkpoints(self) -> Path:
         """The folder of the checkpoints."""
         return self.path / "checkpoints"

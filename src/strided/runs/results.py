@@ -101,6 +101,7 @@ class Results(Metrics, total=False):
     class_weights: dict[str, float]  # of the loss
     execution: dict[str, Any]  # device, precision, switches and place of images of the training
     stages: list[dict[str, Any]]  # the started ones, of a run that has stages
+    solved: dict[str, Any]  # how optimizer=lbfgs found the head: l2, and the loss of each candidate
     lr_finder: dict[str, Any]  # the suggestion, and the losses behind it
     fit_finished: int | None  # trainer.max_epochs of the last completed fit
     gpu_use: GpuUse  # of a run on an NVIDIA GPU

@@ -7,6 +7,7 @@ from strided.training.callbacks.checkpoint import Checkpoint
 from strided.training.callbacks.ema import EMA
 from strided.training.callbacks.gradient_norms import GradientNorms
 from strided.training.callbacks.lr_finder import LearningRateFinder
+from strided.training.logistic import LBFGS
 from strided.training.losses import CrossEntropy, FocalLoss
 from strided.training.schedules import OneCycle, Plateau, cosine
 from strided.training.transfer.transfer import Stage, Transfer
@@ -14,6 +15,7 @@ from strided.training.transfer.transfer import Stage, Transfer
 # What a config may name, by the kind of its place.
 TARGETS = {
     "loss": ("CrossEntropy", "FocalLoss"),
+    "optimizer": ("LBFGS",),
     "scheduler": ("OneCycle", "Plateau", "cosine"),
     "callback": ("Checkpoint", "EMA", "GradientNorms", "LearningRateFinder"),
     "transfer": ("Transfer",),
@@ -22,6 +24,7 @@ TARGETS = {
 
 __all__ = [
     "EMA",
+    "LBFGS",
     "Checkpoint",
     "CrossEntropy",
     "FocalLoss",

@@ -18,10 +18,12 @@ from strided.training.callbacks.lr_finder import LearningRateFinder
 from strided.training.determinism import try_deterministic
 from strided.training.execution import execution_switches
 from strided.training.gpu_use import watching_gpu
+from strided.training.logistic import is_solved
 from strided.training.task import ClassificationTask
 from strided.training.trainer import Run, stage_trainer
 from strided.training.transfer.on_features import on_features
 from strided.training.transfer.parts import parts
+from strided.training.transfer.solved_head import solve_head
 from strided.training.transfer.stages import (
     Progress,
     StageRun,
@@ -138,11 +140,13 @@ def fit_stage(
 ) -> None:
     """Fit one stage, or its rest."""
     results = run.results
-    with on_features(run, stage_run, trainer, task, data) as cost:
+    with on_features(run, stage_run, trainer, task, data) as kept:
         macs = results["macs"]
-        if cost:
-            results["stages"][-1]["features"] = cost
-            macs = cost["macs"]
+        if kept:
+            results["stages"][-1]["features"] = kept.cost
+            macs = kept.cost["macs"]
+            if is_solved(run.config) and stage_run.resumed is None:  # else it is in the checkpoint
+                solve_head(run, task, data, kept.features["train"])
         try:
             with (
                 data.on_device(trainer.strategy.root_device) as resident,

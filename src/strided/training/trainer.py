@@ -22,6 +22,7 @@ from strided.training.callbacks.epoch_recorder import EpochRecorder
 from strided.training.callbacks.progress_bar import ProgressBar
 from strided.training.checkpoint_files import find_resumable
 from strided.training.execution import NoProfiler
+from strided.training.logistic import is_solved
 from strided.training.transfer.transfer import Stage
 
 
@@ -53,7 +54,10 @@ def prepare_run(config: Config, folder: Path, results: Results, interruption: In
     if checkpoint is not None and not quick:
         files.checkpoints.mkdir(exist_ok=True)
         checkpoint.attach(files.checkpoints, interruption)
-    trainer = build_trainer(config["trainer"], [recorder, *callbacks], folder)
+    node = config["trainer"]
+    if is_solved(config):  # the epoch measures the solution
+        node = {**node, "max_epochs": 1, "max_steps": -1}
+    trainer = build_trainer(node, [recorder, *callbacks], folder)
     # the first process only: it may have to repair files
     resume_from = from_first(find_resumable(folder / "checkpoints") if is_first() else None)
     return Run(

@@ -36,6 +36,7 @@ from strided.training.preparation import (
 )
 from strided.training.task import ClassificationTask
 from strided.training.trainer import Run, prepare_run
+from strided.training.transfer.solved_head import refuse_unsolvable
 from strided.training.transfer.transfer import Transfer
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ def train_and_test(
     results["seed"] = config["seed"]
     refuse_two_balances(config)
     refuse_fused_clipping(config)
+    refuse_unsolvable(config)
     run = prepare_run(
         config, folder, results, interruption
     )  # first: it finds mistakes without data

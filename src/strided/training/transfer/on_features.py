@@ -16,6 +16,7 @@ from strided.data import BatchAugment, ImageDataModule
 from strided.errors import UserError
 from strided.system.devices import float32_products
 from strided.system.processes import first_on_each_machine, from_first
+from strided.training.logistic import is_solved
 from strided.training.task import ClassificationTask, multiply_adds
 from strided.training.trainer import Run
 from strided.training.transfer.cut import Cut, CutError
@@ -65,6 +66,14 @@ class FeaturePlan:
         return _FLOAT32 * self.passes * math.prod(self.layers.shape)
 
 
+@dataclass(frozen=True)
+class OnFeatures:
+    """Kept features by split, and what they cost, for results.json."""
+
+    features: dict[str, KeptFeatures]
+    cost: dict[str, Any]
+
+
 @contextmanager
 def on_features(
     run: Run,
@@ -72,11 +81,11 @@ def on_features(
     trainer: pl.Trainer,
     task: ClassificationTask,
     data: ImageDataModule,
-) -> Iterator[dict[str, Any] | None]:
+) -> Iterator[OnFeatures | None]:
     """Train on kept features of the frozen layers inside the block, if possible and worthwhile.
 
-    Yields the cost of the features, for results.json; None if each epoch computes everything.
-    Raises UserError if transfer.cache=true is impossible.
+    Yields None if each epoch computes everything. Raises UserError if transfer.cache=true, or
+    optimizer=lbfgs, is impossible.
     """
     plan = plan_features(run, stage_run, trainer, task, data)
     if plan is None:
@@ -88,14 +97,7 @@ def on_features(
     with plan.layers.cut.taking_features(task):
         data.serve(features)
         try:
-            yield {
-                "views": plan.number,
-                "shape": list(plan.layers.shape),
-                "bytes": plan.bytes,
-                "computed": sum(kept.computed for kept in set(features.values())),
-                "seconds": _seconds(features),
-                "macs": plan.macs,
-            }
+            yield OnFeatures(features, _cost(plan, features))
         finally:
             data.serve(None)
 
@@ -116,6 +118,17 @@ def open_features(plan: FeaturePlan) -> dict[str, KeptFeatures]:
     return features
 
 
+def _cost(plan: FeaturePlan, features: dict[str, KeptFeatures]) -> dict[str, Any]:
+    return {
+        "views": plan.number,
+        "shape": list(plan.layers.shape),
+        "bytes": plan.bytes,
+        "computed": sum(kept.computed for kept in set(features.values())),
+        "seconds": _seconds(features),
+        "macs": plan.macs,
+    }
+
+
 def _seconds(features: dict[str, KeptFeatures]) -> float:
     return round(sum(kept.seconds for kept in set(features.values())), 3)
 
@@ -129,7 +142,7 @@ def plan_features(
 ) -> FeaturePlan | None:
     """Decide whether a stage is trained on features; None if each epoch computes everything."""
     transfer, chosen = Transfer.of(run.config), parts(task.model, stage_run.stage.trainable)
-    known = stage_run.on_features
+    known, insisted = stage_run.on_features, transfer.cache is True or is_solved(run.config)
     if not chosen.frozen or transfer.cache is False or known is False:
         return None
     # as after a resume: bf16-true has rounded a checkpoint's weights
@@ -143,16 +156,19 @@ def plan_features(
         with layers.cut.taking_features(task):
             plan = FeaturePlan(layers, views, multiply_adds(task, layers.shape))
         why_not = _impossible(data)
-        if transfer.cache == "auto" and not why_not and known is None:
+        if not insisted and not why_not and known is None:
             frozen = run.results["macs"] - plan.macs
             why_not = not_worthwhile(plan, frozen, _images_to_come(trainer, task, data))
     except CutError as error:
         why_not = f"the network cannot be cut there: {error}"
     why_not = from_first(why_not)
-    if why_not and transfer.cache is True:
+    if why_not and insisted:
+        given, instead = "transfer.cache=true", "transfer.cache=auto"
+        if is_solved(run.config):
+            given, instead = "optimizer=lbfgs", "optimizer=adam"
         raise UserError(
-            f"transfer.cache=true, but {why_not}; expected a network and images whose features "
-            "can be kept. Try transfer.cache=auto"
+            f"{given}, but {why_not}; expected a network and images whose features can be kept. "
+            f"Try {instead}"
         )
     if not why_not and views is None and data.augmentation != BatchAugment():
         refuse_idle_augmentation(transfer)

@@ -12,6 +12,7 @@ import torch
 
 from strided.config.keys import Config
 from strided.runs.results import Results
+from strided.training.logistic import is_solved
 from strided.training.parameter_groups import parameter_counts
 from strided.training.task import ClassificationTask
 from strided.training.transfer.parts import batch_norms, freeze, parts
@@ -147,11 +148,11 @@ def prepare_stage(task: ClassificationTask, stage_run: StageRun, config: Config)
         torch.manual_seed(int(entropy.generate_state(1)[0]))
     optimizer = dict(task.hparams["optimizer"])
     scheduler = dict(stage.scheduler or config["scheduler"])
-    if stage.lr is not None:
+    if stage.lr is not None and not is_solved(config):
         if "max_lr" in scheduler and "lr" in optimizer and stage.scheduler is None:
             scheduler["max_lr"] *= stage.lr / optimizer["lr"]
         optimizer["lr"] = stage.lr
-    if stage.layer_decay is not None:
+    if stage.layer_decay is not None and not is_solved(config):
         optimizer["layer_decay"] = stage.layer_decay
     task.recipe = {"optimizer": optimizer, "scheduler": scheduler}
 

@@ -1,0 +1,232 @@
+"""optimizer=lbfgs: a linear head is solved on kept features; one epoch then measures it."""
+
+import logging
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from strided.config.keys import Config
+from strided.data import ImageDataModule
+from strided.data.folds import fold_of_each
+from strided.data.groups import joined
+from strided.data.pixels.copies import first_copies
+from strided.errors import UserError
+from strided.models.pooled import PooledNetwork
+from strided.runs.folder import RunFolder
+from strided.runs.predictions_csv import Row, write_predictions
+from strided.training.logistic import Candidate, Linear, compared, is_solved, solve, targets_of
+from strided.training.losses import CrossEntropy
+from strided.training.task import ClassificationTask
+from strided.training.trainer import Run
+from strided.training.transfer.features import KeptFeatures
+from strided.training.transfer.transfer import Transfer
+
+log = logging.getLogger(__name__)
+
+
+def refuse_unsolvable(config: Config) -> None:
+    """Raise UserError for a run whose head would have to be solved, and cannot."""
+    if not is_solved(config):
+        return
+    transfer = Transfer.of(config)
+    kinds = [stage.trainable for stage in transfer.stages.values()]
+    reasons = (
+        (
+            kinds not in (["head"], [0]),
+            "transfer has other stages than one of the head",
+            "transfer=frozen",
+        ),
+        (transfer.cache is False, "transfer.cache=false", "transfer.cache=auto"),
+        (transfer.cached_views > 1, "there are several views", "transfer.cached_views=1"),
+        (config["data"].get("sampler"), "data.sampler draws images", "loss.class_weights=auto"),
+        (
+            not str(config["loss"]["_target_"]).endswith(".CrossEntropy"),
+            "the loss has no single minimum",
+            "loss=cross_entropy",
+        ),
+    )
+    for is_so, why, instead in reasons:
+        if is_so:
+            raise _unsolvable(why, instead)
+
+
+def _unsolvable(why: str, instead: str) -> UserError:
+    return UserError(
+        f"optimizer=lbfgs cannot solve this: {why}; expected one linear layer that is trained on "
+        f"kept features by cross-entropy. Try {instead}, or optimizer=adam"
+    )
+
+
+def solve_head(
+    run: Run, task: ClassificationTask, data: ImageDataModule, kept: KeptFeatures
+) -> None:
+    """Set the head's linear layer to the solution on the training images, and log how it was found.
+
+    Raises UserError for a head with other weights.
+    """
+    if run.trainer.world_size > 1:
+        raise _unsolvable("there are several processes", "trainer.devices=1")
+    linear = _linear(kept.layers.cut.parts.trained)
+    task.frozen = [*task.frozen, *_dropouts(kept.layers.cut.parts.trained)]
+    indices = data.readable("train")
+    features = _inputs(task, linear, data, kept, indices)
+    criterion = task.criterion
+    assert isinstance(criterion, CrossEntropy)
+    labels = torch.from_numpy(data.source.labels[indices])
+    targets = targets_of(criterion, labels, len(data.classes))
+    node = run.config["optimizer"]
+    penalties = np.atleast_1d(node["l2"]).tolist()
+    sizes = _sizes(task.model, node.get("last"), features.shape[1])
+    found = None
+    if len(penalties) * len(sizes) > 1:
+        fold_of = inner_folds(data, indices, node["folds"], run.config["seed"])
+        found = list(compared(features, targets, fold_of, penalties, list(sizes)))
+        best = min(found, key=lambda candidate: candidate.loss)
+        l2, size = best.l2, best.size
+        _keep_predictions(run, data, indices, best)
+    else:
+        l2, size = penalties[0], next(iter(sizes))
+    layer = solve(features[:, :size], targets, l2)
+    _set(linear, layer)
+    _describe(run, found, l2, sizes, size, len(indices))
+
+
+def inner_folds(data: ImageDataModule, indices: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """The fold (0 to folds - 1) of each of these images, whole by group and by copies.
+
+    Raises UserError for a class with too few.
+    """
+    labels, group = data.source.labels[indices], data.source.group
+    first = first_copies(data.digests("train"))
+    together = joined(np.arange(len(indices)) if group is None else group[indices], first)
+    pairs = np.unique(np.stack([together, labels]), axis=1)
+    having = np.bincount(pairs[1], minlength=len(data.classes))
+    scarce, least = int(having.argmin()), max(folds, 4)
+    if having[scarce] < least:
+        raise UserError(
+            f"optimizer.folds={folds}, but training has {having[scarce]} images or groups of class "
+            f"{data.classes[scarce]}; expected {least} or more to choose optimizer.l2 by. Try one "
+            "number, optimizer.l2=0.1"
+        )
+    generator = np.random.default_rng([seed, folds])
+    return fold_of_each(labels, together, data.classes, folds, generator)
+
+
+def _linear(units: list[nn.Module]) -> nn.Linear:
+    """The one layer with weights among what is trained."""
+    layers = [
+        module
+        for unit in units
+        for module in unit.modules()
+        if any(True for _ in module.parameters(recurse=False))
+    ]
+    if len(layers) != 1 or not isinstance(layers[0], nn.Linear) or layers[0].bias is None:
+        kinds = ", ".join(type(layer).__name__ for layer in layers[:4])
+        raise _unsolvable(f"the head has the layers {kinds}", "model.head=linear")
+    return layers[0]
+
+
+def _dropouts(units: list[nn.Module]) -> list[nn.Module]:
+    """Layers of dropout, which have no part in a solution."""
+    return [m for unit in units for m in unit.modules() if isinstance(m, nn.Dropout)]
+
+
+def _inputs(
+    task: ClassificationTask,
+    linear: nn.Linear,
+    data: ImageDataModule,
+    kept: KeptFeatures,
+    indices: np.ndarray,
+) -> Tensor:
+    """What the linear layer is given for each of these images: (N, F), on the CPU."""
+    found: list[Tensor] = []
+    handle = linear.register_forward_pre_hook(lambda _, given: found.append(given[0].cpu()))
+    task.eval()
+    try:
+        with torch.no_grad():
+            for batch in data.loader("train", indices, features=kept):
+                task(batch.images.to(task.device))
+    finally:
+        handle.remove()
+        task.train()
+    return torch.cat(found)
+
+
+def _sizes(net: nn.Module, last: list[str | int] | None, whole: int) -> dict[int, str | None]:
+    """Numbers of features to try, each with the last block that they are of, if that is chosen."""
+    if last is None:
+        return {whole: None}
+    if not isinstance(net, PooledNetwork):
+        raise UserError(
+            f"optimizer.last={last} chooses among pooled blocks, and this head pools none; "
+            "expected model.head=pooled. Try optimizer.last=null"
+        )
+    names = list(net.block_units)
+    ends, done = {}, 0
+    for name, size in net.sizes:
+        done += size
+        ends[name] = done
+    chosen = {}
+    for block in last:
+        numbered = isinstance(block, int) and 0 <= block < len(names)
+        name = names[int(block)] if numbered else str(block)
+        if name not in ends:
+            raise UserError(
+                f"optimizer.last has {block}, which is not pooled; expected some of "
+                f"model.pooled=[{','.join(ends)}]. Try optimizer.last=[{names[-1]}]"
+            )
+        chosen[ends[name]] = name
+    return dict(sorted(chosen.items()))
+
+
+def _set(linear: nn.Linear, layer: Linear) -> None:
+    """Take the solution over; features that it has left out count nothing."""
+    with torch.no_grad():
+        linear.weight.zero_()
+        linear.weight[:, : layer.weight.shape[1]] = layer.weight.to(linear.weight)
+        linear.bias.copy_(layer.bias)
+
+
+def _keep_predictions(
+    run: Run, data: ImageDataModule, indices: np.ndarray, best: Candidate
+) -> None:
+    """Write what the chosen penalty gives for training images that were left out."""
+    if run.quick:
+        return
+    paths, labels = data.source.paths, data.source.labels
+    rows = [
+        Row(paths[index], data.classes[labels[index]], probabilities=row)
+        for index, row in zip(indices.tolist(), best.logits.softmax(1).tolist(), strict=True)
+    ]
+    write_predictions(RunFolder(run.folder).inner_predictions, rows, data.classes)
+
+
+def _describe(
+    run: Run,
+    found: list[Candidate] | None,
+    l2: float,
+    sizes: Mapping[int, str | None],
+    size: int,
+    images: int,
+) -> None:
+    last = sizes[size]
+    run.results["solved"] = {
+        "l2": l2,
+        "last": last,
+        "features": size,
+        "folds": run.config["optimizer"]["folds"] if found else None,
+        "candidates": [
+            {"l2": one.l2, "last": sizes[one.size], "loss": one.loss} for one in found or []
+        ],
+    }
+    log.info(
+        "head solved on %d numbers of %d images%s, l2 %g (scikit-learn's C %.3g)%s",
+        size,
+        images,
+        f" up to {last}" if last else "",
+        l2,
+        1 / (l2 * images),
+        f", chosen among {len(found)} by inner folds" if found else "",
+    )

@@ -1,0 +1,149 @@
+"""optimizer=lbfgs: a head that is solved on kept features, in a run like any other."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.stopping import TRUST, resume
+from tests.training.transfer.transferring import DATA, FailOnce, results
+
+from strided.cli import main
+from strided.evaluation.classifier import Classifier
+from strided.models.pooled import PooledNetwork
+from strided.runs.predictions_csv import Predictions
+from strided.training.transfer.solved_head import inner_folds
+
+pytestmark = pytest.mark.usefixtures("blank_figures")
+POOLED = ("model.head=pooled", "model.pooled=[layer1,layer2]")
+SOLVED = ("transfer=frozen", "optimizer=lbfgs")
+
+
+def train(log_dir: Path, *words: str, code: int = 0) -> Path:
+    before = set(log_dir.glob("train/*/*"))
+    case = ("model=resnet18", "model.stem=imagenet", *DATA, "trainer=cpu")
+    assert main(["train", *case, *words, f"log_dir={log_dir}"]) == code
+    (folder,) = set(log_dir.glob("train/*/*")) - before
+    return folder
+
+
+@pytest.fixture(scope="module")
+def solved(weights: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pooled head whose penalty and last block were chosen. Read only."""
+    words = ("optimizer.l2=[0.3,0.01]", "optimizer.last=[layer1,2]", "loss.class_weights=auto")
+    return train(tmp_path_factory.mktemp("solved"), weights, *POOLED, *SOLVED, *words)
+
+
+def test_a_solved_run_has_all_that_a_run_has(solved: Path) -> None:
+    own = results(solved)
+    with (solved / "metrics.csv").open(newline="") as stream:
+        (row,) = csv.DictReader(stream)
+    assert own["best_epoch"] == 0 and own["best_val/acc"] == float(row["val/acc"])
+    assert (solved / "report.html").is_file() and own["diagnosis"]["verdict"]
+    assert {file.name for file in (solved / "checkpoints").iterdir()} >= {"best.ckpt", "last.ckpt"}
+    assert own["test/acc"] > 0.5  # digits, of a network with nearly random weights
+    how = own["solved"]
+    assert [(one["l2"], one["last"]) for one in how["candidates"]] == [
+        (l2, last) for last in ("layer1", "layer2") for l2 in (0.3, 0.01)
+    ]
+    best = min(how["candidates"], key=lambda one: one["loss"])
+    assert (how["l2"], how["last"]) == (best["l2"], best["last"])
+
+
+def test_its_checkpoint_is_the_solution_and_evaluates_as_the_run_did(solved: Path) -> None:
+    own, classifier = results(solved), Classifier.load(solved)
+    net = classifier.task.model
+    assert isinstance(net, PooledNetwork)
+    weight = net.get_parameter("head.1.weight")
+    assert not weight[:, own["solved"]["features"] :].any()
+    assert main(["eval", f"checkpoint={solved}", "split=val", f"log_dir={solved.parent}"]) == 0
+    (evaluated,) = solved.parent.glob("eval/*/*")
+    assert results(evaluated)["val/loss"] == pytest.approx(_of_row(solved, "val/loss"), abs=1e-4)
+
+
+def _of_row(folder: Path, name: str) -> float:
+    with (folder / "metrics.csv").open(newline="") as stream:
+        return float(next(csv.DictReader(stream))[name])
+
+
+def test_predictions_of_inner_folds_are_those_of_the_chosen_candidate(solved: Path) -> None:
+    own = results(solved)
+    inner = Predictions.read(solved / "inner_predictions.csv")
+    assert len(inner.paths) == own["splits"]["train"]
+    weights = np.array([own["class_weights"][label] for label in inner.labels])
+    loss = float((weights * inner.negative_log_likelihoods()).mean())
+    assert loss == pytest.approx(min(one["loss"] for one in own["solved"]["candidates"]), abs=1e-3)
+
+
+def test_a_solution_does_not_depend_on_the_seed_and_a_killed_run_solves_again(
+    weights: str, log_dir: Path, tmp_path: Path
+) -> None:
+    words = (weights, "model.head=linear", *SOLVED, "optimizer.l2=0.1")
+    fail = (
+        f"+callbacks.fail._target_={FailOnce.__module__}.FailOnce",
+        "+callbacks.fail.epoch=0",
+        f"+callbacks.fail.mark={tmp_path / 'failed'}",
+    )
+    folder = train(log_dir, *words, *fail, TRUST, "seed=1", code=1)
+    resume(folder, TRUST, fail[-1])
+    whole = train(log_dir, *words, "seed=2")
+    one, two = (
+        torch.load(run / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
+        for run in (folder, whole)
+    )
+    assert all(torch.allclose(one[name], two[name], atol=1e-6) for name in one)
+    assert not (whole / "inner_predictions.csv").exists()
+    assert results(whole)["solved"]["candidates"] == []
+
+
+def test_inner_folds_keep_groups_and_copies_whole_and_have_every_class() -> None:
+    labels = np.tile(np.arange(3), 20)
+    digests = np.arange(60, dtype=np.uint64) + np.uint64(1)
+    digests[6] = digests[9]  # the same pixels in groups 2 and 3
+
+    class Data:
+        classes = ("a", "b", "c")
+        source: Any = type("Source", (), {"labels": labels, "group": np.arange(60) // 3})
+
+        def digests(self, split: str) -> np.ndarray:
+            return digests
+
+    data: Any = Data()
+    fold_of = inner_folds(data, np.arange(60), 3, seed=0)
+    by_group = fold_of.reshape(20, 3)
+    assert (by_group == by_group[:, :1]).all() and by_group[2, 0] == by_group[3, 0]
+    assert all(len(np.unique(labels[fold_of == fold])) == 3 for fold in range(3))
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("transfer=two_stage",), ["other stages", "transfer=frozen"]),
+        (("transfer=frozen", "transfer.cache=false"), ["transfer.cache=auto"]),
+        (("transfer=frozen", "model.head=mlp"), ["the layers Linear, Linear", "head=linear"]),
+        (("transfer=frozen", "loss=focal"), ["loss=cross_entropy"]),
+        (("transfer=frozen", "optimizer.l2=-1"), ["above 0", "optimizer.l2=0.1"]),
+        (("transfer=frozen", "optimizer.last=[layer1]"), ["head=pooled", "optimizer.last=null"]),
+        (("transfer=frozen", *POOLED, "optimizer.last=[layer3]"), ["model.pooled=[layer1,layer2]"]),
+        (("transfer=frozen", "trainer.max_epochs=3"), ["takes no steps", "optimizer=adam"]),
+        (("transfer=frozen", "scheduler=cosine"), ["takes no steps"]),
+        (("transfer=frozen", "optimizer.lr=1"), ["optimizer.lr is not an argument"]),
+    ],
+)
+def test_mistakes_say_what_to_try(
+    words: tuple[str, ...],
+    expected: list[str],
+    weights: str,
+    log_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    case = ("model=resnet18", "model.stem=imagenet", *DATA, "trainer=cpu", "optimizer=lbfgs")
+    capsys.readouterr()
+    assert main(["train", *case, weights, *words, f"log_dir={log_dir}"]) == 1
+    message = capsys.readouterr().err
+    assert len(message.splitlines()) <= 15 and "Traceback" not in message
+    for part in expected:
+        assert part in message
+    assert not list(log_dir.glob("train/*/*/metrics.csv"))
