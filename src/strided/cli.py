@@ -18,6 +18,7 @@ from strided.sweeps.search.search import resume_search, run_search
 from strided.sweeps.sweep import resume_sweep, run_sweep, sweep_of
 from strided.system.processes import ignore_batch_script, is_launched
 from strided.system.signals import Interrupted
+from strided.system.verbosity import showing
 from strided.verbs.help import overview, verb_help
 
 # What `strided` itself answers, without a verb.
@@ -35,8 +36,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         verb, *rest = words if words[0] not in NO_VERB else ["train", *words]
         typed = parse(verb, rest)
-        trusted = trusting(typed_trust(typed.words), typed.config_dir)
-        with trusted, beginning_with(typed.primary):
+        with (
+            trusting(typed_trust(typed.words), typed.config_dir),
+            beginning_with(typed.primary),
+            showing(typed.shown_from),
+        ):
             if typed.help:
                 show(verb_help(verb, typed.config_dir))
             elif typed.shows:

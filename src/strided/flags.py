@@ -1,6 +1,7 @@
 """What was typed after the verb: overrides, and the flags, which are Hydra's."""
 
 import argparse
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from hydra._internal.utils import get_args_parser
 from strided.config.overrides import typed_value
 from strided.config.primary import Primary
 from strided.errors import UserError
+from strided.system.verbosity import ENDING, ONCE
 from strided.verbs.table import VERBS
 
 
@@ -34,6 +36,7 @@ class Typed:
     hydra_help: bool
     version: bool
     experimental_rerun: str | None
+    shown_from: int  # of the levels of messages
 
     @property
     def primary(self) -> Primary:
@@ -64,6 +67,12 @@ def parse(verb: str, words: Sequence[str]) -> Typed:
     parser.add_argument("--version", action="store_true")
     parser.add_argument("-cd", "--config-dir", type=Path)
     parser.add_argument("-cp", "--config-path", type=Path)
+    shown = parser.add_mutually_exclusive_group()
+    shown.set_defaults(shown_from=ONCE)
+    for flag, level in (("verbose", logging.DEBUG), ("quiet", ENDING)):
+        shown.add_argument(
+            f"-{flag[0]}", f"--{flag}", dest="shown_from", action="store_const", const=level
+        )
     found = vars(parser.parse_intermixed_args(list(words)))
     typed = Typed(verb, found.pop("overrides"), **found)
     _require_one_purpose(typed)

@@ -105,9 +105,17 @@ def test_a_sweep_of_evaluations_shows_the_split_that_it_measured(
         assert float(row["val/loss"]) == measured["val/loss"]
 
 
-def test_a_sweep_of_seeds_finishes_with_code_0(log_dir: Path) -> None:
+def test_a_sweep_of_seeds_finishes_with_code_0(
+    log_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert sweep(log_dir, "model=mlp", "seed=0,1", "name=seeds") == 0
     (folder,) = log_dir.glob("multirun/seeds/*")
+    jobs, ending = capsys.readouterr().out.split("\n\n")[-2:]
+    head, averages, report, then = ending.splitlines()
+    assert head.split()[:3] == ["job", "n", "test/acc"] and averages.split()[:2] == ["0,1", "2"]
+    assert averages.count(" ± ") == 3 and report == f"report: {folder / 'summary.html'}"
+    assert then.endswith(f"src/predict.py checkpoint={folder / '0'} input=photos/")
+    assert "Linear" not in jobs and "next: " not in jobs and "test accuracy" in jobs
     accuracies = [read_results(folder / job)["test/acc"] for job in "01"]
     with (folder / "summary_seeds.csv").open(newline="") as stream:
         (row,) = csv.DictReader(stream)

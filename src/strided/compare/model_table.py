@@ -20,6 +20,7 @@ from strided.config.keys import Config, Node
 from strided.errors import UserError, describe_error
 from strided.models.building import build_model
 from strided.runs.csv_files import write_csv
+from strided.runs.ending import say_ending, words_of
 from strided.runs.out_of_memory import telling_of_memory
 from strided.runs.results import Results
 from strided.system.durable import write_text
@@ -77,7 +78,8 @@ def compare_models(
     write_text(folder / PAGE, render(config, results))
     for line in lines(rows):
         log.info("%s", line)
-    log.info("%s", folder / "compare.html")
+    then = ["benchmark", *words_of(results, "models")]
+    say_ending("", report=folder / PAGE, then=then)
     raise_failures(rows, "have no facts")
 
 

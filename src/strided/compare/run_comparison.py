@@ -14,6 +14,7 @@ from strided.data.reading.files import as_text
 from strided.evaluation.intervals import RESAMPLES
 from strided.report.page import page, picture
 from strided.runs.csv_files import write_csv
+from strided.runs.ending import from_here, say_ending
 from strided.runs.folder import RunFolder
 from strided.runs.results import Results
 from strided.system.durable import write_text
@@ -64,7 +65,9 @@ def compare_runs(folders: list[Path], folder: Path, results: Results) -> None:
         )
     for pair in pairs:
         log.info("%s", conclusion(pair))
-    log.info("%s", folder / PAGE)
+    best = max(runs, key=lambda run: run.row()["acc"] or 0)
+    then = ["predict", f"checkpoint={from_here(best.checkpoint)}", "input=photos/"]
+    say_ending("", report=folder / PAGE, then=then)
 
 
 def _figures(runs: Sequence[FinishedRun], pairs: Sequence[Pair], folder: Path) -> list[Path]:

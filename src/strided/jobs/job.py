@@ -30,13 +30,21 @@ def compose_run(
     verb: str, words: Sequence[str], config_dir: Path | None = None
 ) -> tuple[Config, str]:
     """Return the checked config of a single run, and its name."""
+    config, name, _ = compose_choices(verb, words, config_dir)
+    return config, name
+
+
+def compose_choices(
+    verb: str, words: Sequence[str], config_dir: Path | None = None
+) -> tuple[Config, str, dict[str, str]]:
+    """Return what `compose_run` does, and the chosen option of each group."""
     composed, choices = compose_hydra(verb, normalise(verb, words, config_dir), config_dir)
     config = plain(composed)
     check(config)
     name = run_name(config, choices)
     if "models" in config:
         config["models"] = compose_models(verb, config, choices["model"], words, config_dir)
-    return config, name
+    return config, name, choices
 
 
 def run_name(config: Config, choices: dict[str, str]) -> str:

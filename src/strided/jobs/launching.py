@@ -25,6 +25,7 @@ from strided.runs.results import Results
 from strided.system.durable import write_json
 from strided.system.machine import cores
 from strided.system.signals import Interrupted, heeded, leave_closed_terminal
+from strided.system.verbosity import shown_from
 
 
 def launch(
@@ -44,6 +45,7 @@ def launch(
             "trust": trusted(),
             "config_dir": next((str(finder.folder) for finder in own_code()), None),
             "insisted_on": insisted_on(),
+            "shown_from": shown_from(),
         }
         (Path(exchange) / "job.json").write_text(json.dumps(job))
         with _forwarding(Path(exchange)) as signals:

@@ -18,6 +18,7 @@ from strided.jobs.job import run_job
 from strided.runs.folder import read_config
 from strided.system.processes import LostProcessError, is_joined, place
 from strided.system.signals import Interrupted, Interruption, stop_with_parent
+from strided.system.verbosity import showing
 
 
 def main() -> int:
@@ -30,6 +31,7 @@ def main() -> int:
             Interruption().listening(),
             trusting(job["trust"], Path(job["config_dir"]) if job["config_dir"] else None),
             insisting_on(job["insisted_on"]),
+            showing(job["shown_from"]),
         ):
             (exchange / f"{rank}.pid").write_text(str(os.getpid()))  # signals can come from here on
             _leave_before_meeting(exchange / "signal")

@@ -11,7 +11,8 @@ from strided.config.overrides import typed_trust, typed_value, without
 from strided.config.targets import trusting
 from strided.config.unused import insisting_on, refuse_unused
 from strided.errors import UserError, describe_error, printable
-from strided.jobs.job import compose_run, run_job
+from strided.jobs.choices import show_choices
+from strided.jobs.job import compose_choices, run_job
 from strided.jobs.resume import resume_run
 from strided.runs.folder import (
     RunFolder,
@@ -35,7 +36,7 @@ def run(verb: str, words: Sequence[str], config_dir: Path | None = None) -> tupl
         if verb == "train" and (stopped := typed_value(words, "resume")):
             folder = Path(os.path.expanduser(stopped))
             return folder, resume_run(folder, without(words, "resume"), config_dir)
-        config, name = compose_run(verb, words, config_dir)
+        config, name, choices = compose_choices(verb, words, config_dir)
         if config.get("search"):
             raise UserError(
                 "search= was given, but this is a single run; expected search= on the command line "
@@ -45,6 +46,8 @@ def run(verb: str, words: Sequence[str], config_dir: Path | None = None) -> tupl
             refuse_unused(config, words)
         parent = log_folder(config["log_dir"]) / verb / name
         folder = from_first(create_run_folder(parent) if is_first() else None)
+        if is_first():
+            show_choices(verb, choices, config, words, config_dir)
         with insisting_on(words):
             return folder, run_job(verb, {**config, "name": name}, folder, list(words))
 

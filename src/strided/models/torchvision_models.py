@@ -10,6 +10,7 @@ from strided.errors import UserError
 from strided.models.heads import Kind, set_head
 from strided.models.pooled import Pool
 from strided.models.stems import Stem, choose_stem, require_small_stem, set_in_channels
+from strided.system.verbosity import shows_bars
 
 # Weight of each auxiliary head's loss in training: Szegedy et al. 2015, section 5, for GoogLeNet;
 # 0.4 for Inception v3 as in its authors' and torchvision's training code.
@@ -137,7 +138,7 @@ def pretrained_state(name: str) -> dict[str, Tensor]:
     folder = f"{hub.get_dir()}/checkpoints"
     try:
         state: dict[str, Tensor] = weights.get_state_dict(
-            check_hash=True, map_location="cpu", weights_only=True
+            check_hash=True, progress=shows_bars(), map_location="cpu", weights_only=True
         )
     except Exception as error:  # network, disk, hash and unpickling each raise their own kind
         raise UserError(

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
 from pathlib import Path, PurePath
+from typing import TextIO
 
 from strided.errors import UserError, describe_error, one_line, printable
 from strided.runs.environment import git_state, hardware, versions
@@ -16,6 +17,7 @@ from strided.system.durable import is_full, write_json
 from strided.system.machine import alone_in
 from strided.system.processes import from_first, is_first
 from strided.system.signals import Interrupted
+from strided.system.verbosity import shown_from
 
 # what a resumed run measures anew, beside test/* and val/*
 _AGAIN = ("error", "tested", "confusion", "overlap", "val_confusion", "val_overlap")
@@ -52,9 +54,10 @@ def _recorded(folder: Path, command: list[str]) -> Iterator[Results]:
     results["state"] = "running"  # a killed run keeps this state
     write_json(RunFolder(folder).results, results)
     handlers: list[logging.Handler] = [
-        logging.StreamHandler(sys.stdout),
+        _BesideBars(sys.stdout) if sys.stderr.isatty() else logging.StreamHandler(sys.stdout),
         logging.FileHandler(RunFolder(folder).log, encoding="utf-8", errors="surrogateescape"),
     ]
+    handlers[0].setLevel(shown_from())
     with _logging_to(handlers):
         try:
             results.update({"git": git_state(), "versions": versions(), "hardware": hardware()})
@@ -100,6 +103,16 @@ def _log_to_file_only(folder: Path, error: BaseException) -> None:
             stream.write(f"{one_line(name)}: {one_line(reason)}\n")
 
 
+class _BesideBars(logging.StreamHandler[TextIO]):
+    """Writes a message above the bar of progress that a terminal shows."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        with tqdm.external_write_mode(self.stream):
+            super().emit(record)
+
+
 class Printable(logging.Formatter):
     """Formats messages without control characters: names in them may be a stranger's."""
 
@@ -128,7 +141,7 @@ def _logging_to(handlers: Sequence[logging.Handler]) -> Iterator[None]:
     warnings.formatwarning = lambda message, *_: f"warning: {message}"  # without file and line
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # its tips and device list
     for logger in ours:
-        logger.setLevel(logging.INFO)
+        logger.setLevel(logging.DEBUG)
         logger.propagate = False
         logger.handlers = list(handlers)
     try:

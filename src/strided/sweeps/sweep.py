@@ -42,6 +42,7 @@ from strided.runs.folder import (
     write_config,
 )
 from strided.sweeps.axes import Sweep
+from strided.sweeps.ending import print_ending
 from strided.sweeps.folder import SweepFolder
 from strided.sweeps.grammar import sweep_corners, sweep_jobs
 from strided.sweeps.kept_words import kept_words
@@ -51,6 +52,7 @@ from strided.system.durable import write_text
 from strided.system.machine import alone_in
 from strided.system.plain_data import read_yaml
 from strided.system.signals import Interrupted, Interruption
+from strided.system.verbosity import among_many, showing
 from strided.verbs.table import VERBS
 
 RESUMABLE = (*DATA_PLACES, "traceback", "trust")
@@ -195,11 +197,11 @@ def _run_jobs(
     trend: Sweep | None,
 ) -> None:
     varied = {key_of(word) for job in commands for word in {*job} ^ {*commands[0]}}
-    insisted = steady(overrides, varied)
+    insisted, level = steady(overrides, varied), among_many()
     own_folder = config_dir and config_dir.resolve()  # a launcher may run jobs elsewhere
 
     def job(composed: DictConfig) -> int:
-        with trusting(trusted, own_folder), insisting_on(insisted):
+        with trusting(trusted, own_folder), insisting_on(insisted), showing(level):
             return run_one(verb, composed)
 
     with alone_in(SweepFolder(folder).sweep):
@@ -214,6 +216,7 @@ def _run_jobs(
             summarise(folder, jobs, shown)
         if trend and (more := study(folder, trend, jobs)):
             summarise(folder, jobs, shown + more)
+        print_ending(folder, jobs)
     if failed := sum(job.state != "finished" for job in jobs):
         raise UserError(
             f"{failed} of the {len(jobs)} jobs failed; see {SweepFolder(folder).summary}. "

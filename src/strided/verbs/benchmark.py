@@ -15,6 +15,7 @@ from strided.config.networks import label
 from strided.config.trainer_node import processes_to_start
 from strided.config.unused import refuse_typed
 from strided.errors import UserError, describe_error
+from strided.runs.ending import say_ending, words_of
 from strided.runs.out_of_memory import telling_of_memory
 from strided.runs.results import Results
 from strided.system.signals import Interruption
@@ -23,6 +24,8 @@ from strided.training.losses import refuse_two_balances
 from strided.training.preparation import set_seeds
 
 log = logging.getLogger(__name__)
+
+GROUPS = ("model", "data", "optimizer", "scheduler", "loss", "augment", "trainer", "seed")
 
 
 def benchmark(config: Config, folder: Path, results: Results, interruption: Interruption) -> None:
@@ -53,8 +56,15 @@ def benchmark(config: Config, folder: Path, results: Results, interruption: Inte
         write_table(folder / "benchmark.csv", rows)
     for line in table(rows):
         log.info("%s", line)
-    log.info("results in %s", folder)
+    say_ending("", table=folder / "benchmark.csv", then=next_command(config, results))
     raise_failures(rows, "were not measured")
+
+
+def next_command(config: Config, results: Results) -> list[str]:
+    """What to type after a benchmark: the facts of several networks, or the training of one."""
+    if config["models"]:
+        return ["compare", *words_of(results, "models")]
+    return ["train", *words_of(results, *GROUPS)]
 
 
 def measure(config: Config, folder: Path, row: dict[str, Any], interruption: Interruption) -> None:

@@ -1,6 +1,5 @@
 """The eval verb: from a checkpoint and data to metrics and predictions.csv."""
 
-import logging
 from functools import partial
 from pathlib import Path
 
@@ -14,13 +13,12 @@ from strided.evaluation.held_out import (
     tell_part,
 )
 from strided.evaluation.overlap import seen_by, without_seen
+from strided.runs.ending import say_ending
 from strided.runs.folder import RunFolder
 from strided.runs.predictions_csv import write_predictions
 from strided.runs.results import Results, by_name
 from strided.system.signals import Interruption
 from strided.training.loading import find_checkpoint
-
-log = logging.getLogger(__name__)
 
 
 def evaluate_checkpoint(config: Config, folder: Path, results: Results, _: Interruption) -> None:
@@ -57,4 +55,8 @@ def evaluate_checkpoint(config: Config, folder: Path, results: Results, _: Inter
             "overlap": evaluation.overlap(),
         }
     )
-    log.info("%s", evaluation.headline())
+    say_ending(
+        evaluation.headline(),
+        results=folder,
+        then=["explain", f"checkpoint={config['checkpoint']}", "input=photos/"],
+    )

@@ -16,6 +16,7 @@ from strided.explain.heatmaps import CAMS
 from strided.explain.image import FigureSettings, explain_image
 from strided.explain.inputs import sources
 from strided.explain.subject import Subject, choose, layers_of, list_layers
+from strided.runs.ending import say_ending, words_of
 from strided.runs.folder import RunFolder
 from strided.runs.results import Results
 from strided.system.durable import write_text
@@ -52,7 +53,12 @@ def explain(config: Config, folder: Path, results: Results, _: Interruption) -> 
     results["figures"]["sheet"] = settings.relative(sheet)
     page = folder / "explain.html"
     write_text(page, render(config, results, folder))
-    log.info("%d images: %s", len(results["images"]), page)
+    number = sum("error" not in entry for entry in results["images"])
+    say_ending(
+        f"{number} image{'s' if number > 1 else ''} explained",
+        report=page,
+        then=["explain", *words_of(results, "checkpoint", "model"), "layer=?"],
+    )
 
 
 def check_explain(config: Config) -> None:

@@ -13,6 +13,7 @@ from strided.evaluation.classifier import Classifier
 from strided.evaluation.imagenet import chosen_classifier
 from strided.evaluation.overlap import seen_by
 from strided.evaluation.predict_files import find_images, most_probable, predict_files
+from strided.runs.ending import say_ending, words_of
 from strided.runs.folder import RunFolder
 from strided.runs.predictions_csv import Row, write_predictions
 from strided.runs.results import Results
@@ -21,6 +22,8 @@ from strided.training.loading import find_checkpoint
 from strided.training.seen_images import are_seen
 
 log = logging.getLogger(__name__)
+
+SHOWN = 5  # images whose classes the terminal shows
 
 
 def predict(config: Config, folder: Path, results: Results, _: Interruption) -> None:
@@ -48,16 +51,28 @@ def predict(config: Config, folder: Path, results: Results, _: Interruption) -> 
     )
     if config["checkpoint"] is not None and any(row.label for row in rows):
         results["overlap"] = overlap_of_labelled(classifier, config["checkpoint"], rows)
-    for row in rows[:5]:
-        if row.probabilities is not None:
-            log.info("%s: %s", row.path, most_probable(row.probabilities, classifier.classes))
+    report_first(rows, classifier.classes, file)
     unread = f", {failed} unreadable" if failed else ""
-    log.info("%d images%s: %s", len(rows), unread, file)
+    network = words_of(results, "checkpoint", "model")
+    say_ending(
+        f"{len(rows)} image{'s' if len(rows) > 1 else ''}{unread}",
+        predictions=file,
+        then=["explain", *network, f"input={config['input']}"] if failed < len(rows) else (),
+    )
     if failed == len(rows):
         raise UserError(
             f"none of the {failed} images of input={config['input']} could be read (the first: "
             f"{rows[0].error}); expected at least one. Try input=<a picture that opens elsewhere>"
         )
+
+
+def report_first(rows: Sequence[Row], classes: Sequence[str], file: Path) -> None:
+    """Log the classes of the first images, and where the others are."""
+    for row in rows[:SHOWN]:
+        if row.probabilities is not None:
+            log.info("%s: %s", row.path, most_probable(row.probabilities, classes))
+    if more := len(rows[SHOWN:]):
+        log.info("... and %d more in %s", more, file.name)
 
 
 def overlap_of_labelled(

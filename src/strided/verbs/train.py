@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import lightning.pytorch as pl
+import torch
 
 from strided.config.keys import Config
 from strided.data import ImageDataModule
@@ -17,13 +18,16 @@ from strided.evaluation.overlap import overlap, seen_by
 from strided.explain.overlays import overlays
 from strided.loggers import StartedRun
 from strided.loggers.running import build_loggers, running
+from strided.models.summary import summary
 from strided.report.contents import Contents, gather_contents
 from strided.report.document import write_report
+from strided.runs.ending import from_here, say_ending
 from strided.runs.folder import RunFolder
 from strided.runs.predictions_csv import write_predictions
 from strided.runs.results import Results, by_name
 from strided.system.processes import first_on_each_machine, is_first
 from strided.system.signals import Interruption
+from strided.system.verbosity import ONCE, shown_from
 from strided.training.determinism import training_switches
 from strided.training.execution import refuse_fused_clipping
 from strided.training.fit import fit
@@ -69,6 +73,7 @@ def train_and_test(
         data, decided = prepare_data(config, results, run.resume_from)
         task = build_task(config, decided, data, results, fresh=run.resume_from is None)
     check_same_data(data)
+    report_layers(task)
     begin_seen(run, data)
     started = StartedRun(folder, config, results["git"]["commit"], task.model)
     with running(run.trainer.loggers, started) as loggers:
@@ -83,7 +88,17 @@ def train_and_test(
             write_report(folder, config, results, contents)
             for logger in loggers:
                 logger.finish(folder, results, contents.errors)
-    log.info("results in %s", folder)
+    say_end(run, evaluation)
+
+
+def report_layers(task: ClassificationTask) -> None:
+    """Log the layers of the network: of two levels, or all with -v."""
+    size = task.preprocessing.image_size
+    image = torch.zeros(1, task.preprocessing.channels, size, size, device=task.device)
+    task.eval()
+    for line in summary(task.model, image, whole=shown_from() <= logging.DEBUG):
+        log.log(ONCE, "%s", line)
+    task.train()
 
 
 def begin_seen(run: Run, data: ImageDataModule) -> None:
@@ -167,14 +182,28 @@ def validate_best(run: Run, best: Classifier, data: ImageDataModule) -> Evaluati
 def _evaluate(
     run: Run, best: Classifier, data: ImageDataModule, split: str, limit: int | float | None
 ) -> Evaluation:
-    """Evaluate on a split; its metrics go into the results, its headline to the log."""
+    """Evaluate on a split; its metrics go into the results."""
     entries = None if run.quick else seen_by(best, RunFolder(run.folder).best)
     evaluation = evaluate(best, data, split, limit, partial(overlap, entries, best, data, split))
     by_name(run.results).update(evaluation.metrics)
     run.results["inference_precision"] = evaluation.precision
     run.results["skipped"] = len(data.skipped)
-    log.info("%s", evaluation.headline())
     return evaluation
+
+
+def say_end(run: Run, evaluation: Evaluation | None) -> None:
+    """Say what came out, and where it is."""
+    headline = evaluation.headline() if evaluation else ""
+    if run.quick:
+        say_ending(headline, results=run.folder)
+        return
+    then = []
+    if run.checkpoint is not None:
+        then = ["predict", f"checkpoint={from_here(run.folder)}", "input=photos/"]
+        best = by_name(run.results)[f"best_{run.checkpoint.monitor}"]
+        chosen = f"best {run.checkpoint.monitor} {best:.4f}, epoch {run.results['best_epoch']}"
+        headline = headline or f"{chosen}; not tested"
+    say_ending(headline, report=RunFolder(run.folder).report, then=then)
 
 
 def report_contents(

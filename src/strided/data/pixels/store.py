@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 import os
-import sys
 import time
 import zlib
 from contextlib import closing, suppress
@@ -21,6 +20,7 @@ from strided.data.preprocessing import Preprocessing
 from strided.data.reading.depth import WHITE
 from strided.data.source import Source, digest
 from strided.system.built_once import open_or_build, reserve
+from strided.system.verbosity import shows_bars
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ def _build(source: Source, job: Job, shape: tuple[int, ...], num_workers: int) -
     if done:
         there = min(len(done) * CHUNK, len(source))
         log.info("continuing a stopped decoding: %d of %d images are there", there, len(source))
-    quiet = len(source) < _LONG_BUILD or not sys.stderr.isatty()
+    quiet = len(source) < _LONG_BUILD or not shows_bars()
     with (
         tqdm(total=len(source), desc="decoding", unit=" images", disable=quiet, leave=False) as bar,
         (job.folder / _JOURNAL).open("a", encoding="utf-8") as journal,

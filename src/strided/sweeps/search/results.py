@@ -47,11 +47,19 @@ def test_best(study: Study, config_dir: Path | None, trust: list[str]) -> str | 
     metric = study.plan.search.metric
     command = shlex.join(repetition(study.folder / str(best.number), config_dir, trust))
     found = {"trial": best.number, metric: best.value, **tested}
+    accuracy = ""
+    if tested:
+        low, high = tested["test/acc_ci95"]
+        accuracy = (
+            f", test accuracy {tested['test/acc']:.4f} (95 % interval {low:.4f} to {high:.4f})"
+        )
     write_json(
         SweepFolder(study.folder).best_trial,
         {**found, "overrides": best.params, "command": command, "trials": count(study)},
     )
-    return f"\nbest: trial {best.number}, {metric} {best.value:.4f}; to repeat it: {command}"
+    return (
+        f"best: trial {best.number}, {metric} {best.value:.4f}{accuracy}; to repeat it: {command}"
+    )
 
 
 def repetition(trial: Path, config_dir: Path | None, trust: list[str]) -> list[str]:

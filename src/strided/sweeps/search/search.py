@@ -22,9 +22,10 @@ from strided.config.primary import primary
 from strided.config.targets import trusting
 from strided.config.typed_only import brings_back
 from strided.config.unused import refuse_unused_by_all
-from strided.errors import UserError, printable
+from strided.errors import UserError
 from strided.jobs.resume import DATA_PLACES
 from strided.runs.folder import create_run_folder, log_folder, require_no_way_out
+from strided.sweeps.ending import print_ending
 from strided.sweeps.folder import SweepFolder
 from strided.sweeps.grammar import each_job, sweep_corners, swept_values
 from strided.sweeps.kept_words import kept_words
@@ -32,11 +33,13 @@ from strided.sweeps.search.space import Search, parse, require_axes
 from strided.sweeps.sweep import check_corners, composed
 from strided.system.machine import alone_in, cores
 from strided.system.signals import Interrupted, Interruption
+from strided.system.verbosity import among_many, showing
 
 if TYPE_CHECKING:
     from strided.sweeps.search.study import Study
 
 RESUMABLE = ("search.num_trials", "search.num_workers", *DATA_PLACES, "traceback", "trust")
+MOST_TRIALS = 10  # the best ones, that the terminal shows
 
 
 def run_search(words: Sequence[str], config_dir: Path | None) -> None:
@@ -157,14 +160,14 @@ def require_monitor(search: Search, config: Config) -> None:
 
 def run_trials(study: "Study", config_dir: Path | None, trust: list[str]) -> None:
     """Run the missing trials of a search, test the best one, and write the summary."""
-    from strided.sweeps.search.results import report, test_best
+    from strided.sweeps.search.results import jobs, report, test_best
     from strided.sweeps.search.study import JOURNAL
     from strided.sweeps.search.worker import work
 
     with alone_in(study.folder / JOURNAL) as lock:
         study.plan.write(study.folder)  # a resume may have changed it; workers read it there
         try:
-            with Interruption().listening(), trusting(trust):
+            with Interruption().listening(), trusting(trust), showing(among_many()):
                 if study.plan.search.num_workers == 1:
                     work(study, study.unfinished(), config_dir)
                 else:
@@ -187,7 +190,7 @@ def run_trials(study: "Study", config_dir: Path | None, trust: list[str]) -> Non
             f"none of the {len(study.trials())} trials was completed; see "
             f"{SweepFolder(study.folder).summary}. Try one of them without search="
         )
-    print(printable(best))
+    print_ending(study.folder, jobs(study), best, MOST_TRIALS)
 
 
 def run_workers(

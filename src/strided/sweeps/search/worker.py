@@ -16,6 +16,7 @@ from strided.errors import printable
 from strided.jobs.job import compose_run
 from strided.jobs.runner import finish_job
 from strided.runs.folder import lies_in, read_results
+from strided.runs.results import by_name
 from strided.sweeps.search.study import SearchPlan, Study
 from strided.system.signals import Interrupted, Interruption, stop_with_parent
 
@@ -50,7 +51,9 @@ def run_trial(study: Study, number: int, config_dir: Path | None, *, quiet: bool
     results = read_results(folder)
     state = study.tell(number, results)
     metric = study.plan.search.metric
-    said = results.get("error") or f"{metric} {results.get(metric)}"
+    score = by_name(results).get(metric)
+    measured = "not measured" if score is None else f"{score:.4f}"
+    said = results.get("error") or f"{metric} {measured}"
     print(printable(f"trial {number}: {state}, {said}"), flush=True)
 
 

@@ -1,13 +1,14 @@
 """The progress of an epoch: a line on a terminal, or a line now and then in a log."""
 
 import logging
-import sys
 import time
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ProgressBar as LightningProgressBar
 from tqdm import tqdm
+
+from strided.system.verbosity import shows_bars
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class ProgressBar(LightningProgressBar):
                 desc=f"epoch {trainer.current_epoch}",
                 leave=False,
                 dynamic_ncols=True,
-                disable=not sys.stderr.isatty(),
+                disable=not shows_bars(),
                 bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
             )
 

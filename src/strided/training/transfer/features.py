@@ -6,7 +6,6 @@ set. The layers before it are skipped: every frozen unit returns its input.
 
 import hashlib
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -22,6 +21,7 @@ from torch import Tensor
 from strided.data import BatchAugment, ImageDataModule
 from strided.data.pixels.pipeline import ArrayPixels, Read
 from strided.system.devices import sent
+from strided.system.verbosity import shows_bars
 from strided.training.task import ClassificationTask
 from strided.training.transfer.cut import Cut
 from strided.training.transfer.feature_rows import FeatureRows
@@ -175,7 +175,7 @@ def features_folder(layers: FrozenLayers, views: Views | None = None) -> Path:
 def _shown(items: Any, title: str) -> Iterator[Any]:
     from tqdm import tqdm
 
-    yield from tqdm(items, desc=title, leave=False, disable=not sys.stderr.isatty())
+    yield from tqdm(items, desc=title, leave=False, disable=not shows_bars())
 
 
 def _digest(cut: Cut) -> str:

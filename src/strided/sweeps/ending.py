@@ -1,0 +1,155 @@
+"""What a sweep or a search says at its end: its table, what failed, its page, what to type next."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+
+from strided.errors import one_line, printable
+from strided.runs.ending import from_here, typed_here
+from strided.runs.results import by_name
+from strided.sweeps.folder import SweepFolder
+from strided.sweeps.summary import REPEATS, Job, measured
+from strided.system.text_table import text_table
+from strided.system.verbosity import ONCE, shown_from
+
+MOST_ROWS = 30  # more, and only the best are shown
+CHOSEN_BY = {"best_val/acc": max, "best_val/loss": min}  # never by the test
+_MOST_NUMBERS = 4
+_LONG, _LONGEST = 8, 32  # characters of a number, and of another value
+_WIDEST = 300  # characters of a reason
+
+Row = tuple[dict[str, str], list[Job]]  # what was typed, and the jobs that differ in REPEATS only
+
+
+def print_ending(
+    folder: Path, jobs: Sequence[Job], headline: str = "", most: int = MOST_ROWS
+) -> None:
+    """Print the table of at most `most` rows, the failures, the headline, the page, a command."""
+    for line in ["", *table(jobs, most), *failures(jobs), *filter(None, [headline])]:
+        print(printable(line))
+    print(printable(f"report: {from_here(SweepFolder(folder).page)}"))
+    if shown_from() <= ONCE and (then := next_command(folder, jobs)):
+        print(printable(f"next: {then}"))
+
+
+def table(jobs: Sequence[Job], most: int) -> list[str]:
+    """Return a line for all jobs that differ in seed, split or fold only; `*` marks the best.
+
+    The best is chosen by validation. Values of several jobs are mean and standard deviation.
+    """
+    grouped = rows(jobs)
+    columns = [*measured(jobs)[::2], *CHOSEN_BY, "train_seconds"]
+    columns = [name for name in columns if any(values(row, name) for row in grouped)]
+    criterion = next((name for name in CHOSEN_BY if name in columns), None)
+    ranked = ranking(grouped, criterion) if criterion else []
+    shown = grouped if len(grouped) <= most else (ranked or grouped)[:most]
+    best = ranked[0] if len(ranked) > 1 else None
+    states = ["state"] if any(state(row) for row in shown) else []
+    head = ["job", *shown[0][0], *(["n"] if len(grouped) < len(jobs) else []), *states, *columns]
+    lines = [head, *(line(row, head, columns, row is best) for row in shown)]
+    said = text_table(lines, left=1 + len(shown[0][0]))
+    if more := len(grouped) - len(shown):
+        said.append(f"... and {more} more in summary.csv")
+    return said + ([f"* the best by {criterion}"] if best else [])
+
+
+def line(row: Row, head: Sequence[str], columns: Sequence[str], is_best: bool) -> list[str]:
+    """Return the cells of a row under `head`."""
+    typed, jobs = row
+    numbers = ",".join([*(str(job.number) for job in jobs[:_MOST_NUMBERS]), "..."][: len(jobs)])
+    marked = ("*" if is_best else " ") + numbers
+    count = [str(sum(job.state == "finished" for job in jobs))] if "n" in head else []
+    states = [state(row)] if "state" in head else []
+    measured_cells = [cell(row, name) for name in columns]
+    return [marked, *map(shortened, typed.values()), *count, *states, *measured_cells]
+
+
+def shortened(value: str) -> str:
+    """Return what was typed, with fewer digits or letters if it is long."""
+    if len(value) <= _LONG:
+        return value
+    try:
+        return f"{float(value):.4g}"
+    except ValueError:
+        return value if len(value) <= _LONGEST else f"...{value[3 - _LONGEST :]}"
+
+
+def state(row: Row) -> str:
+    """Return how the jobs of a row ended that did not finish: `failed`, `2 failed`."""
+    found = [job.state for job in row[1] if job.state != "finished"]
+    counts = {name: found.count(name) for name in dict.fromkeys(found)}
+    if len(row[1]) == 1:
+        return "".join(counts)
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
+def rows(jobs: Sequence[Job]) -> list[Row]:
+    """Group the jobs that differ in REPEATS only; what all have in common is left out."""
+    keys = dict.fromkeys(key for job in jobs for key in job.overrides)
+    varied = [key for key in keys if len({job.overrides.get(key) for job in jobs}) > 1]
+    kept = [key for key in varied if key not in REPEATS]
+    groups: dict[tuple[str, ...], list[Job]] = {}
+    for job in jobs:
+        groups.setdefault(tuple(job.overrides.get(key, "") for key in kept), []).append(job)
+    if len(groups) == len(jobs):
+        return [({key: job.overrides.get(key, "") for key in varied}, [job]) for job in jobs]
+    return [(dict(zip(kept, group, strict=True)), members) for group, members in groups.items()]
+
+
+def ranking(grouped: Sequence[Row], criterion: str) -> list[Row]:
+    """Return the rows that have a value of the criterion, the best first."""
+    known = [row for row in grouped if values(row, criterion)]
+    sign = -1 if CHOSEN_BY[criterion] is max else 1
+    return sorted(known, key=lambda row: sign * fmean(values(row, criterion)))
+
+
+def values(row: Row, name: str) -> list[float]:
+    """Return a metric of the finished jobs of a row."""
+    found = (by_name(job.results).get(name) for job in row[1] if job.state == "finished")
+    return [float(value) for value in found if value is not None]
+
+
+def cell(row: Row, name: str) -> str:
+    """Return `0.9053`, or `0.9053 ± 0.0021` of several jobs."""
+    digits = 1 if name == "train_seconds" else 4
+    found = values(row, name)
+    if not found:
+        return ""
+    spread = f" ± {stdev(found):.{digits}f}" if len(found) > 1 else ""
+    return f"{fmean(found):.{digits}f}{spread}"
+
+
+def failures(jobs: Sequence[Job]) -> list[str]:
+    """Return a line for each reason why jobs did not finish, with their numbers."""
+    reasons: dict[str, list[int]] = {}
+    for job in jobs:
+        if job.state not in ("finished", "pruned"):
+            error = one_line(str(job.results.get("error", "")))
+            why = f"{job.state}: {error[:_WIDEST]}" if error else job.state
+            reasons.setdefault(why, []).append(job.number)
+    return [
+        f"job{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))} {why}"
+        for why, numbers in reasons.items()
+    ]
+
+
+def next_command(folder: Path, jobs: Sequence[Job]) -> str:
+    """Return a command for after a sweep: compare its two best, or predict with the best.
+
+    It is "" if jobs are left to be run again, which the error says, or if none is the best.
+    """
+    grouped = rows(jobs)
+    criterion = next((n for n in CHOSEN_BY if any(values(row, n) for row in grouped)), None)
+    if criterion is None or any(job.state == "failed" for job in jobs):
+        return ""
+    best, *others = [row[1][0] for row in ranking(grouped, criterion)]
+    place = from_here(folder)
+    if others and "test/acc" in best.results and _same_test(best, others[0]):
+        return typed_here(
+            "compare", f"runs=[{place / str(best.number)},{place / str(others[0].number)}]"
+        )
+    return typed_here("predict", f"checkpoint={place / str(best.number)}", "input=photos/")
+
+
+def _same_test(first: Job, second: Job) -> bool:
+    return first.results.get("split_hash") == second.results.get("split_hash")
