@@ -43,11 +43,12 @@ def show_choices(
 def chosen_options(verb: str, choices: Mapping[str, str], config: Config) -> dict[str, str]:
     """Return the option of each group that has one; `[wandb,mlflow]` of a group that has several.
 
-    Hydra notes no choice for several; the group then has a node for each.
+    Hydra notes no choice for several, or the config itself; the group then has a node for each.
     """
     nodes: Mapping[str, Any] = config
     several = {g: f"[{','.join(nodes[g])}]" for g in verb_keys(verb)[0] if nodes.get(g)}
-    options = {group: choices.get(group, several.get(group)) for group in verb_keys(verb)[0]}
+    noted = {group: option for group, option in choices.items() if option != verb}
+    options = {group: noted.get(group, several.get(group)) for group in verb_keys(verb)[0]}
     return {g: option for g, option in options.items() if option not in ("None", "null", None)}
 
 
