@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from strided.config.overrides import key_of
+from strided.config.own_code import own_code
 from strided.config.targets import trusted
 from strided.config.yaml_files import CONF_DIR, IS_CHECKOUT
 from strided.runs.results import Results
@@ -28,11 +29,12 @@ def say_ending(headline: str, *, then: Sequence[str] = (), **places: Path) -> No
 
 
 def typed_here(verb: str, *words: str) -> str:
-    """Return a command as it is typed in this directory, with the packages that are trusted."""
+    """Return a command as it is typed in this directory, with what is trusted and lies where."""
     launcher = from_here(CONF_DIR.parent / "src" / f"{verb}.py")
     program = ["python", str(launcher)] if IS_CHECKOUT else ["strided", verb]
     trust = [f"trust=[{','.join(trusted())}]"] if trusted() else []
-    return shlex.join([*program, *trust, *words])
+    folders = [word for own in own_code() for word in ("--config-dir", str(from_here(own.folder)))]
+    return shlex.join([*program, *folders[-2:], *trust, *words])
 
 
 def from_here(path: Path) -> Path:
