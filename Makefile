@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: setup train test slow check real kills gpu gpu-carry
+.PHONY: setup train test slow check reference real kills gpu gpu-carry
 
 setup: .venv/installed
 
@@ -36,6 +36,10 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# docs/reference.md: every group, option and key, from conf/ and the docstrings
+reference: setup
+	PYTHONPATH=src $(BIN)/python -m strided.verbs.reference docs/reference.md
 
 # On a machine with a GPU, by the python3 there: all of strided at work, six minutes at most.
 # For a machine without a network, first run gpu-carry here (CONTRIBUTING.md).

@@ -19,7 +19,7 @@ from strided.sweeps.sweep import resume_sweep, run_sweep, sweep_of
 from strided.system.processes import ignore_batch_script, is_launched
 from strided.system.signals import Interrupted
 from strided.system.verbosity import showing
-from strided.verbs.help import overview, verb_help
+from strided.verbs.help import help_of, overview
 
 # What `strided` itself answers, without a verb.
 NO_VERB = ("--version", "--hydra-help", "--shell-completion", "-sc")
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             showing(typed.shown_from),
         ):
             if typed.help:
-                show(verb_help(verb, typed.config_dir))
+                show(help_of(verb, typed.words, typed.config_dir))
             elif typed.shows:
                 show(answer(typed))
             else:

@@ -9,8 +9,10 @@ from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 
+from strided.config.hints import flag_advice, other_verb
 from strided.config.overrides import typed_value
 from strided.config.primary import Primary
+from strided.config.yaml_files import verb_keys
 from strided.errors import UserError
 from strided.system.verbosity import ENDING, ONCE
 from strided.verbs.table import VERBS
@@ -59,7 +61,24 @@ class _Parser(argparse.ArgumentParser):
 def parse(verb: str, words: Sequence[str]) -> Typed:
     """Split the typed words into overrides and flags. Raises UserError."""
     if verb not in VERBS:
-        raise UserError(f"there is no verb {verb}; expected one of {', '.join(VERBS)}. Try --help")
+        raise UserError(
+            f"there is no verb {verb}; expected one of {', '.join(VERBS)}. "
+            f"{other_verb(verb) or 'Try --help'}"
+        )
+    found, unknown = _parser().parse_known_intermixed_args(list(words))
+    if unknown:
+        groups, keys = verb_keys(verb)
+        raise UserError(
+            f"{unknown[0]} is no flag; expected key=value words, without dashes. "
+            f"{flag_advice(unknown[0], words, [*groups, *keys])}"
+        )
+    flags = vars(found)
+    typed = Typed(verb, flags.pop("overrides"), **flags)
+    _require_one_purpose(typed)
+    return typed
+
+
+def _parser() -> _Parser:
     hydras = get_args_parser()
     parser = _Parser(
         add_help=False, allow_abbrev=False, parents=[hydras], conflict_handler="resolve"
@@ -73,10 +92,7 @@ def parse(verb: str, words: Sequence[str]) -> Typed:
         shown.add_argument(
             f"-{flag[0]}", f"--{flag}", dest="shown_from", action="store_const", const=level
         )
-    found = vars(parser.parse_intermixed_args(list(words)))
-    typed = Typed(verb, found.pop("overrides"), **found)
-    _require_one_purpose(typed)
-    return typed
+    return parser
 
 
 def _require_one_purpose(typed: Typed) -> None:

@@ -6,8 +6,9 @@ from typing import Any, Literal
 import pytest
 from torch import nn
 
-from strided.config.schema import arguments_of, describe, fits
+from strided.config.schema import arguments_of, fits
 from strided.config.targets import locate
+from strided.config.type_words import describe
 
 # Types
 
@@ -58,7 +59,7 @@ def test_values_fit_their_types(value: Any, annotation: Any, expected: bool) -> 
         (str, "text"),
         (float | None, "a number or null"),
         (Literal["min", "max"], "min, max"),
-        (list[int], "a list of a whole number"),
+        (list[int], "a list of whole numbers"),
     ],
 )
 def test_types_are_described_in_words(annotation: Any, words: str) -> None:

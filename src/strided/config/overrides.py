@@ -14,6 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 
+from strided.config.hints import hint_or_close
 from strided.config.hydra_keys import check_hydra_word
 from strided.config.primary import primary
 from strided.config.yaml_files import config_folders, group_options, verb_keys
@@ -86,7 +87,7 @@ def _normalise_one(
     if bare.split(".")[0] not in (*groups, *keys):
         raise UserError(
             f"{bare}={value}: there is no key {bare.split('.')[0]}. "
-            f"{did_you_mean(bare.split('.')[0], [*groups, *keys])}"
+            f"{hint_or_close(bare.split('.')[0], value, [*groups, *keys])}"
         )
     if (bare in FREE_TEXT and not (multirun and "," in value)) or _is_name(bare, value):
         word = f"{key}={quoted(value)}"

@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
 
+from strided.config.hints import hint
 from strided.config.keys import Node, PlainKeys
-from strided.config.targets import EXTRA_KEYS, locate
+from strided.config.targets import EXTRA_KEYS, PLACES, locate
+from strided.config.type_words import describe
 from strided.errors import UserError, did_you_mean
 
 # Arguments that strided fills in from the data or the run: (node, argument) -> where it comes from.
@@ -120,7 +122,7 @@ def _check_monitor(node: Node, path: str) -> None:
 def _check_arguments(node: Node, path: str, values: bool) -> None:
     target = locate(node["_target_"], path)
     accepted, open_ended = arguments_of(target)
-    accepted = {**accepted, **EXTRA_KEYS.get(path, {})}
+    accepted |= {name: extra.type for name, extra in EXTRA_KEYS.get(path, {}).items()}
     if values and "monitor" in node:
         _check_monitor(node, path)
     for key, value in node.items():
@@ -132,15 +134,22 @@ def _check_arguments(node: Node, path: str, values: bool) -> None:
             if open_ended:
                 continue
             offered = [name for name in accepted if (path, name) not in FILLED_IN]
+            typed = "" if isinstance(value, dict | list) else str(value)
             raise UserError(
                 f"{path}.{key} is not an argument of {node['_target_']}. "
-                f"{did_you_mean(key, offered)}"
+                f"{_elsewhere(path, key, typed) or did_you_mean(key, offered)}"
             )
         if value is None and OFF_WHEN_NULL.get(path) == key:
             continue
         annotation = accepted[key]
         if values and not fits(value, annotation):
             raise UserError(_misfit(f"{path}.{key}", value, annotation))
+
+
+def _elsewhere(path: str, key: str, value: str) -> str:
+    """The hint of a name that other tools have, unless it is the very key that was refused."""
+    found = hint(key, value, {place.split(".")[0] for place in PLACES})
+    return "" if found.startswith(f"Try {path}.{key}=") else found
 
 
 def arguments_of(target: Callable[..., Any]) -> tuple[dict[str, Any], bool]:
@@ -163,18 +172,25 @@ def arguments_of(target: Callable[..., Any]) -> tuple[dict[str, Any], bool]:
 def _parameters(function: Callable[..., Any]) -> tuple[dict[str, Any], bool]:
     # Lightning wraps Trainer.__init__ to read defaults from the environment.
     function = inspect.unwrap(function)
-    try:
-        hints = get_type_hints(function)
-    except (NameError, TypeError):  # names that exist for type checkers only
-        hints = {}
     accepted: dict[str, Any] = {}
     open_ended = False
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
             open_ended = True
         elif parameter.kind is not inspect.Parameter.VAR_POSITIONAL and name != "self":
-            accepted[name] = hints.get(name, Any)
+            accepted[name] = _type_of(parameter, function)
     return accepted, open_ended
+
+
+def _type_of(parameter: inspect.Parameter, function: Callable[..., Any]) -> Any:
+    """The type of a parameter; Any if there is none, or one for type checkers only."""
+    if parameter.annotation is inspect.Parameter.empty:
+        return Any
+    alone = types.SimpleNamespace(__annotations__={"it": parameter.annotation})
+    try:
+        return get_type_hints(alone, getattr(function, "__globals__", {}))["it"]
+    except (NameError, TypeError, AttributeError):
+        return Any
 
 
 def fits(value: Any, annotation: Any) -> bool:
@@ -221,20 +237,3 @@ def _misfit(key: str, value: Any, annotation: Any) -> str:
     example = get_args(annotation)[0] if get_origin(annotation) is Literal else f"<{wanted}>"
     typed = "null" if value is None else str(value).lower() if value in (True, False) else value
     return f"{key}={typed} does not fit; expected {wanted}. Try {key}={example}"
-
-
-def describe(annotation: Any) -> str:
-    """Return a type in the words of the command line."""
-    origin, choices = get_origin(annotation), get_args(annotation)
-    if origin in (Union, types.UnionType):
-        return " or ".join(dict.fromkeys(describe(choice) for choice in choices))
-    if origin is Literal:
-        return ", ".join(str(choice) for choice in choices)
-    if annotation is None or annotation is type(None):
-        return "null"
-    if origin in (list, tuple, Sequence, Iterable):
-        return f"a list of {describe(choices[0])}" if choices else "a list"
-    if origin is dict:
-        return f"{{name: {describe(choices[1])}, ...}}"
-    words = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
-    return words.get(annotation, getattr(annotation, "__name__", str(annotation)))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from strided.config.keys import Node
 from strided.config.own_code import finding, own_code
@@ -84,10 +84,29 @@ MOVED = {
     "strided.pruning.Pruning": "strided.sweeps.search.pruning.Pruning",
 }
 
-# Keys of a node that strided itself uses, whatever the target, and their types.
-EXTRA_KEYS: dict[str, dict[str, Any]] = {
-    "model": {"weights": str | None, "pretrained": bool},
-    "optimizer": {"layer_decay": float | None},
+
+class Extra(NamedTuple):
+    """An argument of strided's own beside those of a target."""
+
+    type: Any
+    default: Any
+    meaning: str
+
+
+# Keys of a node that strided itself uses, whatever the target.
+EXTRA_KEYS: dict[str, dict[str, Extra]] = {
+    "model": {
+        "pretrained": Extra(bool, False, "Start from published weights: torchvision's or timm's"),
+        "weights": Extra(str | None, None, "Start from a file of weights"),
+    },
+    "optimizer": {
+        "layer_decay": Extra(
+            float | None,
+            None,
+            "Each layer trains at this share of the rate of the next one, such as 0.75; null: all "
+            "at one rate",
+        ),
+    },
 }
 
 # In `trust=`, this is no package: YAML of --config-dir may then name addresses and folders.

@@ -18,22 +18,33 @@ from strided.system.devices import sent
 class BatchAugment:
     """Changes each image of a batch by its own random draw; everything is off by default.
 
-    crop_scale: a box of at least this fraction of the area, 3/4 to 4/3 in shape, fills the image
-    (Szegedy et al. 2015, arXiv:1409.4842); 1 is off. horizontal_flip: with probability 1/2.
-    crop_padding: shift by up to this fraction of the side in each direction. rotation: up to this
-    many degrees in each direction. zoom, brightness, contrast: a factor in 1 - value .. 1 + value.
-    elastic: bends the image by this fraction of the side, the standard deviation of displacements
-    at 4 x 4 places, bicubic between them (Ronneberger et al. 2015, arXiv:1505.04597, section 3.1).
-    noise: Gaussian, of a standard deviation up to this fraction of white. erasing: the probability
-    that a rectangle of 2 to 33 % of the area takes the image's mean colour (Zhong et al. 2017,
-    arXiv:1708.04896). rand_augment_ops: the number of RandAugment's operations, each of strength
-    rand_augment_magnitude of 30 (Cubuk et al. 2020, arXiv:1909.13719). mixup, cutmix: alpha of
-    Beta(alpha, alpha), the distribution of a second image's share. mixup blends the two (Zhang et
-    al. 2018, arXiv:1710.09412), cutmix pastes a rectangle (Yun et al. 2019, arXiv:1905.04899); with
-    both on, each batch gets one of them.
-
     The order is crop, mirror, shift, turn, zoom and bend, RandAugment, light, noise, erasing,
-    mixing. Pixels that come in from outside the image are black.
+    mixing. Pixels that come in from outside the image are black. With both mixup and cutmix on,
+    each batch gets one of them.
+
+    Args:
+        horizontal_flip: Mirror each image with probability 1/2.
+        crop_padding: Shift by up to this fraction of the side in each direction; 0: off.
+        crop_scale: A box of at least this fraction of the area, 3/4 to 4/3 in shape, fills the
+            image (Szegedy et al. 2015, arXiv:1409.4842); 1: off.
+        rotation: Turn by up to this many degrees in each direction; 0: off.
+        zoom: Scale by a factor in 1 - zoom to 1 + zoom; 0: off.
+        brightness: Multiply by a factor in 1 - brightness to 1 + brightness; 0: off.
+        contrast: Multiply the distance to the mean by a factor in 1 - contrast to 1 + contrast; 0:
+            off.
+        elastic: Bend the image by this fraction of the side, the standard deviation of
+            displacements at 4 x 4 places, bicubic between them (Ronneberger et al. 2015,
+            arXiv:1505.04597, section 3.1); 0: off.
+        noise: Add Gaussian noise of a standard deviation up to this fraction of white; 0: off.
+        erasing: Probability that a rectangle of 2 to 33 % of the area takes the image's mean colour
+            (Zhong et al. 2017, arXiv:1708.04896); 0: off.
+        rand_augment_ops: RandAugment's operations on each image (Cubuk et al. 2020,
+            arXiv:1909.13719); 0: off.
+        rand_augment_magnitude: Strength of RandAugment's operations, 0 to 30.
+        mixup: Blend pairs of images, the share of the second from Beta(mixup, mixup) (Zhang et al.
+            2018, arXiv:1710.09412); 0: off.
+        cutmix: Paste a rectangle of a second image, its share from Beta(cutmix, cutmix) (Yun et al.
+            2019, arXiv:1905.04899); 0: off.
     """
 
     horizontal_flip: bool = False

@@ -51,13 +51,38 @@ NO_FILES = {
 class ImageDataModule(LightningDataModule):
     """A data set is a subclass whose `make_source` says where its images are.
 
-    None (null) means decided for each model: by its pretrained weights, else by the numbers
-    published for the data set, else by the images. After `use` and `setup`, batches reach the model
-    as float32 (B, C, S, S), augmented and normalised on its device. Labels are int64 (B,), or
-    float32 (B, K) after mixup or cutmix. With `sampler` class_balanced, an epoch of training has
-    the usual number of images, but equally many of each class. With `num_folds`, the images outside
-    of the data set's own test split are dealt into so many folds, and number `fold` (from 0) is
-    the test split.
+    Where null means decided, the model's pretrained weights decide, else the numbers published for
+    the data set, else the images. After `use` and `setup`, batches reach the model as float32
+    (B, C, S, S), augmented and normalised on its device. Labels are int64 (B,), or float32 (B, K)
+    after mixup or cutmix.
+
+    Args:
+        root: The folder that holds the data, or is to; the .zip too, of your own images.
+        batch_size: Images in a batch; with several processes, in each one's.
+        image_size: Side of the network's input in pixels; null: decided.
+        channels: 1 for grey, 3 for colour; null: decided.
+        resize: How an image becomes a square: crop its middle, squash, or pad with black; null:
+            decided.
+        crop_fraction: The part of the side that a crop keeps, 0.01 to 1; null: decided.
+        interpolation: How pixels are resampled; null: decided.
+        equalize: Spread grey levels: histogram over the image, clahe tile by tile; null: not.
+        mean: Subtracted from pixels of 0 to 1, a number for each channel; null: decided.
+        std: Divides them after that, a number for each channel; null: decided.
+        val_fraction: Part of the images to validate on, where the data set has no such split.
+        test_fraction: Part of the images to test on, where the data set has no such split.
+        num_folds: Deal the images, but for the data set's own test split, into so many folds.
+        fold: The number of the fold, from 0, that is the test split of this run.
+        train_fraction: Part of the training images to use, above 0 to 1: what do more images give?
+        split_seed: Decides which images are split off; `seed` does not.
+        num_workers: Processes that decode images; null: one for each core.
+        cache_dir: Holds the decoded images of all runs; null: ~/.cache/strided, or XDG_CACHE_HOME.
+        pipeline: Decode all images once into a file, or anew in each epoch where the disk is small.
+        pin_memory: Put batches where a GPU fetches them by itself; null: if there is one.
+        resident: Keep the pixels on the GPU while training; auto: where they fit.
+        on_error: Stop at a broken image, or skip it and say so.
+        horizontal_flip: Whether a mirror image keeps its class; the augmentations read it.
+        drop_last: Leave out the last batch of an epoch if it is not full.
+        sampler: Draw equally many images of each class, as many as usual; null: each image once.
     """
 
     name: str

@@ -37,6 +37,10 @@ class MLflowLogger(RunLogger):
     The server is `tracking_uri`, else MLFLOW_TRACKING_URI, else a store in `<log_dir>/mlflow`. All
     runs share that store, since MLflow compares only runs of one store. The run's id is kept in
     `<run folder>/mlflow.yaml`, so that a resumed run continues the same MLflow run.
+
+    Args:
+        tracking_uri: Address of the server; null: MLFLOW_TRACKING_URI, else a store in log_dir.
+        experiment: The name of the experiment that the run belongs to.
     """
 
     title, package = "MLflow", "mlflow"

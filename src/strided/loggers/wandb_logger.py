@@ -30,9 +30,20 @@ class WandbLogger(RunLogger):
     Each job of a sweep is a W&B run, in one group. The run's id is kept in
     `<run folder>/wandb/run_id`, so that a resumed run continues the same W&B run. If W&B cannot be
     reached (no key, no network, a failing server), the run is kept offline instead; if that fails
-    too, only W&B is switched off. `watch=gradients` logs a histogram per parameter and epoch, of
-    the epoch's last step; `log_model` uploads best.ckpt. `settings` are W&B's, such as `base_url`,
-    the server. `options` go to wandb.init.
+    too, only W&B is switched off.
+
+    Args:
+        project: The project of the run.
+        entity: The user or team that the project belongs to; null: your default one.
+        group: The group of the run; null: the sweep that a job belongs to, none for a single run.
+        job_type: What the run does, such as train.
+        offline: Keep the run in its folder, without an account; `wandb sync` sends it later.
+        watch: What else is logged: gradients, a histogram for each parameter and epoch, of its last
+            step; null: nothing.
+        log_model: If true, upload best.ckpt.
+        init_timeout: Seconds to wait for W&B at the start.
+        settings: Of W&B's own, such as {base_url: <the server>}.
+        **options: Arguments of wandb.init.
     """
 
     title, package = "W&B", "wandb"

@@ -31,10 +31,23 @@ def timm_model(
     pool: Pool = "mean_std",
     **options: Any,
 ) -> nn.Module:
-    """Build timm's network `name`, untrained; `options` go to timm (`drop_rate=0.1`).
+    """Build timm's network `name`, untrained.
 
-    See `heads.set_head` for `head`, `pooled` and what belongs to them. Raises UserError if timm has
-    no such network, if it has no small stem, or for options that would read a file.
+    Raises UserError if timm has no such network, if it has no small stem, or for options that would
+    read a file.
+
+    Args:
+        name: The network, one of timm.list_models().
+        stem: How the first layers take the image in: imagenet shrinks it as published, small keeps
+            the resolution of small images, auto chooses.
+        head: The classifier: the network's original one; linear; mlp, with a hidden layer;
+            flatten_mlp, with the whole last map before that; or pooled, of several blocks.
+        head_hidden: Units of the hidden layer of head=mlp and head=flatten_mlp.
+        head_dropout: Part of the units before the output of strided's heads that are left out while
+            training; null: 0.5 for the two mlp, none for linear.
+        pooled: The blocks, by name or number, whose maps head=pooled takes.
+        pool: What it takes of each map: the mean, or the mean and the standard deviation.
+        **options: Arguments of the network in timm, such as model.drop_rate=0.1.
     """
     import timm
 

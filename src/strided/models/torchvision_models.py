@@ -52,12 +52,24 @@ def torchvision_model(
     pooled: list[str | int] | None = None,
     pool: Pool = "mean_std",
 ) -> nn.Module:
-    """Build torchvision's network `name`, untrained; null `dropout` keeps its default rate.
+    """Build torchvision's network `name`, untrained.
 
-    See `heads.set_head` for `head`, `pooled` and what belongs to them. GoogLeNet and Inception v3
-    return logits only. They keep the outputs of their auxiliary heads in `auxiliary_logits` (empty
-    in eval mode), which the loss weights by `auxiliary_weight`. Raises UserError if torchvision
-    has no such network, or if it has no small stem or no dropout.
+    GoogLeNet and Inception v3 return logits only. They keep the outputs of their auxiliary heads in
+    `auxiliary_logits` (empty in eval mode), which the loss weights by `auxiliary_weight`. Raises
+    UserError if torchvision has no such network, or if it has no small stem or no dropout.
+
+    Args:
+        name: The network, one of torchvision.models.list_models().
+        stem: How the first layers take the image in: imagenet shrinks it as published, small keeps
+            the resolution of small images, auto chooses.
+        dropout: Part of the units that the network's own dropout leaves out; null: its default.
+        head: The classifier: the network's original one; linear; mlp, with a hidden layer;
+            flatten_mlp, with the whole last map before that; or pooled, of several blocks.
+        head_hidden: Units of the hidden layer of head=mlp and head=flatten_mlp.
+        head_dropout: Part of the units before the output of strided's heads that are left out while
+            training; null: 0.5 for the two mlp, none for linear.
+        pooled: The blocks, by name or number, whose maps head=pooled takes.
+        pool: What it takes of each map: the mean, or the mean and the standard deviation.
     """
     from torchvision.models import get_model
 

@@ -25,9 +25,11 @@ ClassWeights = dict[str, float] | Literal["auto"] | None
 class CrossEntropy(nn.Module):
     """Cross-entropy, with each class's share multiplied by its weight.
 
-    `class_weights` by class name; classes not named have 1, None means 1 for all. `label_smoothing`
-    (0 to 1) spreads this much of each label evenly over the classes (Szegedy et al. 2016, section
-    7).
+    Args:
+        class_weights: A weight for each class by name, or auto: rare classes count more; those not
+            named have 1, null: all.
+        label_smoothing: Spread this much of each label, 0 to 1, evenly over the classes (Szegedy et
+            al. 2016, section 7).
     """
 
     weight: Tensor | None
@@ -57,7 +59,12 @@ class FocalLoss(nn.Module):
     """Cross-entropy times (1 - p) ** gamma: images that are already easy count less.
 
     Lin et al. 2017, arXiv:1708.02002, section 3, with the softmax in place of their sigmoids;
-    `class_weights` take the place of alpha. `gamma` 0 is cross-entropy.
+    `class_weights` take the place of alpha.
+
+    Args:
+        class_weights: A weight for each class by name, or auto: rare classes count more; those not
+            named have 1, null: all.
+        gamma: How much less easy images count; 0: cross-entropy.
     """
 
     weight: Tensor | None

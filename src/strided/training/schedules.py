@@ -20,8 +20,9 @@ def cosine(
 ) -> LambdaLR:
     """Rise linearly, then fall along half a cosine (Loshchilov & Hutter 2017, without restarts).
 
-    `warmup_fraction` of the steps (0 to below 1) rise from nearly 0 to the optimizer's rate;
-    the last step ends at `final_fraction` (0 to 1) of it.
+    Args:
+        warmup_fraction: Part of the steps, 0 to below 1, that rise from nearly 0 to optimizer.lr.
+        final_fraction: Part of optimizer.lr, 0 to 1, at which the last step ends.
     """
     if not 0 <= warmup_fraction < 1:
         raise UserError(
@@ -48,6 +49,9 @@ class OneCycle(OneCycleLR):
     """torch's OneCycleLR, with `max_lr` scaled like each group's rate (`lr_scale`).
 
     It can be resumed with more epochs: the cycle then has the new length.
+
+    Args:
+        max_lr: The highest rate of the cycle.
     """
 
     def __init__(self, optimizer: Optimizer, max_lr: float, total_steps: int, **shape: Any) -> None:
@@ -69,6 +73,15 @@ class Plateau(ReduceLROnPlateau):
 
     The task steps it after each validation, before the checkpoint of the epoch is written.
     Lightning would step it afterwards, and a resumed run would miss that step.
+
+    Args:
+        monitor: The metric to watch: val/loss, val/acc, train/loss or train/acc.
+        mode: Whether a lower or a higher value is better.
+        factor: The rate is multiplied by it.
+        patience: Epochs without a better value before the rate is lowered.
+        threshold: Part of the best value by which another must be better to count.
+        cooldown: Epochs to wait after the rate was lowered.
+        min_lr: The rate is never lower.
     """
 
     def __init__(

@@ -94,3 +94,27 @@ VERBS = {
         ),
     ),
 }
+
+# What makes a command of `python src/train.py <group>=<option>`, for any option of the group. An
+# option that needs more has its own commands in the header of its YAML, which come first.
+GROUP_EXAMPLES = {
+    "data": ("", "model=resnet18 augment=standard trainer.max_epochs=30"),
+    "model": ("data=cifar10", "data=image_folder data.root=photos.zip"),
+    "optimizer": ("", "scheduler=cosine optimizer.weight_decay=1e-4"),
+    "scheduler": ("", "optimizer.lr=3e-3 trainer.max_epochs=30"),
+    "loss": ("", "loss.class_weights=auto"),
+    "augment": ("data=cifar10", "data=flowers model=resnet18"),
+    "transfer": (
+        "model=resnet18 model.pretrained=true data=flowers",
+        "model=efficientnet_lite0 model.pretrained=true data=image_folder data.root=photos.zip",
+    ),
+    "trainer": ("", "trainer.max_epochs=30 trainer.gradient_clip_val=1.0"),
+    "callbacks": (
+        "callbacks.early_stopping.patience=5",
+        "callbacks.ema.decay=0.999 callbacks.lr_finder.steps=100",
+    ),
+    "logger": ("", "trainer.max_epochs=30"),
+    "search": ("optimizer=adam,sgd", "optimizer=adam,sgd search.num_trials=50"),
+    "experiment": ("", "debug=limit"),
+    "debug": ("", "model=resnet18 data=cifar10"),
+}

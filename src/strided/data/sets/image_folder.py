@@ -12,9 +12,11 @@ from strided.data.source import Source
 class ImageFolder(ImageDataModule):
     """`root/cat/1.jpg`, or `root/train/cat/1.jpg` with val/ and test/; root may be a .zip.
 
-    class_level, where the names of the folders leave it open: the class folders are the first (1),
-    or those inside the first (2). labels, where two folders differ only in case, blanks, Unicode
-    form or zeros: `merge` makes them one class, `keep` two.
+    Args:
+        class_level: The class folders are the first (1), or those inside the first (2), where the
+            names of the folders leave it open.
+        labels: Of folders whose names differ only in case, blanks, Unicode form or zeros, make one
+            class or keep two.
     """
 
     default_image_size = 224

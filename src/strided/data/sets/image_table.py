@@ -24,12 +24,20 @@ log = logging.getLogger(__name__)
 class ImageTable(ImageDataModule):
     """Images of the table `csv`; paths are relative to `root`, by default the table's folder.
 
-    root may be a .zip. No group is in two splits; a table that puts one there is refused, unless
-    torn_groups is `allow`. Split and group columns with their default names need not exist; null
-    means not used. label_columns, in
-    place of label_column, are one column for each class, with one 1 in each row. path_suffix is
-    added to paths that do not end so. labels, where two differ only in case, blanks or zeros:
-    `merge` makes them one class, `keep` two.
+    No group is in two splits; a table that puts one there is refused. Split and group columns with
+    their default names need not exist.
+
+    Args:
+        csv: The table, with a header line; comma, semicolon or tab between its columns.
+        root: The folder or .zip that the paths are relative to; null: the table's folder.
+        path_column: The column of the images' paths.
+        path_suffix: Added to paths that do not end so, such as .jpg.
+        label_column: The column of the classes.
+        label_columns: In its place one column for each class, with one 1 in each row.
+        labels: Of labels that differ only in case, blanks or zeros, make one class or keep two.
+        split_column: The column that says train, val or test; null: split here.
+        group_column: The column of the patient, camera or day, never in two splits; null: none.
+        torn_groups: allow: train although the table has a group in two splits.
     """
 
     default_image_size = 224

@@ -16,7 +16,11 @@ log = logging.getLogger(__name__)
 
 
 class NamedDataModule(ImageDataModule):
-    """Reads official files, `<name>.zip` or `<name>/` under data.root; else downloads into it."""
+    """Reads official files, `<name>.zip` or `<name>/` under data.root; else downloads into it.
+
+    Args:
+        download: Download the data set if it is not in data.root.
+    """
 
     class_names: tuple[str, ...]
     pixels: ClassVar[int | None] = None  # side of the images, if all have the same

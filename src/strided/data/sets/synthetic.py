@@ -32,7 +32,13 @@ class Stripes:
 
 
 class Synthetic(ImageDataModule):
-    """Class k of n has stripes at k * 180 / n degrees, of random width and place, in noise."""
+    """Class k of n has stripes at k * 180 / n degrees, of random width and place, in noise.
+
+    Args:
+        num_images: How many are generated, of all splits together.
+        num_classes: How many directions the stripes have, 2 or more.
+        side: Of the generated images, in pixels.
+    """
 
     name = "synthetic"
     default_channels = 3

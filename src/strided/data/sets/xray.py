@@ -17,6 +17,10 @@ class XRay(ImageTable):
     Ozturk et al. 2020 (Computers in Biology and Medicine 121, 103792) collected them: 124 images of
     COVID-19 of ieee8023's covid-chestxray-dataset, 500 without findings and 500 of pneumonia of NIH
     ChestX-ray8. A class is confounded with its source.
+
+    Args:
+        root: The folder that holds xray3.zip or xray3/.
+        group_column: The column whose values are never in two splits; null: none.
     """
 
     default_channels = 1
@@ -24,9 +28,11 @@ class XRay(ImageTable):
         ("csv", "path_column", "path_suffix", "label_column", "label_columns", "labels"), _OWN
     )
 
-    def __init__(self, *, root: str = "data", **kwargs: Any) -> None:
+    def __init__(
+        self, *, root: str = "data", group_column: str | None = "patient_id", **kwargs: Any
+    ) -> None:
         own = {"csv": str(_TABLE), "path_column": "file", "label_column": "class"}
-        super().__init__(root=root, **{"group_column": "patient_id", **kwargs, **own})
+        super().__init__(root=root, group_column=group_column, **{**kwargs, **own})
 
     def make_source(self) -> Source:
         """Find the images, then read the table that comes with strided."""

@@ -12,6 +12,10 @@ _POOLINGS = {"average": nn.AvgPool2d, "max": nn.MaxPool2d}
 class LeNet5(nn.Module):
     """LeNet-5 with today's layers: every C3 map sees all of S2, pooling has no weights and the
     output is linear. Layers are named as in the paper; 61,706 parameters for 10 grey classes.
+
+    Args:
+        activation: The function after each layer but the last: tanh, as in the paper, or relu.
+        pooling: How each 2x2 square becomes one value: average, as in the paper, or max.
     """
 
     image_size: ClassVar[int] = 32  # C5 sees exactly one 5x5 map, so no other size fits

@@ -11,7 +11,9 @@ from strided.errors import UserError
 class MLP(nn.Module):
     """Flattened pixels through fully connected ReLU layers.
 
-    `hidden` lists the widths of the hidden layers; `dropout` acts after each of them.
+    Args:
+        hidden: Widths of the hidden layers.
+        dropout: Part of the units of each hidden layer that are left out while training, 0 to 1.
     """
 
     def __init__(

@@ -12,10 +12,12 @@ WIDTHS = (16, 32, 64)  # filters of the three stages
 class CifarResNet(nn.Module):
     """Three stages of (depth - 2) / 6 blocks on maps of full, half and quarter size.
 
-    `depth` counts the layers with weights: 20, 32, 44, 56, 110 and 1202 in the paper. With
-    `residual=false` it is the plain network of the paper's comparison, with the same number of
-    parameters: 269,722 for depth 20, colour images and 10 classes. Raises UserError unless depth is
-    6n + 2.
+    The plain network of the paper's comparison has the same number of parameters: 269,722 for depth
+    20, colour images and 10 classes. Raises UserError unless depth is 6n + 2.
+
+    Args:
+        depth: Layers with weights, 6n + 2: 20, 32, 44, 56, 110 and 1202 in the paper.
+        residual: Whether there are shortcuts around each two layers.
     """
 
     def __init__(

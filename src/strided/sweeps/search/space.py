@@ -24,8 +24,14 @@ _FEW = 8  # workers that any machine may try
 class Search:
     """The settings of conf/search: what varies, the metric, the number of trials, their choice.
 
-    `space` has a text in Hydra's sweep grammar for each key. `metric` is a key of results.json,
-    never one of the test split. `sampler` and `pruner` are nodes of Optuna's classes.
+    Args:
+        metric: What the best trial is chosen by, a key of results.json.
+        direction: Whether a higher or a lower value of the metric is better.
+        num_trials: How many runs to try, those that are pruned included.
+        num_workers: Trials at a time, each in its own process.
+        sampler: Chooses the values of the next trial, a class of optuna.samplers.
+        pruner: Ends trials that are worse than others, a class of optuna.pruners; null: none.
+        space: What varies: for each key its values in Hydra's sweep grammar.
     """
 
     metric: Literal["best_val/acc", "best_val/loss"]

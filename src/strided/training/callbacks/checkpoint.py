@@ -23,8 +23,12 @@ class Checkpoint(LightningCheckpoint):
     """Keep last.ckpt and, by `monitor`, best.ckpt; save and stop when a signal asks for it.
 
     Lightning's ModelCheckpoint forgets its best score when it resumes elsewhere, refuses epochs
-    and steps together, and falls silent when a metric is NaN. `every_n_train_steps` writes
-    last.ckpt inside epochs too.
+    and steps together, and falls silent when a metric is NaN.
+
+    Args:
+        monitor: The metric of best.ckpt: val/acc, val/loss, train/acc or train/loss.
+        mode: Whether a higher or a lower value is better.
+        every_n_train_steps: Write last.ckpt after so many steps too, inside of epochs.
     """
 
     def __init__(

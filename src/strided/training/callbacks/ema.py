@@ -17,6 +17,9 @@ class EMA(WeightAveraging):
     towards them by 1 - min(`decay`, (1 + n) / (10 + n)), where n steps are averaged already. The
     rising decay, as in TensorFlow's ExponentialMovingAverage, soon forgets the poor first weights.
     Statistics of batch normalisation are averaged too. Training continues with the raw weights.
+
+    Args:
+        decay: The part of the average that stays at each step, 0 to below 1.
     """
 
     def __init__(self, decay: float) -> None:

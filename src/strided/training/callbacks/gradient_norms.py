@@ -17,6 +17,9 @@ class GradientNorms(pl.Callback):
     There is a row per epoch and layer, in the order of the network: the root mean square over the
     first `steps` optimizer steps of the epoch. With 1 step, epoch 0 shows the initial weights.
     Gradients are as the optimizer gets them, before clipping.
+
+    Args:
+        steps: How many optimizer steps are measured, from the first of each epoch on.
     """
 
     def __init__(self, steps: int) -> None:

@@ -23,6 +23,11 @@ class LearningRateFinder(pl.Callback):
 
     It suggests the rate at which the loss falls fastest (Smith 2017, arXiv:1506.01186, section
     3.3). It changes nothing: weights, random numbers and data are restored.
+
+    Args:
+        steps: How many rates to try, 20 or more.
+        lowest: The first rate.
+        highest: The last rate; it ends before where the loss diverges.
     """
 
     def __init__(self, steps: int, lowest: float = 1e-6, highest: float = 1.0) -> None:

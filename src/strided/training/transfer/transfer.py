@@ -12,12 +12,17 @@ from strided.errors import UserError
 class Stage:
     """A part of a run that trains one part of the network.
 
-    trainable: `head`, `all`, a number n (the last n blocks and the head), or the name of a block
-    (that one and all after it). epochs null: trainer.max_epochs, if there is only one stage. lr,
-    layer_decay, scheduler and patience null: optimizer.lr, optimizer.layer_decay, the scheduler
-    group and callbacks.early_stopping.patience. keep_statistics: trained batch normalisation keeps
-    its mean and variance. A head trained on them does not know each batch's, and few images
-    estimate them badly.
+    Args:
+        trainable: What is trained: head, all, a number n of blocks (the last n, and the head), or
+            a block's name (that one and all after it).
+        epochs: Length of the stage; null, if it is the only one: trainer.max_epochs.
+        lr: Learning rate of the stage; null: optimizer.lr.
+        layer_decay: Each layer's share of the rate of the next one; null: optimizer.layer_decay.
+        scheduler: A schedule of its own with _target_ and all keys; null: the scheduler group.
+        patience: Validations without a better value that end the stage; null:
+            callbacks.early_stopping.patience.
+        keep_statistics: Trained batch normalisation keeps its mean and variance. A head trained on
+            them does not know each batch's, and few images estimate them badly.
     """
 
     trainable: str | int = "all"
@@ -54,10 +59,16 @@ class Stage:
 class Transfer:
     """Stages by name, in the order in which they are trained; none: everything, at once.
 
-    A stage starts with the best weights of the stages before. With cache true or auto (which weighs
-    the cost), its frozen layers are computed once for each image, in cached_views augmented views;
-    with 1 view the images are not augmented. from_scratch: random weights for comparison, whatever
-    model.pretrained and model.weights say.
+    A stage starts with the best weights of the stages before.
+
+    Args:
+        stages: The stages by name.
+        cache: Whether what is frozen in a stage is computed once for each image: true, false, or
+            auto, where that costs less.
+        cached_views: How many views of each training image are computed: 1 as it is, more
+            augmented.
+        from_scratch: Random weights for comparison, whatever model.pretrained and model.weights
+            say.
     """
 
     stages: Mapping[str, Stage] = field(default_factory=dict)
