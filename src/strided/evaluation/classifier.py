@@ -39,12 +39,12 @@ class Prediction:
 
 
 def cpu_batch(side: int) -> int:
-    """Images of `side` pixels in each forward pass on a CPU: 4 to 64, and 8 of 224 pixels.
+    """Images of `side` pixels in each forward pass on a CPU: 2 to 64, and 4 of 224 pixels.
 
     Few, as a single picture is padded to as many; but enough pixels for the weights to be read
     seldom.
     """
-    return 1 << min(6, max(2, round(math.log2(8 * (224 / side) ** 2))))
+    return 1 << min(6, max(1, round(math.log2(4 * (224 / side) ** 2))))
 
 
 class Classifier:
