@@ -88,8 +88,8 @@ def verb_help(verb: str, config_dir: Path | None) -> str:
             "",
             "flags: -m (every combination of a=1,2 b=x,y), --cfg job (show the config), "
             "--config-dir <your own YAML>,",
-            "       -v (say more), -q (say only what came out, and warnings), all others: --hydra-help,",
-            "       --shell-completion install=bash (Tab completes words)",
+            "       -v (say more), -q (say only what came out, and warnings),",
+            "       --shell-completion install=bash (Tab completes words); all flags: --hydra-help",
             "",
             "for example",
             *(f"  {example}" for example in VERBS[verb].examples),
