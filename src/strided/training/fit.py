@@ -80,6 +80,8 @@ def fit_stages(run: Run, task: ClassificationTask, data: ImageDataModule) -> Non
     for stage in transfer.stages.values():  # check now, not after hours of earlier stages
         parts(task.model, stage.trainable)
     try_deterministic(task, run.trainer.strategy.root_device)
+    if not transfer.stages and not transfer.from_scratch and run.resume_from is None:
+        say_that_all_weights_are_trained(run)
     progress = progress_of(run.resume_from)
     earlier = run.resume_from  # the checkpoint, until the first stage has taken it over
     for stage_run in stages_left(transfer, progress, run.trainer):
@@ -100,6 +102,17 @@ def fit_stages(run: Run, task: ClassificationTask, data: ImageDataModule) -> Non
             describe_stage(task, stage_run, run.results)
         fit_stage(run, stage_run, trainer, task, data)
         progress.epoch, progress.step = trainer.current_epoch, trainer.global_step
+
+
+def say_that_all_weights_are_trained(run: Run) -> None:
+    """Say it of weights that were loaded: many expect that only the head is trained."""
+    model, optimizer = run.config["model"], run.config["optimizer"]
+    if model.get("pretrained") or model.get("weights"):
+        log.info(
+            "all layers are trained from these weights at once (lr %s): with few images, "
+            "transfer=frozen, or two_stage, which trains the head first, is surer",
+            optimizer.get("lr", "of the optimizer"),
+        )
 
 
 def warn_if_over(run: Run, stage_run: StageRun, progress: Progress) -> None:
