@@ -80,9 +80,9 @@ def measured(folder: Path) -> dict[str, Any]:
 
 
 def assert_same_measures(one: Path, two: Path) -> None:
-    """The same keys, and the same numbers as far as another machine can have them."""
+    """The keys of `two`, which may be older, and its numbers as far as other machines have them."""
     first, second = measured(one), measured(two)
-    assert first.keys() == second.keys() and "test/acc" in first
+    assert first.keys() >= second.keys() and "test/acc" in second
     assert first["test/acc"] == pytest.approx(second["test/acc"], abs=ONE_IMAGE)
     assert first["test/loss"] == pytest.approx(second["test/loss"], rel=1e-3)
 
@@ -193,7 +193,7 @@ def test_an_old_finished_run_can_be_asked_for_more_epochs(
     longer = rows(folder / "metrics.csv")
     assert longer[:epochs] == table and len(longer) == epochs + 1
     assert results(folder)["state"] == "finished"
-    assert measured(folder).keys() == measured(FOLDERS / name).keys()
+    assert measured(folder).keys() >= measured(FOLDERS / name).keys()
 
 
 def test_old_runs_can_be_compared(old: Path, log_dir: Path) -> None:
@@ -222,7 +222,7 @@ def test_nothing_is_left_of_an_old_search(old: Path) -> None:
     assert main(["train", f"resume={folder}"]) == 0
     assert rows(folder / "summary.csv") == table
     found = json.loads((folder / "best.json").read_text())
-    assert found.keys() == best.keys()
+    assert found.keys() >= best.keys()
     assert all(found[key] == best[key] for key in ("trial", "best_val/acc", "overrides", "command"))
     assert_same_measures(folder / "best", FOLDERS / "search" / "best")
 

@@ -34,6 +34,12 @@ def specificities(labels: torch.Tensor, predicted: torch.Tensor, num_classes: in
     return [table[0, 0] / table[0].sum() for table in each]
 
 
+def negative_values(labels: torch.Tensor, predicted: torch.Tensor, classes: int) -> list[float]:
+    """The precision of the answer "not this class"."""
+    others = [(labels != k, predicted != k) for k in range(classes)]
+    return [sk.precision_score(*pair, zero_division=0) for pair in others]
+
+
 @pytest.mark.parametrize("num_classes", [2, 3, 10])
 def test_every_metric_is_that_of_sklearn(num_classes: int) -> None:
     probabilities, labels, classes = sample(num_classes, list(range(num_classes)))
@@ -48,7 +54,10 @@ def test_every_metric_is_that_of_sklearn(num_classes: int) -> None:
         "recall": sk.recall_score(labels, predicted, average="macro"),
         "f1": sk.f1_score(labels, predicted, average="macro"),
         "specificity": np.mean(specificities(labels, predicted, num_classes)),
+        "balanced_acc": sk.balanced_accuracy_score(labels, predicted),
+        "npv": np.mean(negative_values(labels, predicted, num_classes)),
         "auroc": np.mean(sk.roc_auc_score(one_hot, probabilities, average=None)),
+        "auprc": sk.average_precision_score(one_hot, probabilities, average="macro"),
         "nll": sk.log_loss(labels, exact),
         "brier": np.square(probabilities.numpy() - one_hot).sum(1).mean() / 2,
     }
@@ -66,7 +75,9 @@ def test_metrics_of_each_class_are_those_of_sklearn() -> None:
         "recall": sk.recall_score(labels, predicted, average=None),
         "f1": sk.f1_score(labels, predicted, average=None),
         "specificity": specificities(labels, predicted, 4),
+        "npv": negative_values(labels, predicted, 4),
         "auroc": sk.roc_auc_score(np.eye(4)[labels], probabilities, average=None),
+        "auprc": sk.average_precision_score(np.eye(4)[labels], probabilities, average=None),
     }
     for name, each in expected.items():
         assert of_each_class(values, name, classes) == pytest.approx(list(each), abs=1e-6), name
@@ -79,11 +90,12 @@ def test_a_class_without_images_is_null_and_left_out_of_the_averages() -> None:
     assert {2, 4} <= set(predicted.tolist())  # predicted, though never right
     values = classification_metrics(probabilities, labels, classes)
 
-    for name in ("recall", "f1", "auroc"):
+    for name in ("recall", "f1", "npv", "auroc", "auprc"):
         assert [values[f"{name}/{classes[k]}"] for k in (2, 4)] == [None, None], name
     averaged = {"labels": present, "average": "macro"}
     assert values["recall"] == pytest.approx(sk.recall_score(labels, predicted, **averaged))
     assert values["f1"] == pytest.approx(sk.f1_score(labels, predicted, **averaged))
+    assert values["balanced_acc"] == values["recall"]
     aurocs = [sk.roc_auc_score(labels == k, probabilities[:, k]) for k in present]
     assert values["auroc"] == pytest.approx(np.mean(aurocs), abs=1e-6)
 

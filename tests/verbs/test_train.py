@@ -70,8 +70,8 @@ def test_results_have_the_keys_that_are_promised(trained_run: Path) -> None:
     assert set(found["git"]) == {"commit", "dirty"} and "torch" in found["versions"]
     assert found["hardware"]["accelerator"] is None and found["hardware"]["cpu"]
     assert found["hardware"]["gpu"] is None and "gpu_use" not in found
-    averages = {"f1", "precision", "recall", "specificity", "auroc"}
-    overall = {"loss", "acc", "acc_top5", "ece", "nll", "brier", *averages}
+    averages = {"f1", "precision", "recall", "specificity", "npv", "auroc", "auprc"}
+    overall = {"loss", "acc", "balanced_acc", "acc_top5", "ece", "nll", "brier", *averages}
     assert {f"test/{name}" for name in overall} <= found.keys()
     assert {f"test/{name}/{digit}" for name in averages for digit in range(10)} <= found.keys()
 

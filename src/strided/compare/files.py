@@ -1,4 +1,7 @@
-"""Files that both kinds of comparison write: of networks and of runs."""
+"""Files that comparisons write: of networks and of runs, and of pools of folds."""
 
 TABLE = "compare.csv"
 PAGE = "compare.html"
+POOL_TABLE = "pool.csv"
+POOL_PAGE = "pool.html"
+SUBGROUPS = "subgroups.csv"

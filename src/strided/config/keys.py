@@ -44,6 +44,8 @@ class PlainKeys(TypedDict, total=False):
     # of compare and benchmark
     models: dict[str, Node]  # by the typed names
     runs: list[str]
+    pool: list[str]
+    prevalence: float | dict[str, float] | None  # of each class, or of some
     num_classes: int
     image_size: int | None
     channels: int

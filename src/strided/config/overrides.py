@@ -39,7 +39,7 @@ FREE_TEXT = (
     "log_dir",
     "name",
 )
-LISTS = ("runs", "data.label_columns")  # of paths or free text
+LISTS = ("runs", "pool", "data.label_columns", "data.subgroup_columns")  # of paths or free text
 ONLY_TYPED = ("trust", "resume", "search")  # never from a file that is read back
 
 

@@ -356,6 +356,20 @@ class ImageDataModule(LightningDataModule):
         """Names of a split's readable images."""
         return [self._names[index] for index in self.readable(split)]
 
+    def belongings(self, split: str) -> list[tuple[str, dict[str, str]]]:
+        """For each readable image of a split: the number of its group, and its subgroups.
+
+        "" without groups. A number is the same for every split of a table, and tells no name.
+        """
+        source, places = self.source, self.readable(split).tolist()
+        if source.group is None:
+            groups = [""] * len(places)
+        else:
+            groups = np.unique(source.group, return_inverse=True)[1][places].astype(str).tolist()
+        columns = source.subgroups.items()
+        subgroups = [{name: values[place] for name, values in columns} for place in places]
+        return list(zip(groups, subgroups, strict=True))
+
     @cached_property
     def _names(self) -> list[str]:
         """The images' paths; with the split's folder where folds mix the images of several."""

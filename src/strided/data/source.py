@@ -22,7 +22,8 @@ class Source:
     whose images are never split. read(index) raises ImageError; it must be picklable, for
     processes that decode. listing changes whenever the files or parameters do; it is the same on
     any machine. ignored counts the files that are not used, by ending. left_out says of folders of
-    classes or splits why they are not used. sizes, if there are files, are their bytes.
+    classes or splits why they are not used. sizes, if there are files, are their bytes. subgroups
+    has columns of a table, each with a value for each image, or "".
     """
 
     classes: list[str]
@@ -36,6 +37,7 @@ class Source:
     native_size: int | None = None
     group: np.ndarray | None = None
     sizes: Sequence[int] | None = None
+    subgroups: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.paths)

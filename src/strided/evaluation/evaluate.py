@@ -144,9 +144,21 @@ def _rows(
 ) -> list[Row]:
     """A row for each readable image; one with a reason is not measured."""
     return [
-        Row(path, classifier.classes[label], reason, None if reason else row)
-        for path, label, row, reason in zip(
-            data.paths(split), labels.tolist(), logits.softmax(1).tolist(), reasons, strict=False
+        Row(
+            path,
+            classifier.classes[label],
+            reason,
+            None if reason else row,
+            group=group,
+            subgroups=subgroups,
+        )
+        for path, label, row, reason, (group, subgroups) in zip(
+            data.paths(split),
+            labels.tolist(),
+            logits.softmax(1).tolist(),
+            reasons,
+            data.belongings(split),
+            strict=False,
         )
     ]
 

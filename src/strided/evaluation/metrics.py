@@ -29,6 +29,7 @@ def classification_metrics(
     for name, values in per_class.items():
         known = [value for value in values if value is not None]
         metrics[name] = sum(known) / len(known) if known else None
+    metrics["balanced_acc"] = metrics["recall"]  # Brodersen et al. 2010: the mean over classes
     of_label = probabilities.double().gather(1, labels[:, None]).clamp_min(1e-12)
     metrics["nll"] = -of_label.log().mean().item()
     metrics["ece"] = expected_calibration_error(probabilities, labels)
@@ -59,18 +60,29 @@ def _per_class(
         "recall": [h / s if s else None for h, s, _ in each],
         "f1": [2 * h / (s + p) if s else None for h, s, p in each],
         "specificity": [1 - (p - h) / (total - s) if 0 < s < total else None for h, s, p in each],
-        "auroc": [
-            _auroc(probabilities[:, k], labels == k) if 0 < s < total else None
-            for k, s in enumerate(support)
+        "npv": [
+            (total - s - p + h) / max(total - p, 1) if 0 < s < total else None for h, s, p in each
         ],
+        **_ranking(probabilities, labels, [0 < s < total for s in support]),
     }
 
 
-def _auroc(scores: Tensor, positive: Tensor) -> float:
-    """AUROC of one class against the rest; torchmetrics' average counts absent classes as 0."""
-    from torchmetrics.functional.classification import binary_auroc
+def _ranking(
+    probabilities: Tensor, labels: Tensor, defined: list[bool]
+) -> dict[str, list[float | None]]:
+    """AUROC and average precision (AUPRC) of each class against the rest.
 
-    return float(binary_auroc(scores, positive.long()))
+    torchmetrics' own average over classes counts absent ones as 0.
+    """
+    from torchmetrics.functional.classification import binary_auroc, binary_average_precision
+
+    return {
+        name: [
+            float(measure(probabilities[:, k], (labels == k).long())) if known else None
+            for k, known in enumerate(defined)
+        ]
+        for name, measure in (("auroc", binary_auroc), ("auprc", binary_average_precision))
+    }
 
 
 def class_table(

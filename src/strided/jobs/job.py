@@ -59,7 +59,7 @@ def run_name(config: Config, choices: dict[str, str]) -> str:
     if "checkpoint" in config:
         return choices["model"]
     if "runs" in config:  # compare
-        return "runs" if config["runs"] else "models"
+        return next((kind for kind in ("runs", "pool") if config.get(kind)), "models")
     if choices["experiment"] not in ("null", "None"):
         return choices["experiment"]
     model = "models" if config.get("models") else choices["model"]

@@ -1,8 +1,8 @@
 """predictions.csv: a row per image, written by predict, eval and train, and read by compare."""
 
 import csv
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -11,12 +11,15 @@ import numpy as np
 from strided.errors import UserError
 from strided.runs.csv_files import read_csv, write_csv
 
+_PROBABILITY, _SUBGROUP = "prob/", "subgroup/"  # beginnings of columns
+
 
 @dataclass(frozen=True)
 class Row:
     """A line of predictions.csv; `probabilities` is None for an unreadable image.
 
-    digest, if it was taken, is of the image's pixels, and is not written.
+    digest, if it was taken, is of the image's pixels, and is not written. group is the number of
+    the image's group in its table, subgroups has the value of each of `data.subgroup_columns`.
     """
 
     path: str
@@ -24,12 +27,25 @@ class Row:
     error: str = ""
     probabilities: Sequence[float] | None = None
     digest: int | None = None
+    group: str = ""
+    subgroups: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_predictions(file: Path, rows: Iterable[Row], classes: Sequence[str]) -> None:
-    """Write predictions.csv: path, label, predicted, error, and prob/<class> of each class."""
-    columns = ["path", "label", "predicted", "error", *(f"prob/{c}" for c in classes)]
-    write_csv(file, columns, (_values(row, classes) for row in rows))
+    """Write predictions.csv: path, label, predicted, error, and prob/<class> of each class.
+
+    The columns group and subgroup/<column> follow if any row has them.
+    """
+    rows = list(rows)
+    columns = ["path", "label", "predicted", "error", *(f"{_PROBABILITY}{c}" for c in classes)]
+    grouped = any(row.group for row in rows)
+    names = list(dict.fromkeys(name for row in rows for name in row.subgroups))
+    columns += ["group"] * grouped + [f"{_SUBGROUP}{name}" for name in names]
+
+    def further(row: Row) -> list[str]:
+        return [row.group] * grouped + [row.subgroups.get(name, "") for name in names]
+
+    write_csv(file, columns, ([*_values(row, classes), *further(row)] for row in rows))
 
 
 def _values(row: Row, classes: Sequence[str]) -> list[str]:
@@ -42,13 +58,18 @@ def _values(row: Row, classes: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Predictions:
-    """N readable images: `probabilities` (N, K); paths, labels and predicted names."""
+    """N readable images: `probabilities` (N, K); paths, labels and predicted names.
+
+    groups (N,), if they are known, name what belongs together; subgroups has values (N,) by column.
+    """
 
     paths: list[str]
     labels: np.ndarray
     predicted: np.ndarray
     probabilities: np.ndarray
     classes: list[str]
+    groups: np.ndarray | None = None
+    subgroups: dict[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
     def read(cls, file: Path) -> Self:
@@ -56,17 +77,26 @@ class Predictions:
         try:
             head, rows = read_csv(file)
             rows = sorted(row for row in rows if not row[3])
-            names = [name.removeprefix("prob/") for name in head[4:]]
-            numbers = np.array([[float(p) for p in row[4:]] for row in rows])
+            names = [n.removeprefix(_PROBABILITY) for n in head[4:] if n.startswith(_PROBABILITY)]
+            end = 4 + len(names)
+            numbers = np.array([[float(p) for p in row[4:end]] for row in rows])
             numbers = numbers.reshape(len(rows), len(names))
             _require_probabilities(names, {row[1] for row in rows}, numbers)
+            further = {head[k]: np.array([row[k] for row in rows]) for k in range(end, len(head))}
         except (ValueError, IndexError, csv.Error) as error:
             raise UserError(
                 f"{file} cannot be read: {error}; expected it as the run has written it. Try "
                 "python src/eval.py checkpoint=<the run>, and that folder instead"
             ) from error
         paths, labels, predicted = (np.array([row[i] for row in rows]) for i in range(3))
-        return cls(paths.tolist(), labels, predicted, numbers, names)
+        subgroups = {
+            name.removeprefix(_SUBGROUP): values
+            for name, values in further.items()
+            if name.startswith(_SUBGROUP)
+        }
+        return cls(
+            paths.tolist(), labels, predicted, numbers, names, further.get("group"), subgroups
+        )
 
     @property
     def correct(self) -> np.ndarray:

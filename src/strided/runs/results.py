@@ -132,6 +132,7 @@ class Results(Metrics, total=False):
     threads: int  # of torch, on the CPU
     runs: list[dict[str, Any]]  # a row for each
     pairs: list[dict[str, Any]]  # of runs, tested against each other
+    pools: list[dict[str, Any]]  # of folds: each with its metrics
     resamples: int  # of the bootstrap
     # of benchmark
     benchmarks: list[dict[str, Any]]  # a row for each model

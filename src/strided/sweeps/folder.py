@@ -38,8 +38,13 @@ class SweepFolder:
         return self.path / "summary_seeds.csv"
 
     @property
+    def pool(self) -> Path:
+        """The figures of folds put together, of a sweep that has all of them."""
+        return self.path / "pool.csv"
+
+    @property
     def page(self) -> Path:
-        """The page that shows both tables."""
+        """The page that shows the tables."""
         return self.path / "summary.html"
 
     @property

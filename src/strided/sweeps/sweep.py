@@ -41,6 +41,7 @@ from strided.runs.folder import (
     require_no_way_out,
     write_config,
 )
+from strided.sweeps import pooled
 from strided.sweeps.axes import Sweep
 from strided.sweeps.ending import print_ending
 from strided.sweeps.folder import SweepFolder
@@ -213,6 +214,7 @@ def _run_jobs(
         finally:
             jobs = [Job.read(folder / str(n), command) for n, command in enumerate(commands)]
             shown = section(folder, trend, jobs) if trend else ""
+            shown += pooled.section(folder, jobs)
             summarise(folder, jobs, shown)
         if trend and (more := study(folder, trend, jobs)):
             summarise(folder, jobs, shown + more)

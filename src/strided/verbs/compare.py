@@ -1,11 +1,12 @@
-"""The compare verb: networks before training, or finished runs."""
+"""The compare verb: networks before training, finished runs, or folds put together."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from strided.compare.model_table import compare_models
+from strided.compare.pool_comparison import compare_pools
 from strided.compare.run_comparison import compare_runs
 from strided.config.keys import Config
 from strided.config.unused import refuse_typed
@@ -16,27 +17,37 @@ from strided.system.signals import Interruption
 
 
 def compare(config: Config, folder: Path, results: Results, _: Interruption) -> None:
-    """Compare `models` or `runs`; write compare.csv and compare.html. Raises UserError."""
+    """Compare `models` or `runs`, or pool folds; write a table and a page. Raises UserError."""
     check_compare(config)
     if config["runs"]:
-        compare_runs([Path(os.path.expanduser(run)) for run in config["runs"]], folder, results)
+        compare_runs(_paths(config["runs"]), folder, results)
+    elif config["pool"]:
+        compare_pools(_paths(config["pool"]), config["prevalence"], folder, results)
     else:
         device = choose_device(config["accelerator"])
         compare_models(config["models"], config, device, folder, results)
 
 
+def _paths(folders: Sequence[str]) -> list[Path]:
+    return [Path(os.path.expanduser(folder)) for folder in folders]
+
+
 def check_compare(config: Config) -> None:
     """Raise UserError for a config that cannot be compared."""
-    if bool(config["runs"]) == bool(config["models"]):
-        both = "both were given" if config["runs"] else "neither was given"
+    given = [config["models"], config["runs"], config["pool"]]
+    if sum(map(bool, given)) != 1:
+        both = "both were given" if any(given) else "neither was given"
         raise UserError(
-            f"compare takes models= or runs=, and {both}; expected one of them. Try "
-            '"models=[vgg16,resnet18]" or "runs=[<a run folder>,<another>]"'
+            f"compare takes models=, runs= or pool=, and {both}; expected one of them. Try "
+            '"models=[vgg16,resnet18]", "runs=[<a run folder>,<another>]" or "pool=[<a sweep>]"'
         )
     measuring = "repeats seconds batch_size accelerator"
-    if config["runs"]:
+    if not config["models"]:
         of_models = f"model model.* num_classes image_size channels measure {measuring}"
-        refuse_typed(of_models, "runs= compares what runs have measured", "models= for networks")
+        key = "runs" if config["runs"] else "pool"
+        refuse_typed(of_models, f"{key}= compares what runs have measured", "models= for networks")
+    if not config["pool"]:
+        refuse_typed("prevalence", "only pool= has predictive values at one", "pool=[<a sweep>]")
     refuse_typed(
         "model.weights model.pretrained",
         "compare shows networks before they have weights",

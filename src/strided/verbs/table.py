@@ -76,12 +76,13 @@ VERBS = {
         ),
     ),
     "compare": Verb(
-        purpose="a table of architectures, or finished runs side by side with paired tests",
+        purpose="a table of architectures, runs side by side with paired tests, folds together",
         function="strided.verbs.compare:compare",
         examples=(
             'python src/compare.py "models=[alexnet,vgg16,googlenet,resnet18,resnet50]"',
             'python src/compare.py "models=[convnext_tiny,resnet10t]" measure=false',
             'python src/compare.py "runs=[logs/train/a/<date_time>,logs/train/b/<date_time>]"',
+            'python src/compare.py "pool=[logs/multirun/lenet5-digits/<date_time>]"',
         ),
     ),
     "benchmark": Verb(

@@ -11,6 +11,7 @@ from PIL import Image
 from strided.cli import main
 from strided.data import ImageTable, Preprocessing
 from strided.errors import UserError
+from strided.runs.predictions_csv import Predictions
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 
@@ -214,7 +215,8 @@ def test_a_run_on_a_table_is_evaluated_on_its_own_split_only(
     run = run_train("model=mlp", "data=csv", f"data.csv={file}", *columns, "data.image_size=6")
     with (run / "predictions.csv").open() as stream:
         header, *predictions = stream.read().splitlines()
-    assert header == "path,label,predicted,error,prob/cats,prob/dogs"
+    assert header == "path,label,predicted,error,prob/cats,prob/dogs,group"
+    assert all(line.rsplit(",", 1)[1] in "0123" for line in predictions)  # numbers, not names
     assert all(line.split("/")[0] == line.split(",")[1] for line in predictions)
     words = ["eval", f"checkpoint={run}", f"log_dir={log_dir}"]
     assert main(words) == 0
@@ -223,6 +225,28 @@ def test_a_run_on_a_table_is_evaluated_on_its_own_split_only(
         "data.group_column=null would split the training data in another way"
         in capsys.readouterr().err
     )
+
+
+def test_subgroups_are_kept_beside_each_prediction(
+    photos: Path, run_train: Callable[..., Path]
+) -> None:
+    rows = [f"{kind}/{k}.png,{kind},f,{40 + k}" for kind in ("cats", "dogs") for k in range(5)]
+    rows[3] = "cats/3.png,cats,m,nan"
+    file = table(photos, "path,label,sex,age", *rows)
+    assert opened(file, subgroup_columns=["age"]).source.subgroups["age"][:4] == [
+        "40",
+        "41",
+        "42",
+        "",
+    ]
+    words = ("data=csv", f"data.csv={file}", "data.subgroup_columns=[sex,age]", "data.image_size=6")
+    run = run_train("model=mlp", *words, "data.num_folds=2", "data.fold=0")
+    known = Predictions.read(run / "predictions.csv")
+    assert known.groups is None and set(known.subgroups) == {"sex", "age"}
+    ages = {row.split(",")[0]: row.split(",")[3].replace("nan", "") for row in rows}
+    assert known.subgroups["age"].tolist() == [ages[path] for path in known.paths]
+    with pytest.raises(UserError, match=r"one called weight\. Try data\.subgroup_columns="):
+        opened(file, subgroup_columns=["weight"]).source  # noqa: B018
 
 
 ENDLESS = [row.replace(".png", "") for row in ROWS]

@@ -21,23 +21,31 @@ _ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}")
 
 
 class Row(NamedTuple):
-    """One row: split is train, val, test or "" (not given); group is "" without groups."""
+    """One row: split is train, val, test or "" (not given); group is "" without groups.
+
+    subgroups has a value for each of the columns, "" where it is missing.
+    """
 
     line: int
     path: str
     label: str
     split: str
     group: str
+    subgroups: tuple[str, ...] = ()
 
 
 class Columns(NamedTuple):
-    """The name of each column; None for one that is not used. labels: one column for each label."""
+    """The name of each column; None for one that is not used. labels: one column for each label.
+
+    subgroups are columns that only results are shown by, such as sex and age.
+    """
 
     path: str
     label: str
     split: str | None = "split"
     group: str | None = "group"
     labels: Sequence[str] | None = None
+    subgroups: Sequence[str] = ()
 
 
 def read_table(
@@ -78,10 +86,11 @@ def _places(columns: Columns, cells: Cells, file: Path) -> dict[str, int]:
     Without a column of that very name, one is taken that differs in case.
     """
     names: dict[str, str | None] = {**columns._asdict()}
-    del names["labels"]
+    del names["labels"], names["subgroups"]
     if columns.labels is not None:
         del names["label"]
         names.update({f"label {k}": name for k, name in enumerate(columns.labels)})
+    names.update({f"subgroup {k}": name for k, name in enumerate(columns.subgroups)})
     at = {}
     for key, name in names.items():
         if name is None:
@@ -103,7 +112,9 @@ def _absent(
 ) -> UserError:
     expected = f"only one called {name}" if times else f"one called {name}"
     advice = f"data.{key}_column=<the column of the {key}>"
-    if key.startswith("label "):
+    if key.startswith("subgroup "):
+        advice = "data.subgroup_columns=[<columns that are there>]"
+    elif key.startswith("label "):
         advice = "data.label_columns=[<the columns of the labels>]"
     elif key == "label" and (several := one_hot_columns(cells, columns)):
         advice = f"data.label_columns=[{one_line(','.join(several))}]: they hold one 1 in each line"
@@ -136,7 +147,9 @@ def _row(line: int, cells: list[str], at: dict[str, int]) -> Row:
         cells[at[key]].strip() if key in at else "" for key in ("path", "label", "split", "group")
     )
     path = PurePosixPath(path).as_posix() if path else ""  # ./a.jpg is a.jpg
-    return Row(line, path, label, split.lower(), group)
+    values = (cells[place].strip() for key, place in at.items() if key.startswith("subgroup "))
+    subgroups = tuple("" if is_missing(value) else value for value in values)
+    return Row(line, path, label, split.lower(), group, subgroups)
 
 
 def _check(rows: list[Row], given: dict[str, str], file: Path, needs_train: bool) -> None:

@@ -38,6 +38,7 @@ class ImageTable(ImageDataModule):
         split_column: The column that says train, val or test; null: split here.
         group_column: The column of the patient, camera or day, never in two splits; null: none.
         torn_groups: allow: train although the table has a group in two splits.
+        subgroup_columns: Such as [sex,age]: kept beside each prediction, for compare's pool.
     """
 
     default_image_size = 224
@@ -55,6 +56,7 @@ class ImageTable(ImageDataModule):
         split_column: str | None = "split",
         group_column: str | None = "group",
         torn_groups: Literal["refuse", "allow"] = "refuse",
+        subgroup_columns: list[str] | None = None,
         **kwargs: Any,
     ) -> None:
         check_one_of("labels", labels, get_args(Labels))
@@ -69,7 +71,15 @@ class ImageTable(ImageDataModule):
         self.torn_groups = torn_groups
         self.path_suffix = path_suffix
         self.spelling = labels
-        self.columns = Columns(path_column, label_column, split_column, group_column, label_columns)
+        self.subgroup_columns = subgroup_columns or []
+        self.columns = Columns(
+            path_column,
+            label_column,
+            split_column,
+            group_column,
+            label_columns,
+            self.subgroup_columns,
+        )
 
     def split_keys(self) -> dict[str, Any]:
         """The keys that decide val and test: here some of the columns do too."""
@@ -106,6 +116,10 @@ class ImageTable(ImageDataModule):
             read=found.files.reader(names),
             listing=digest("table", listed),
             group=groups,
+            subgroups={
+                name: [row.subgroups[k] for row in rows]
+                for k, name in enumerate(self.subgroup_columns)
+            },
             sizes=[stamps[name][0] for name in names],
         )
 

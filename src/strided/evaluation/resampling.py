@@ -1,0 +1,173 @@
+"""95 % intervals of every metric, by drawing images or whole groups of them again.
+
+The groups (patients) are drawn with replacement, each with all of its images: an image of a patient
+whose other images are known tells less than one of a new patient (Davison and Hinkley 1997,
+"Bootstrap Methods and their Application", section 3.8).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+RESAMPLES = 2_000  # enough for percentiles (Efron and Tibshirani 1993, section 13.3)
+_AT_ONCE = 1_000_000  # weights in memory
+
+Values = dict[str, np.ndarray]
+
+
+def intervals(
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    classes: Sequence[str],
+    groups: np.ndarray | None = None,
+    prevalence: Mapping[str, float] | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, list[float] | None]:
+    """The two ends of an interval of each metric, by its name as in `classification_metrics`.
+
+    probabilities are (N, K), labels (N,) are places in `classes`, groups (N,) are equal for images
+    that belong together. None for a metric that fewer than half of the resamples have, because they
+    lack the class. There is none of `ece`: drawing images again raises it.
+    """
+    generator = np.random.default_rng(seed)
+    groups = np.arange(len(labels)) if groups is None else groups
+    _, group_of = np.unique(groups, return_inverse=True)
+    found: dict[str, list[np.ndarray]] = {}
+    for weights in _drawn(group_of, resamples, generator):
+        for name, values in weighted(probabilities, labels, weights, classes, prevalence).items():
+            found.setdefault(name, []).append(values)
+    return {name: _percentiles(np.concatenate(values)) for name, values in found.items()}
+
+
+def _drawn(
+    group_of: np.ndarray, resamples: int, generator: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Yield weights (R, N): how often each image is in each of R resamples of the groups."""
+    count = int(group_of.max()) + 1
+    rows = max(1, _AT_ONCE // len(group_of))
+    for at in range(0, resamples, rows):
+        drawn = [
+            np.bincount(generator.integers(0, count, count), minlength=count)
+            for _ in range(min(rows, resamples - at))
+        ]
+        yield np.stack(drawn)[:, group_of].astype(float)
+
+
+def _percentiles(values: np.ndarray) -> list[float] | None:
+    known = values[~np.isnan(values)]
+    if 2 * len(known) < len(values):
+        return None
+    low, high = np.quantile(known, (0.025, 0.975))
+    return [float(low), float(high)]
+
+
+def weighted(
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    weights: np.ndarray,
+    classes: Sequence[str],
+    prevalence: Mapping[str, float] | None = None,
+) -> Values:
+    """Metrics (R,) of images (N) that count as often as `weights` (R, N) say; NaN: undefined.
+
+    With weights of 1 they are those of `classification_metrics`.
+    """
+    num_classes = len(classes)
+    total = weights.sum(1)
+    places = np.arange(len(labels))
+    of_label = probabilities[places, labels].clip(1e-12)
+    distance = np.square(probabilities - np.eye(num_classes)[labels]).sum(1) / 2
+    values: Values = {
+        "acc": weights @ (probabilities.argmax(1) == labels) / total,
+        "nll": weights @ -np.log(of_label) / total,
+        "brier": weights @ distance / total,
+    }
+    if num_classes > 5:
+        top5 = np.argpartition(-probabilities, 4, axis=1)[:, :5]
+        values["acc_top5"] = weights @ (top5 == labels[:, None]).any(1) / total
+    each = _per_class(probabilities, labels, weights)
+    for name, own in each.items():
+        values[name] = _mean_of_known(own)
+        values |= {f"{name}/{label}": own[:, k] for k, label in enumerate(classes)}
+    values["balanced_acc"] = values["recall"]
+    for label, share in (prevalence or {}).items():
+        k = classes.index(label)
+        pair = at_prevalence(each["recall"][:, k], each["specificity"][:, k], share)
+        names = (f"ppv_at_prevalence/{label}", f"npv_at_prevalence/{label}")
+        values |= dict(zip(names, pair, strict=True))
+    return values
+
+
+def at_prevalence(
+    sensitivity: np.ndarray, specificity: np.ndarray, prevalence: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """PPV and NPV where a class has this share of the images, by Bayes' theorem; NaN for 0 / 0.
+
+    Altman and Bland 1994, "Diagnostic tests 2: predictive values", BMJ 309:102.
+    """
+    with np.errstate(invalid="ignore"):
+        hits, others = sensitivity * prevalence, specificity * (1 - prevalence)
+        positive = hits + (1 - specificity) * (1 - prevalence)
+        negative = others + (1 - sensitivity) * prevalence
+        return hits / positive, others / negative
+
+
+def _mean_of_known(values: np.ndarray) -> np.ndarray:
+    """The mean over classes (R, K) without those that are NaN; NaN if all are."""
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        mean: np.ndarray = np.where(known, values, 0).sum(1) / known.sum(1)
+    return mean
+
+
+def _per_class(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> Values:
+    """Metrics (R, K) of each class against the rest; NaN for a class without images."""
+    num_classes = probabilities.shape[1]
+    predicted = probabilities.argmax(1)
+    total = weights.sum(1)[:, None]
+    support, named, hits = (
+        np.stack([np.bincount(where, own, num_classes) for own in counted])
+        for where, counted in (
+            (labels, weights),
+            (predicted, weights),
+            (labels, weights * (predicted == labels)),
+        )
+    )
+    present = np.where(support > 0, 1.0, np.nan)
+    apart = np.where((support > 0) & (support < total), 1.0, np.nan)
+    misses = support - hits
+    ranking = [
+        _ranking(probabilities[:, k], labels == k, weights) * apart[:, k]
+        for k in range(num_classes)
+    ]
+    auroc, auprc = np.stack(ranking, axis=2)
+    return {
+        "precision": hits / named.clip(1e-12) * present,
+        "recall": hits / support.clip(1e-12) * present,
+        "f1": 2 * hits / (support + named).clip(1e-12) * present,
+        "specificity": (1 - (named - hits) / (total - support).clip(1e-12)) * apart,
+        "npv": (total - named - misses) / (total - named).clip(1e-12) * apart,
+        "auroc": auroc,
+        "auprc": auprc,
+    }
+
+
+def _ranking(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """AUROC and average precision (2, R) of scores (N,), equal ones as one threshold."""
+    order = np.argsort(-scores, kind="stable")
+    last = np.flatnonzero(np.append(np.diff(scores[order]), -1))  # of each threshold
+    own = weights[:, order]
+    hits = np.cumsum(own * positive[order], axis=1)[:, last]
+    alarms = np.cumsum(own * ~positive[order], axis=1)[:, last]
+    recall = _steps(hits / hits[:, -1:].clip(1e-12))
+    fall_out = _steps(alarms / alarms[:, -1:].clip(1e-12))
+    height = np.cumsum(recall, axis=1) - recall / 2
+    precision = hits / (hits + alarms).clip(1e-12)
+    return np.stack([(height * fall_out).sum(1), (recall * precision).sum(1)])
+
+
+def _steps(curve: np.ndarray) -> np.ndarray:
+    """The growth (R, T) of a curve that begins at 0, from each threshold to the next."""
+    steps: np.ndarray = np.diff(curve, axis=1, prepend=0)
+    return steps
