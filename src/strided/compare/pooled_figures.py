@@ -93,11 +93,8 @@ def _shares(
 ) -> dict[str, float]:
     if prevalence is None:
         return {}
-    shares = dict.fromkeys(classes, prevalence)
-    if isinstance(prevalence, Mapping):
-        shares = {
-            str(label): share for label, share in prevalence.items()
-        }  # 3 is a number as typed
+    each = prevalence if isinstance(prevalence, Mapping) else dict.fromkeys(classes, prevalence)
+    shares = {str(label): share for label, share in each.items()}  # a typed 3 is a number
     for label, share in shares.items():
         if label not in classes:
             raise UserError(
