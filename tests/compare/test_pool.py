@@ -145,6 +145,17 @@ def test_a_sweep_is_pooled_for_each_partition_and_its_page_shows_it(
     assert "All folds put together" in page and "pool=[" in page
 
 
+def test_a_sweep_ends_with_its_pools_and_the_command_for_more(
+    jobs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (jobs / "pool.csv").unlink()
+    assert main(["train", f"resume={jobs}"]) == 0
+    *_, first, second, _, then = capsys.readouterr().out.splitlines()
+    assert first.startswith("all folds together: data.split_seed=0: accuracy 0.")
+    assert "data.split_seed=1" in second and "72 images of 24 groups" in second
+    assert f"pool=[{jobs}]" in then and (jobs / "pool.csv").is_file()
+
+
 def test_runs_that_are_no_folds_of_one_partition_are_refused(
     jobs: Path, log_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,6 +13,7 @@ from strided.data.reading.files import as_text
 from strided.evaluation.resampling import RESAMPLES
 from strided.report.page import Cell, bullets, page, table
 from strided.runs.csv_files import write_csv
+from strided.runs.ending import say_ending
 from strided.runs.results import Results
 from strided.system.durable import write_text
 
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 Prevalence = float | Mapping[str, float] | None
 
 _COLUMNS = ("pool", "metric", "class", "value", "low", "high", "images", "groups")
+_MOST_COLUMNS = 5  # classes side by side
 # what a row of several pools shows
 _SHOWN = ("acc", "balanced_acc", "f1", "auroc", "auprc", "nll", "ece")
 _STYLE = "body { max-width: 70rem; } td, th { white-space: nowrap; }"
@@ -42,7 +44,7 @@ def compare_pools(
     write_text(folder / POOL_PAGE, render(pools, prevalence))
     for pooled in pools:
         log.info("%s", headline(pooled))
-    log.info("%s", folder / POOL_PAGE)
+    say_ending("", report=folder / POOL_PAGE)
 
 
 def write_pools(file: Path, pools: Sequence[Pooled]) -> None:
@@ -53,23 +55,25 @@ def write_pools(file: Path, pools: Sequence[Pooled]) -> None:
 def headline(pooled: Pooled) -> str:
     """Accuracy with its interval, and what it was measured on."""
     label = "" if pooled.pool.label == "all" else f"{pooled.pool.label}: "
+    acc = pooled.figures["acc"]
     groups = pooled.pool.num_groups
     of_groups = "" if groups is None else f" of {groups:,} groups"
     seen = f"; {pooled.seen} of them were seen in training" if pooled.seen else ""
     return (
-        f"{label}accuracy {_figure(pooled.figures['acc'], 4)} on {pooled.images:,} images"
-        f"{of_groups}, each tested once by one of {len(pooled.pool.runs)} runs{seen}"
+        f"{label}accuracy {acc['value']:.4f} (95 % interval {acc['low']:.4f} to {acc['high']:.4f}) "
+        f"on {pooled.images:,} images{of_groups}, each tested once by one of "
+        f"{len(pooled.pool.runs)} runs{seen}"
     )
 
 
-def _figure(figure: Mapping[str, float | None], digits: int = 3) -> str:
+def _figure(figure: Mapping[str, float | None]) -> str:
     """A value with its interval as text; a dash for one that is not defined."""
     value, low, high = (figure[key] for key in ("value", "low", "high"))
     if value is None:
         return "-"
     if low is None or high is None:
-        return f"{value:.{digits}f}"
-    return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+        return f"{value:.3f}"
+    return f"{value:.3f} ({low:.3f} to {high:.3f})"
 
 
 def table_of_pools(pools: Sequence[Pooled]) -> str:
@@ -101,8 +105,8 @@ def render(pools: Sequence[Pooled], prevalence: Prevalence) -> str:
 def notes(pools: Sequence[Pooled]) -> list[str]:
     """What a reader has to know of the intervals."""
     found = [
-        "In parentheses: 95 % intervals. None knows of another partition, seed or hospital: they "
-        "are of other images of this kind, for these runs.",
+        "In parentheses: 95 % intervals, for these runs on other images of this kind. They know of "
+        "no other partition, seed or hospital.",
     ]
     if any(pooled.pool.num_groups is None for pooled in pools):
         found.append(
@@ -126,8 +130,9 @@ def notes(pools: Sequence[Pooled]) -> list[str]:
 def _pool(pooled: Pooled, prevalence: Prevalence) -> str:
     classes = pooled.pool.predictions.classes
     overall = {k: v for k, v in pooled.figures.items() if "/" not in k}
-    parts = [f'<p class="headline">{html.escape(as_text(headline(pooled)))}.</p>']
-    parts.append(table(["metric", ""], [(name, _figure(f)) for name, f in overall.items()]))
+    title = html.escape(as_text(headline(pooled)))
+    parts = [f'<p class="headline">{title[0].upper()}{title[1:]}.</p>']
+    parts.append(table(["metric", "value"], [(name, _figure(f)) for name, f in overall.items()]))
     parts += ["<h3>Each class</h3>", _classes(pooled.figures, classes, pooled.confusion)]
     if prevalence is not None:
         parts.append(
@@ -158,17 +163,22 @@ def _classes(
     classes: Sequence[str],
     confusion: Sequence[Sequence[int]],
 ) -> str:
+    """The metrics of each class: a column for each of a few classes, else a row."""
     names = list(dict.fromkeys(key.partition("/")[0] for key in figures if "/" in key))
     missing = dict.fromkeys(("value", "low", "high"))
-    rows: list[list[Cell]] = [
+    columns: list[list[Cell]] = [
         [
             as_text(label),
-            sum(own),
+            f"{sum(own):,}",
             *(_figure(figures.get(f"{name}/{label}", missing)) for name in names),
         ]
         for label, own in zip(classes, confusion, strict=True)
     ]
-    return table(["class", "images", *names], rows)
+    heads = ["", "images", *names]
+    if len(classes) > _MOST_COLUMNS:
+        return table(heads, columns)
+    first, *rows = zip(heads, *columns, strict=True)
+    return table([str(label) for label in first], rows)
 
 
 def _runs(pool: Pool) -> str:

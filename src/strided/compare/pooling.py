@@ -204,7 +204,7 @@ def _require_each_image_once(runs: Sequence[FinishedRun]) -> None:
 def _covering(runs: list[FinishedRun]) -> list[FinishedRun]:
     """Return runs without numbers of folds, as of a table for each. Raises UserError for gaps."""
     _require_each_image_once(runs)
-    total = sum(runs[0].results["splits"].values())
+    total = sum(size for size in runs[0].results["splits"].values() if fits(size, int))
     tested = sum(len(_predictions(run).paths) for run in runs)
     if "train" in runs[0].results["splits"] and tested < total:
         raise UserError(

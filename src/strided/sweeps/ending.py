@@ -24,8 +24,11 @@ Row = tuple[dict[str, str], list[Job]]  # what was typed, and the jobs that diff
 def print_ending(
     folder: Path, jobs: Sequence[Job], headline: str = "", most: int = MOST_ROWS
 ) -> None:
-    """Print the table of at most `most` rows, the failures, the headline, the page, a command."""
-    for line in ["", *table(jobs, most), *failures(jobs), *filter(None, [headline])]:
+    """Print the table of at most `most` rows, the failures, the headline, the page, a command.
+
+    The headline may have several lines.
+    """
+    for line in ["", *table(jobs, most), *failures(jobs), *headline.splitlines()]:
         print(printable(line))
     print(printable(f"report: {from_here(SweepFolder(folder).page)}"))
     if shown_from() <= ONCE and (then := next_command(folder, jobs)):
@@ -134,7 +137,7 @@ def failures(jobs: Sequence[Job]) -> list[str]:
 
 
 def next_command(folder: Path, jobs: Sequence[Job]) -> str:
-    """Return a command for after a sweep: compare its two best, or predict with the best.
+    """Return a command for after a sweep: pool its folds, compare its two best, or predict.
 
     It is "" if jobs are left to be run again, which the error says, or if none is the best.
     """
@@ -144,6 +147,8 @@ def next_command(folder: Path, jobs: Sequence[Job]) -> str:
         return ""
     best, *others = [row[1][0] for row in ranking(grouped, criterion)]
     place = from_here(folder)
+    if SweepFolder(folder).pool.is_file():
+        return typed_here("compare", f"pool=[{place}]")
     if others and "test/acc" in best.results and _same_test(best, others[0]):
         return typed_here(
             "compare", f"runs=[{place / str(best.number)},{place / str(others[0].number)}]"

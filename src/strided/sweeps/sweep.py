@@ -214,11 +214,11 @@ def _run_jobs(
         finally:
             jobs = [Job.read(folder / str(n), command) for n, command in enumerate(commands)]
             shown = section(folder, trend, jobs) if trend else ""
-            shown += pooled.section(folder, jobs)
-            summarise(folder, jobs, shown)
+            page, together = pooled.section(folder, jobs)
+            summarise(folder, jobs, shown + page)
         if trend and (more := study(folder, trend, jobs)):
-            summarise(folder, jobs, shown + more)
-        print_ending(folder, jobs)
+            summarise(folder, jobs, shown + page + more)
+        print_ending(folder, jobs, together)
     if failed := sum(job.state != "finished" for job in jobs):
         raise UserError(
             f"{failed} of the {len(jobs)} jobs failed; see {SweepFolder(folder).summary}. "
