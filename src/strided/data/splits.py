@@ -31,16 +31,19 @@ def make_splits(
 
     Official val and test splits stay as they are. If only test is official, val is carved from
     train as a fraction of it; if neither is, both are carved as fractions of all images.
-    train_fraction then keeps a part of train: a smaller part lies within a larger one. Images of
-    one group stay together throughout; fractions are then met approximately. `copies` has equal
-    numbers for images with the same pixels: no split that is carved here has a copy of an image of
-    another one. Without copies, the splits are those of copies=None.
+    A val_fraction of 0 leaves "val" empty. train_fraction then keeps a part of train: a smaller
+    part lies within a larger one. Images of one group stay together throughout; fractions are then
+    met approximately. `copies` has equal numbers for images with the same pixels: no split that is
+    carved here has a copy of an image of another one. Without copies, the splits are those of
+    copies=None.
     """
     check_fractions(val_fraction, test_fraction, train_fraction)
     splits = {s: np.flatnonzero(official == s) for s in ("val", "test") if np.any(official == s)}
-    to_carve = {} if "val" in splits else {"val": val_fraction}
+    to_carve = {} if "val" in splits or not val_fraction else {"val": val_fraction}
     if not splits and test_fraction > 0:
         to_carve["test"] = test_fraction
+    if not val_fraction:
+        splits.setdefault("val", np.arange(0))
     train = np.flatnonzero((official != "val") & (official != "test"))
     if not len(train):  # nothing but images to measure
         return splits
@@ -155,6 +158,8 @@ def without_images(splits: Splits, labels: np.ndarray, classes: Sequence[str]) -
     """Sentences on the splits that lack some of the classes; `labels` are of all images."""
     found = []
     for split, indices in splits.items():
+        if not len(indices):
+            continue  # as asked for
         missing = np.setdiff1d(np.arange(len(classes)), labels[indices])
         names = [as_text(classes[label]) for label in missing[:_SHOWN_CLASSES]]
         if names:
@@ -175,11 +180,11 @@ def split_hash(splits: Splits, ids: Sequence[str]) -> str:
 
 
 def check_fractions(val_fraction: float, test_fraction: float, train_fraction: float) -> None:
-    """Raise UserError for fractions that leave a split empty (test_fraction=0: no test split)."""
-    if not 0 < val_fraction < 1:
+    """Raise UserError for fractions that leave no training images (0: none of that split)."""
+    if not 0 <= val_fraction < 1:
         raise UserError(
-            f"data.val_fraction={val_fraction}; expected 0 < val_fraction < 1: the best checkpoint"
-            " is chosen on val. Try data.val_fraction=0.1"
+            f"data.val_fraction={val_fraction}; expected 0 <= val_fraction < 1. Try "
+            "data.val_fraction=0.1"
         )
     if not 0 <= test_fraction < 1:
         raise UserError(

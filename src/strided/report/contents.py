@@ -62,7 +62,7 @@ def gather_contents(
     errors = most_confident_errors(evaluation, data) if evaluation else []
     certain = least_certain_hits(evaluation, data) if evaluation else []
     diagnosis, stages = None, results.get("stages", [])
-    if classifier is not None:
+    if classifier is not None and len(data.splits["val"]):
         # a quick run has limited its validation
         limit = config["trainer"].get("limit_val_batches")
         most = min(MOST_IMAGES, limit * data.batch_size if isinstance(limit, int) else MOST_IMAGES)

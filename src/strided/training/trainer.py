@@ -47,17 +47,19 @@ class Run:
 def prepare_run(config: Config, folder: Path, results: Results, interruption: Interruption) -> Run:
     """Build callbacks and Trainer of the config. Raises UserError for values that they refuse."""
     quick = bool(config["trainer"].get("fast_dev_run"))
-    callbacks = build_callbacks(config["callbacks"])
+    callbacks = build_callbacks(_callbacks(config))
     checkpoint = next((c for c in callbacks if isinstance(c, Checkpoint)), None)
     files = RunFolder(folder)
     recorder = EpochRecorder(None if quick else files.metrics, checkpoint)
     if checkpoint is not None and not quick:
         files.checkpoints.mkdir(exist_ok=True)
         checkpoint.attach(files.checkpoints, interruption)
-    node = config["trainer"]
-    if is_solved(config):  # the epoch measures the solution
-        node = {**node, "max_epochs": 1, "max_steps": -1}
-    trainer = build_trainer(node, [recorder, *callbacks], folder)
+    trainer = build_trainer(_trainer_node(config), [recorder, *callbacks], folder)
+    if trainer.limit_val_batches == 0 and not _without_validation(config):
+        raise UserError(
+            "trainer.limit_val_batches=0 leaves nothing to choose the best checkpoint by; "
+            "expected above 0. Try trainer.limit_val_batches=1"
+        )
     # the first process only: it may have to repair files
     resume_from = from_first(find_resumable(folder / "checkpoints") if is_first() else None)
     return Run(
@@ -74,20 +76,43 @@ def build_callbacks(node: Node) -> list[pl.Callback]:
     ]
 
 
+def _callbacks(config: Config) -> Node:
+    """The callbacks of the config; the one epoch of a solved head is the best, and not stopped."""
+    nodes = dict(config["callbacks"])
+    if is_solved(config):
+        nodes["early_stopping"] = None
+        if nodes.get("checkpoint") and _without_validation(config):
+            nodes["checkpoint"] = {**nodes["checkpoint"], "monitor": "train/loss", "mode": "min"}
+    return nodes
+
+
 def _is_off(path: str, callback: Node) -> bool:
     return path in OFF_WHEN_NULL and callback.get(OFF_WHEN_NULL[path]) is None
 
 
 def stage_trainer(run: Run, stage: Stage, end: int | None) -> pl.Trainer:
     """Build the Trainer of a stage; only callbacks that span the run are shared between stages."""
-    nodes = dict(run.config["callbacks"])
+    nodes = _callbacks(run.config)
     if stage.patience is not None and nodes.get("early_stopping"):
         nodes["early_stopping"] = {**nodes["early_stopping"], "patience": stage.patience}
     own = [run.checkpoint if isinstance(c, Checkpoint) else c for c in build_callbacks(nodes)]
-    node = {**run.config["trainer"], "max_epochs": end}
+    node = {**_trainer_node(run.config), "max_epochs": end}
     trainer = build_trainer(node, [run.recorder, *filter(None, own)], run.folder)
     trainer.loggers = run.trainer.loggers
     return trainer
+
+
+def _without_validation(config: Config) -> bool:
+    """Whether there are no images to validate on, and none are needed."""
+    return is_solved(config) and config["data"].get("val_fraction") == 0
+
+
+def _trainer_node(config: Config) -> Node:
+    """The config of the Trainer; one epoch measures the solution of a solved head."""
+    node: Node = config["trainer"]
+    if is_solved(config):
+        node = {**node, "max_epochs": 1, "max_steps": -1}
+    return {**node, "limit_val_batches": 0} if _without_validation(config) else node
 
 
 def build_trainer(node: Node, callbacks: list[pl.Callback], folder: Path) -> pl.Trainer:
@@ -108,9 +133,4 @@ def build_trainer(node: Node, callbacks: list[pl.Callback], folder: Path) -> pl.
     search = not (node.get("deterministic") or node.get("fast_dev_run"))
     node = {"benchmark": search, **node}
     trainer: pl.Trainer = build(node, "trainer", callbacks=callbacks, **given)
-    if trainer.limit_val_batches == 0:
-        raise UserError(
-            "trainer.limit_val_batches=0 leaves nothing to choose the best checkpoint by; "
-            "expected above 0. Try trainer.limit_val_batches=1"
-        )
     return trainer

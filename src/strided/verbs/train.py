@@ -40,7 +40,7 @@ from strided.training.preparation import (
 )
 from strided.training.task import ClassificationTask
 from strided.training.trainer import Run, prepare_run
-from strided.training.transfer.solved_head import refuse_unsolvable
+from strided.training.transfer.solved_head import refuse_no_validation, refuse_unsolvable
 from strided.training.transfer.transfer import Transfer
 
 log = logging.getLogger(__name__)
@@ -72,6 +72,7 @@ def train_and_test(
     with first_on_each_machine():
         data, decided = prepare_data(config, results, run.resume_from)
         task = build_task(config, decided, data, results, fresh=run.resume_from is None)
+    refuse_no_validation(config, data)
     check_same_data(data)
     report_layers(task)
     begin_seen(run, data)
@@ -141,7 +142,9 @@ def measure_best(run: Run, best: Classifier | None, data: ImageDataModule) -> Ev
     if "test" in data.splits:
         return test_best(run, best, data)
     log.info("%s has no test split: nothing was tested", data.name)
-    return None if best is None or run.quick else validate_best(run, best, data)
+    if best is None or run.quick or not len(data.splits["val"]):
+        return None
+    return validate_best(run, best, data)
 
 
 def test_best(run: Run, best: Classifier | None, data: ImageDataModule) -> Evaluation | None:

@@ -147,3 +147,21 @@ def test_mistakes_say_what_to_try(
     for part in expected:
         assert part in message
     assert not list(log_dir.glob("train/*/*/metrics.csv"))
+
+
+def test_without_validation_all_of_the_rest_is_trained_on(
+    weights: str, log_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (weights, "model.head=linear", "data.val_fraction=0", "data.train_fraction=1.0")
+    folder = train(log_dir, *words, *SOLVED, "optimizer.l2=[0.3,0.1]")
+    own = results(folder)
+    assert own["splits"] == {"train": 1438, "val": 0, "test": 359}
+    assert own["best_epoch"] == 0 and "diagnosis" not in own
+    assert (folder / "report.html").is_file() and own["tested"] == 359
+    untested = train(log_dir, *words, *SOLVED, "optimizer.l2=0.1", "data.test_fraction=0")
+    assert "tested" not in results(untested)
+    capsys.readouterr()
+    train(log_dir, *words, "transfer=frozen", code=1)
+    assert (
+        "Try data.val_fraction=0.1, or transfer=frozen optimizer=lbfgs" in capsys.readouterr().err
+    )

@@ -52,6 +52,16 @@ def refuse_unsolvable(config: Config) -> None:
             raise _unsolvable(why, instead)
 
 
+def refuse_no_validation(config: Config, data: ImageDataModule) -> None:
+    """Raise UserError for training in steps without images to choose the best checkpoint by."""
+    if not len(data.splits["val"]) and not is_solved(config):
+        raise UserError(
+            "data.val_fraction=0 leaves no validation images; expected some: the best checkpoint "
+            "is chosen on them. Try data.val_fraction=0.1, or transfer=frozen optimizer=lbfgs, "
+            "which has one solution"
+        )
+
+
 def _unsolvable(why: str, instead: str) -> UserError:
     return UserError(
         f"optimizer=lbfgs cannot solve this: {why}; expected one linear layer that is trained on "
