@@ -291,8 +291,8 @@ def test_timm_weights_offline_say_where_they_are_expected(
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    config = {"_target_": "strided.models.timm_model", "name": "tf_efficientnet_lite1"}
-    with pytest.raises(UserError, match=r"timm/tf_efficientnet_lite1.*Try model\.weights=<file>"):
+    config = {"_target_": "strided.models.timm_model", "name": "tf_efficientnet_lite3"}
+    with pytest.raises(UserError, match=r"timm/tf_efficientnet_lite3.*Try model\.weights=<file>"):
         pretrained_state(config)
 
 
