@@ -14,13 +14,13 @@ from strided.errors import UserError
 class Sweep:
     """The `sweep` of an experiment: values for each key; all their combinations are run.
 
-    `x` and `lines` are two of the keys, for the figure; all other keys are repeats. `study` names
-    an additional section on the runs.
+    `x` and `lines` are two of the keys, for the figure; all other keys are repeats. Neither: there
+    is no figure. `study` names an additional section on the runs.
     """
 
     over: dict[str, list[Any]]
-    x: str
-    lines: str
+    x: str = ""
+    lines: str = ""
     study: str | None = None
 
     def __post_init__(self) -> None:
@@ -37,7 +37,7 @@ class Sweep:
                     f"keys such as optimizer.lr. Try {key}=... on the command line"
                 )
         for role, key in (("x", self.x), ("lines", self.lines)):
-            if key not in self.over:
+            if key not in self.over and self.drawn:
                 raise UserError(
                     f"sweep.{role}={key} is not varied; expected one of the keys of sweep.over. "
                     f"Try sweep.{role}={next(iter(self.over), 'seed')}"
@@ -51,14 +51,18 @@ class Sweep:
                 "strided.sweeps.experiments, such as mlp_vs_cnn. Try sweep.study=null"
             )
 
+    @property
+    def drawn(self) -> bool:
+        """Whether it has a figure."""
+        return bool(self.x or self.lines)
+
     @classmethod
     def of(cls, node: Mapping[str, Any]) -> "Sweep":
         """Read the node of an experiment. Raises UserError."""
-        needed = {"over", "x", "lines"}
-        if set(node) - {"study"} != needed:
+        if set(node) - {"study"} not in ({"over"}, {"over", "x", "lines"}):
             raise UserError(
-                f"sweep has the keys {', '.join(node)}; expected {', '.join(sorted(needed))}, and "
-                "optionally study. Try sweep as in experiment=transfer_vs_scratch"
+                f"sweep has the keys {', '.join(node)}; expected over, and optionally study, or x "
+                "and lines of a figure. Try sweep as in experiment=transfer_vs_scratch"
             )
         return cls(**node)
 

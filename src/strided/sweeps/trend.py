@@ -18,7 +18,12 @@ Cells = dict[tuple[str, str], list[float]]  # by line and x: a value for each fi
 
 
 def section(folder: Path, sweep: Sweep, jobs: Sequence[Job]) -> str:
-    """Draw figures/trend.png of the finished jobs; return it with its reading, as HTML."""
+    """Draw figures/trend.png of the finished jobs; return it with its reading, as HTML.
+
+    It is "" for a sweep without a figure.
+    """
+    if not sweep.drawn:
+        return ""
     done = [job for job in jobs if job.state == "finished"]
     metric = measured(done)[0]
     accuracy, seconds = cells(sweep, done, metric), cells(sweep, done, "train_seconds")
