@@ -15,6 +15,7 @@ from tests.documented import FENCE, PAGES
 
 from strided.cli import main
 from strided.data import CIFAR10, CatsDogs, Flowers
+from strided.data.sets import xray
 
 DATE = "2026-01-31_12-00-00"  # of README's run folders
 MADE = f"logs/train/lenet5-digits/{DATE}"
@@ -27,7 +28,7 @@ PLACEHOLDERS = {
 }
 ONE_BATCH = tuple(f"trainer.limit_{split}_batches=1" for split in ("train", "val", "test"))
 QUICK = (*ONE_BATCH, "trainer.max_epochs=1", "data.batch_size=4", "log_dir=logs")
-PRETRAINED = ("alexnet", "googlenet", "resnet50", "vgg16")
+PRETRAINED = ("alexnet", "densenet121", "efficientnet_b0", "googlenet", "resnet50", "vgg16")
 FINDINGS = ("covid", "none", "pneumonia")
 
 
@@ -80,7 +81,7 @@ def write_table(table: Path, path: str, label: str) -> None:
 
 
 def write_data(root: Path) -> None:
-    """Write the named sets that commands ask for, and the tables of X-rays."""
+    """Write the named sets that commands ask for, and the X-rays."""
     write_mnist(root / "MNIST" / "raw")
     write_classes(root / "flower_photos", Flowers.class_names, 8)
     for split, count, begin in (("train", 6, 0), ("test", 2, 100)):
@@ -88,7 +89,10 @@ def write_data(root: Path) -> None:
     for split, begin in (("train", 200), ("validation", 300), ("test", 400)):
         write_classes(root / "cats_dogs" / split, CatsDogs.class_names, 6, begin)
     pack(root / "cats_dogs")
-    write_table(root / "xray3.csv", "file", "class")
+    with xray._TABLE.open(newline="") as stream:
+        for number, row in enumerate(csv.DictReader(stream)):
+            write_picture(root / "xray3" / row["file"], number, size=12)
+    pack(root / "xray3")
 
 
 def write_pictures(place: Path) -> None:
@@ -163,5 +167,7 @@ def write_runs(run: Path) -> None:
     trained([*mine, "trust=[tiny,shapes]"])
     sweep = trained(["-m", "model=mlp,lenet5"], "multirun")
     shutil.rmtree(sweep / "1")
+    folds = ("data.num_folds=2", "data.fold=0,1", "name=xray")
+    trained(["-m", "model=mlp", *folds], "multirun")
     lite = ("model=efficientnet_lite0", "data=flowers", "data.image_size=32", "name=lite")
     shutil.copy(trained(lite) / "checkpoints" / "best.ckpt", "best.ckpt")

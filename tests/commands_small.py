@@ -25,10 +25,10 @@ SMALLER = {
 }
 # training at 96 instead of 224 pixels, still with the ImageNet stem
 PHOTOGRAPHS = re.compile(
-    r"^(data=(flowers|image_folder|csv)|experiment=\w*(flowers|dogs|scratch|pretrained))"
+    r"^(data=(flowers|image_folder|csv)|experiment=\w*(flowers|dogs|scratch|pretrained|xray))"
 )
 IMAGENET = re.compile(r"^(model=(?!lenet|mlp)|experiment=)")
-TWO_STAGES = re.compile(r"^(transfer=two_stage|experiment=\w*(flowers|dogs|pretrained))")
+TWO_STAGES = re.compile(r"^(transfer=two_stage|experiment=(\w*(flowers|dogs|pretrained)|xray_))")
 # their checkpoints have gigabytes, or they take long: a batch of each split, and nothing is kept
 LARGE = re.compile("alexnet|densenet|googlenet|resnet(18|50)|scratch|vgg")
 WITHIN_FAST_DEV_RUN = [word.partition("=")[0] for word in ONE_BATCH]
@@ -49,6 +49,8 @@ def smaller(verb: str, words: Sequence[str]) -> list[str]:
         added.pop("search.num_trials", None)
     if any(map(PHOTOGRAPHS.search, words)) and any(map(IMAGENET.search, words)):
         added["data.image_size"] = "96"
+    if "experiment=xray" in words:
+        added["data.train_fraction"] = "0.1"
     if any(map(TWO_STAGES.search, words)) and "transfer=frozen" not in words:
         added |= {"trainer.max_epochs": "2", "transfer.stages.frozen.epochs": "1"}
     if verb == "train" and LARGE.search(" ".join(words)):
@@ -89,5 +91,5 @@ def of_sweep(words: Sequence[str]) -> Iterator[str]:
         if not any(word.startswith(f"{key}=") for word in words):
             texts = [str(value).lower() for value in values]
             one = texts[-1:] if key == "data.train_fraction" else texts[:1]
-            two = key == sweep["lines"] and "-m" not in words
+            two = key == sweep.get("lines") and "-m" not in words
             yield f"{key}={','.join(texts[:2] if two else one)}"

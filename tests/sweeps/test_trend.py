@@ -10,7 +10,7 @@ from strided.config.yaml_files import CONF_DIR
 from strided.errors import UserError
 from strided.sweeps.axes import Sweep
 from strided.sweeps.sweep import sweep_of
-from strided.sweeps.trend import reading
+from strided.sweeps.trend import reading, section
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 
@@ -83,18 +83,25 @@ def test_a_reading_claims_no_difference_where_repeats_overlap() -> None:
     [
         {"over": {"seed": [0, 1]}, "x": "sed", "lines": "seed"},
         {"over": {}, "y": "seed"},
+        {"over": {"seed": [0, 1]}, "x": "seed"},
         {"over": 5, "x": "seed", "lines": "seed"},
         {"over": {"seed": 3}, "x": "seed", "lines": "seed"},
         {"over": {"seed": []}, "x": "seed", "lines": "seed"},
     ],
 )
-def test_a_sweep_that_cannot_be_drawn_is_refused(node: dict[str, object]) -> None:
+def test_a_sweep_that_makes_no_sense_is_refused(node: dict[str, object]) -> None:
     with pytest.raises(UserError, match="expected"):
         Sweep.of(node)
 
 
+def test_a_sweep_needs_no_figure(tmp_path: Path) -> None:
+    sweep = Sweep.of({"over": {"data.fold": [0, 1]}})
+    assert Sweep.of(vars(sweep)) == sweep  # as a resume reads it
+    assert section(tmp_path, sweep, []) == "" and not any(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("file", sorted((CONF_DIR / "experiment").glob("*.yaml")), ids=str)
-def test_sweeps_of_the_experiments_that_come_along_can_be_drawn(file: Path) -> None:
+def test_sweeps_of_the_experiments_that_come_along_can_be_read(file: Path) -> None:
     sweep = sweep_of("train", [f"experiment={file.stem}"], None)
     assert (sweep is not None) == ("sweep:" in file.read_text())
 

@@ -41,7 +41,8 @@ def variants(image: Image.Image) -> Iterator[tuple[str, Image.Image]]:
     yield "zoomed", middle(image, ZOOM)
 
 
-def main(archive: str, folder: str) -> None:
+def write_variants(archive: str, folder: str) -> None:
+    """Write all variants of all images of the zip."""
     with zipfile.ZipFile(archive) as source:
         for name in source.namelist():
             if PurePosixPath(name).suffix.lower() not in (".jpg", ".jpeg", ".png"):
@@ -54,4 +55,4 @@ def main(archive: str, folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    write_variants(*sys.argv[1:])
