@@ -107,7 +107,7 @@ def test_split_hash_follows_what_is_where_only() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"val_fraction": 0.0},
+        {"val_fraction": -0.1},
         {"val_fraction": 1.0},
         {"test_fraction": -0.1},
         {"train_fraction": 0.0},
