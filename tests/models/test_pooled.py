@@ -1,16 +1,19 @@
 """The pooled head: which numbers it takes, of which networks, and what is left out."""
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from strided.data import Preprocessing
 from strided.errors import UserError
 from strided.explain.layers import cam_layer, traced
 from strided.models import build_model
 from strided.models.anatomy import anatomy
+from strided.models.outline import require_same_network
 from strided.models.pooled import PooledNetwork
 from strided.models.weights import load_weights
 
@@ -131,3 +134,19 @@ def test_a_network_of_other_order_is_refused() -> None:
     assert net(torch.zeros(2, 3, 8, 8)).shape == (2, 5)
     with pytest.raises(UserError, match=r"in a row; expected .* Try model.head=linear"):
         set_head(Skips(), "pooled", 5, (3, 8, 8), pooled=["second"])
+
+
+def test_layers_that_are_left_out_may_not_fill_the_memory_of_who_loads_a_checkpoint(
+    tmp_path: Path,
+) -> None:
+    small = {"depths": [1, 1, 1, 1], "dims": [8, 8, 8, 8]}
+    config = {**TIMM, "name": "convnext_atto", "head": "pooled", "pooled": [0], **small}
+    net = build_model(config, num_classes=2, in_channels=3, image_size=32)
+    state = {f"model.{name}": tensor for name, tensor in net.state_dict().items()}
+    file = tmp_path / "best.ckpt"
+    torch.save(state, file)
+    given = (2, Preprocessing(3, 32), state, file)
+    require_same_network(config, *given)
+    huge = {"depths": [1, 1, 300, 1], "dims": [8, 8, 3000, 8]}  # the third: 86 GB
+    with pytest.raises(UserError, match="far larger network"):
+        require_same_network({**config, **huge}, *given)

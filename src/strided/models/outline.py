@@ -3,6 +3,7 @@
 A few numbers of a config may ask for terabytes, or for millions of layers.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -19,7 +20,9 @@ from strided.models.building import build_model
 
 # torch's operations for each tensor of the weights: all of torchvision and timm take at most 15
 _MOST_CALLS = 100
-_LEFT_OUT = 1000  # tensors behind the last pooled block: ResNet-152 has 932 in all
+# What may lie behind the last pooled block. ResNet-152 has 932 tensors in all.
+_LEFT_OUT = 1000
+_NUMBERS_LEFT_OUT = 2**30  # 4 GiB: they are built with the others before they are left out
 _MOST_COPIES = 4  # of the file's bytes: tensors may share memory, as tied weights do
 _PREFIX = "model."
 
@@ -75,6 +78,7 @@ class _Bounded(TorchDispatchMode):
         sizes = [value.numel() for value in state.values() if isinstance(value, Tensor)]
         self._calls = _MOST_CALLS * (len(sizes) + 50 + spare * _LEFT_OUT)
         self._numbers = _MOST_COPIES * max(sizes, default=0) + 2 ** (27 if spare else 24)
+        self._in_all = _MOST_COPIES * sum(sizes) + _NUMBERS_LEFT_OUT if spare else math.inf
         self._file = file
 
     def __torch_dispatch__(
@@ -87,7 +91,10 @@ class _Bounded(TorchDispatchMode):
         made = func(*args, **(kwargs or {}))  # memory without values yet, which costs nothing
         self._calls -= 1
         tensors = [leaf for leaf in tree_leaves(made) if isinstance(leaf, Tensor)]
-        if self._calls < 0 or any(tensor.numel() > self._numbers for tensor in tensors):
+        given = {id(leaf) for leaf in tree_leaves(args)}  # what is filled in place is not new
+        self._in_all -= sum(tensor.numel() for tensor in tensors if id(tensor) not in given)
+        too_large = any(tensor.numel() > self._numbers for tensor in tensors)
+        if self._calls < 0 or self._in_all < 0 or too_large:
             raise UserError(
                 f"the config of {self._file} asks for a far larger network than it has weights "
                 "for; expected the network that was trained. Try another copy of the checkpoint, "
