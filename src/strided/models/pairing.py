@@ -58,7 +58,7 @@ def plan(
     mean, std, origin = _normalisation(channels, wanted, belongs)
     keys = ("resize", "crop_fraction", "interpolation", "equalize")
     decided = {key: (belongs | wanted)[key] for key in keys if key in belongs | wanted}
-    preprocessing = Preprocessing(channels, size, mean=mean, std=std, **decided)
+    preprocessing = Preprocessing(channels, size, mean=mean, std=std, white=None, **decided)
     notes = [f"input {channels}x{size}x{size} ({reason})", *_model_notes(model, net)]
     if file and not belongs:
         notes.append("model.weights: data.mean, data.std should be those the file was made with")
