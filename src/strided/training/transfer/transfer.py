@@ -95,7 +95,8 @@ class Transfer:
             if stage and "_target_" not in stage:
                 raise UserError(
                     f"transfer.stages.{name} has no _target_: it is no stage of this transfer; "
-                    f"expected a stage that transfer= has. Try ~transfer.stages.{name}"
+                    "expected a stage that transfer= has (transfer=frozen --help lists those of "
+                    f"frozen). Try another transfer=, or ~transfer.stages.{name}"
                 )
             if stage:  # null leaves one out
                 built: Stage = build({**stage, "scheduler": None}, f"transfer.stages.{name}")
