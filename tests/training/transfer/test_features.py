@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
 from tests.stopping import TRUST, assert_same_outcome, forked, resume
 from tests.training.transfer.transferring import FailOnce, losses, results, train
@@ -24,6 +25,7 @@ from strided.data.preprocessing import Preprocessing
 from strided.data.sets.image_folder import ImageFolder
 from strided.errors import UserError
 from strided.models import build_model
+from strided.models.heads import set_head
 from strided.runs.predictions_csv import Predictions
 from strided.training.transfer.cut import Cut
 from strided.training.transfer.features import (
@@ -249,6 +251,16 @@ def test_features_are_of_all_that_is_before_the_cut() -> None:
     with torch.no_grad():
         net.get_parameter("pos_embed").add_(1)  # of no unit
     assert digest(net) != before
+
+
+def test_other_pooled_blocks_of_the_same_width_are_other_features() -> None:
+    digests = []
+    for pooled in (["conv1", "layer2"], ["layer1", "layer2"]):  # 64 maps and 128 in both
+        torch.manual_seed(0)
+        net = torchvision.models.resnet18()
+        own = set_head(net, "pooled", 3, (3, 32, 32), pooled=pooled)
+        digests.append(_digest(Cut(own, parts(own, "head"))))
+    assert digests[0] != digests[1]
 
 
 def bitmaps(folder: Path, pipeline: Literal["store", "streaming"], shift: int = 0) -> ImageFolder:

@@ -188,9 +188,7 @@ def _digest(cut: Cut) -> str:
     for name, module in cut.net.named_modules():
         if id(module) in trained:
             continue
-        settings = [
-            (k, v) for k, v in vars(module).items() if isinstance(v, bool | str | int | float)
-        ]
+        settings = [item for item in vars(module).items() if _is_setting(item[1])]
         known = sorted(item for item in settings if item[0] != "training")
         content.update(repr((name, type(module), module.extra_repr(), known)).encode())
         own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
@@ -198,3 +196,10 @@ def _digest(cut: Cut) -> str:
             content.update(part.encode())
             content.update(tensor.detach().float().cpu().contiguous().numpy().data)
     return content.hexdigest()
+
+
+def _is_setting(value: object) -> bool:
+    """Whether a value is a plain one, or a list of such: the blocks that a head pools, say."""
+    if isinstance(value, list | tuple):
+        return bool(value) and all(map(_is_setting, value))
+    return isinstance(value, bool | str | int | float)
