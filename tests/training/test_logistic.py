@@ -71,6 +71,14 @@ def test_candidates_are_measured_on_the_images_they_were_not_solved_on() -> None
         assert one.loss == pytest.approx(nn.CrossEntropyLoss()(one.logits, labels).item())
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_features_that_are_not_finite_are_refused(value: float) -> None:
+    features, labels = sample()
+    features[5, 2] = value
+    with pytest.raises(UserError, match="not finite"):
+        solve(features, targets_of(CrossEntropy(CLASSES), labels, 3), 0.1)
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [({"l2": 0.0}, "l2=0.1"), ({"l2": []}, "empty"), ({"l2": 1.0, "folds": 1}, "folds=3")],

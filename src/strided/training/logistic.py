@@ -77,9 +77,15 @@ def solve(features: Tensor, targets: Tensor, l2: float, start: Linear | None = N
     """Minimise over features (N, F), standardised first; the result takes them as they are.
 
     targets float64 (N, K): each image's share of each class, times the weight of the class. `start`
-    is near the solution. A feature that is constant has the weight 0.
+    is near the solution. A feature that is constant has the weight 0. Raises UserError for features
+    that are not finite.
     """
     features = features.double()
+    if not features.isfinite().all():
+        raise UserError(
+            "optimizer=lbfgs cannot solve the head: the network's features of some images are not "
+            "finite (NaN or infinity); expected numbers. Try other weights"
+        )
     mean, std = features.mean(0), features.std(0, correction=0)
     std[std < 1e-12 * mean.abs().clamp_min(1)] = torch.inf  # constant
     first = None if start is None else _standardised(start, mean, std)
@@ -114,11 +120,6 @@ def _minimise(features: Tensor, targets: Tensor, l2: float, start: Linear | None
     options: dict[str, float] = {"gtol": _SLOPE, "ftol": 0.0, "maxcor": _CORRECTIONS}
     options |= {"maxiter": _MOST_STEPS, "maxfun": 2 * _MOST_STEPS}
     found = minimize(loss_and_slope, first.ravel(), method="L-BFGS-B", jac=True, options=options)
-    if not np.isfinite(found.x).all():
-        raise UserError(
-            "optimizer=lbfgs found no numbers for the head: its features are not all finite; "
-            "expected a network that gives numbers for each image. Try other weights"
-        )
     weight, bias = _parts(found.x, classes, size)
     return Linear(weight, bias)
 
