@@ -27,6 +27,7 @@ ORDER = [
     "models",
     "training",
     "evaluation",
+    "shortcuts",
     "benchmark",
     "report",
     "explain",

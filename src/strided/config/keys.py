@@ -26,6 +26,7 @@ class PlainKeys(TypedDict, total=False):
     compile: bool
     channels_last: bool
     matmul_precision: Literal["highest", "high", "medium"]
+    shortcuts: bool  # look for them after the test
     sweep: Node | None  # of an experiment that has many runs
     # of verbs that read a checkpoint
     checkpoint: str | None  # None: `model` is the network

@@ -380,6 +380,10 @@ class ImageDataModule(LightningDataModule):
         pairs = zip(source.split, source.paths, strict=True)
         return [f"{split}/{path}" if split else path for split, path in pairs]
 
+    def metadata(self) -> Mapping[str, Sequence[str]]:
+        """What else is known of each image of the data set, by column; nothing without a table."""
+        return {}
+
     def digests(self, split: str) -> np.ndarray:
         """uint64 digests of the pixels of a split's readable images, before any resizing.
 

@@ -20,12 +20,13 @@ from strided.report.gallery import draw_examples, draw_samples
 from strided.report.key_figures import key_figures
 from strided.report.outcome import MOST_CLASSES, draw_confusion, draw_reliability, most_confused
 from strided.report.page import bullets, page, photo, picture, table
+from strided.report.shortcuts import section, warning
 from strided.runs.folder import RunFolder
 from strided.runs.metrics_csv import read_metrics
 from strided.runs.results import Git, Measured, Results, by_name, measured
 from strided.system.durable import write_text
 
-NOT_FACTS = ("confusion", "val_confusion", "lr_finder", "diagnosis", "data_card")
+NOT_FACTS = ("confusion", "val_confusion", "lr_finder", "diagnosis", "data_card", "shortcuts")
 
 
 def write_report(
@@ -49,6 +50,7 @@ def render(folder: Path, config: Config, results: Results, contents: Contents) -
         _diagnosis(contents.diagnosis),
         _curves(folder, config, results),
         _measured(figures, results, contents),
+        section(results.get("shortcuts")),
         _examples(figures, results, contents),
         _data(figures, contents),
         _repeat(config, results),
@@ -62,7 +64,8 @@ def headline(results: Results) -> str:
     if found is None:
         return "Nothing was tested."
     start = "Test" if found.split == "test" else "Nothing was tested. Validation"
-    return f"{start} accuracy {_accuracy(results, found.split)}.{_overlap(found)}"
+    told = warning(results.get("shortcuts"))
+    return f"{start} accuracy {_accuracy(results, found.split)}.{_overlap(found)}{told}"
 
 
 def _accuracy(metrics: Mapping[str, Any], split: str) -> str:

@@ -75,6 +75,11 @@ class RunFolder:
         return self.path / "inner_predictions.csv"
 
     @property
+    def label_suspects(self) -> Path:
+        """The errors of the test, the surest first, of a run with shortcuts=true."""
+        return self.path / "label_suspects.csv"
+
+    @property
     def checkpoints(self) -> Path:
         """The folder of the checkpoints."""
         return self.path / "checkpoints"

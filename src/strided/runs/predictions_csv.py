@@ -56,6 +56,22 @@ def _values(row: Row, classes: Sequence[str]) -> list[str]:
     return [row.path, row.label, classes[best], "", *shown]
 
 
+def write_suspects(file: Path, rows: Iterable[Row], classes: Sequence[str]) -> None:
+    """Write the errors, the surest first: path, label, predicted, and its probability."""
+    found = []
+    for row in rows:
+        if row.probabilities is not None:
+            best = max(range(len(classes)), key=row.probabilities.__getitem__)
+            if classes[best] != row.label:
+                found.append((row.path, row.label, classes[best], row.probabilities[best]))
+    found.sort(key=lambda error: -error[3])
+    write_csv(
+        file,
+        ["path", "label", "predicted", "probability"],
+        ([*error[:3], f"{error[3]:.6f}"] for error in found),
+    )
+
+
 @dataclass(frozen=True)
 class Predictions:
     """N readable images: `probabilities` (N, K); paths, labels and predicted names.

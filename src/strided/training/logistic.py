@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from strided.errors import UserError
 from strided.training.losses import CrossEntropy
 
-_SLOPE = 1e-8  # of the loss, at most, where the search ends
+SLOPE = 1e-8  # of the loss, at most, where the search ends
 _MOST_STEPS = 10_000
 _CORRECTIONS = 20  # pairs of steps and slopes that L-BFGS keeps
 
@@ -73,12 +73,18 @@ class Linear:
         return features @ self.weight[:, : features.shape[1]].T + self.bias
 
 
-def solve(features: Tensor, targets: Tensor, l2: float, start: Linear | None = None) -> Linear:
+def solve(
+    features: Tensor,
+    targets: Tensor,
+    l2: float,
+    start: Linear | None = None,
+    slope: float = SLOPE,
+) -> Linear:
     """Minimise over features (N, F), standardised first; the result takes them as they are.
 
     targets float64 (N, K): each image's share of each class, times the weight of the class. `start`
-    is near the solution. A feature that is constant has the weight 0. Raises UserError for features
-    that are not finite.
+    is near the solution. A feature that is constant has the weight 0. The search ends at a `slope`.
+    Raises UserError for features that are not finite.
     """
     features = features.double()
     if not features.isfinite().all():
@@ -89,7 +95,7 @@ def solve(features: Tensor, targets: Tensor, l2: float, start: Linear | None = N
     mean, std = features.mean(0), features.std(0, correction=0)
     std[std < 1e-12 * mean.abs().clamp_min(1)] = torch.inf  # constant
     first = None if start is None else _standardised(start, mean, std)
-    found = _minimise((features - mean) / std, targets, l2, first)
+    found = _minimise((features - mean) / std, targets, l2, first, slope)
     weight = found.weight / std
     return Linear(weight, found.bias - weight @ mean)
 
@@ -100,7 +106,9 @@ def _standardised(layer: Linear, mean: Tensor, std: Tensor) -> Linear:
     return Linear(torch.where(std.isinf(), 0, weight * std), layer.bias + weight @ mean)
 
 
-def _minimise(features: Tensor, targets: Tensor, l2: float, start: Linear | None) -> Linear:
+def _minimise(
+    features: Tensor, targets: Tensor, l2: float, start: Linear | None, slope: float
+) -> Linear:
     from scipy.optimize import minimize  # scikit-learn brings scipy
 
     classes, size = targets.shape[1], features.shape[1]
@@ -110,14 +118,14 @@ def _minimise(features: Tensor, targets: Tensor, l2: float, start: Linear | None
         weight, bias = _parts(flat, classes, size)
         log_p = torch.addmm(bias, features, weight.T).log_softmax(1)
         loss = -(targets * log_p).sum() / len(features) + l2 / 2 * weight.square().sum()
-        slope = (log_p.exp() * sums - targets) / len(features)
-        slopes = torch.cat([slope.T @ features + l2 * weight, slope.sum(0)[:, None]], 1)
+        of_logits = (log_p.exp() * sums - targets) / len(features)
+        slopes = torch.cat([of_logits.T @ features + l2 * weight, of_logits.sum(0)[:, None]], 1)
         return float(loss), slopes.numpy().ravel()
 
     first = np.zeros((classes, size + 1))
     if start is not None:
         first = torch.cat([start.weight, start.bias[:, None]], 1).numpy()
-    options: dict[str, float] = {"gtol": _SLOPE, "ftol": 0.0, "maxcor": _CORRECTIONS}
+    options: dict[str, float] = {"gtol": slope, "ftol": 0.0, "maxcor": _CORRECTIONS}
     options |= {"maxiter": _MOST_STEPS, "maxfun": 2 * _MOST_STEPS}
     found = minimize(loss_and_slope, first.ravel(), method="L-BFGS-B", jac=True, options=options)
     weight, bias = _parts(found.x, classes, size)
@@ -155,6 +163,7 @@ def compared(
     fold_of: np.ndarray,
     l2: Sequence[float],
     sizes: Sequence[int],
+    slope: float = SLOPE,
 ) -> Iterator[Candidate]:
     """Try each penalty with the first features of each size: each fold by the others."""
     folds = [torch.from_numpy(fold_of == fold) for fold in range(int(fold_of.max()) + 1)]
@@ -164,7 +173,7 @@ def compared(
         for value in sorted(l2, reverse=True):  # from the easiest on, each from the one before
             logits = torch.empty_like(targets)
             for number, held_out in enumerate(folds):
-                layer = solve(own[~held_out], targets[~held_out], value, starts[number])
+                layer = solve(own[~held_out], targets[~held_out], value, starts[number], slope)
                 starts[number] = layer
                 logits[held_out] = layer(own[held_out].double())
             loss = -(targets * logits.log_softmax(1)).sum() / len(targets)

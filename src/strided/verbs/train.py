@@ -23,8 +23,9 @@ from strided.report.contents import Contents, gather_contents
 from strided.report.document import write_report
 from strided.runs.ending import from_here, say_ending
 from strided.runs.folder import RunFolder
-from strided.runs.predictions_csv import write_predictions
+from strided.runs.predictions_csv import write_predictions, write_suspects
 from strided.runs.results import Results, by_name
+from strided.shortcuts.check import look_for_shortcuts
 from strided.system.processes import first_on_each_machine, is_first
 from strided.system.signals import Interruption
 from strided.system.verbosity import ONCE, shown_from
@@ -84,6 +85,7 @@ def train_and_test(
         best = best_classifier(run, task)
         measured = as_measured(run, best, data)
         evaluation = measure_best(run, measured, data)
+        check_shortcuts(run, measured, evaluation, data)
         if not run.quick:
             contents = report_contents(run, measured, evaluation, data)
             write_report(folder, config, results, contents)
@@ -192,6 +194,22 @@ def _evaluate(
     run.results["inference_precision"] = evaluation.precision
     run.results["skipped"] = len(data.skipped)
     return evaluation
+
+
+def check_shortcuts(
+    run: Run, best: Classifier | None, evaluation: Evaluation | None, data: ImageDataModule
+) -> None:
+    """With shortcuts=true, ask what the classes of the measured images can be told apart by."""
+    if not run.config.get("shortcuts") or run.quick or best is None or evaluation is None:
+        return
+    found = look_for_shortcuts(best, data, evaluation, run.results.get("solved"))
+    run.results["shortcuts"] = found
+    write_suspects(RunFolder(run.folder).label_suspects, evaluation.rows, data.classes)
+    verdict = found["verdict"]
+    for sentence in verdict["warnings"]:
+        log.warning("shortcut: %s", sentence)
+    if not verdict["warnings"]:
+        log.info("no shortcut found: %s", verdict.get("why_none", verdict["evidence"][:1][0]))
 
 
 def say_end(run: Run, evaluation: Evaluation | None) -> None:

@@ -88,6 +88,15 @@ def _first_frame(stream: BinaryIO, formats: tuple[str, ...]) -> Image.Image:
         return _grey_or_rgb(_upright(image))
 
 
+def sides(file: BinaryIO) -> tuple[int, int]:
+    """Width and height as the file's header says; (0, 0) if it says nothing."""
+    try:
+        with Image.open(file, formats=FORMATS) as image:
+            return image.size
+    except Exception:  # whatever is wrong with it, decoding tells
+        return 0, 0
+
+
 def _know_heif() -> None:
     """Teach Pillow the format of iPhones; ImageError without the package that reads it."""
     try:

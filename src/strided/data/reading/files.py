@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from strided.data.reading.decoding import ImageError, check_start, decode, image_errors
+from strided.data.reading.decoding import ImageError, check_start, decode, image_errors, sides
 from strided.data.reading.signatures import HEAD
 from strided.data.reading.walk import Stamp, stamp, walk
 from strided.data.reading.zip_errors import zip_refused
@@ -68,6 +68,14 @@ class FolderReader:
         except OSError:
             return -1
 
+    def sides(self, index: int) -> tuple[int, int]:
+        """Width and height as the file's header says; (0, 0) if it says nothing."""
+        try:
+            with open(os.path.join(self.folder, self.names[index]), "rb") as stream:
+                return sides(stream)
+        except OSError:
+            return 0, 0
+
 
 @dataclass(frozen=True)
 class ZipReader:
@@ -86,6 +94,14 @@ class ZipReader:
     def mark(self, index: int) -> int:
         """A number that copies of a file share, and few other files of its size."""
         return int(self.members[index, 3])  # its checksum
+
+    def sides(self, index: int) -> tuple[int, int]:
+        """Width and height as the file's header says; (0, 0) if it says nothing."""
+        member = Member(*self.members[index].tolist())
+        try:
+            return sides(read_member(self.file, member, MOST_BYTES, check_start))
+        except Exception:  # whatever is wrong with it, decoding tells
+            return 0, 0
 
 
 def _check_size(size: int) -> None:

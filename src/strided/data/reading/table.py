@@ -80,6 +80,21 @@ def read_table(
     ]
 
 
+def other_columns(file: Path, columns: Columns) -> dict[str, list[str]]:
+    """The columns of a readable table that are neither path, label nor split: a value for each row.
+
+    An index column has no name, and is left out.
+    """
+    cells = read_cells(file, columns.path)
+    places = _places(columns, cells, file)
+    used = {places[key] for key in places if key.split()[0] in ("path", "label", "split")}
+    return {
+        name: [row[place].strip() for _, row in cells.lines]
+        for place, name in enumerate(cells.header)
+        if name and place not in used
+    }
+
+
 def _places(columns: Columns, cells: Cells, file: Path) -> dict[str, int]:
     """Where each column is; UserError for one that is absent or twice there.
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -14,7 +15,7 @@ from strided.data.reading.files import as_text
 from strided.data.reading.finding import Found, find_files
 from strided.data.reading.labels import Labels
 from strided.data.reading.near_files import Near, in_one_folder, remedy
-from strided.data.reading.table import Columns, Row, read_table
+from strided.data.reading.table import Columns, Row, other_columns, read_table
 from strided.data.source import Source, digest
 from strided.errors import UserError
 
@@ -122,6 +123,10 @@ class ImageTable(ImageDataModule):
             },
             sizes=[stamps[name][0] for name in names],
         )
+
+    def metadata(self) -> Mapping[str, Sequence[str]]:
+        """See ImageDataModule: the columns that are neither path, label nor split."""
+        return other_columns(self.csv, self.columns)
 
     def _find(self, rows: list[Row]) -> Found:
         """The files of the rows; UserError for missing ones, and for a file in two rows."""

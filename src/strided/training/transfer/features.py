@@ -20,6 +20,7 @@ from torch import Tensor
 
 from strided.data import BatchAugment, ImageDataModule
 from strided.data.pixels.pipeline import ArrayPixels, Read
+from strided.data.renderings import rendered
 from strided.system.devices import sent
 from strided.system.verbosity import shows_bars
 from strided.training.task import ClassificationTask
@@ -81,14 +82,16 @@ class KeptFeatures(ArrayPixels):
 
     View v of image i is at v * N + i, of N images in the data set's order. Rows that are not there
     yet are computed when they are read. `seconds` is the time that this took, and `computed` how
-    many.
+    many. `rendering`, one of RENDERINGS, says how plain images are changed first.
     """
 
-    def __init__(self, layers: FrozenLayers, views: Views | None = None) -> None:
-        self.layers, self.views = layers, views
+    def __init__(
+        self, layers: FrozenLayers, views: Views | None = None, rendering: str | None = None
+    ) -> None:
+        self.layers, self.views, self.rendering = layers, views, rendering
         self.images_each = len(layers.data.source)
         count = self.images_each * (views.number if views else 1)
-        self.rows = FeatureRows(features_folder(layers, views), count, layers.shape)
+        self.rows = FeatureRows(features_folder(layers, views, rendering), count, layers.shape)
         self.seconds, self.computed = 0.0, 0
         super().__init__(self.rows.array)
 
@@ -116,7 +119,10 @@ class KeptFeatures(ArrayPixels):
         loader = layers.data.loader("train", indices, device=layers.device)
         with layers.context():
             for batch in _shown(loader, "features"):
-                features = layers.of(sent(batch.images, layers.device))
+                images = batch.images
+                if self.rendering is not None:
+                    images = torch.from_numpy(rendered(images.numpy(), self.rendering))
+                features = layers.of(sent(images, layers.device))
                 yield indices[done : done + len(features)], features
                 done += len(features)
 
@@ -165,10 +171,13 @@ def arithmetic(precision: str, matmul_precision: str | None, device: torch.devic
     return [precision, *([f"{device.type} {matmul_precision}"] if device.type != "cpu" else [])]
 
 
-def features_folder(layers: FrozenLayers, views: Views | None = None) -> Path:
+def features_folder(
+    layers: FrozenLayers, views: Views | None = None, rendering: str | None = None
+) -> Path:
     """The folder for the features that exactly these layers make of these images."""
     of_views = [views.number, vars(views.augment), views.seed] if views else []
-    key = json.dumps([*layers.key, of_views], sort_keys=True)
+    changed = [] if rendering is None else [rendering]
+    key = json.dumps([*layers.key, of_views, *changed], sort_keys=True)
     return layers.data.cache_dir / f"features-{hashlib.sha256(key.encode()).hexdigest()[:24]}"
 
 

@@ -78,10 +78,10 @@ def solve_head(
     """
     if run.trainer.world_size > 1:
         raise _unsolvable("there are several processes", "trainer.devices=1")
-    linear = _linear(kept.layers.cut.parts.trained)
+    linear = linear_of(kept.layers.cut.parts.trained)
     task.frozen = [*task.frozen, *_dropouts(kept.layers.cut.parts.trained)]
     indices = data.readable("train")
-    features = _inputs(task, linear, data, kept, indices)
+    features = inputs_of(task, linear, data, kept, indices)
     criterion = task.criterion
     assert isinstance(criterion, CrossEntropy)
     labels = torch.from_numpy(data.source.labels[indices])
@@ -124,8 +124,8 @@ def inner_folds(data: ImageDataModule, indices: np.ndarray, folds: int, seed: in
     return fold_of_each(labels, together, data.classes, folds, generator)
 
 
-def _linear(units: list[nn.Module]) -> nn.Linear:
-    """The one layer with weights among what is trained."""
+def linear_of(units: list[nn.Module]) -> nn.Linear:
+    """The one layer with weights among what is trained. Raises UserError if it is not linear."""
     layers = [
         module
         for unit in units
@@ -143,14 +143,18 @@ def _dropouts(units: list[nn.Module]) -> list[nn.Module]:
     return [m for unit in units for m in unit.modules() if isinstance(m, nn.Dropout)]
 
 
-def _inputs(
+def inputs_of(
     task: ClassificationTask,
     linear: nn.Linear,
     data: ImageDataModule,
     kept: KeptFeatures,
     indices: np.ndarray,
 ) -> Tensor:
-    """What the linear layer is given for each of these images: (N, F), on the CPU."""
+    """What the linear layer is given for each of these images: (N, F), on the CPU.
+
+    The task takes features in place of images.
+    """
+    was_training = task.training
     found: list[Tensor] = []
     handle = linear.register_forward_pre_hook(lambda _, given: found.append(given[0].cpu()))
     task.eval()
@@ -160,7 +164,7 @@ def _inputs(
                 task(batch.images.to(task.device))
     finally:
         handle.remove()
-        task.train()
+        task.train(was_training)
     return torch.cat(found)
 
 

@@ -1,0 +1,1 @@
+"""Looks for shortcuts: what tells the classes of a data set apart, other than their content."""

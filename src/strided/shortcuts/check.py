@@ -1,0 +1,89 @@
+"""The shortcut check of a run: counts, in which folds can be added up, and a verdict on them."""
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from strided.data import ImageDataModule
+from strided.evaluation.classifier import Classifier
+from strided.evaluation.evaluate import Evaluation
+from strided.shortcuts.altered import by_region, by_rendering, trained_again, why_not_again
+from strided.shortcuts.baselines import of_metadata, of_pictures
+from strided.shortcuts.near_copies import details, near_copies
+from strided.shortcuts.pictures import Plain, plain_pictures
+from strided.shortcuts.subject import Subject, subject_of
+from strided.shortcuts.verdict import judged
+
+log = logging.getLogger(__name__)
+
+_SHOWN = 10  # pairs of near copies
+
+
+def look_for_shortcuts(
+    classifier: Classifier,
+    data: ImageDataModule,
+    evaluation: Evaluation,
+    solved: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Check a classifier that was evaluated on these data; what results.json has of it.
+
+    `solved` is what results.json says of a solved head.
+    """
+    started = time.perf_counter()
+    subject = subject_of(classifier, data, evaluation)
+    train, test = (
+        plain_pictures(data, split, indices)
+        for split, indices in (("train", subject.train), (subject.split, subject.test))
+    )
+    columns, ids = of_metadata(subject)
+    found: dict[str, Any] = {
+        "images": len(subject.test),
+        "trained_on": len(subject.train),
+        "model": int(subject.right.sum()),
+        "majority": subject.majority,
+        "baselines": of_pictures(subject, train, test),
+        "columns": columns,
+        "id_like": ids,
+        "regions": by_region(subject),
+        "stress": by_rendering(subject),
+        "near_copies": _near_copies(subject, train, test),
+    }
+    if reason := why_not_again(subject):
+        found["why_not_again"] = reason
+    else:
+        found["again"] = trained_again(subject, solved)
+    found["seconds"] = round(time.perf_counter() - started, 3)
+    return {**found, "verdict": judged(found)}
+
+
+def _near_copies(subject: Subject, train: Plain, test: Plain) -> dict[str, Any]:
+    """Pairs of a tested and a training image that are nearly the same picture."""
+    paths = subject.data.source.paths
+    pairs = sorted(near_copies(details(test.detail), details(train.detail)), key=lambda p: -p[2])
+    first = [
+        [paths[subject.test[i]], paths[subject.train[j]], round(likeness, 3)]
+        for i, j, likeness in pairs[:_SHOWN]
+    ]
+    return {"tested": len({i for i, _, _ in pairs}), "pairs": len(pairs), "first": first}
+
+
+def added(several: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Add up the checks of folds, which test each image once; judged anew."""
+    counts = [{k: v for k, v in one.items() if k != "verdict"} for one in several]
+    total: dict[str, Any] = _sum(counts)
+    total["near_copies"]["first"] = total["near_copies"]["first"][:_SHOWN]
+    return {**total, "verdict": judged(total)}
+
+
+def _sum(values: Sequence[Any]) -> Any:
+    """Add numbers and lists; of mappings what all have, and of sentences the first."""
+    first = values[0]
+    if isinstance(first, dict):
+        keys = [key for key in first if all(key in value for value in values)]
+        return {key: _sum([value[key] for value in values]) for key in keys}
+    if isinstance(first, list):
+        return [item for value in values for item in value]
+    return first if isinstance(first, str) else np.sum(values).item()

@@ -1,0 +1,71 @@
+"""What a check looks at: a classifier, and some of the images of its training and of its test."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from strided.data import ImageDataModule
+from strided.evaluation.classifier import Classifier
+from strided.evaluation.evaluate import Evaluation
+
+_MOST_TRAIN, _MOST_TEST = 2000, 1000  # images: simple classifiers need no more
+
+
+@dataclass(frozen=True)
+class Subject:
+    """train and test are indices of images of the data set; `split` is the one that was measured.
+
+    right bool (N,) says on which of the tested images the classifier is.
+    """
+
+    classifier: Classifier
+    data: ImageDataModule
+    split: str
+    train: np.ndarray
+    test: np.ndarray
+    right: np.ndarray
+
+    @cached_property
+    def train_labels(self) -> np.ndarray:
+        """int64 (N,)."""
+        found: np.ndarray = self.data.source.labels[self.train]
+        return found
+
+    @cached_property
+    def test_labels(self) -> np.ndarray:
+        """int64 (N,)."""
+        found: np.ndarray = self.data.source.labels[self.test]
+        return found
+
+    @property
+    def majority(self) -> int:
+        """Tested images that always naming the largest class of training gets right."""
+        return int((self.test_labels == np.bincount(self.train_labels).argmax()).sum())
+
+
+def subject_of(classifier: Classifier, data: ImageDataModule, evaluation: Evaluation) -> Subject:
+    """Choose images, spread over the splits; only those that the evaluation has measured."""
+    split = evaluation.split
+    indices, rows = data.readable(split), evaluation.rows
+    measured = [place for place, row in enumerate(rows) if row.probabilities is not None]
+    chosen = _spread(np.array(measured), _MOST_TEST)
+    right = [
+        data.classes[int(np.argmax(rows[place].probabilities or ()))] == rows[place].label
+        for place in chosen.tolist()
+    ]
+    return Subject(
+        classifier,
+        data,
+        split,
+        _spread(data.readable("train"), _MOST_TRAIN),
+        indices[chosen],
+        np.array(right),
+    )
+
+
+def _spread(values: np.ndarray, most: int) -> np.ndarray:
+    """At most so many of the values, evenly spaced."""
+    places = np.linspace(0, len(values) - 1, min(most, len(values))).round().astype(int)
+    chosen: np.ndarray = values[places]
+    return chosen

@@ -1,0 +1,99 @@
+"""A verdict is made of counts, and folds add up."""
+
+import copy
+from typing import Any
+
+import pytest
+
+from strided.shortcuts.check import added
+from strided.shortcuts.verdict import judged, kept
+
+
+def counts(**changed: Any) -> dict[str, Any]:
+    """The check of a model that needs its subject: 90 of 100, and 50 by the largest class."""
+    found: dict[str, Any] = {
+        "images": 100,
+        "trained_on": 300,
+        "model": 90,
+        "majority": 50,
+        "baselines": {
+            "the border alone": {"hits": 55, "images": 100},
+            "a grey thumbnail of 32 x 32": {"hits": 88, "images": 100},
+        },
+        "columns": {},
+        "id_like": {"names": {"hits": 99, "images": 100}},
+        "regions": {
+            "without the centre": {"hits": 60, "images": 100},
+            "only the centre": {"hits": 80, "images": 100},
+        },
+        "stress": {"noise": {"hits": 55, "images": 64, "before": 58}},
+        "near_copies": {"tested": 1, "pairs": 1, "first": [["a", "b", 0.95]]},
+        "why_not_again": "Nothing was trained again.",
+        "seconds": 1.5,
+    }
+    return {**copy.deepcopy(found), **changed}
+
+
+def test_what_is_kept_is_a_part_of_the_gain() -> None:
+    found = counts()
+    assert kept(found, {"hits": 70, "images": 100}) == pytest.approx(0.5)
+    assert kept(found, {"hits": 62, "images": 100}, {"hits": 74, "images": 100}) == pytest.approx(
+        0.5
+    )
+
+
+def test_it_is_silent_of_a_model_that_needs_its_subject_whatever_names_tell() -> None:
+    verdict = judged(counts())
+    assert verdict["warnings"] == [] and "why_none" not in verdict
+    assert any("names tells the class best: 99.0%" in sentence for sentence in verdict["evidence"])
+
+
+def test_it_warns_where_the_centre_is_not_needed() -> None:
+    regions = counts()["regions"] | {"without the centre": {"hits": 87, "images": 100}}
+    (warning,) = judged(counts(regions=regions))["warnings"]
+    assert "blacked out" in warning and "87.0%" in warning
+
+
+def test_a_head_that_was_trained_again_counts_for_more_than_a_test() -> None:
+    again = {
+        "as it is": {"hits": 88, "images": 100},
+        "without the centre": {"hits": 85, "images": 100},
+        "only the centre": {"hits": 60, "images": 100},
+    }
+    (warning,) = judged(counts(again=again))["warnings"]
+    assert "trained again" in warning and "85.0%" in warning
+
+
+def test_it_warns_where_a_classifier_without_the_subject_has_half_of_the_gain() -> None:
+    baselines = counts()["baselines"] | {"the grey histogram": {"hits": 71, "images": 100}}
+    (warning,) = judged(counts(baselines=baselines))["warnings"]
+    assert warning.startswith("The grey histogram gives 71.0%")
+
+
+def test_the_worst_rendering_is_named() -> None:
+    stress = counts()["stress"] | {"gamma 0.7": {"hits": 40, "images": 64, "before": 58}}
+    last = judged(counts(stress=stress))["evidence"][-1]
+    assert "gamma 0.7: 62.5% of 64 images, 90.6% before" in last and "fragile" in last
+    assert "fragile" not in judged(counts())["evidence"][-1]
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"), [({"images": 49}, "50 or more"), ({"model": 59}, "not surely above")]
+)
+def test_without_enough_images_or_gain_there_is_no_verdict(
+    changed: dict[str, int], why: str
+) -> None:
+    verdict = judged(counts(**changed))
+    assert why in verdict["why_none"] and not verdict["warnings"]
+
+
+def test_folds_add_up() -> None:
+    one, other = counts(), counts(model=80, seconds=0.5)
+    for found in (one, other):
+        found["verdict"] = judged(found)
+    total = added([one, other])
+    assert (total["images"], total["model"], total["seconds"]) == (200, 170, 2.0)
+    assert total["baselines"]["the border alone"] == {"hits": 110, "images": 200}
+    assert total["near_copies"]["first"] == [["a", "b", 0.95]] * 2
+    assert total["why_not_again"] == "Nothing was trained again."
+    assert "85.0% of 200 images" in total["verdict"]["evidence"][0]
