@@ -203,6 +203,9 @@ HYDRA = {
     "run.dir": "run: {dir: GIFT}",
     "sweep.dir": "sweep: {dir: GIFT}",
     "output_subdir": "output_subdir: GIFT",
+    "overrides.hydra": "overrides: {hydra: [hydra.job.env_set.PYTHONSTARTUP=GIFT]}",
+    "overrides.task": "overrides: {task: [log_dir=GIFT]}",
+    "runtime.choices.mine": "runtime: {choices: {mine: GIFT}}",
 }
 
 

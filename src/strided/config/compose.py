@@ -12,6 +12,7 @@ from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from hydra.initialize import get_gh_backup, restore_gh_from_backup
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
@@ -89,7 +90,7 @@ def compose_hydra(
     config = with_hydra_node(verb, overrides, extra)
     is_theirs = bool(extra) or primary().is_typed
     if is_theirs:
-        _check_hydra(verb, config.hydra, overrides)
+        _check_hydra(verb, config.hydra, overrides, extra)
     choices = choices_of(verb, config.hydra)
     with open_dict(config):
         del config["hydra"]
@@ -157,15 +158,24 @@ def _require_text(config: Mapping[str, Any], extra: Path | None) -> None:
         ) from error
 
 
-def _check_hydra(verb: str, node: DictConfig, overrides: Sequence[str]) -> None:
+def _check_hydra(verb: str, node: DictConfig, overrides: Sequence[str], extra: Path | None) -> None:
     """Raise UserError if a YAML in the user's folder changes a setting of Hydra itself.
 
     Hydra has no allow-list: its launchers, callbacks, logging and environment may run any code.
-    Such a setting counts only if it is typed.
+    Such a setting counts only if it is typed. Hydra adds its notes on words and choices to what a
+    YAML says there, and repeats these words for each job of a sweep: so they are compared too.
     """
     typed = [word for word in overrides if is_hydra(word)]
     with beginning_with(Primary()), hydra_of_our_own():
         expected = hydra.compose(verb, typed, return_hydra_config=True).hydra
+    words = [*overrides, *primary().settings(overrides)]
+    with hydra_of_our_own(extra) as own, open_dict(expected):
+        chosen = own.config_loader.compute_defaults_list(
+            primary_name(verb, extra), words, RunMode.RUN
+        )
+        expected.runtime.choices = dict(chosen.overrides.known_choices)
+        expected.overrides.hydra = [word for word in words if is_hydra(word)]
+        expected.overrides.task = [word for word in words if not is_hydra(word)]
     for key, _ in sorted(_settings(node).items() ^ _settings(expected).items()):
         hint = instead_of(f"hydra.{key}") or f"hydra.{key}=... on the command line"
         raise UserError(
@@ -175,8 +185,9 @@ def _check_hydra(verb: str, node: DictConfig, overrides: Sequence[str]) -> None:
 
 
 def _settings(node: DictConfig) -> dict[str, str]:
-    """Return Hydra's settings by dotted key, without its notes on the command itself."""
-    noted = ("runtime", "overrides", "job.override_dirname", "job.config_name")
+    """Return Hydra's settings by dotted key, without the notes that it writes anew."""
+    runtime = ("version", "version_base", "cwd", "config_sources")
+    noted = ("job.override_dirname", "job.config_name", *(f"runtime.{name}" for name in runtime))
     found: dict[str, str] = {}
 
     def add(value: Any, path: str) -> None:
