@@ -89,6 +89,8 @@ def test_one_key_alone_is_shown_in_full(capsys: pytest.CaptureFixture[str]) -> N
         ("epochs", "Try trainer.max_epochs="),
         ("data.wrokers", "Did you mean data.num_workers?"),
         ("search.metric", "search has no option by default"),
+        ("model='lenet5'", "model='lenet5' is no option"),
+        ("model=glob(*)", "model=glob(*) is no option"),
     ],
 )
 def test_help_on_what_is_not_there_is_refused(

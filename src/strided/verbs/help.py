@@ -133,6 +133,12 @@ def option_help(verb: str, option: Option, folders: Sequence[Path]) -> str:
 def _option_or_argument(verb: str, group: str, key: str, name: str, folders: Sequence[Path]) -> str:
     if name in ("", "null"):
         raise UserError(f"{key}: {group} has no option by default; expected one. Try {group}")
+    if name.removesuffix(".yaml") not in (
+        known := group_options(folders).get(group, [])
+    ):  # quoted, or glob(*)
+        raise UserError(
+            f"{group}={name} is no option; expected its name alone. {did_you_mean(name, known)}"
+        )
     option = option_of(group, name, folders)
     if key == group:
         return option_help(verb, option, folders)
