@@ -98,6 +98,7 @@ class ImageDataModule(LightningDataModule):
     split_hash: str
     split_hashes: dict[str, str]  # one for each split
     partition_hash: str | None  # of all folds
+    copies: np.ndarray | None  # equal numbers (N,) for images that splits know to be copies
     duplicates: Duplicates | None  # None if the pixels were not compared
 
     def __init__(
@@ -555,10 +556,11 @@ class ImageDataModule(LightningDataModule):
         return self._pipeline
 
     def _split(self, pipeline: Pipeline) -> None:
+        self.copies = pipeline.copies()
         assigned = assign(
             self.source,
             np.setdiff1d(np.arange(len(self.source)), list(pipeline.errors)),
-            pipeline.copies(),
+            self.copies,
             self.rule,
             some_absent=self.known_classes is not None,
             known=self._known_hashes,

@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tests.stopping import TRUST, resume
 from tests.training.transfer.transferring import DATA, FailOnce, results
 
 from strided.cli import main
+from strided.data.preprocessing import Preprocessing
+from strided.data.sets.image_folder import ImageFolder
 from strided.evaluation.classifier import Classifier
 from strided.models.pooled import PooledNetwork
 from strided.runs.predictions_csv import Predictions
@@ -106,15 +109,28 @@ def test_inner_folds_keep_groups_and_copies_whole_and_have_every_class() -> None
     class Data:
         classes = ("a", "b", "c")
         source: Any = type("Source", (), {"labels": labels, "group": np.arange(60) // 3})
-
-        def digests(self, split: str) -> np.ndarray:
-            return digests
+        copies = digests
 
     data: Any = Data()
     fold_of = inner_folds(data, np.arange(60), 3, seed=0)
     by_group = fold_of.reshape(20, 3)
     assert (by_group == by_group[:, :1]).all() and by_group[2, 0] == by_group[3, 0]
     assert all(len(np.unique(labels[fold_of == fold])) == 3 for fold in range(3))
+
+
+def test_inner_folds_need_no_pixels_of_streamed_images(tmp_path: Path) -> None:
+    for number in range(24):
+        file = tmp_path / "images" / "ab"[number % 2] / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8 + number, 8), 10 * number).save(file)
+    root, cache = str(tmp_path / "images"), str(tmp_path / "cache")
+    data = ImageFolder(root=root, pipeline="streaming", mean=[0.5], std=[0.5], cache_dir=cache)
+    data.use(Preprocessing(image_size=8, channels=1, mean=(0.5,), std=(0.5,)))
+    data.setup()
+    indices = data.readable("train")
+    assert not data.digests("train").any()  # as where all features are kept
+    fold_of = inner_folds(data, indices, 3, seed=0)
+    assert set(np.bincount(fold_of).tolist()) <= {len(indices) // 3, len(indices) // 3 + 1}
 
 
 @pytest.mark.parametrize(

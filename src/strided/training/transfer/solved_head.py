@@ -109,8 +109,10 @@ def inner_folds(data: ImageDataModule, indices: np.ndarray, folds: int, seed: in
     Raises UserError for a class with too few.
     """
     labels, group = data.source.labels[indices], data.source.group
-    first = first_copies(data.digests("train"))
-    together = joined(np.arange(len(indices)) if group is None else group[indices], first)
+    each = np.arange(len(indices))
+    # as the splits know them: of streamed images whose features are kept, no pixels were read
+    first = each if data.copies is None else first_copies(data.copies[indices])
+    together = joined(each if group is None else group[indices], first)
     pairs = np.unique(np.stack([together, labels]), axis=1)
     having = np.bincount(pairs[1], minlength=len(data.classes))
     scarce, least = int(having.argmin()), max(folds, 4)
