@@ -95,3 +95,9 @@ def test_a_class_without_images_has_no_interval() -> None:
     probabilities, labels = sample()
     found = intervals(np.pad(probabilities, ((0, 0), (0, 1))), labels, [*CLASSES, "d"])
     assert found["recall/d"] is None and found["auprc/d"] is None and found["auprc"] is not None
+
+
+def test_one_group_has_no_interval() -> None:
+    probabilities, labels = sample(50)
+    assert not intervals(probabilities, labels, CLASSES, np.zeros(50))
+    assert intervals(probabilities, labels, CLASSES, np.arange(50) // 25, resamples=20)["acc"]

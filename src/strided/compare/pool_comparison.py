@@ -56,11 +56,14 @@ def headline(pooled: Pooled) -> str:
     """Accuracy with its interval, and what it was measured on."""
     label = "" if pooled.pool.label == "all" else f"{pooled.pool.label}: "
     acc = pooled.figures["acc"]
+    interval = "(no interval: they are one group)"
+    if acc["low"] is not None:
+        interval = f"(95 % interval {acc['low']:.4f} to {acc['high']:.4f})"
     groups = pooled.pool.num_groups
     of_groups = "" if groups is None else f" of {groups:,} groups"
     seen = f"; {pooled.seen} of them were seen in training" if pooled.seen else ""
     return (
-        f"{label}accuracy {acc['value']:.4f} (95 % interval {acc['low']:.4f} to {acc['high']:.4f}) "
+        f"{label}accuracy {acc['value']:.4f} {interval} "
         f"on {pooled.images:,} images{of_groups}, each tested once by one of "
         f"{len(pooled.pool.runs)} runs{seen}"
     )

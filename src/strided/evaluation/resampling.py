@@ -28,11 +28,14 @@ def intervals(
 
     probabilities are (N, K), labels (N,) are places in `classes`, groups (N,) are equal for images
     that belong together. None for a metric that fewer than half of the resamples have, because they
-    lack the class. There is none of `ece`: drawing images again raises it.
+    lack the class. There is none of `ece`: drawing images again raises it. A single group has no
+    interval at all: each resample would be the group itself.
     """
     generator = np.random.default_rng(seed)
     groups = np.arange(len(labels)) if groups is None else groups
     _, group_of = np.unique(groups, return_inverse=True)
+    if not group_of.any():
+        return {}
     found: dict[str, list[np.ndarray]] = {}
     for weights in _drawn(group_of, resamples, generator):
         for name, values in weighted(probabilities, labels, weights, classes, prevalence).items():
