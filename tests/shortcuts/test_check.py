@@ -16,7 +16,8 @@ from strided.cli import main
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 SIDE, MIDDLE = 32, slice(10, 22)
-NETWORK = ("model=resnet18", "model.stem=imagenet", "model.head=pooled", "model.pooled=[layer1]")
+NETWORK = ("model=resnet18", "model.stem=imagenet")
+POOLED = ("model.head=pooled", "model.pooled=[layer1]")
 SOLVED = ("transfer=frozen", "optimizer=lbfgs", "optimizer.l2=0.03", "shortcuts=true")
 
 
@@ -76,7 +77,7 @@ def test_it_warns_of_a_border_that_tells_the_class(
     log_dir: Path, weights: str, tmp_path: Path
 ) -> None:
     root = write_set(tmp_path / "planted", bright_border)
-    folder, found = checked(log_dir, root, weights)
+    folder, found = checked(log_dir, root, weights, "model.head=linear")
     assert found["images"] == 64 and found["model"] >= 60
     assert found["baselines"]["the border alone"]["hits"] >= 60
     assert found["again"]["without the centre"]["hits"] >= 60
@@ -93,7 +94,7 @@ def test_it_is_silent_where_the_subject_tells_the_class(
     log_dir: Path, weights: str, tmp_path: Path
 ) -> None:
     root = write_set(tmp_path / "honest", bars)
-    folder, found = checked(log_dir, root, weights)
+    folder, found = checked(log_dir, root, weights, *POOLED)
     assert found["model"] >= 60
     assert found["again"]["as it is"]["hits"] == found["model"]
     assert found["again"]["only the centre"]["hits"] >= 60

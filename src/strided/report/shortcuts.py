@@ -57,7 +57,7 @@ def _rows(found: Mapping[str, Any]) -> Iterator[list[Cell]]:
     for name, count in found["columns"].items():
         yield _row(found, f"regression on the column {name}", count)
     for name, count in found["id_like"].items():
-        yield _row(found, f"what {name} gives away", count)
+        yield _row(found, f"given away by {name}", count)
 
 
 def _row(

@@ -111,6 +111,7 @@ def _inputs(subject: Subject, classifier: FromFeatures, rendering: str | None) -
     kept = classifier.kept
     if rendering is not None:
         kept = KeptFeatures(kept.layers, rendering=rendering)
+    kept.require(np.union1d(subject.train, subject.test))  # now: later frozen layers are skipped
     cut, task = classifier.kept.layers.cut, classifier.task
     linear = linear_of(cut.parts.trained)
     with classifier.as_in_training(), cut.taking_features(task):

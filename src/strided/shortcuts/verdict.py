@@ -72,7 +72,7 @@ def _centre_warning(found: Mapping[str, Any]) -> str | None:
     if part < _NOT_NEEDED:
         return None
     return (
-        f"With the centre of every image blacked out, {how}it is still right on "
+        f"With the centre of every image blacked out, {how}the model is still right on "
         f"{_share(count):.1%}: it does not need what is there."
     )
 
@@ -136,7 +136,7 @@ def _worst(found: Mapping[str, Any]) -> str:
     count = found["stress"][name]
     before = {"hits": count["before"], "images": count["images"]}
     fragile = kept(found, count, before) <= _FRAGILE and _share(before) > _share(count)
-    more = " It is fragile: that is half of its gain or more." if fragile else ""
+    more = " That takes half of its gain or more: it is fragile." if fragile else ""
     return (
         f"The rendering that harms it most is {name}: {_share(count):.1%} of {count['images']:,} "
         f"images, {_share(before):.1%} before.{more}"
