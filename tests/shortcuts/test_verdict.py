@@ -5,6 +5,9 @@ from typing import Any
 
 import pytest
 
+from strided.compare.pool_comparison import shortcuts
+from strided.errors import UserError
+from strided.runs.results import Results
 from strided.shortcuts.check import added
 from strided.shortcuts.verdict import judged, kept
 
@@ -45,7 +48,7 @@ def test_what_is_kept_is_a_part_of_the_gain() -> None:
 def test_it_is_silent_of_a_model_that_needs_its_subject_whatever_names_tell() -> None:
     verdict = judged(counts())
     assert verdict["warnings"] == [] and "why_none" not in verdict
-    assert any("names tells the class best: 99.0%" in sentence for sentence in verdict["evidence"])
+    assert any("names would be right on 99.0%" in sentence for sentence in verdict["evidence"])
 
 
 def test_it_warns_where_the_centre_is_not_needed() -> None:
@@ -85,6 +88,14 @@ def test_without_enough_images_or_gain_there_is_no_verdict(
 ) -> None:
     verdict = judged(counts(**changed))
     assert why in verdict["why_none"] and not verdict["warnings"]
+
+
+def test_the_page_of_a_pool_has_the_sum_if_all_its_runs_were_checked() -> None:
+    one: Results = {"shortcuts": counts()}
+    assert "90.0% of 200 images" in shortcuts([one, one])
+    assert shortcuts([one, {}]) == ""
+    with pytest.raises(UserError, match="damaged"):
+        shortcuts([{"shortcuts": {"images": 3}}])
 
 
 def test_folds_add_up() -> None:

@@ -10,11 +10,14 @@ from strided.compare.files import POOL_PAGE, POOL_TABLE, SUBGROUPS
 from strided.compare.pooled_figures import OF_SUBGROUPS, SMALL, Pooled, measure
 from strided.compare.pooling import Pool, read_pools
 from strided.data.reading.files import as_text
+from strided.errors import UserError
 from strided.evaluation.resampling import RESAMPLES
 from strided.report.page import Cell, bullets, page, table
+from strided.report.shortcuts import section
 from strided.runs.csv_files import write_csv
 from strided.runs.ending import say_ending
 from strided.runs.results import Results
+from strided.shortcuts.check import added
 from strided.system.durable import write_text
 
 log = logging.getLogger(__name__)
@@ -149,6 +152,7 @@ def _pool(pooled: Pooled, prevalence: Prevalence) -> str:
     ]
     parts.append(table(["", *map(as_text, classes)], rows))
     parts += ["<h3>Runs</h3>", _runs(pooled.pool)]
+    parts.append(shortcuts([run.results for run in pooled.pool.runs]))
     for column in dict.fromkeys(row["column"] for row in pooled.subgroups):
         own = [row for row in pooled.subgroups if row["column"] == column]
         parts += [f"<h3>By {html.escape(as_text(column))}</h3>", _subgroups(own, classes)]
@@ -191,6 +195,24 @@ def _runs(pool: Pool) -> str:
         fold = run.results.get("fold")
         rows.append([fold, row["images"], row["acc"], row["seed"], as_text(str(run.folder))])
     return table(["fold", "images", "acc", "seed", "folder"], rows)
+
+
+def shortcuts(several: Sequence[Results]) -> str:
+    """The section of the runs' checks for shortcuts, added up; nothing unless all have one.
+
+    Raises UserError for a check that is not as a run writes it.
+    """
+    checks = [results.get("shortcuts") for results in several]
+    found = [check for check in checks if check]
+    if len(found) < len(checks):
+        return ""
+    try:
+        return section(added(found))
+    except (LookupError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+        raise UserError(
+            "the results.json of a run in pool has a damaged entry shortcuts; expected it as the "
+            "run wrote it. Try another copy of the run folder"
+        ) from error
 
 
 def _subgroups(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> str:

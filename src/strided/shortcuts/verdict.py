@@ -120,12 +120,12 @@ def _simple(found: Mapping[str, Any]) -> str:
 def _metadata(found: Mapping[str, Any]) -> list[str]:
     """What a table and names would give away; pixels need not carry that."""
     sentences = []
-    for key, words in (("columns", "Of the columns of the table, "), ("id_like", "Of ids, ")):
+    for key, words in (("columns", "the columns of the table"), ("id_like", "ids and names")):
         name = best_of(found[key])
         if name is not None:
+            share = _share(found[key][name])
             sentences.append(
-                f"{words}{name} tells the class best: {_share(found[key][name]):.1%}. Images need "
-                "not show it."
+                f"Of {words}, {name} would be right on {share:.1%}. Images need not show it."
             )
     return sentences
 
