@@ -167,7 +167,5 @@ def write_runs(run: Path) -> None:
     trained([*mine, "trust=[tiny,shapes]"])
     sweep = trained(["-m", "model=mlp,lenet5"], "multirun")
     shutil.rmtree(sweep / "1")
-    folds = ("data.num_folds=2", "data.fold=0,1", "name=xray")
-    trained(["-m", "model=mlp", *folds], "multirun")
     lite = ("model=efficientnet_lite0", "data=flowers", "data.image_size=32", "name=lite")
     shutil.copy(trained(lite) / "checkpoints" / "best.ckpt", "best.ckpt")
