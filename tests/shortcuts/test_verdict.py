@@ -57,6 +57,15 @@ def test_it_warns_where_the_centre_is_not_needed() -> None:
     assert "blacked out" in warning and "87.0%" in warning
 
 
+def test_it_is_silent_where_the_centre_alone_has_clearly_more() -> None:
+    for only, warned in ((88, True), (90, False)):
+        regions = {
+            "without the centre": {"hits": 87, "images": 100},
+            "only the centre": {"hits": only, "images": 100},
+        }
+        assert bool(judged(counts(regions=regions))["warnings"]) == warned
+
+
 def test_a_head_that_was_trained_again_counts_for_more_than_a_test() -> None:
     again = {
         "as it is": {"hits": 88, "images": 100},
