@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from strided.errors import UserError
+from strided.training.execution import worthwhile_threads
 from strided.training.losses import CrossEntropy
 
 SLOPE = 1e-8  # of the loss, at most, where the search ends
@@ -127,7 +128,10 @@ def _minimise(
         first = torch.cat([start.weight, start.bias[:, None]], 1).numpy()
     options: dict[str, float] = {"gtol": slope, "ftol": 0.0, "maxcor": _CORRECTIONS}
     options |= {"maxiter": _MOST_STEPS, "maxfun": 2 * _MOST_STEPS}
-    found = minimize(loss_and_slope, first.ravel(), method="L-BFGS-B", jac=True, options=options)
+    with worthwhile_threads(torch.device("cpu"), features.numel() * classes):
+        found = minimize(
+            loss_and_slope, first.ravel(), method="L-BFGS-B", jac=True, options=options
+        )
     weight, bias = _parts(found.x, classes, size)
     return Linear(weight, bias)
 

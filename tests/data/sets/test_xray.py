@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from strided.cli import main
 from strided.data import Preprocessing, XRay
 from strided.data.sets import xray
 from strided.errors import UserError
@@ -59,3 +60,16 @@ def test_images_that_are_not_there_are_named(
     prepare(tmp_path, root)
     with pytest.raises(UserError, match=message):
         XRay(root=str(tmp_path)).make_source()
+
+
+def test_without_its_patients_every_image_counts_by_itself(root: Path) -> None:
+    assert XRay(root=str(root), group_column=None).make_source().group is None
+
+
+@pytest.mark.parametrize("key", XRay.unread)
+def test_what_its_own_table_decides_cannot_be_typed(
+    key: str, log_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    value = {"label_columns": "[a,b]", "labels": "merge"}.get(key, "mine")
+    assert main(["train", "data=xray", f"data.{key}={value}", f"log_dir={log_dir}"]) == 1
+    assert "this data set has its own table" in capsys.readouterr().err
