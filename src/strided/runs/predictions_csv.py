@@ -92,6 +92,8 @@ class Predictions:
         """Read predictions.csv in the order of its paths. Raises UserError if it is damaged."""
         try:
             head, rows = read_csv(file)
+            if any(len(row) != len(head) for row in rows):
+                raise ValueError("a line has more or fewer cells than the header")
             rows = sorted(row for row in rows if not row[3])
             names = [n.removeprefix(_PROBABILITY) for n in head[4:] if n.startswith(_PROBABILITY)]
             end = 4 + len(names)
