@@ -56,7 +56,6 @@ NOT_RUN = {
     "trainer=ddp ": "needs GPUs",
     '"data.fold=range(5)" data=csv': "verbs/test_folds.py runs folds of a table",
     'src/compare.py "pool=': "compare/test_pool.py pools folds",
-    "shortcuts=true": "shortcuts/test_check.py runs it",
     "trainer=gpu": "needs GPUs",
     "trainer=ddp_cpu": "starts processes of its own; jobs/test_launching.py does it",
     "compile=true": "needs a C++ compiler and minutes; training/test_execution.py compiles",

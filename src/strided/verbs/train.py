@@ -209,7 +209,7 @@ def check_shortcuts(
     for sentence in verdict["warnings"]:
         log.warning("shortcut: %s", sentence)
     if not verdict["warnings"]:
-        log.info("no shortcut found: %s", verdict.get("why_none", verdict["evidence"][:1][0]))
+        log.info("no shortcut found: %s", verdict.get("why_none") or verdict["evidence"][0])
 
 
 def say_end(run: Run, evaluation: Evaluation | None) -> None:
