@@ -36,10 +36,10 @@ def test_what_the_page_shows_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_files(tmp_path)
-    assert len(FILE.findall(PAGE)) == 4
+    assert len(FILE.findall(PAGE)) == 6
     monkeypatch.chdir(tmp_path)
     commands = [(verb, shlex.split(words)) for verb, words in COMMAND.findall(PAGE)]
-    assert [verb for verb, _ in commands] == ["train", "train", "eval", "train"]
+    assert [verb for verb, _ in commands] == ["train", "train", "train", "eval", "train"]
     done = subprocess.run(  # the first as it is typed, the others in this process
         [sys.executable, str(ROOT / "src" / "train.py"), *commands[0][1], "log_dir=logs"],
         capture_output=True,

@@ -98,6 +98,7 @@ def test_no_batch_of_an_evaluation_waits(
     trained_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretended = PretendGpu()
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda *_: pretended.waits.append("the end"))
     monkeypatch.setattr(pipeline, "read_ahead", map)
     with pretended:
