@@ -68,7 +68,7 @@ def test_a_reading_claims_no_difference_where_repeats_overlap() -> None:
     first, second = reading(sweep, accuracy, {key: [3.0] for key in accuracy})
     assert first == (
         "size=1: b 75.0% (70.0% to 80.0%, 3 s), a 55.0% (50.0% to 60.0%, 3 s). "
-        "Every repeat of b is above all of a."
+        "Every repeat of b is above all of a, as in 1 of 3 cases where two are alike."
     )
     assert "overlap: no difference is shown" in second
     (alone,) = reading(sweep, {("a", "1"): [0.5], ("b", "1"): [0.7]}, {})

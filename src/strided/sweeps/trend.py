@@ -77,11 +77,18 @@ def reading(sweep: Sweep, accuracy: Cells, seconds: Cells) -> list[str]:
             if min(len(first), len(second)) < 2:
                 sentence += " Without repeats (seed=0,1,2) there is no telling how sure that is."
             elif min(first) > max(second):
-                sentence += f" Every repeat of {best} is above all of {next_best}."
+                sentence += f" Every repeat of {best} is above all of {next_best}"
+                sentence += f"{_by_chance(len(first), len(second))}."
             else:
                 sentence += f" Repeats of {best} and {next_best} overlap: no difference is shown."
         sentences.append(sentence)
     return sentences
+
+
+def _by_chance(first: int, second: int) -> str:
+    """How often two lines alike are so far apart, with these numbers of repeats."""
+    orders = math.comb(first + second, first)  # two of them have all of one line on top
+    return f", as in 1 of {round(orders / 2)} cases where two are alike"
 
 
 def _labelled(sweep: Sweep, line: str) -> str:
