@@ -25,6 +25,7 @@ ORDER = [
     "runs",
     "data",
     "models",
+    "decision",
     "training",
     "evaluation",
     "shortcuts",
@@ -117,6 +118,12 @@ def newly_loaded(statement: str, after: str = "pass") -> set[str]:
 
 def test_the_command_line_starts_without_the_heavy_packages() -> None:
     assert not newly_loaded("import strided.cli").intersection(HEAVY)
+
+
+def test_decisions_need_numpy_alone() -> None:
+    modules = ", ".join(name for name in MODULES if name.startswith("strided.decision"))
+    others = ("hydra", "omegaconf", "torchmetrics", "scipy", "PIL")
+    assert not newly_loaded(f"import {modules}").intersection((*HEAVY, *others))
 
 
 def test_the_package_imports_next_to_nothing() -> None:

@@ -6,9 +6,10 @@ from typing import Any, Literal
 import pytest
 from torch import nn
 
-from strided.config.schema import arguments_of, fits
+from strided.config.schema import arguments_of
 from strided.config.targets import locate
 from strided.config.type_words import describe
+from strided.config.values import fits
 
 # Types
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from strided.config.keys import Config
-from strided.config.schema import fits
+from strided.config.values import fits
 from strided.errors import UserError
 from strided.runs.folder import RunFolder, read_config, read_overrides, read_results
 from strided.runs.metrics_csv import read_metrics

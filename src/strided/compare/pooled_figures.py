@@ -9,7 +9,7 @@ import torch
 
 from strided.compare.bands import banded
 from strided.compare.pooling import Pool
-from strided.config.schema import fits
+from strided.config.values import fits
 from strided.errors import UserError, did_you_mean
 from strided.evaluation.intervals import wilson_interval
 from strided.evaluation.metrics import classification_metrics, confusion_matrix

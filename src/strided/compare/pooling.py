@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from strided.compare.finished_run import FinishedRun
-from strided.config.schema import fits
+from strided.config.values import fits
 from strided.errors import UserError, one_line
 from strided.runs.folder import RunFolder, read_overrides
 from strided.runs.predictions_csv import Predictions

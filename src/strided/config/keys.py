@@ -9,6 +9,23 @@ Node = dict[str, Any]  # the choices of one group, often a `_target_` with its a
 InferencePrecision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
+class EvaluationKeys(TypedDict, total=False):
+    """How a decision is made of probabilities; None in eval: as in training."""
+
+    sets: Literal["lac", "aps"] | None
+    coverage: float | None
+    operating_point: float | None  # a sensitivity
+    gate: Literal["mahalanobis", "knn"] | None
+    false_alarms: float
+
+
+class TriageKeys(TypedDict, total=False):
+    """Which cases are decided without a person; None in eval: as in training."""
+
+    max_risk: float | None
+    urgent: list[str] | None
+
+
 class PlainKeys(TypedDict, total=False):
     """The keys that belong to no group. Each verb has some of them: see conf/<verb>.yaml."""
 
@@ -27,6 +44,9 @@ class PlainKeys(TypedDict, total=False):
     channels_last: bool
     matmul_precision: Literal["highest", "high", "medium"]
     shortcuts: bool  # look for them after the test
+    calibration: Literal["auto", "temperature", "platt", "isotonic", "vector", "none"] | None
+    evaluation: EvaluationKeys
+    triage: TriageKeys
     sweep: Node | None  # of an experiment that has many runs
     # of verbs that read a checkpoint
     checkpoint: str | None  # None: `model` is the network

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_type_hints, is_typeddict
 
 from strided.config.arguments import Argument, arguments_at, nodes
 from strided.config.docstrings import argument_texts, purpose
@@ -46,16 +47,18 @@ class Option:
 
 
 def plain_keys(verb: str) -> list[Argument]:
-    """Return the keys of a verb that belong to no group."""
+    """Return the keys of a verb that belong to no group; of a node, each of its keys."""
     comments = read_comments(CONF_DIR / f"{verb}.yaml").of
     return [
         Argument(
-            key,
+            inner,
             as_typed_value(value),
-            type_words(PLAIN_KEYS[key]),
-            comment=comments.get(key, ""),
+            type_words(kinds.get(inner.partition(".")[2], PLAIN_KEYS[key])),
+            comment=comments.get(inner, ""),
         )
-        for key, value in plain_defaults(verb).items()
+        for key, default in plain_defaults(verb).items()
+        for kinds in [get_type_hints(PLAIN_KEYS[key]) if is_typeddict(PLAIN_KEYS[key]) else {}]
+        for inner, value in (leaves(key, default) if kinds else {key: default}).items()
     ]
 
 

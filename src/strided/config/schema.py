@@ -6,14 +6,13 @@ argument's type.
 
 import inspect
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
+from collections.abc import Callable, Mapping
+from typing import Any, get_type_hints
 
 from strided.config.hints import hint
 from strided.config.keys import Node, PlainKeys
 from strided.config.targets import EXTRA_KEYS, PLACES, locate
-from strided.config.type_words import describe
+from strided.config.values import check_plain, fits, misfit
 from strided.errors import UserError, did_you_mean
 
 # Arguments that strided fills in from the data or the run: (node, argument) -> where it comes from.
@@ -56,8 +55,8 @@ def check(config: Mapping[str, Any], *, values: bool = True) -> None:
     `values=False` checks names only. Raises UserError.
     """
     for key, node in config.items():
-        if values and key in PLAIN_KEYS and not fits(node, PLAIN_KEYS[key]):
-            raise UserError(_misfit(key, node, PLAIN_KEYS[key]))
+        if values and key in PLAIN_KEYS:
+            check_plain(key, node, PLAIN_KEYS[key])
         _check_nested(node, key, values)
         if key in GROUPS_OF_NODES and isinstance(node, dict):
             _check_children(node, key)
@@ -143,7 +142,7 @@ def _check_arguments(node: Node, path: str, values: bool) -> None:
             continue
         annotation = accepted[key]
         if values and not fits(value, annotation):
-            raise UserError(_misfit(f"{path}.{key}", value, annotation))
+            raise UserError(misfit(f"{path}.{key}", value, annotation))
 
 
 def _elsewhere(path: str, key: str, value: str) -> str:
@@ -191,49 +190,3 @@ def _type_of(parameter: inspect.Parameter, function: Callable[..., Any]) -> Any:
         return get_type_hints(alone, getattr(function, "__globals__", {}))["it"]
     except (NameError, TypeError, AttributeError):
         return Any
-
-
-def fits(value: Any, annotation: Any) -> bool:
-    """Tell whether a YAML value fits a type; types that YAML cannot express are let through."""
-    origin, choices = get_origin(annotation), get_args(annotation)
-    if isinstance(value, dict) and "_target_" in value:
-        return True
-    if origin in (Union, types.UnionType):
-        return any(fits(value, choice) for choice in choices)
-    if origin is Literal:
-        return any(value == choice and type(value) is type(choice) for choice in choices)
-    if annotation is None or annotation is type(None):
-        return value is None
-    if annotation is bool:
-        return isinstance(value, bool)
-    if annotation in (int, float):
-        numbers = (int,) if annotation is int else (int, float)
-        return isinstance(value, numbers) and not isinstance(value, bool)
-    if annotation in (str, Path):
-        return isinstance(value, str)
-    if inspect.isclass(annotation) and annotation.__module__.startswith(("torch", "lightning")):
-        return False  # a Tensor, a Strategy: no plain value fits
-    if is_typeddict(annotation):
-        return isinstance(value, dict)
-    container = origin or annotation
-    if container in (list, tuple, Sequence, Iterable) or container is dict:
-        if container is dict:
-            return isinstance(value, dict)
-        items = [choice for choice in choices if choice is not Ellipsis]
-        exact = container is tuple and Ellipsis not in choices and items
-        return (
-            isinstance(value, list | tuple)
-            and (not exact or len(value) == len(items))
-            and all(
-                fits(item, items[min(index, len(items) - 1)] if items else Any)
-                for index, item in enumerate(value)
-            )
-        )
-    return True
-
-
-def _misfit(key: str, value: Any, annotation: Any) -> str:
-    wanted = describe(annotation)
-    example = get_args(annotation)[0] if get_origin(annotation) is Literal else f"<{wanted}>"
-    typed = "null" if value is None else str(value).lower() if value in (True, False) else value
-    return f"{key}={typed} does not fit; expected {wanted}. Try {key}={example}"

@@ -9,8 +9,8 @@ from typing import cast, get_type_hints
 import yaml
 
 from strided.config.keys import Config
-from strided.config.schema import fits
 from strided.config.type_words import describe
+from strided.config.values import fits
 from strided.config.yaml_files import CONF_DIR, IS_CHECKOUT
 from strided.errors import UserError, printable, sought_from
 from strided.runs.results import Results

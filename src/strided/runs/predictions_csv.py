@@ -1,8 +1,9 @@
 """predictions.csv: a row per image, written by predict, eval and train, and read by compare."""
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -11,6 +12,8 @@ import numpy as np
 from strided.errors import UserError
 from strided.runs.csv_files import read_csv, write_csv
 
+REFUSED = "refused"  # the route of what is no such image
+SEPARATOR = "|"  # of the classes of a prediction set
 _PROBABILITY, _SUBGROUP = "prob/", "subgroup/"  # beginnings of columns
 
 
@@ -20,6 +23,10 @@ class Row:
 
     digest, if it was taken, is of the image's pixels, and is not written. group is the number of
     the image's group in its table, subgroups has the value of each of `data.subgroup_columns`.
+
+    The rest is what a Decision says: the names of the prediction set, the entropy (nats), the score
+    of another kind of image, the route and its reasons. A refused image has probabilities, which
+    are not written.
     """
 
     path: str
@@ -29,27 +36,61 @@ class Row:
     digest: int | None = None
     group: str = ""
     subgroups: Mapping[str, str] = field(default_factory=dict)
+    prediction_set: Sequence[str] | None = None
+    entropy: float | None = None
+    ood: float | None = None
+    route: str = ""
+    reasons: str = ""
+
+    @property
+    def refused(self) -> bool:
+        """Whether it has no answer, as it is no such image."""
+        return self.route == REFUSED
 
 
 def write_predictions(file: Path, rows: Iterable[Row], classes: Sequence[str]) -> None:
     """Write predictions.csv: path, label, predicted, error, and prob/<class> of each class.
 
-    The columns group and subgroup/<column> follow if any row has them.
+    The columns prediction_set, entropy, ood, route, reasons, group and subgroup/<column> follow,
+    each if any row has it. A refused image has neither a class nor probabilities.
     """
     rows = list(rows)
+    further = _further(rows)
     columns = ["path", "label", "predicted", "error", *(f"{_PROBABILITY}{c}" for c in classes)]
-    grouped = any(row.group for row in rows)
-    names = list(dict.fromkeys(name for row in rows for name in row.subgroups))
-    columns += ["group"] * grouped + [f"{_SUBGROUP}{name}" for name in names]
+    write_csv(
+        file,
+        [*columns, *further],
+        ([*_values(row, classes), *(cell(row) for cell in further.values())] for row in rows),
+    )
 
-    def further(row: Row) -> list[str]:
-        return [row.group] * grouped + [row.subgroups.get(name, "") for name in names]
 
-    write_csv(file, columns, ([*_values(row, classes), *further(row)] for row in rows))
+def _further(rows: Sequence[Row]) -> dict[str, Callable[[Row], str]]:
+    """The columns after the probabilities that some row has, each with its text of a row."""
+    columns: dict[str, Callable[[Row], str]] = {
+        "prediction_set": lambda row: SEPARATOR.join(row.prediction_set or ()),
+        "entropy": lambda row: "" if row.entropy is None else f"{row.entropy:.6f}",
+        "ood": lambda row: "" if row.ood is None else f"{row.ood:.6g}",
+        "route": lambda row: row.route,
+        "reasons": lambda row: row.reasons,
+        "group": lambda row: row.group,
+    }
+    empty = ("", None)
+    found = {
+        name: text
+        for name, text in columns.items()
+        if any(getattr(row, name) not in empty for row in rows)
+    }
+    for name in dict.fromkeys(name for row in rows for name in row.subgroups):
+        found[f"{_SUBGROUP}{name}"] = partial(_subgroup, name)
+    return found
+
+
+def _subgroup(name: str, row: Row) -> str:
+    return row.subgroups.get(name, "")
 
 
 def _values(row: Row, classes: Sequence[str]) -> list[str]:
-    if row.probabilities is None:
+    if row.probabilities is None or row.refused:
         return [row.path, row.label, "", row.error, *("" for _ in classes)]
     best = max(range(len(classes)), key=row.probabilities.__getitem__)
     shown = [f"{p:.6f}" for p in row.probabilities]
@@ -60,7 +101,7 @@ def write_suspects(file: Path, rows: Iterable[Row], classes: Sequence[str]) -> N
     """Write the errors, the surest first: path, label, predicted, and its probability."""
     found = []
     for row in rows:
-        if row.probabilities is not None:
+        if row.probabilities is not None and not row.refused:
             best = max(range(len(classes)), key=row.probabilities.__getitem__)
             if classes[best] != row.label:
                 found.append((row.path, row.label, classes[best], row.probabilities[best]))
@@ -94,7 +135,7 @@ class Predictions:
             head, rows = read_csv(file)
             if any(len(row) != len(head) for row in rows):
                 raise ValueError("a line has more or fewer cells than the header")
-            rows = sorted(row for row in rows if not row[3])
+            rows = sorted(row for row in rows if not row[3] and row[2])  # not the refused ones
             names = [n.removeprefix(_PROBABILITY) for n in head[4:] if n.startswith(_PROBABILITY)]
             end = 4 + len(names)
             numbers = np.array([[float(p) for p in row[4:end]] for row in rows])

@@ -50,8 +50,16 @@ def help_of(verb: str, words: Sequence[str], config_dir: Path | None) -> str:
         key = key_of(word)
         group = key.split(".")[0]
         if group in keys:
-            own = [argument for argument in plain_keys(verb) if argument.key == group]
-            pages[group] = "\n".join(_in_full(own[0]))
+            own = [a for a in plain_keys(verb) if a.key.split(".")[0] == group]
+            if key != group:
+                known = [a.key for a in own]
+                if key not in known:
+                    raise UserError(
+                        f"{key} is no key of {group}; expected one of {', '.join(known)}. "
+                        f"{did_you_mean(key, known)}"
+                    )
+                own = [a for a in own if a.key == key]
+            pages[key] = "\n".join(line for argument in own for line in _in_full(argument))
         elif group not in groups:
             raise UserError(
                 f"{verb} has no group or key {group}; expected one that {_launcher(verb)} --help "

@@ -1,0 +1,1 @@
+"""From logits and features to answers, in NumPy alone: a service runs the same code as a run."""

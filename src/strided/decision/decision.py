@@ -1,0 +1,187 @@
+"""Decision: what is made of the logits of an image beside its class."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self
+
+import numpy as np
+
+from strided.decision.calibration import Calibration
+from strided.decision.plain import numbers
+from strided.decision.sets import METHODS, PredictionSets, label_scores
+
+
+class Gate(Protocol):
+    """Tells images of another kind from own ones."""
+
+    def __call__(
+        self, features: np.ndarray | None, pixels: np.ndarray | None
+    ) -> tuple[np.ndarray, list[str]]:
+        """Return a score (N,), the higher the stranger, and why an image is refused, or ""."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+
+
+class Triage(Protocol):
+    """Sends each case on its way."""
+
+    def __call__(
+        self, probabilities: np.ndarray, sets: np.ndarray | None, refusals: Sequence[str]
+    ) -> tuple[list[str], list[str]]:
+        """Return route and reasons of each case; `refusals` are the gate's reasons, or ""."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+
+
+@dataclass(frozen=True)
+class Decided:
+    """The answers for N images. What the decision has no part for is None.
+
+    probabilities (N, K) are calibrated, float64; sets (N, K) says which classes a prediction set
+    holds; entropy (N,) is in nats; ood (N,) is the gate's score; routes and reasons are texts.
+    """
+
+    probabilities: np.ndarray
+    sets: np.ndarray | None
+    entropy: np.ndarray
+    ood: np.ndarray | None = None
+    routes: list[str] | None = None
+    reasons: list[str] | None = None
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """The most probable class (N,)."""
+        return self.probabilities.argmax(1)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the calibration images gave, n numbers of each, so that thresholds can be chosen anew.
+
+    confidence is the calibrated probability of the predicted class, correct whether that is the
+    label; labels has the score of the label by method of prediction sets.
+    """
+
+    confidence: np.ndarray
+    correct: np.ndarray
+    labels: dict[str, np.ndarray]
+
+    @classmethod
+    def of(cls, probabilities: np.ndarray, labels: np.ndarray) -> Self:
+        """Take them of calibrated probabilities (n, K) and labels (n,)."""
+        return cls(
+            probabilities.max(1),
+            probabilities.argmax(1) == labels,
+            {method: label_scores(method, probabilities, labels) for method in METHODS},
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        scores = {method: values.tolist() for method, values in self.labels.items()}
+        return {
+            "confidence": self.confidence.tolist(),
+            "correct": self.correct.astype(int).tolist(),
+            "labels": scores,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Self:
+        """Take over plain data, which may be a stranger's. Raises ValueError."""
+        if not isinstance(data, dict) or not isinstance(data.get("labels"), dict):
+            raise ValueError("its scores of the calibration images are incomplete")
+        confidence = numbers(data.get("confidence"))
+        correct = numbers(data.get("correct"), len(confidence)) > 0
+        labels = {m: numbers(data["labels"].get(m), len(confidence)) for m in METHODS}
+        return cls(confidence, correct, labels)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """From logits to probabilities, prediction set, and what is to be done with the image.
+
+    `fitted_on` says which images it was fitted on, `scores` what these gave.
+    """
+
+    calibration: Calibration
+    sets: PredictionSets | None = None
+    gate: Gate | None = None
+    triage: Triage | None = None
+    fitted_on: str = ""
+    scores: Scores | None = None
+
+    def __call__(
+        self,
+        logits: np.ndarray,
+        features: np.ndarray | None = None,
+        pixels: np.ndarray | None = None,
+    ) -> Decided:
+        """Decide of logits (N, K), features (N, F) and pixels, as far as its parts need them."""
+        return self.of_probabilities(self.calibration.probabilities(logits), features, pixels)
+
+    def of_probabilities(
+        self,
+        probabilities: np.ndarray,
+        features: np.ndarray | None = None,
+        pixels: np.ndarray | None = None,
+    ) -> Decided:
+        """Decide of probabilities that are calibrated already."""
+        sets = self.sets.sets(probabilities) if self.sets else None
+        ood, refusals = self.gate(features, pixels) if self.gate else (None, [])
+        routes, reasons = None, refusals or None
+        if self.triage:
+            routes, reasons = self.triage(
+                probabilities, sets, refusals or [""] * len(probabilities)
+            )
+        elif refusals:
+            routes = ["refused" if why else "" for why in refusals]
+        return Decided(probabilities, sets, entropy(probabilities), ood, routes, reasons)
+
+    def with_sets(self, method: str | None, coverage: float | None) -> Self:
+        """Choose other prediction sets by the stored scores; None: as before.
+
+        Raises ValueError if there are no scores.
+        """
+        if method is None and coverage is None:
+            return self
+        if self.scores is None or not len(self.scores.confidence):
+            raise ValueError("no scores of calibration images are stored")
+        before = self.sets or PredictionSets("lac", 0.9, 0.0, 0)
+        method = method or before.method
+        coverage = before.coverage if coverage is None else coverage
+        chosen = PredictionSets.of_scores(method, self.scores.labels[method], coverage)
+        return replace(self, sets=chosen)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data, which JSON can hold."""
+        return {
+            "calibration": self.calibration.to_dict(),
+            "sets": self.sets.to_dict() if self.sets else None,
+            "gate": self.gate.to_dict() if self.gate else None,
+            "triage": self.triage.to_dict() if self.triage else None,
+            "fitted_on": self.fitted_on,
+            "scores": self.scores.to_dict() if self.scores else None,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Any, classes: int) -> Self:
+        """Take over plain data, which may be a stranger's, of so many classes. Raises ValueError.
+
+        Parts that are newer than this are passed over.
+        """
+        if not isinstance(data, dict):
+            raise ValueError("its decision is no mapping")
+        sets, scores = data.get("sets"), data.get("scores")
+        return cls(
+            Calibration.from_dict(data.get("calibration"), classes),
+            None if sets is None else PredictionSets.from_dict(sets),
+            fitted_on=str(data.get("fitted_on", "")),
+            scores=None if scores is None else Scores.from_dict(scores),
+        )
+
+
+def entropy(probabilities: np.ndarray) -> np.ndarray:
+    """Return the entropy (N,) of probabilities (N, K), in nats: 0 to log K."""
+    logs = np.log(probabilities, out=np.zeros_like(probabilities), where=probabilities > 0)
+    return -(probabilities * logs).sum(1)
