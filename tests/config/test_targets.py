@@ -38,12 +38,40 @@ RELU = {"_target_": "torch.nn.ReLU"}
 
 def test_a_target_within_arguments_is_built_too(monkeypatch: pytest.MonkeyPatch) -> None:
     own = types.ModuleType("own_networks")
-    exec("class Net:\n def __init__(self, activation): self.activation = activation", vars(own))
+    code = "from torch import nn\nclass Net(nn.Module):\n def __init__(self, activation):\n  "
+    exec(code + "super().__init__()\n  self.activation = activation", vars(own))
     monkeypatch.setitem(sys.modules, "own_networks", own)
 
     with trusting(["own_networks"]):
         net = build({"_target_": "own_networks.Net", "activation": RELU}, "model")
     assert isinstance(net.activation, nn.ReLU)
+
+
+OTHER_KIND: dict[str, dict[str, Any]] = {
+    "model": {},
+    "data": {},
+    "augment": {},
+    "optimizer": {"params": []},
+    "scheduler": {"optimizer": None},
+    "transfer": {},
+    "transfer.stages.head": {},
+    "callbacks.mine": {},
+    "logger.mine": {},
+    "trainer": {},
+    "search.sampler": {},
+}
+
+
+@pytest.mark.parametrize("path", OTHER_KIND)
+def test_a_class_of_ones_own_of_another_kind_is_refused(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = types.ModuleType("own_things")
+    exec("class Thing:\n def __init__(self, **given): pass", vars(own))
+    monkeypatch.setitem(sys.modules, "own_things", own)
+
+    with trusting(["own_things"]), pytest.raises(UserError, match="gave a Thing; expected a .*Try"):
+        build({"_target_": "own_things.Thing"}, path, **OTHER_KIND[path])
 
 
 # The allow-list

@@ -10,7 +10,14 @@ from torch.nn import functional as F
 from strided.errors import UserError
 from strided.runs.folder import read_results
 from strided.training.loading import load_task
-from strided.training.losses import CrossEntropy, FocalLoss, balanced, build_loss, weight_tensor
+from strided.training.losses import (
+    CrossEntropy,
+    FocalLoss,
+    balanced,
+    build_loss,
+    try_loss,
+    weight_tensor,
+)
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 
@@ -31,6 +38,12 @@ def test_each_class_counts_as_its_weight_says() -> None:
     assert loss.item() == pytest.approx(by_hand([2.0, 1.0, 0.5]))
     focal = FocalLoss(CLASSES, WEIGHTS, gamma=1.5)(LOGITS, LABELS)
     assert focal.item() == pytest.approx(by_hand([2.0, 1.0, 0.5], 1.5))
+
+
+def test_a_loss_of_each_image_is_refused() -> None:
+    node = {"_target_": "torch.nn.CrossEntropyLoss", "reduction": "none"}
+    with pytest.raises(UserError, match=r"gave \(2,\) in place of one number.*Try other values"):
+        try_loss(node, CLASSES, soft_labels=False)
 
 
 def test_without_weights_all_classes_count_alike() -> None:

@@ -38,6 +38,17 @@ FOREIGN = {
     "pruner": ("optuna.pruners", "optuna.pruners.BasePruner"),
 }
 
+# What the object at a place must be, by kind: a trusted class may be anything. A loss is tried.
+MADE = {
+    "model": "torch.nn.Module",
+    "data": "strided.data.ImageDataModule",
+    "augment": "strided.data.BatchAugment",
+    "transfer": "strided.training.Transfer",
+    "stage": "strided.training.Stage",
+    "logger": "lightning.pytorch.loggers.Logger",
+    **{kind: base for kind, (_, base) in FOREIGN.items() if kind != "loss"},
+}
+
 # Classes of FOREIGN that write where their arguments say, outside the run folder too.
 WRITERS = ("ModelCheckpoint", "OnExceptionCheckpoint", "SpikeDetection")
 
@@ -281,7 +292,8 @@ def _lacking(target: str, name: str, lacks: str) -> UserError:
 def build(node: Node, path: str, /, **filled_in: Any) -> Any:
     """Call the `_target_` of `node` with its other keys; `filled_in` come from strided itself.
 
-    Raises UserError, naming `path`, for arguments that the target refuses.
+    Raises UserError, naming `path`, for arguments that the target refuses, and for an object of
+    another kind than belongs there.
     """
     target = locate(node["_target_"], path)
     arguments = {
@@ -290,7 +302,7 @@ def build(node: Node, path: str, /, **filled_in: Any) -> Any:
         if key != "_target_"
     }
     try:
-        return target(**arguments, **filled_in)
+        made = target(**arguments, **filled_in)
     except UserError:
         raise
     except Exception as error:  # a user's class may fail in any way
@@ -299,6 +311,13 @@ def build(node: Node, path: str, /, **filled_in: Any) -> Any:
             f"{node['_target_']} refused its arguments: {first_line(error)}. "
             f"Expected values that it accepts. Try others for what was given: {keys}"
         ) from error
+    base = MADE.get(kind_at(path) or "")
+    if base and not isinstance(made, _import(base)):
+        raise UserError(
+            f"{path}._target_={node['_target_']} gave a {type(made).__name__}; expected a {base}. "
+            "Try a class that is derived from it, or a function that returns one"
+        )
+    return made
 
 
 def _build_nested(value: Any, path: str) -> Any:

@@ -7,7 +7,6 @@ from typing import Any
 from torch import nn
 
 from strided.config.targets import EXTRA_KEYS, build, locate
-from strided.errors import UserError
 from strided.models.stems import Library
 from strided.models.timm_models import timm_model
 from strided.models.torchvision_models import torchvision_model
@@ -25,12 +24,7 @@ def build_model(
     given = {"num_classes": num_classes, "in_channels": in_channels}
     if "image_size" in inspect.signature(locate(config["_target_"], "model")).parameters:
         given["image_size"] = image_size
-    net = build(own, "model", **given)
-    if not isinstance(net, nn.Module):
-        raise UserError(
-            f"model._target_={config['_target_']} gave a {type(net).__name__}. Expected a "
-            "torch.nn.Module. Try the class of a network, or a function that returns one"
-        )
+    net: nn.Module = build(own, "model", **given)
     return net
 
 

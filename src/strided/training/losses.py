@@ -163,14 +163,17 @@ def try_loss(node: dict[str, Any], classes: list[str], *, soft_labels: bool) -> 
     trials = [torch.zeros(2, dtype=torch.long), torch.full(shape, 1 / len(classes))]
     for labels in trials if soft_labels else trials[:1]:
         try:
-            criterion(torch.zeros(shape), labels)
+            loss = criterion(torch.zeros(shape), labels)
+            if not (isinstance(loss, Tensor) and loss.ndim == 0):
+                shown = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+                raise TypeError(f"it gave {shown} in place of one number, a Tensor of shape ()")
         except Exception as error:  # a user's loss may fail in any way
             keys = ", ".join(f"loss.{key}={value}" for key, value in node.items() if key[0] != "_")
             unmixed = ", or augment.mixup=0 augment.cutmix=0" if labels.ndim == 2 else ""
             raise UserError(
                 f"{node['_target_']} fails on logits {shape} and labels {tuple(labels.shape)}: "
-                f"{first_line(error)}. Expected a loss of these. Try other values for what was "
-                f"given: {keys}{unmixed}"
+                f"{first_line(error)}. Expected a loss of these. Try "
+                f"{f'other values for what was given: {keys}' if keys else 'another loss'}{unmixed}"
             ) from error
 
 
