@@ -22,11 +22,15 @@ SIZES = (32, 64, 96, 128, 160, 192, 224, 256, 299, 384, 512)  # pixels
 
 @dataclass(frozen=True)
 class Plan:
-    """The model config with its stem decided, the preprocessing, and lines for the user."""
+    """The model config with its stem decided, the preprocessing, and lines for the user.
+
+    `net` is the network as it was tried: it has no trained weights, and mostly none at all.
+    """
 
     model: dict[str, Any]
     preprocessing: Preprocessing
     notes: list[str]
+    net: nn.Module
 
 
 def plan(
@@ -62,7 +66,7 @@ def plan(
     notes = [f"input {channels}x{size}x{size} ({reason})", *_model_notes(model, net)]
     if file and not belongs:
         notes.append("model.weights: data.mean, data.std should be those the file was made with")
-    return Plan(model, preprocessing, [*notes, f"mean and std: {origin}"])
+    return Plan(model, preprocessing, [*notes, f"mean and std: {origin}"], net)
 
 
 def _preprocessing_of_weights(

@@ -22,7 +22,6 @@ from strided.training.logistic import is_solved
 from strided.training.task import ClassificationTask
 from strided.training.trainer import Run, stage_trainer
 from strided.training.transfer.on_features import on_features
-from strided.training.transfer.parts import parts
 from strided.training.transfer.solved_head import solve_head
 from strided.training.transfer.stages import (
     Progress,
@@ -77,8 +76,6 @@ def fit(run: Run, task: ClassificationTask, data: ImageDataModule) -> None:
 def fit_stages(run: Run, task: ClassificationTask, data: ImageDataModule) -> None:
     """Fit the stages that are left, one after the other."""
     transfer = Transfer.of(run.config)
-    for stage in transfer.stages.values():  # check now, not after hours of earlier stages
-        parts(task.model, stage.trainable)
     try_deterministic(task, run.trainer.strategy.root_device)
     if not transfer.stages and not transfer.from_scratch and run.resume_from is None:
         say_that_all_weights_are_trained(run)

@@ -26,6 +26,7 @@ from strided.training.losses import CrossEntropy, FocalLoss, balanced, try_loss
 from strided.training.parameter_groups import parameter_counts
 from strided.training.seen_images import trained_on
 from strided.training.task import ClassificationTask, multiply_adds
+from strided.training.transfer.stages import try_stages
 from strided.training.transfer.transfer import Transfer
 
 log = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ def prepare_data(
         log.info("%s", note)
     augment: BatchAugment = build(config["augment"], "augment")
     try_loss(config["loss"], data.classes, soft_labels=augment.mixes)
+    try_stages(config, decided.net)
     known = trained_on(resumed)["split_hashes"] if resumed else None
     wanted = _as_before(decided.preprocessing, resumed) if resumed else decided.preprocessing
     limit = config["trainer"].get("limit_train_batches")

@@ -1,6 +1,5 @@
 """ClassificationTask: the network with its loss, metrics and optimizer, as a LightningModule."""
 
-import inspect
 import math
 from typing import Any, Self, cast
 
@@ -10,14 +9,13 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from strided.config.targets import build, locate
 from strided.data.preprocessing import Preprocessing
 from strided.errors import UserError
 from strided.models import build_model
 from strided.models.macs import count_macs
 from strided.system.processes import gathered, is_first, place, total
 from strided.training.losses import add_auxiliary, build_loss
-from strided.training.parameter_groups import parameter_groups, scale_rates
+from strided.training.recipes import build_optimizer, build_schedule
 from strided.training.schedules import Plateau
 
 
@@ -218,23 +216,14 @@ class ClassificationTask(pl.LightningModule):
         """Build optimizer and schedule, with the number of steps of the run filled in."""
         optimizer = self.build_optimizer()
         self.plateau = None  # drops the plateau of an earlier stage
-        node = self.recipe["scheduler"]
-        if node.get("step_size", 1) < 1:  # torch divides by it, at the end of an epoch
-            raise UserError(
-                f"scheduler.step_size={node['step_size']}; expected 1 or more epochs. "
-                "Try scheduler.step_size=10"
-            )
-        accepted = inspect.signature(locate(node["_target_"], "scheduler")).parameters
-        steps = {}
-        if "total_steps" in accepted:
-            steps["total_steps"] = self._total_steps()
-        scheduler = build(node, "scheduler", optimizer=optimizer, **steps)
+        scheduler, in_steps = build_schedule(
+            self.recipe["scheduler"], optimizer, self._total_steps
+        )
         if isinstance(scheduler, Plateau):
             self.plateau = scheduler
             return cast(OptimizerLRScheduler, optimizer)
         # torch's schedules that do not know the length of the run count in epochs
-        interval = "step" if steps else "epoch"
-        schedule = {"scheduler": scheduler, "interval": interval}
+        schedule = {"scheduler": scheduler, "interval": "step" if in_steps else "epoch"}
         return cast(OptimizerLRScheduler, {"optimizer": optimizer, "lr_scheduler": schedule})
 
     def _total_steps(self) -> int:
@@ -249,11 +238,7 @@ class ClassificationTask(pl.LightningModule):
 
     def build_optimizer(self) -> Optimizer:
         """Build the optimizer of the current network, without its schedule."""
-        node = dict(self.recipe["optimizer"])
-        groups = parameter_groups(self.model, node.pop("layer_decay", None))
-        optimizer: Optimizer = build(node, "optimizer", params=groups)
-        scale_rates(optimizer)
-        return optimizer
+        return build_optimizer(self.recipe["optimizer"], self.model)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what an exact resume needs: random states, the epoch so far, the plateau."""

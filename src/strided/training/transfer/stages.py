@@ -1,7 +1,7 @@
 """The stages of a run: which ones are left, the layers each trains, and its settings."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,13 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from torch import nn
 
-from strided.config.keys import Config
+from strided.config.keys import Config, Node
 from strided.runs.results import Results
 from strided.training.logistic import is_solved
 from strided.training.parameter_groups import parameter_counts
+from strided.training.recipes import try_recipe
 from strided.training.task import ClassificationTask
 from strided.training.transfer.parts import batch_norms, freeze, parts
 from strided.training.transfer.transfer import Stage, Transfer
@@ -146,7 +148,12 @@ def prepare_stage(task: ClassificationTask, stage_run: StageRun, config: Config)
     if start.number:  # a resume between two stages draws the same dropout again
         entropy = np.random.SeedSequence([config["seed"], start.number])
         torch.manual_seed(int(entropy.generate_state(1)[0]))
-    optimizer = dict(task.hparams["optimizer"])
+    task.recipe = recipe_of(stage, task.hparams["optimizer"], config)
+
+
+def recipe_of(stage: Stage, optimizer: Mapping[str, Any], config: Config) -> dict[str, Node]:
+    """Return the optimizer and the schedule of a stage: the run's, with what it has of its own."""
+    optimizer = dict(optimizer)
     scheduler = dict(stage.scheduler or config["scheduler"])
     if stage.lr is not None and not is_solved(config):
         if "max_lr" in scheduler and "lr" in optimizer and stage.scheduler is None:
@@ -154,7 +161,17 @@ def prepare_stage(task: ClassificationTask, stage_run: StageRun, config: Config)
         optimizer["lr"] = stage.lr
     if stage.layer_decay is not None and not is_solved(config):
         optimizer["layer_decay"] = stage.layer_decay
-    task.recipe = {"optimizer": optimizer, "scheduler": scheduler}
+    return {"optimizer": optimizer, "scheduler": scheduler}
+
+
+def try_stages(config: Config, net: nn.Module) -> None:
+    """Raise UserError for stages that could not begin: of no such block, or of refused values.
+
+    `net` may have no weights. To be called before any image is decoded, which may take hours.
+    """
+    for _, stage in Transfer.of(config).named():
+        parts(net, stage.trainable)
+        try_recipe(recipe_of(stage, config["optimizer"], config))
 
 
 def count_from(trainer: pl.Trainer, start: StageStart) -> None:
