@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 RESAMPLES = 2_000  # enough for percentiles (Efron and Tibshirani 1993, section 13.3)
-_AT_ONCE = 1_000_000  # weights in memory
+_AT_ONCE = 4_000_000  # weights in memory
 
 Values = dict[str, np.ndarray]
 
@@ -140,8 +140,9 @@ def _per_class(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarra
     present = np.where(support > 0, 1.0, np.nan)
     apart = np.where((support > 0) & (support < total), 1.0, np.nan)
     misses = support - hits
+    by_image = np.ascontiguousarray(weights.T)
     ranking = [
-        _ranking(probabilities[:, k], labels == k, weights) * apart[:, k]
+        _ranking(probabilities[:, k], labels == k, by_image) * apart[:, k]
         for k in range(num_classes)
     ]
     auroc, auprc = np.stack(ranking, axis=2)
@@ -157,20 +158,31 @@ def _per_class(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarra
 
 
 def _ranking(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """AUROC and average precision (2, R) of scores (N,), equal ones as one threshold."""
-    order = np.argsort(-scores, kind="stable")
-    last = np.flatnonzero(np.append(np.diff(scores[order]), -1))  # of each threshold
-    own = weights[:, order]
-    hits = np.cumsum(own * positive[order], axis=1)[:, last]
-    alarms = np.cumsum(own * ~positive[order], axis=1)[:, last]
-    recall = _steps(hits / hits[:, -1:].clip(1e-12))
-    fall_out = _steps(alarms / alarms[:, -1:].clip(1e-12))
-    height = np.cumsum(recall, axis=1) - recall / 2
-    precision = hits / (hits + alarms).clip(1e-12)
-    return np.stack([(height * fall_out).sum(1), (recall * precision).sum(1)])
+    """AUROC and average precision (2, R) of scores (N,); weights are (N, R). NaN without positives.
+
+    Equal scores are one threshold. Only those of positives count (there are few of a class among
+    many), so the others are added up between them: in bin 2k + 1 those equal to the k-th level, in
+    bin 2k those below it and above the one before.
+    """
+    levels, own = np.unique(scores[positive], return_inverse=True)
+    if not len(levels):
+        return np.full((2, weights.shape[1]), np.nan)
+    place = np.searchsorted(levels, scores)
+    bins = 2 * place + (levels[np.minimum(place, len(levels) - 1)] == scores)
+    hits = _sums(weights, np.flatnonzero(positive), own, len(levels))
+    others = _sums(weights, np.flatnonzero(~positive), bins[~positive], 2 * len(levels) + 1)
+    alarms = others[::-1].cumsum(0)[::-1]  # at this bin or above
+    found, above = hits[::-1].cumsum(0)[::-1], alarms[2::2]
+    recall = hits / found[0].clip(1e-12)  # what each level adds to it
+    fall_out = (alarms[1::2] + above) / 2 / alarms[0].clip(1e-12)
+    precision = found / (found + alarms[1::2]).clip(1e-12)
+    return np.stack([(recall * (1 - fall_out)).sum(0), (recall * precision).sum(0)])
 
 
-def _steps(curve: np.ndarray) -> np.ndarray:
-    """The growth (R, T) of a curve that begins at 0, from each threshold to the next."""
-    steps: np.ndarray = np.diff(curve, axis=1, prepend=0)
-    return steps
+def _sums(weights: np.ndarray, chosen: np.ndarray, bins: np.ndarray, count: int) -> np.ndarray:
+    """Add the rows (R,) of the chosen images up by their bin: (count, R)."""
+    from scipy.sparse import csr_array
+
+    shape = count, len(weights)
+    added: np.ndarray = csr_array((np.ones(len(chosen)), (bins, chosen)), shape) @ weights
+    return added
