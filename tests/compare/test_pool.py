@@ -73,6 +73,12 @@ def change(run: Path, change: Callable[[dict[str, Any]], None]) -> None:
     (run / "results.json").write_text(json.dumps(results))
 
 
+def change_config(run: Path, old: str, new: str) -> None:
+    file = run / "config.yaml"
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+
+
 def test_pooled_figures_are_those_of_all_predictions(sweep: Path, log_dir: Path) -> None:
     runs = [sweep / job for job in "012"]
     folder, results = pooled(log_dir, *runs, words=("prevalence={loud: 0.02}",))
@@ -143,6 +149,14 @@ def test_a_sweep_is_pooled_for_each_partition_and_its_page_shows_it(
     assert accuracies == {name: pool["metrics"]["acc"]["value"] for name, pool in pools.items()}
     page = (sweep / "summary.html").read_text()
     assert "All folds put together" in page and "pool=[" in page
+    with (sweep / "label_suspects.csv").open(newline="") as stream:
+        errors = list(csv.DictReader(stream))
+    surest = [float(row["probability"]) for row in errors]
+    assert surest == sorted(surest, reverse=True)
+    for name, accuracy in accuracies.items():
+        own = [row for row in errors if row["pool"] == name]
+        assert len(own) == round(72 * (1 - accuracy))
+        assert all(row["label"] != row["predicted"] for row in own)
 
 
 def test_a_sweep_ends_with_its_pools_and_the_command_for_more(
@@ -175,7 +189,12 @@ def test_runs_that_are_no_folds_of_one_partition_are_refused(
     assert "has other images" in refused(capsys, log_dir, runs[0], again, runs[2])
     change(again, lambda results: results.update(state="interrupted"))
     assert "is interrupted" in refused(capsys, log_dir, runs[0], again, runs[2])
-    (runs[1] / "predictions.csv").unlink()
+    change_config(runs[1], "trainer:\n", "trainer:\n  limit_test_batches: 1\n")
+    predictions = runs[1] / "predictions.csv"
+    predictions.write_text("".join(predictions.read_text().splitlines(keepends=True)[:9]))
+    message = refused(capsys, log_dir, *runs[:3])
+    assert "tested 8 of its 24 test images (trainer.limit_test_batches=1)" in message
+    predictions.unlink()
     assert "has tested no image" in refused(capsys, log_dir, *runs[:3])
 
 
@@ -206,6 +225,8 @@ def test_older_runs_are_pooled_by_their_images_and_intervals_are_over_images(
     assert [acc["low"], acc["high"]] == wilson_interval(acc["value"], 72)
     assert "No groups (patients) are known" in (folder / "pool.html").read_text()
     assert "tested 48 of the 72 images" in refused(capsys, log_dir, *runs[:2])
+    change_config(runs[1], "max_epochs: 1", "max_epochs: 2")
+    assert "differ in trainer.max_epochs; expected" in refused(capsys, log_dir, *runs)
     assert "has no fold, and other runs have" in refused(capsys, log_dir, *runs[:2], jobs / "5")
 
 

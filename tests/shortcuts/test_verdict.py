@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from strided.compare.pool_comparison import shortcuts
+from strided.compare.pooled_shortcuts import check_of
 from strided.errors import UserError
+from strided.report.shortcuts import section
 from strided.runs.results import Results
 from strided.shortcuts.check import added
 from strided.shortcuts.verdict import judged, kept
@@ -30,8 +31,10 @@ def counts(**changed: Any) -> dict[str, Any]:
             "only the centre": {"hits": 80, "images": 100},
         },
         "stress": {"noise": {"hits": 55, "images": 64, "before": 58}},
-        "near_copies": {"tested": 1, "pairs": 1, "first": [["a", "b", 0.95]]},
+        "near_copies": {"tested": 1, "pairs": 1, "first": [["a", "b", "val", 0.95]]},
         "why_not_again": "Nothing was trained again.",
+        "computed": 120,
+        "run_seconds": 2.5,
         "seconds": 1.5,
     }
     return {**copy.deepcopy(found), **changed}
@@ -101,10 +104,10 @@ def test_without_enough_images_or_gain_there_is_no_verdict(
 
 def test_the_page_of_a_pool_has_the_sum_if_all_its_runs_were_checked() -> None:
     one: Results = {"shortcuts": counts()}
-    assert "90.0% of 200 images" in shortcuts([one, one])
-    assert shortcuts([one, {}]) == ""
+    assert "90.0% of 200 images" in section(check_of([one, one]))
+    assert check_of([one, {}]) is None and section(None) == ""
     with pytest.raises(UserError, match="damaged"):
-        shortcuts([{"shortcuts": {"images": 3}}])
+        check_of([{"shortcuts": {"images": 3}}])
 
 
 def test_folds_add_up() -> None:
@@ -114,6 +117,16 @@ def test_folds_add_up() -> None:
     total = added([one, other])
     assert (total["images"], total["model"], total["seconds"]) == (200, 170, 2.0)
     assert total["baselines"]["the border alone"] == {"hits": 110, "images": 200}
-    assert total["near_copies"]["first"] == [["a", "b", 0.95]] * 2
+    assert total["near_copies"]["first"] == [["a", "b", "val", 0.95]] * 2
     assert total["why_not_again"] == "Nothing was trained again."
     assert "85.0% of 200 images" in total["verdict"]["evidence"][0]
+
+
+def test_the_page_tells_what_the_check_cost_and_why_it_was_much() -> None:
+    dear, cheap = counts(), counts(run_seconds=4.0)
+    for found in (dear, cheap):
+        found["verdict"] = judged(found)
+    assert "work on 120 altered images" in section(dear)
+    assert "the run before it 4 s." in section(cheap) and "altered images, each" not in section(
+        cheap
+    )

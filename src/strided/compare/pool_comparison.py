@@ -6,18 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from strided.compare.files import POOL_PAGE, POOL_TABLE, SUBGROUPS
+from strided.compare.files import LABEL_SUSPECTS, POOL_PAGE, POOL_TABLE, SUBGROUPS
 from strided.compare.pooled_figures import OF_SUBGROUPS, SMALL, Pooled, measure
+from strided.compare.pooled_shortcuts import check_of_pool, write_label_suspects
 from strided.compare.pooling import Pool, read_pools
 from strided.data.reading.files import as_text
-from strided.errors import UserError
 from strided.evaluation.resampling import RESAMPLES
 from strided.report.page import Cell, bullets, page, table
-from strided.report.shortcuts import section
+from strided.report.shortcuts import section, warning
 from strided.runs.csv_files import write_csv
 from strided.runs.ending import say_ending
 from strided.runs.results import Results
-from strided.shortcuts.check import added
 from strided.system.durable import write_text
 
 log = logging.getLogger(__name__)
@@ -34,7 +33,7 @@ _STYLE = "body { max-width: 70rem; } td, th { white-space: nowrap; }"
 def compare_pools(
     folders: Sequence[Path], prevalence: Prevalence, folder: Path, results: Results
 ) -> None:
-    """Write pool.csv, pool.html and, with subgroups, subgroups.csv; rows go into `results` too.
+    """Write the page, the tables and the errors to label again; rows go into `results` too.
 
     Raises UserError for runs that are not all folds of one partition.
     """
@@ -44,9 +43,12 @@ def compare_pools(
     rows = [{"pool": own.pool.label, **row} for own in pools for row in own.subgroups]
     if rows:
         write_csv(folder / SUBGROUPS, list(rows[0]), rows)
+    write_label_suspects(folder / LABEL_SUSPECTS, [own.pool for own in pools])
     write_text(folder / POOL_PAGE, render(pools, prevalence))
     for pooled in pools:
         log.info("%s", headline(pooled))
+        for sentence in warnings(pooled):
+            log.warning("shortcut: %s", sentence)
     say_ending("", report=folder / POOL_PAGE)
 
 
@@ -70,6 +72,12 @@ def headline(pooled: Pooled) -> str:
         f"on {pooled.images:,} images{of_groups}, each tested once by one of "
         f"{len(pooled.pool.runs)} runs{seen}"
     )
+
+
+def warnings(pooled: Pooled) -> list[str]:
+    """What the shortcut checks of all folds, added up, warn of."""
+    found = check_of_pool(pooled.pool)
+    return [] if found is None else list(found["verdict"]["warnings"])
 
 
 def _figure(figure: Mapping[str, float | None]) -> str:
@@ -137,7 +145,9 @@ def _pool(pooled: Pooled, prevalence: Prevalence) -> str:
     classes = pooled.pool.predictions.classes
     overall = {k: v for k, v in pooled.figures.items() if "/" not in k}
     title = html.escape(as_text(headline(pooled)))
-    parts = [f'<p class="headline">{title[0].upper()}{title[1:]}.</p>']
+    check = check_of_pool(pooled.pool)
+    warned = html.escape(warning(check))
+    parts = [f'<p class="headline">{title[0].upper()}{title[1:]}.{warned}</p>']
     parts.append(table(["metric", "value"], [(name, _figure(f)) for name, f in overall.items()]))
     parts += ["<h3>Each class</h3>", _classes(pooled.figures, classes, pooled.confusion)]
     if prevalence is not None:
@@ -152,7 +162,7 @@ def _pool(pooled: Pooled, prevalence: Prevalence) -> str:
     ]
     parts.append(table(["", *map(as_text, classes)], rows))
     parts += ["<h3>Runs</h3>", _runs(pooled.pool)]
-    parts.append(shortcuts([run.results for run in pooled.pool.runs]))
+    parts.append(section(check))
     for column in dict.fromkeys(row["column"] for row in pooled.subgroups):
         own = [row for row in pooled.subgroups if row["column"] == column]
         parts += [f"<h3>By {html.escape(as_text(column))}</h3>", _subgroups(own, classes)]
@@ -195,24 +205,6 @@ def _runs(pool: Pool) -> str:
         fold = run.results.get("fold")
         rows.append([fold, row["images"], row["acc"], row["seed"], as_text(str(run.folder))])
     return table(["fold", "images", "acc", "seed", "folder"], rows)
-
-
-def shortcuts(several: Sequence[Results]) -> str:
-    """The section of the runs' checks for shortcuts, added up; nothing unless all have one.
-
-    Raises UserError for a check that is not as a run writes it.
-    """
-    checks = [results.get("shortcuts") for results in several]
-    found = [check for check in checks if check]
-    if len(found) < len(checks):
-        return ""
-    try:
-        return section(added(found))
-    except (LookupError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
-        raise UserError(
-            "the results.json of a run in pool has a damaged entry shortcuts; expected it as the "
-            "run wrote it. Try another copy of the run folder"
-        ) from error
 
 
 def _subgroups(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> str:

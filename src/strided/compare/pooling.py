@@ -1,24 +1,26 @@
 """Put the tests of folds together: one prediction of every image, by a run that never saw it."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from strided.compare.finished_run import FinishedRun
+from strided.compare.poolable import (
+    configuration,
+    of_one_config,
+    of_one_kind,
+    predictions_of,
+    require_whole,
+)
 from strided.config.values import fits
 from strided.errors import UserError, one_line
 from strided.runs.folder import RunFolder, read_overrides
 from strided.runs.predictions_csv import Predictions
 
-# keys in which the runs of one pool may differ: which part it is, and where things are
-_OF_A_RUN = ("name", "log_dir", "tags", "trust", "traceback", "resume", "checkpoint", "logger")
-_OF_A_PART = ("fold", "root", "cache_dir", "num_workers")
 _MOST_FOLDS = 100_000
 _SHOWN = 3  # paths in a message
 
@@ -33,7 +35,7 @@ class Pool:
     @cached_property
     def predictions(self) -> Predictions:
         """The predictions of all runs, one after the other."""
-        each = [_predictions(run) for run in self.runs]
+        each = [predictions_of(run) for run in self.runs]
         groups = [own.groups for own in each if own.groups is not None]
         columns = [name for name in each[0].subgroups if all(name in e.subgroups for e in each)]
         return Predictions(
@@ -51,15 +53,6 @@ class Pool:
         """None if groups are not known."""
         groups = self.predictions.groups
         return None if groups is None else len(np.unique(groups))
-
-
-def _predictions(run: FinishedRun) -> Predictions:
-    if run.predictions is None or not run.predictions.paths:
-        raise UserError(
-            f"{run.folder} has tested no image; expected a run with predictions.csv. Try another "
-            "run of the fold"
-        )
-    return run.predictions
 
 
 def read_pools(folders: Sequence[Path]) -> list[Pool]:
@@ -92,9 +85,10 @@ def pools_of(runs: Sequence[FinishedRun]) -> list[Pool]:
                 f"{run.folder} measured {run.split}; expected runs that measured test, which they "
                 "had not seen. Try src/eval.py with split=test"
             )
+        require_whole(run)
     numbered = [run for run in runs if _is_numbered(run)]
     if not numbered:
-        return [Pool("all", _covering(_of_one_kind(list(runs))))]
+        return [Pool("all", _covering(of_one_config(of_one_kind(list(runs)))))]
     if len(numbered) < len(runs):
         other = next(run for run in runs if "num_folds" not in run.results)
         raise UserError(
@@ -103,9 +97,9 @@ def pools_of(runs: Sequence[FinishedRun]) -> list[Pool]:
         )
     parts: dict[tuple[str, str], list[FinishedRun]] = {}
     for run in runs:
-        parts.setdefault((_configuration(run), _partition(run)), []).append(run)
+        parts.setdefault((configuration(run), _partition(run)), []).append(run)
     pools = [
-        sorted(_of_one_kind(own), key=lambda run: run.results["fold"]) for own in parts.values()
+        sorted(of_one_kind(own), key=lambda run: run.results["fold"]) for own in parts.values()
     ]
     _require_all_folds(pools)
     for own in pools:
@@ -130,32 +124,6 @@ def _is_numbered(run: FinishedRun) -> bool:
 
 def _partition(run: FinishedRun) -> str:
     return str(run.results.get("partition_hash"))
-
-
-def _configuration(run: FinishedRun) -> str:
-    """What the runs of a pool share, as text; the partition tells split_seed."""
-    config: dict[str, Any] = {k: v for k, v in run.config.items() if k not in _OF_A_RUN}
-    data = config.get("data") or {}
-    config["data"] = {key: value for key, value in data.items() if key not in _OF_A_PART}
-    return json.dumps(config, sort_keys=True, default=str)
-
-
-def _of_one_kind(runs: list[FinishedRun]) -> list[FinishedRun]:
-    """Return the runs. Raises UserError for other images or classes than the first one's."""
-    first = runs[0]
-    for run in runs:
-        for key, what in (("data_fingerprint", "images"), ("classes", "classes")):
-            if run.results.get(key) != first.results.get(key):
-                raise UserError(
-                    f"{run.folder} has other {what} than {first.folder}; expected parts of one "
-                    "data set. Try the runs of one sweep over folds"
-                )
-        if _predictions(run).classes != _predictions(first).classes:
-            raise UserError(
-                f"{RunFolder(run.folder).predictions} has other classes than that of "
-                f"{first.folder}; expected them as the runs wrote them. Try other copies"
-            )
-    return runs
 
 
 def _require_all_folds(pools: Sequence[Sequence[FinishedRun]]) -> None:
@@ -190,7 +158,7 @@ def _require_each_image_once(runs: Sequence[FinishedRun]) -> None:
     """Raise UserError for an image that two runs have tested."""
     of: dict[str, FinishedRun] = {}
     for run in runs:
-        paths = _predictions(run).paths
+        paths = predictions_of(run).paths
         if twice := [path for path in paths if path in of]:
             raise UserError(
                 f"{run.folder} and {of[twice[0]].folder} have tested the same images "
@@ -205,7 +173,7 @@ def _covering(runs: list[FinishedRun]) -> list[FinishedRun]:
     """Return runs without numbers of folds, as of a table for each. Raises UserError for gaps."""
     _require_each_image_once(runs)
     total = sum(size for size in runs[0].results["splits"].values() if fits(size, int))
-    tested = sum(len(_predictions(run).paths) for run in runs)
+    tested = sum(len(predictions_of(run).paths) for run in runs)
     if "train" in runs[0].results["splits"] and tested < total:
         raise UserError(
             f"the runs of pool have tested {tested} of the {total} images, and no fold is named; "

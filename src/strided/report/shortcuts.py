@@ -22,15 +22,17 @@ def warning(found: Mapping[str, Any] | None) -> str:
     return f" Warning, a shortcut is likely. {' '.join(found['verdict']['warnings'])}"
 
 
-def section(found: Mapping[str, Any] | None) -> str:
-    """Return the section; nothing for a run that was not checked."""
+def section(found: Mapping[str, Any] | None, of: str = "") -> str:
+    """Return the section; nothing for a run that was not checked. `of` follows its title."""
     if not found:
         return ""
     verdict = found["verdict"]
-    told = verdict["warnings"] or [verdict.get("why_none", _NONE)]
+    told = verdict["warnings"] or [_NONE]
+    if "why_none" in verdict:
+        told = [f"There is no verdict: {verdict['why_none']}"]
     heads = ["", "accuracy", "95 % interval", "of the gain"]
     parts = [
-        "<h2>Does it take a shortcut?</h2>",
+        f"<h2>Does it take a shortcut?{html.escape(of)}</h2>",
         "".join(f"<p><b>{html.escape(sentence)}</b></p>" for sentence in told),
         bullets(verdict["evidence"]),
         "<h3>What is left without the subject</h3>",
@@ -77,8 +79,22 @@ def _note(found: Mapping[str, Any]) -> str:
     return (
         "The gain is what the model has over the largest class; of a head trained again, what the "
         f"same head has on images as they are. {again} The regressions were trained on "
-        f"{found['trained_on']:,} training images. The check took {found['seconds']:.0f} s."
+        f"{found['trained_on']:,} training images. {_cost(found)}"
     )
+
+
+def _cost(found: Mapping[str, Any]) -> str:
+    """What the check took beside the run, and why, where that is much."""
+    words = f"The check took {found['seconds']:.0f} s"
+    if "run_seconds" not in found:
+        return f"{words}."
+    words += f", the run before it {found['run_seconds']:.0f} s."
+    if found["computed"] and 2 * found["seconds"] > found["run_seconds"]:
+        words += (
+            f" Most of that is the network's work on {found['computed']:,} altered images, each as "
+            "much as on an image as it is. It is kept for other folds, seeds and heads."
+        )
+    return words
 
 
 def _stress(found: Mapping[str, Any]) -> Iterator[list[Cell]]:
@@ -88,11 +104,11 @@ def _stress(found: Mapping[str, Any]) -> Iterator[list[Cell]]:
 
 
 def _copies(found: Mapping[str, Any]) -> str:
-    words = "No tested image is nearly the same picture as one of training."
+    words = "No tested image is nearly the same picture as one of training or validation."
     if found["tested"]:
         words = (
-            f"{found['tested']:,} tested images are nearly the same picture as one of training "
-            "(correlation of their details 0.9 or more), the most alike first:"
+            f"{found['tested']:,} tested images are nearly the same picture as one of training or "
+            "validation (correlation of their details 0.9 or more), the most alike first:"
         )
-    pairs = table(["tested", "of training", "correlation"], found["first"])
+    pairs = table(["tested", "nearly the same", "of", "correlation"], found["first"])
     return f"<p>{words}</p>{pairs if found['first'] else ''}"

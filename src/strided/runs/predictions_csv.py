@@ -97,20 +97,40 @@ def _values(row: Row, classes: Sequence[str]) -> list[str]:
     return [row.path, row.label, classes[best], "", *shown]
 
 
-def write_suspects(file: Path, rows: Iterable[Row], classes: Sequence[str]) -> None:
-    """Write the errors, the surest first: path, label, predicted, and its probability."""
+@dataclass(frozen=True)
+class Suspect:
+    """An image whose label may be wrong: the class that was predicted in its place, and how surely.
+
+    pool is of the runs that predicted it, if there are several.
+    """
+
+    path: str
+    label: str
+    predicted: str
+    probability: float
+    pool: str = ""
+
+
+def suspects(
+    rows: Iterable[tuple[str, str, Sequence[float]]], classes: Sequence[str], pool: str = ""
+) -> list[Suspect]:
+    """The errors among images of a path, a label and probabilities, the surest first."""
     found = []
-    for row in rows:
-        if row.probabilities is not None and not row.refused:
-            best = max(range(len(classes)), key=row.probabilities.__getitem__)
-            if classes[best] != row.label:
-                found.append((row.path, row.label, classes[best], row.probabilities[best]))
-    found.sort(key=lambda error: -error[3])
-    write_csv(
-        file,
-        ["path", "label", "predicted", "probability"],
-        ([*error[:3], f"{error[3]:.6f}"] for error in found),
-    )
+    for path, label, probabilities in rows:
+        best = max(range(len(classes)), key=probabilities.__getitem__)
+        if classes[best] != label:
+            found.append(Suspect(path, label, classes[best], float(probabilities[best]), pool))
+    return sorted(found, key=lambda suspect: -suspect.probability)
+
+
+def write_suspects(file: Path, found: Sequence[Suspect]) -> None:
+    """Write label_suspects.csv: path, label, predicted, probability; and pool, if any has one."""
+    columns = ["path", "label", "predicted", "probability"]
+    pooled = any(own.pool for own in found)
+    rows = [[own.path, own.label, own.predicted, f"{own.probability:.6f}"] for own in found]
+    if pooled:
+        rows = [[*row, own.pool] for row, own in zip(rows, found, strict=True)]
+    write_csv(file, [*columns, *["pool"] * pooled], rows)
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,11 @@ from strided.shortcuts.baselines import Count, inner_folds
 from strided.shortcuts.subject import Subject
 from strided.training.logistic import compared, solve, targets_of
 from strided.training.losses import CrossEntropy
-from strided.training.transfer.features import KeptFeatures
 from strided.training.transfer.solved_head import inputs_of, linear_of
 
-_MOST_STRESS = 64  # images of each rendering: there are many, and each costs a forward pass
+# Images of each rendering: there are many, and each costs a forward pass. Folds add up, to twice as
+# many as a single run has.
+_MOST_STRESS, _LEAST_STRESS = 64, 16
 _PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01)
 AS_IT_IS = "as it is"
 
@@ -33,7 +34,9 @@ def by_region(subject: Subject) -> dict[str, Count]:
 
 def by_rendering(subject: Subject) -> dict[str, Count]:
     """Hits on some of the images of each rendering, and `before` on the same ones unaltered."""
-    count = min(_MOST_STRESS, len(subject.test))
+    folds = subject.data.rule.num_folds
+    most = _MOST_STRESS if folds is None else max(2 * _MOST_STRESS // folds, _LEAST_STRESS)
+    count = min(most, len(subject.test))
     places = np.linspace(0, len(subject.test) - 1, count).round().astype(int)
     before = int(subject.right[places].sum())
     return {
@@ -51,7 +54,7 @@ def _right(subject: Subject, indices: np.ndarray, rendering: str) -> np.ndarray:
     classifier, data = subject.classifier, subject.data
     found = []
     if isinstance(classifier, FromFeatures):
-        kept = KeptFeatures(classifier.kept.layers, rendering=rendering)
+        kept = subject.features(rendering)
         for batch in data.loader(subject.split, indices, features=kept):
             found.append(classifier.logits(batch.images).argmax(1) == batch.labels)
     else:
@@ -108,9 +111,7 @@ def _penalty(features: Tensor, targets: Tensor, folds: np.ndarray) -> float:
 
 def _inputs(subject: Subject, classifier: FromFeatures, rendering: str | None) -> Sequence[Tensor]:
     """What the head's linear layer is given for training and tested images: (N, F) each."""
-    kept = classifier.kept
-    if rendering is not None:
-        kept = KeptFeatures(kept.layers, rendering=rendering)
+    kept = classifier.kept if rendering is None else subject.features(rendering)
     kept.require(np.union1d(subject.train, subject.test))  # now: later frozen layers are skipped
     cut, task = classifier.kept.layers.cut, classifier.task
     linear = linear_of(cut.parts.trained)

@@ -34,10 +34,8 @@ def look_for_shortcuts(
     """
     started = time.perf_counter()
     subject = subject_of(classifier, data, evaluation)
-    train, test = (
-        plain_pictures(data, split, indices)
-        for split, indices in (("train", subject.train), (subject.split, subject.test))
-    )
+    train = plain_pictures(data, "train", subject.train)
+    test = plain_pictures(data, subject.split, subject.test)
     columns, ids = of_metadata(subject)
     found: dict[str, Any] = {
         "images": len(subject.test),
@@ -55,26 +53,36 @@ def look_for_shortcuts(
         found["why_not_again"] = reason
     else:
         found["again"] = trained_again(subject, solved)
+    found["computed"] = subject.computed
     found["seconds"] = round(time.perf_counter() - started, 3)
     return {**found, "verdict": judged(found)}
 
 
 def _near_copies(subject: Subject, train: Plain, test: Plain) -> dict[str, Any]:
-    """Pairs of a tested and a training image that are nearly the same picture."""
-    paths = subject.data.source.paths
-    pairs = sorted(near_copies(details(test.detail), details(train.detail)), key=lambda p: -p[2])
-    first = [
-        [paths[subject.test[i]], paths[subject.train[j]], round(likeness, 3)]
-        for i, j, likeness in pairs[:_SHOWN]
+    """Pairs of a tested image and another split's that are nearly the same picture."""
+    data, tested = subject.data, details(test.detail)
+    others = {"train": (subject.train, train)}
+    if subject.split != "val" and len(subject.val):
+        others["val"] = subject.val, plain_pictures(data, "val", subject.val)
+    pairs = [
+        (likeness, int(subject.test[i]), int(indices[j]), split)
+        for split, (indices, plain) in others.items()
+        for i, j, likeness in near_copies(tested, details(plain.detail))
     ]
-    return {"tested": len({i for i, _, _ in pairs}), "pairs": len(pairs), "first": first}
+    paths = data.source.paths
+    first = [
+        [paths[one], paths[other], split, round(likeness, 3)]
+        for likeness, one, other, split in sorted(pairs, reverse=True)[:_SHOWN]
+    ]
+    return {"tested": len({one for _, one, _, _ in pairs}), "pairs": len(pairs), "first": first}
 
 
 def added(several: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Add up the checks of folds, which test each image once; judged anew."""
     counts = [{k: v for k, v in one.items() if k != "verdict"} for one in several]
     total: dict[str, Any] = _sum(counts)
-    total["near_copies"]["first"] = total["near_copies"]["first"][:_SHOWN]
+    first = total["near_copies"]["first"]
+    total["near_copies"]["first"] = sorted(first, key=lambda pair: -pair[-1])[:_SHOWN]
     return {**total, "verdict": judged(total)}
 
 

@@ -1,6 +1,6 @@
 """What a check looks at: a classifier, and some of the images of its training and of its test."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -8,13 +8,15 @@ import numpy as np
 from strided.data import ImageDataModule
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.evaluate import Evaluation
+from strided.evaluation.from_features import FromFeatures
+from strided.training.transfer.features import KeptFeatures
 
 _MOST_TRAIN, _MOST_TEST = 2000, 1000  # images: simple classifiers need no more
 
 
 @dataclass(frozen=True)
 class Subject:
-    """train and test are indices of images of the data set; `split` is the one that was measured.
+    """train, val and test are indices of images of the data set; `split` is the measured one.
 
     right bool (N,) says on which of the tested images the classifier is.
     """
@@ -23,8 +25,23 @@ class Subject:
     data: ImageDataModule
     split: str
     train: np.ndarray
+    val: np.ndarray
     test: np.ndarray
     right: np.ndarray
+    kept: dict[str, KeptFeatures] = field(default_factory=dict)  # of altered images, by rendering
+
+    def features(self, rendering: str) -> KeptFeatures:
+        """The features of images altered so, of a classifier on kept features."""
+        assert isinstance(self.classifier, FromFeatures)
+        if rendering not in self.kept:
+            layers = self.classifier.kept.layers
+            self.kept[rendering] = KeptFeatures(layers, rendering=rendering)
+        return self.kept[rendering]
+
+    @property
+    def computed(self) -> int:
+        """How many features of altered images were not kept before."""
+        return sum(kept.computed for kept in self.kept.values())
 
     @cached_property
     def train_labels(self) -> np.ndarray:
@@ -59,6 +76,7 @@ def subject_of(classifier: Classifier, data: ImageDataModule, evaluation: Evalua
         data,
         split,
         _spread(data.readable("train"), _MOST_TRAIN),
+        _spread(data.readable("val"), _MOST_TEST),
         indices[chosen],
         np.array(right),
     )

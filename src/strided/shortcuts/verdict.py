@@ -58,11 +58,11 @@ def _share(count: Count) -> float:
 def _why_none(found: Mapping[str, Any]) -> str | None:
     images = found["images"]
     if images < _FEWEST:
-        return f"{images} images were tested; a verdict needs {_FEWEST} or more."
+        return f"{images} images were tested, and it needs {_FEWEST} or more."
     low, _ = wilson_interval(found["model"] / images, images)
     if low <= found["majority"] / images:
         return (
-            "The model is not surely above naming the largest class always, so that there is "
+            "the model is not surely above naming the largest class always, so that there is "
             "nothing to explain."
         )
     return None

@@ -43,6 +43,11 @@ class SweepFolder:
         return self.path / "pool.csv"
 
     @property
+    def label_suspects(self) -> Path:
+        """The errors of all these folds, the surest first."""
+        return self.path / "label_suspects.csv"
+
+    @property
     def page(self) -> Path:
         """The page that shows the tables."""
         return self.path / "summary.html"

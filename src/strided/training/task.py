@@ -216,9 +216,7 @@ class ClassificationTask(pl.LightningModule):
         """Build optimizer and schedule, with the number of steps of the run filled in."""
         optimizer = self.build_optimizer()
         self.plateau = None  # drops the plateau of an earlier stage
-        scheduler, in_steps = build_schedule(
-            self.recipe["scheduler"], optimizer, self._total_steps
-        )
+        scheduler, in_steps = build_schedule(self.recipe["scheduler"], optimizer, self._total_steps)
         if isinstance(scheduler, Plateau):
             self.plateau = scheduler
             return cast(OptimizerLRScheduler, optimizer)

@@ -1,6 +1,7 @@
 """The train verb: from a resolved config to a run folder with its best checkpoint tested once."""
 
 import logging
+import time
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from strided.report.contents import Contents, gather_contents
 from strided.report.document import write_report
 from strided.runs.ending import from_here, say_ending
 from strided.runs.folder import RunFolder
-from strided.runs.predictions_csv import write_predictions, write_suspects
+from strided.runs.predictions_csv import suspects, write_predictions, write_suspects
 from strided.runs.results import Results, by_name
 from strided.shortcuts.check import look_for_shortcuts
 from strided.system.processes import first_on_each_machine, is_first
@@ -60,6 +61,7 @@ def train_and_test(
     config: Config, folder: Path, results: Results, interruption: Interruption
 ) -> None:
     """Train as `train` does, in a process that is set up for it."""
+    began = time.perf_counter()
     set_seeds(config["seed"])
     results["seed"] = config["seed"]
     refuse_two_balances(config)
@@ -85,7 +87,7 @@ def train_and_test(
         best = best_classifier(run, task)
         measured = as_measured(run, best, data)
         evaluation = measure_best(run, measured, data)
-        check_shortcuts(run, measured, evaluation, data)
+        check_shortcuts(run, measured, evaluation, data, began)
         if not run.quick:
             contents = report_contents(run, measured, evaluation, data)
             write_report(folder, config, results, contents)
@@ -197,19 +199,31 @@ def _evaluate(
 
 
 def check_shortcuts(
-    run: Run, best: Classifier | None, evaluation: Evaluation | None, data: ImageDataModule
+    run: Run,
+    best: Classifier | None,
+    evaluation: Evaluation | None,
+    data: ImageDataModule,
+    started: float,
 ) -> None:
-    """With shortcuts=true, ask what the classes of the measured images can be told apart by."""
+    """With shortcuts=true, ask what the classes of the measured images can be told apart by.
+
+    `started` is the time.perf_counter() at which the run, or the rest of it, began.
+    """
     if not run.config.get("shortcuts") or run.quick or best is None or evaluation is None:
         return
+    before = round(time.perf_counter() - started, 3)
     found = look_for_shortcuts(best, data, evaluation, run.results.get("solved"))
-    run.results["shortcuts"] = found
-    write_suspects(RunFolder(run.folder).label_suspects, evaluation.rows, data.classes)
+    run.results["shortcuts"] = found = {**found, "run_seconds": before}
+    read = [row for row in evaluation.rows if row.probabilities and not row.refused]
+    rows = [(row.path, row.label, row.probabilities) for row in read]
+    write_suspects(RunFolder(run.folder).label_suspects, suspects(rows, data.classes))
     verdict = found["verdict"]
     for sentence in verdict["warnings"]:
         log.warning("shortcut: %s", sentence)
-    if not verdict["warnings"]:
-        log.info("no shortcut found: %s", verdict.get("why_none") or verdict["evidence"][0])
+    if "why_none" in verdict:
+        log.info("no verdict on shortcuts: %s", verdict["why_none"])
+    elif not verdict["warnings"]:
+        log.info("nothing found speaks for a shortcut. %s", verdict["evidence"][0])
 
 
 def say_end(run: Run, evaluation: Evaluation | None) -> None:
