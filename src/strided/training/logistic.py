@@ -19,6 +19,7 @@ from strided.training.execution import worthwhile_threads
 from strided.training.losses import CrossEntropy
 
 SLOPE = 1e-8  # of the loss, at most, where the search ends
+_NEAR = 1e-4  # a slope above this, where the search ends, is not near the minimum
 _MOST_STEPS = 10_000
 _CORRECTIONS = 20  # pairs of steps and slopes that L-BFGS keeps
 
@@ -64,10 +65,19 @@ def is_solved(config: Mapping[str, Any]) -> bool:
 
 @dataclass(frozen=True)
 class Linear:
-    """A linear layer in float64: weight (K, F), bias (K,)."""
+    """A linear layer in float64: weight (K, F), bias (K,).
+
+    slope is the largest of the loss where the search ended, of standardised features.
+    """
 
     weight: Tensor
     bias: Tensor
+    slope: float = 0.0
+
+    @property
+    def converged(self) -> bool:
+        """Whether it is the minimum, as near as matters. Rounding may end a search early."""
+        return self.slope <= _NEAR
 
     def __call__(self, features: Tensor) -> Tensor:
         """Logits (N, K) of features (N, F)."""
@@ -98,7 +108,7 @@ def solve(
     first = None if start is None else _standardised(start, mean, std)
     found = _minimise((features - mean) / std, targets, l2, first, slope)
     weight = found.weight / std
-    return Linear(weight, found.bias - weight @ mean)
+    return Linear(weight, found.bias - weight @ mean, found.slope)
 
 
 def _standardised(layer: Linear, mean: Tensor, std: Tensor) -> Linear:
@@ -133,7 +143,7 @@ def _minimise(
             loss_and_slope, first.ravel(), method="L-BFGS-B", jac=True, options=options
         )
     weight, bias = _parts(found.x, classes, size)
-    return Linear(weight, bias)
+    return Linear(weight, bias, float(np.abs(found.jac).max()))
 
 
 def _parts(flat: np.ndarray, classes: int, size: int) -> tuple[Tensor, Tensor]:
@@ -152,13 +162,14 @@ def targets_of(criterion: CrossEntropy, labels: Tensor, classes: int) -> Tensor:
 class Candidate:
     """A penalty, and how many of the features to take; `loss` is of images left out, in all folds.
 
-    logits float64 (N, K) are theirs.
+    logits float64 (N, K) are theirs; `converged`: the searches of all folds did.
     """
 
     l2: float
     size: int
     loss: float
     logits: Tensor
+    converged: bool
 
 
 def compared(
@@ -181,4 +192,5 @@ def compared(
                 starts[number] = layer
                 logits[held_out] = layer(own[held_out].double())
             loss = -(targets * logits.log_softmax(1)).sum() / len(targets)
-            yield Candidate(value, size, float(loss), logits)
+            converged = all(layer is not None and layer.converged for layer in starts)
+            yield Candidate(value, size, float(loss), logits, converged)

@@ -28,11 +28,11 @@ from strided.models import build_model
 from strided.models.heads import set_head
 from strided.runs.predictions_csv import Predictions
 from strided.training.transfer.cut import Cut
+from strided.training.transfer.digest import _version, digest_of
 from strided.training.transfer.features import (
     FrozenLayers,
     KeptFeatures,
     Views,
-    _digest,
     features_folder,
 )
 from strided.training.transfer.on_features import FeaturePlan, not_worthwhile
@@ -239,7 +239,7 @@ def test_what_a_stopped_run_has_computed_is_kept(
 
 def test_features_are_of_all_that_is_before_the_cut() -> None:
     def digest(net: nn.Module) -> str:
-        return _digest(Cut(net, parts(net, "head")))
+        return digest_of(Cut(net, parts(net, "head")))
 
     vit = {**TIMM, "name": "vit_tiny_patch16_224", "depth": 1, "fc_norm": False}
     net = network(vit, 32)
@@ -253,13 +253,49 @@ def test_features_are_of_all_that_is_before_the_cut() -> None:
     assert digest(net) != before
 
 
+class Scaled(nn.Module):
+    """A network with settings of each kind, beside its one weight."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__()
+        self.scale = nn.Linear(1, 1)
+        self.head = nn.Linear(1, 3)
+        vars(self).update(settings)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (nn.functional.relu, nn.functional.gelu),
+        (partial(nn.functional.elu, alpha=1.0), partial(nn.functional.elu, alpha=2.0)),
+        ({"strides": [1, 2]}, {"strides": [2, 1]}),
+        ({"act": nn.functional.relu}, {"act": nn.functional.gelu}),
+        (torch.zeros(2), torch.ones(2)),
+        (torch.float32, torch.float64),
+    ],
+)
+def test_functions_mappings_and_tensors_of_a_network_count(one: object, other: object) -> None:
+    def digest(value: object) -> str:
+        torch.manual_seed(0)
+        net = Scaled(setting=value)
+        return digest_of(Cut(net, SimpleNamespace(entry="head", trained=[net.head])))  # type: ignore[arg-type]
+
+    assert digest(one) == digest(one)
+    assert digest(one) != digest(other)
+
+
+def test_code_of_ones_own_counts_and_that_of_strided_has_a_format() -> None:
+    assert _version(__name__) != "" and _version("strided.models") == ""
+    assert _version("torch.nn.modules.linear") == torch.__version__
+
+
 def test_other_pooled_blocks_of_the_same_width_are_other_features() -> None:
     digests = []
     for pooled in (["conv1", "layer2"], ["layer1", "layer2"]):  # 64 maps and 128 in both
         torch.manual_seed(0)
         net = torchvision.models.resnet18()
         own = set_head(net, "pooled", 3, (3, 32, 32), pooled=pooled)
-        digests.append(_digest(Cut(own, parts(own, "head"))))
+        digests.append(digest_of(Cut(own, parts(own, "head"))))
     assert digests[0] != digests[1]
 
 

@@ -6,6 +6,7 @@ set. The layers before it are skipped: every frozen unit returns its input.
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -25,11 +26,15 @@ from strided.system.devices import sent
 from strided.system.verbosity import shows_bars
 from strided.training.task import ClassificationTask
 from strided.training.transfer.cut import Cut
+from strided.training.transfer.digest import digest_of
 from strided.training.transfer.feature_rows import FeatureRows
 
-_FORMAT = 3  # raise it when the same key would give other features
+_FORMAT = 4  # raise it when the same key would give other features
 _SAMPLE = 4  # images to test a cut with
 _BLOCK = 64  # images that are augmented together, whichever of them are wanted
+# Pixels of the images that a CPU takes at once: eight of 224 px. The maps of more do not fit its
+# caches, and layers that compute little for each number then wait for memory.
+_CPU_PIXELS = 400_000
 
 
 @dataclass(frozen=True)
@@ -58,13 +63,17 @@ class FrozenLayers:
         images = [data.fingerprint, data.preprocessing.asdict()]
         if data.pipeline == "streaming":  # its fingerprint does not cover pixels
             images.append(data.source.listing)
-        own = [cut.parts.entry, _digest(cut), self.shape, list(self.arithmetic)]
+        own = [cut.parts.entry, digest_of(cut), self.shape, list(self.arithmetic)]
         return [_FORMAT, torch.__version__, *own, *images]
 
     def of(self, pixels: Tensor) -> np.ndarray:
         """Features (B, ...) of preprocessed pixels (B, C, S, S) on the device."""
         images = self.as_input(self.data.preprocessing.normalise(pixels))
-        found: np.ndarray = self.cut.features(images).float().cpu().numpy()
+        at_once = len(images)
+        if images.device.type == "cpu":
+            at_once = max(1, _CPU_PIXELS // math.prod(images.shape[2:]))
+        features = [self.cut.features(own) for own in images.split(at_once)]
+        found: np.ndarray = torch.cat(features).float().cpu().numpy()
         return found
 
 
@@ -185,30 +194,3 @@ def _shown(items: Any, title: str) -> Iterator[Any]:
     from tqdm import tqdm
 
     yield from tqdm(items, desc=title, leave=False, disable=not shows_bars())
-
-
-def _digest(cut: Cut) -> str:
-    """Hash everything untrained: its kind, its settings and its weights.
-
-    Parts that belong to no unit count too, such as position embeddings and how the network pools.
-    """
-    trained = {id(module) for unit in cut.parts.trained for module in unit.modules()}
-    content = hashlib.sha256()
-    for name, module in cut.net.named_modules():
-        if id(module) in trained:
-            continue
-        settings = [item for item in vars(module).items() if _is_setting(item[1])]
-        known = sorted(item for item in settings if item[0] != "training")
-        content.update(repr((name, type(module), module.extra_repr(), known)).encode())
-        own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
-        for part, tensor in own:
-            content.update(part.encode())
-            content.update(tensor.detach().float().cpu().contiguous().numpy().data)
-    return content.hexdigest()
-
-
-def _is_setting(value: object) -> bool:
-    """Whether a value is a plain one, or a list of such: the blocks that a head pools, say."""
-    if isinstance(value, list | tuple):
-        return bool(value) and all(map(_is_setting, value))
-    return isinstance(value, bool | str | int | float)

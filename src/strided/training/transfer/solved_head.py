@@ -25,6 +25,8 @@ from strided.training.transfer.transfer import Transfer
 
 log = logging.getLogger(__name__)
 
+_SLOPE = 1e-6  # where candidates are solved: six digits of their losses, in two thirds of the time
+
 
 def refuse_unsolvable(config: Config) -> None:
     """Raise UserError for a run whose head would have to be solved, and cannot."""
@@ -53,8 +55,18 @@ def refuse_unsolvable(config: Config) -> None:
 
 
 def refuse_no_validation(config: Config, data: ImageDataModule) -> None:
-    """Raise UserError for training in steps without images to choose the best checkpoint by."""
-    if not len(data.splits["val"]) and not is_solved(config):
+    """Raise UserError for training in steps without images to choose the best checkpoint by.
+
+    A data set's own validation split that nothing will look at is told.
+    """
+    given = len(data.splits["val"])
+    if is_solved(config) and given and config["data"].get("val_fraction") == 0:
+        log.warning(
+            "the data set's own val split (%d images) is neither trained on nor measured, for "
+            "data.val_fraction=0; data.val_fraction=0.1 measures it",
+            given,
+        )
+    if not given and not is_solved(config):
         raise UserError(
             "data.val_fraction=0 leaves no validation images; expected some: the best checkpoint "
             "is chosen on them. Try data.val_fraction=0.1, or transfer=frozen optimizer=lbfgs, "
@@ -92,7 +104,7 @@ def solve_head(
     found = None
     if len(penalties) * len(sizes) > 1:
         fold_of = inner_folds(data, indices, node["folds"], run.config["seed"])
-        found = list(compared(features, targets, fold_of, penalties, list(sizes)))
+        found = list(compared(features, targets, fold_of, penalties, list(sizes), _SLOPE))
         best = min(found, key=lambda candidate: candidate.loss)
         l2, size = best.l2, best.size
         _keep_predictions(run, data, indices, best)
@@ -100,7 +112,7 @@ def solve_head(
         l2, size = penalties[0], next(iter(sizes))
     layer = solve(features[:, :size], targets, l2)
     _set(linear, layer)
-    _describe(run, found, l2, sizes, size, len(indices))
+    _describe(run, found, layer, l2, sizes, size, len(indices))
 
 
 def inner_folds(data: ImageDataModule, indices: np.ndarray, folds: int, seed: int) -> np.ndarray:
@@ -222,6 +234,7 @@ def _keep_predictions(
 def _describe(
     run: Run,
     found: list[Candidate] | None,
+    layer: Linear,
     l2: float,
     sizes: Mapping[int, str | None],
     size: int,
@@ -233,8 +246,16 @@ def _describe(
         "last": last,
         "features": size,
         "folds": run.config["optimizer"]["folds"] if found else None,
+        "converged": layer.converged,
+        "slope": layer.slope,
         "candidates": [
-            {"l2": one.l2, "last": sizes[one.size], "loss": one.loss} for one in found or []
+            {
+                "l2": one.l2,
+                "last": sizes[one.size],
+                "loss": one.loss,
+                "converged": one.converged,
+            }
+            for one in found or []
         ],
     }
     log.info(
@@ -246,3 +267,9 @@ def _describe(
         1 / (l2 * images),
         f", chosen among {len(found)} by inner folds" if found else "",
     )
+    if not layer.converged or any(not one.converged for one in found or []):
+        log.warning(
+            "the search for a head's weights ended before the minimum (slope of the loss %.0e): "
+            "results.json says of which candidate; a larger optimizer.l2 is found sooner",
+            layer.slope,
+        )
