@@ -90,6 +90,27 @@ def test_it_warns_of_a_border_that_tells_the_class(
     assert found["columns"]["source"]["hits"] == 64 and found["id_like"]["id"]["images"] == 64
 
 
+def test_near_copies_are_found_in_other_splits_and_among_other_images(
+    log_dir: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_set(tmp_path / "planted", bright_border)
+    others = tmp_path / "others"
+    others.mkdir()
+    (others / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    for file in root.glob("*.bmp"):  # of each split, written anew
+        Image.open(file).save(others / f"{file.stem}.jpg", quality=95)
+    _, found = checked(log_dir, root, weights, "model.head=linear", f"data.external={others}")
+    copies = found["near_copies"]
+    assert copies["external"] == 161 and copies["tested"] == found["images"] == copies["pairs"]
+    for tested, other, place, likeness in copies["first"]:
+        assert Path(tested).stem == Path(other).stem and place == "data.external" and likeness > 0.9
+    assert main(["train", "data=digits", f"data.external={others}", f"log_dir={log_dir}"]) == 1
+    assert "Try shortcuts=true with it" in capsys.readouterr().err
+    missing = ("shortcuts=true", f"data.external={tmp_path / 'none'}", f"log_dir={log_dir}")
+    assert main(["train", "data=digits", *missing]) == 1
+    assert "data.external=" in (error := capsys.readouterr().err) and "gives no image" in error
+
+
 def test_it_is_silent_where_the_subject_tells_the_class(
     log_dir: Path, weights: str, tmp_path: Path
 ) -> None:

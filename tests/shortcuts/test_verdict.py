@@ -31,7 +31,7 @@ def counts(**changed: Any) -> dict[str, Any]:
             "only the centre": {"hits": 80, "images": 100},
         },
         "stress": {"noise": {"hits": 55, "images": 64, "before": 58}},
-        "near_copies": {"tested": 1, "pairs": 1, "first": [["a", "b", "val", 0.95]]},
+        "near_copies": {"tested": 1, "pairs": 1, "external": 0, "first": [["a", "b", "val", 0.95]]},
         "why_not_again": "Nothing was trained again.",
         "computed": 120,
         "run_seconds": 2.5,

@@ -237,6 +237,12 @@ NEEDS = (
         "optimizer=adam with it",
     ),
     Need(
+        "data.external",
+        lambda config: not config.get("shortcuts"),
+        "only the check for shortcuts looks at other images",
+        "shortcuts=true with it",
+    ),
+    Need(
         "optimizer.folds",
         lambda config: (
             _is_solved(config)

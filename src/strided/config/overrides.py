@@ -30,6 +30,7 @@ FREE_TEXT = (
     "data.split_column",
     "data.group_column",
     "data.cache_dir",
+    "data.external",
     "model.weights",
     "input",
     "layer",

@@ -83,6 +83,7 @@ class ImageDataModule(LightningDataModule):
         horizontal_flip: Whether a mirror image keeps its class; the augmentations read it.
         drop_last: Leave out the last batch of an epoch if it is not full.
         sampler: Draw equally many images of each class, as many as usual; null: each image once.
+        external: Other images, a folder or a glob, to look for near copies in (shortcuts=true).
     """
 
     name: str
@@ -129,6 +130,7 @@ class ImageDataModule(LightningDataModule):
         horizontal_flip: bool = True,
         drop_last: bool = False,
         sampler: Literal["class_balanced"] | None = None,
+        external: str | None = None,
     ) -> None:
         super().__init__()
         check_at_least("batch_size", batch_size, 1)
@@ -165,6 +167,7 @@ class ImageDataModule(LightningDataModule):
         self.horizontal_flip = horizontal_flip
         self.drop_last = drop_last
         self.sampler = sampler
+        self.external = external
         self._train_loader: BatchLoader | None = None
         self._resume_at: dict[str, int] | None = None
         self._pipeline: Pipeline | None = None

@@ -42,21 +42,21 @@ class Found(NamedTuple):
     closed: dict[str, str]
 
 
-def find_images(given: str) -> Found:
-    """Find the image files of a file, a folder (with subfolders) or a glob.
+def find_images(given: str, key: str = "input") -> Found:
+    """Find the image files of a file, a folder (with subfolders) or a glob, as `key` names it.
 
     What machines leave behind is passed over unless it is named itself. Raises UserError if there
     is no image.
     """
     path = Path(os.path.expanduser(given))
     if path.is_file():
-        _refuse_archive(path, given)
+        _refuse_archive(path, given, key)
         return Found([path], None, {}, {})
     if path.is_dir():
         found = _in_folder(path)
     elif path.exists():
         raise UserError(
-            f"input={given} is a pipe, socket or device; expected a file, a folder or a glob."
+            f"{key}={given} is a pipe, socket or device; expected a file, a folder or a glob."
             " Try saving it as a file first"
         )
     else:
@@ -68,21 +68,21 @@ def find_images(given: str) -> Found:
     if not found.files:
         others = f" ({counted(found.ignored)})" if found.ignored else ""
         raise UserError(
-            f"input={given} gives no image{others}{sought_from(path)}; expected a file, a folder"
-            f" or a glob of images: {FORMAT_NAMES}. Try input='photos/*.jpg'"
+            f"{key}={given} gives no image{others}{sought_from(path)}; expected a file, a folder"
+            f" or a glob of images: {FORMAT_NAMES}. Try {key}='photos/*.jpg'"
         )
     return found
 
 
-def _refuse_archive(file: Path, given: str) -> None:
+def _refuse_archive(file: Path, given: str, key: str) -> None:
     """Raise UserError for a zip or another archive, in place of a row that says it is no image."""
     with suppress(OSError), file.open("rb") as stream:
         start = stream.read(START_BYTES)
         packed = ArchiveKind("a zip", "unzip") if start[:4] == b"PK\3\4" else archive_kind(start)
         if packed:
             raise UserError(
-                f"input={given} is {packed.name}; expected a file, a folder or a glob of images."
-                f" Try unpacking it ({packed.command} {file.name}), and input=<that folder>"
+                f"{key}={given} is {packed.name}; expected a file, a folder or a glob of images."
+                f" Try unpacking it ({packed.command} {file.name}), and {key}=<that folder>"
             )
 
 

@@ -104,11 +104,14 @@ def _stress(found: Mapping[str, Any]) -> Iterator[list[Cell]]:
 
 
 def _copies(found: Mapping[str, Any]) -> str:
-    words = "No tested image is nearly the same picture as one of training or validation."
+    others = "one of training or validation"
+    if found["external"]:
+        others += f", or of the {found['external']:,} of data.external"
+    words = f"No tested image is nearly the same picture as {others}."
     if found["tested"]:
         words = (
-            f"{found['tested']:,} tested images are nearly the same picture as one of training or "
-            "validation (correlation of their details 0.9 or more), the most alike first:"
+            f"{found['tested']:,} tested images are nearly the same picture as {others} "
+            "(correlation of their details 0.9 or more), the most alike first:"
         )
     pairs = table(["tested", "nearly the same", "of", "correlation"], found["first"])
     return f"<p>{words}</p>{pairs if found['first'] else ''}"

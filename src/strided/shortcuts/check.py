@@ -12,6 +12,7 @@ from strided.evaluation.classifier import Classifier
 from strided.evaluation.evaluate import Evaluation
 from strided.shortcuts.altered import by_region, by_rendering, trained_again, why_not_again
 from strided.shortcuts.baselines import of_metadata, of_pictures
+from strided.shortcuts.external import KEY, external_files, near_external
 from strided.shortcuts.near_copies import details, near_copies
 from strided.shortcuts.pictures import Plain, plain_pictures
 from strided.shortcuts.subject import Subject, subject_of
@@ -64,17 +65,23 @@ def _near_copies(subject: Subject, train: Plain, test: Plain) -> dict[str, Any]:
     others = {"train": (subject.train, train)}
     if subject.split != "val" and len(subject.val):
         others["val"] = subject.val, plain_pictures(data, "val", subject.val)
+    paths, files = data.source.paths, external_files(data)
     pairs = [
-        (likeness, int(subject.test[i]), int(indices[j]), split)
+        (likeness, paths[subject.test[i]], paths[indices[j]], split)
         for split, (indices, plain) in others.items()
         for i, j, likeness in near_copies(tested, details(plain.detail))
     ]
-    paths = data.source.paths
-    first = [
-        [paths[one], paths[other], split, round(likeness, 3)]
-        for likeness, one, other, split in sorted(pairs, reverse=True)[:_SHOWN]
+    pairs += [
+        (likeness, paths[subject.test[i]], str(file), KEY)
+        for i, file, likeness in near_external(tested, data, files)
     ]
-    return {"tested": len({one for _, one, _, _ in pairs}), "pairs": len(pairs), "first": first}
+    pairs.sort(reverse=True)
+    return {
+        "tested": len({path for _, path, _, _ in pairs}),
+        "pairs": len(pairs),
+        "external": len(files),
+        "first": [[*where, round(likeness, 3)] for likeness, *where in pairs[:_SHOWN]],
+    }
 
 
 def added(several: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -53,6 +53,11 @@ def _parts(
         )
 
 
+def detail(pixels: np.ndarray) -> np.ndarray:
+    """uint8 (48, 48), grey, of one image as the network is given it: (C, S, S)."""
+    return _thumbnail(as_picture(pixels).convert("L"), DETAIL)
+
+
 def _thumbnail(picture: Image.Image, side: int) -> np.ndarray:
     return np.asarray(picture.resize((side, side), Image.Resampling.BOX))
 

@@ -27,6 +27,7 @@ from strided.runs.folder import RunFolder
 from strided.runs.predictions_csv import suspects, write_predictions, write_suspects
 from strided.runs.results import Results, by_name
 from strided.shortcuts.check import look_for_shortcuts
+from strided.shortcuts.external import external_files
 from strided.system.processes import first_on_each_machine, is_first
 from strided.system.signals import Interruption
 from strided.system.verbosity import ONCE, shown_from
@@ -76,6 +77,7 @@ def train_and_test(
         data, decided = prepare_data(config, results, run.resume_from)
         task = build_task(config, decided, data, results, fresh=run.resume_from is None)
     refuse_no_validation(config, data)
+    external_files(data)  # found now, or refused
     check_same_data(data)
     report_layers(task)
     begin_seen(run, data)
