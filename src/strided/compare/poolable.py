@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from strided.compare.finished_run import FinishedRun
-from strided.config.values import fits
 from strided.config.typed_only import leaves
+from strided.config.values import fits
 from strided.errors import UserError
 from strided.runs.folder import RunFolder
 from strided.runs.predictions_csv import Predictions
