@@ -2,26 +2,20 @@
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
-import torch
-from lightning.pytorch import LightningDataModule
-from torch import Tensor
 
 from strided.config.unused import refuse_typed
 from strided.data.assignment import SplitRule, assign, report_torn_groups
 from strided.data.augment import BatchAugment
 from strided.data.equalize import Equalize
-from strided.data.loader import Batch, BatchLoader
 from strided.data.pixels.checks import Duplicates, channels_of, named
-from strided.data.pixels.pipeline import ArrayPixels, Pipeline, Pixels, StorePipeline, pins_memory
-from strided.data.pixels.resident import resident
+from strided.data.pixels.pipeline import Pipeline, StorePipeline
 from strided.data.pixels.store import default_cache_dir
 from strided.data.pixels.streaming import StreamingPipeline, listing_fingerprint
 from strided.data.preprocessing import (
@@ -34,9 +28,8 @@ from strided.data.preprocessing import (
     check_one_of,
 )
 from strided.data.reading.depth import WHITE, clipped, white_of
+from strided.data.serving import ServingDataModule
 from strided.data.source import Source, numbered_as
-from strided.data.splits import Splits
-from strided.errors import UserError
 from strided.system.machine import cores
 
 log = logging.getLogger(__name__)
@@ -48,7 +41,7 @@ NO_FILES = {
 }
 
 
-class ImageDataModule(LightningDataModule):
+class ImageDataModule(ServingDataModule):
     """A data set is a subclass whose `make_source` says where its images are.
 
     Where null means decided, the model's pretrained weights decide, else the numbers published for
@@ -95,7 +88,6 @@ class ImageDataModule(LightningDataModule):
     unread: ClassVar[Mapping[str, tuple[str, str]]] = {}
     torn_groups: Literal["refuse", "allow"] = "refuse"  # by splits that the data set gives
 
-    splits: Splits
     split_hash: str
     split_hashes: dict[str, str]  # one for each split
     partition_hash: str | None  # of all folds
@@ -132,7 +124,7 @@ class ImageDataModule(LightningDataModule):
         sampler: Literal["class_balanced"] | None = None,
         external: str | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(batch_size, pin_memory, resident, drop_last, sampler)
         check_at_least("batch_size", batch_size, 1)
         check_at_least("split_seed", split_seed, 0)
         check_at_least("num_workers", num_workers, 1, most=max(64, 4 * cores()))
@@ -148,7 +140,6 @@ class ImageDataModule(LightningDataModule):
         check_normalisation(self.mean, self.std, channels)
         self.root = Path(os.path.expanduser(root))
         self.name = self.name or self.root.resolve().stem
-        self.batch_size = batch_size
         self.image_size = image_size
         self._channels = channels
         self.resize = resize
@@ -161,25 +152,15 @@ class ImageDataModule(LightningDataModule):
         self.num_workers = num_workers or cores()
         self.cache_dir = Path(os.path.expanduser(cache_dir)) if cache_dir else default_cache_dir()
         self.pipeline = pipeline
-        self.pin_memory = pin_memory
-        self.resident = resident
         self.on_error = on_error
         self.horizontal_flip = horizontal_flip
-        self.drop_last = drop_last
-        self.sampler = sampler
         self.external = external
-        self._train_loader: BatchLoader | None = None
-        self._resume_at: dict[str, int] | None = None
         self._pipeline: Pipeline | None = None
         self._preprocessing: Preprocessing | None = None
-        self._augment: BatchAugment | None = None
-        self._seed = 0
         self._known_hashes: dict[str, str] = {}
         self._limit: int | None = None
         self.known_classes: list[str] | None = None
         self._ready = False
-        self._features: Mapping[str, ArrayPixels] | None = None
-        self._resident: dict[str, Pixels] = {}
 
     def make_source(self) -> Source:
         """List the images without decoding any."""
@@ -278,27 +259,6 @@ class ImageDataModule(LightningDataModule):
         To be called before anything is listed. A train split is not needed either.
         """
         self.known_classes = list(classes)
-
-    def serve(self, features: Mapping[str, ArrayPixels] | None) -> None:
-        """Train and validate on features of images, by split; None returns to the images.
-
-        They are (V * N, ...): V views of all N images of the data set, in its order.
-        """
-        self._features = features
-
-    @contextmanager
-    def on_device(self, device: torch.device) -> Iterator[bool]:
-        """Train and validate inside the block from pixels on the device, as data.resident says.
-
-        Order and pixels stay the same. Yields whether they are there. Raises UserError if they
-        should be, and cannot.
-        """
-        given = {split: self._pixels(split) for split in ("train", "val")}
-        with resident(given, self.resident, device) as self._resident:
-            try:
-                yield bool(self._resident)
-            finally:
-                self._resident = {}
 
     def prepare_data(self) -> None:
         """Decode on one process of each machine, before the others open the result."""
@@ -429,122 +389,6 @@ class ImageDataModule(LightningDataModule):
             for index, reason in sorted(self._open().errors.items())
             if made.get(index, given[index]) == split
         ]
-
-    def train_dataloader(self) -> BatchLoader:
-        """Batches shuffled by (seed, epoch); in order if a few batches are to be overfitted."""
-        overfitting = self.trainer is not None and getattr(self.trainer, "overfit_batches", 0) > 0
-        share = -(-len(self.splits["train"]) // self._world()[1])
-        # Batch normalisation cannot train on one image: leave out one, another in each epoch.
-        drop_last = self.drop_last or share % self.batch_size == 1
-        self._train_loader = self._loader(
-            "train",
-            seed=None if overfitting else self._seed,
-            drop_last=drop_last and share >= self.batch_size,
-        )
-        if self._resume_at is not None:
-            self._train_loader.load_state_dict(self._resume_at)
-            self._resume_at = None
-        return self._train_loader
-
-    def state_dict(self) -> dict[str, Any]:
-        """The place reached in the epoch.
-
-        Lightning keeps it too, but does not restore it if the schedule asked for the number of
-        steps first, since that builds the loader.
-        """
-        if self._train_loader is None:
-            return {}
-        place = self._train_loader.state_dict()
-        inside = 0 < place["batch"] < len(self._train_loader)
-        return {"loader": place, "inside_epoch_of": self._world()[1] if inside else None}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue there with the next train_dataloader.
-
-        Raises UserError inside an epoch whose batches were shared by another number of processes.
-        """
-        processes = state_dict.get("inside_epoch_of")
-        if processes not in (None, self._world()[1]):
-            raise UserError(
-                f"this run stopped inside an epoch that {processes} processes shared, and "
-                f"now {self._world()[1]} run it; expected the same number until that epoch ends. "
-                f"Try trainer.devices={processes}"
-            )
-        self._resume_at = state_dict.get("loader")
-
-    def val_dataloader(self) -> BatchLoader:
-        """Batches in order; each process has its share."""
-        return self._loader("val", seed=None, drop_last=False, mark_repeated=True)
-
-    def loader(
-        self,
-        split: str,
-        indices: np.ndarray | None = None,
-        *,
-        device: torch.device | None = None,
-        features: ArrayPixels | None = None,
-    ) -> BatchLoader:
-        """Serve all of a split's images in order, or the ones at `indices` of the source.
-
-        They are in the computer's memory; `device` is the one that they will be sent to. With
-        `features` of all images, these are served in their place.
-        """
-        chosen = self.splits[split] if indices is None else indices
-        pin_memory = device is not None and device.type == "cuda" and self.pin_memory is not False
-        return BatchLoader(
-            features or self._open(),
-            self.source.labels,
-            chosen,
-            self.batch_size,
-            pin_memory=pin_memory,
-        )
-
-    def spread(self, split: str, most: int) -> np.ndarray:
-        """Indices, for `loader`, of at most `most` images spread over the whole split."""
-        indices = self.splits[split]
-        places = np.linspace(0, len(indices) - 1, min(most, len(indices)))
-        chosen: np.ndarray = indices[places.round().astype(int)]
-        return chosen
-
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> tuple[Tensor, Tensor]:
-        """Augment (only in training) and normalise on the model's device."""
-        images, labels, seed = batch
-        if self._features is not None:
-            return images, labels
-        if self._augment is not None and self.trainer is not None and self.trainer.training:
-            generator = torch.Generator().manual_seed(seed)
-            images = self._augment(images, generator)
-            images, labels = self._augment.mix(images, labels, len(self.classes), generator)
-        network = self.trainer.lightning_module if self.trainer is not None else None
-        memory_format = getattr(network, "memory_format", torch.contiguous_format)
-        return self.preprocessing.normalise(images, memory_format), labels
-
-    def _loader(
-        self, split: str, seed: int | None, drop_last: bool, mark_repeated: bool = False
-    ) -> BatchLoader:
-        rank, world_size = self._world()
-        features = (self._features or {}).get(split)
-        return BatchLoader(
-            self._resident.get(split) or self._pixels(split),
-            self.source.labels,
-            self.splits[split],
-            self.batch_size,
-            seed=seed,
-            drop_last=drop_last,
-            class_balanced=self.sampler is not None,
-            rank=rank,
-            world_size=world_size,
-            mark_repeated=mark_repeated,
-            pin_memory=pins_memory(self.pin_memory, self.trainer),
-            views=len(features.images) // len(self.source) if features else 1,
-        )
-
-    def _pixels(self, split: str) -> Pixels:
-        """What a loader of a split reads: one store of all images, or features of them."""
-        return self._open() if self._features is None else self._features[split]
-
-    def _world(self) -> tuple[int, int]:
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def _open(self) -> Pipeline:
         if self._pipeline is None:
