@@ -15,8 +15,8 @@ from torch.nn.utils import clip_grad
 
 from strided.data.pixels import pipeline
 from strided.evaluation.classifier import Classifier
-from strided.evaluation.evaluate import _logits
 from strided.evaluation.held_out import set_up_data
+from strided.evaluation.outputs import outputs_of
 from strided.training import fit
 from strided.training.task import ClassificationTask
 
@@ -105,9 +105,11 @@ def test_no_batch_of_an_evaluation_waits(
         classifier = Classifier.load(trained_run, device="cuda")
         data = set_up_data(classifier, None)
         pretended.waits.clear()
-        logits, labels = _logits(classifier, data, "test", None)
+        logits, labels = outputs_of(classifier, data, "test", data.splits["test"])
         assert pretended.waits == ["the end"] and not is_there(logits)
-    on_cpu = _logits(Classifier.load(trained_run, device="cpu"), data, "test", None)
+    on_cpu = outputs_of(
+        Classifier.load(trained_run, device="cpu"), data, "test", data.splits["test"]
+    )
     assert torch.equal(labels, on_cpu[1]) and torch.allclose(logits, on_cpu[0], atol=1e-4)
 
 

@@ -10,6 +10,8 @@ from strided.decision.calibration import Calibration
 from strided.decision.plain import numbers
 from strided.decision.sets import METHODS, PredictionSets, label_scores
 
+VALIDATION, INNER_FOLDS = "validation", "inner folds"  # what a decision is fitted on
+
 
 class Gate(Protocol):
     """Tells images of another kind from own ones."""
@@ -50,10 +52,30 @@ class Decided:
     routes: list[str] | None = None
     reasons: list[str] | None = None
 
-    @property
-    def predicted(self) -> np.ndarray:
-        """The most probable class (N,)."""
-        return self.probabilities.argmax(1)
+    def at(self, places: np.ndarray) -> Self:
+        """The answers at indices, or where a mask (N,) is true."""
+        chosen: list[int] = np.arange(len(self.probabilities))[places].tolist()
+        texts = (self.routes, self.reasons)
+        routes, reasons = (t and [t[place] for place in chosen] for t in texts)
+        return type(self)(
+            self.probabilities[chosen],
+            None if self.sets is None else self.sets[chosen],
+            self.entropy[chosen],
+            None if self.ood is None else self.ood[chosen],
+            routes,
+            reasons,
+        )
+
+    def said(self, place: int, classes: Sequence[str]) -> dict[str, Any]:
+        """What is said of one image beside its probabilities: the fields of a `Row`."""
+        held = None if self.sets is None else np.flatnonzero(self.sets[place])
+        return {
+            "prediction_set": None if held is None else [classes[k] for k in held.tolist()],
+            "entropy": float(self.entropy[place]),
+            "ood": None if self.ood is None else float(self.ood[place]),
+            "route": self.routes[place] if self.routes else "",
+            "reasons": self.reasons[place] if self.reasons else "",
+        }
 
 
 @dataclass(frozen=True)
@@ -101,14 +123,15 @@ class Scores:
 class Decision:
     """From logits to probabilities, prediction set, and what is to be done with the image.
 
-    `fitted_on` says which images it was fitted on, `scores` what these gave.
+    `fitted_on` says which images it was fitted on, `scores` what these gave. A decision without
+    scores is one that chooses nothing anew.
     """
 
     calibration: Calibration
     sets: PredictionSets | None = None
     gate: Gate | None = None
     triage: Triage | None = None
-    fitted_on: str = ""
+    fitted_on: str = VALIDATION
     scores: Scores | None = None
 
     def __call__(
@@ -139,14 +162,9 @@ class Decision:
         return Decided(probabilities, sets, entropy(probabilities), ood, routes, reasons)
 
     def with_sets(self, method: str | None, coverage: float | None) -> Self:
-        """Choose other prediction sets by the stored scores; None: as before.
-
-        Raises ValueError if there are no scores.
-        """
-        if method is None and coverage is None:
+        """Choose other prediction sets by the scores; None: as before."""
+        if (method is None and coverage is None) or self.scores is None:
             return self
-        if self.scores is None or not len(self.scores.confidence):
-            raise ValueError("no scores of calibration images are stored")
         before = self.sets or PredictionSets("lac", 0.9, 0.0, 0)
         method = method or before.method
         coverage = before.coverage if coverage is None else coverage
@@ -176,9 +194,15 @@ class Decision:
         return cls(
             Calibration.from_dict(data.get("calibration"), classes),
             None if sets is None else PredictionSets.from_dict(sets),
-            fitted_on=str(data.get("fitted_on", "")),
+            fitted_on=_source(data.get("fitted_on")),
             scores=None if scores is None else Scores.from_dict(scores),
         )
+
+
+def _source(value: Any) -> str:
+    if value not in (VALIDATION, INNER_FOLDS):
+        raise ValueError("it does not say which images its decision was fitted on")
+    return str(value)
 
 
 def entropy(probabilities: np.ndarray) -> np.ndarray:

@@ -19,6 +19,8 @@ from strided.config.targets import trusting
 from strided.data import ImageDataModule
 from strided.data.loader import BatchLoader
 from strided.data.reading.decoding import ImageError, as_image
+from strided.decision.calibration import Calibration
+from strided.decision.decision import Decided, Decision
 from strided.errors import UserError, one_line, sought_from
 from strided.evaluation.precision import evaluating_in, inference_precision
 from strided.system.devices import choose_device, fix_cublas_workspace, float32_products, sent
@@ -32,10 +34,21 @@ ImageLike = Image.Image | np.ndarray | str | Path
 
 @dataclass(frozen=True)
 class Prediction:
-    """The most probable class, and the probability of each class by name (they sum to 1)."""
+    """The most probable class, and the probability of each class by name (they sum to 1).
+
+    prediction_set has the classes that fit, if the run has fitted such sets: see docs/decisions.md.
+    """
 
     label: str
     probabilities: dict[str, float]
+    prediction_set: tuple[str, ...] | None = None
+
+
+def decide(decision: Decision | None, logits: Tensor) -> Decided:
+    """Decide of finite logits (N, K); without a decision they give plain probabilities."""
+    if decision is None:
+        return Decision(Calibration()).of_probabilities(logits.softmax(1).double().numpy())
+    return decision(logits.numpy())
 
 
 def cpu_batch(side: int) -> int:
@@ -66,6 +79,7 @@ class Classifier:
         self.task = task.to(self.device).eval()
         self.classes = task.classes
         self.preprocessing = task.preprocessing
+        self.decision = task.decision  # None: probabilities are those of the network
         self.checkpoint: Path | None = None  # the file that it was loaded from
 
     @classmethod
@@ -118,9 +132,14 @@ class Classifier:
 
     def _predictions(self, images: Sequence[ImageLike]) -> list[Prediction]:
         pixels = np.stack([self.preprocessing.pixels(_read(image)) for image in images])
-        rows = self.logits(torch.from_numpy(pixels)).softmax(1).tolist()
-        named = [dict(zip(self.classes, row, strict=True)) for row in rows]
-        return [Prediction(max(row, key=row.__getitem__), row) for row in named]
+        decided = self.decided(self.logits(torch.from_numpy(pixels)))
+        found = []
+        for place, row in enumerate(decided.probabilities.tolist()):
+            named = dict(zip(self.classes, row, strict=True))
+            held = decided.said(place, self.classes)["prediction_set"]
+            best = max(named, key=named.__getitem__)
+            found.append(Prediction(best, named, None if held is None else tuple(held)))
+        return found
 
     def loader(
         self, data: ImageDataModule, split: str, indices: np.ndarray | None = None
@@ -156,6 +175,14 @@ class Classifier:
         images = self.preprocessing.normalise(on_device, self.task.memory_format)
         logits: Tensor = self.task(images).float()
         return logits
+
+    def decided(self, logits: Tensor) -> Decided:
+        """Decide of logits (N, K) on the CPU; they are finite."""
+        return decide(self.decision, logits)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Return the probabilities (N, K) of logits: calibrated, if the checkpoint says how."""
+        return torch.from_numpy(self.decided(logits).probabilities)
 
     def as_in_training(self) -> AbstractContextManager[None]:
         """Multiply as exactly as training did; for the network itself, without `logits`."""

@@ -1,9 +1,9 @@
 """Evaluate a classifier on a split: metrics with intervals, and a row per image."""
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -11,17 +11,29 @@ from torch import Tensor
 
 from strided.config.keys import InferencePrecision
 from strided.data import ImageDataModule
+from strided.decision.decision import Decided, Decision
 from strided.errors import UserError
-from strided.evaluation.classifier import NOT_FINITE, Classifier
+from strided.evaluation.calibration import coverage_of, errors_of, floors_of, reliability
+from strided.evaluation.classifier import NOT_FINITE, Classifier, decide
 from strided.evaluation.intervals import wilson_interval
 from strided.evaluation.metrics import classification_metrics, confusion_matrix
+from strided.evaluation.outputs import limited, outputs_of
 from strided.evaluation.overlap import Overlap
 from strided.runs.predictions_csv import Row
-from strided.system.devices import synchronise
+from strided.training.task import ClassificationTask
 
 log = logging.getLogger(__name__)
 
 SEEN = "seen in training: left out by overlap=exclude"
+
+
+class Judge(Protocol):
+    """What an evaluation needs beside logits: a Classifier, or several that answer as one."""
+
+    classes: list[str]
+    decision: Decision | None
+    precision: InferencePrecision
+    task: ClassificationTask
 
 
 @dataclass(frozen=True)
@@ -29,6 +41,9 @@ class Evaluation:
     """The result on `count` images; metrics have prefixed names, `confusion` is (K, K).
 
     `precision` is the one that the network ran in; the metrics are of its float32 outputs.
+
+    calibration has the errors of the probabilities, sets what prediction sets cover, reliability
+    the bins of its diagrams: "after" calibration, and "before" it if there is one.
 
     `shared` of the split's images were seen in training, None if that is unknown. They are
     `excluded` from the metrics, or `without` has the metrics of the others, if there are any.
@@ -43,6 +58,9 @@ class Evaluation:
     shared: int | None = None
     excluded: bool = False
     without: dict[str, Any] | None = None
+    calibration: dict[str, Any] = field(default_factory=dict)
+    sets: dict[str, Any] | None = None
+    reliability: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
 
     def headline(self) -> str:
         """Accuracy with its interval, the loss, and how many images were seen in training."""
@@ -90,37 +108,86 @@ def evaluate(
     asked once the images are read, since data.pipeline=streaming does not know them before. Raises
     UserError if no output is finite.
     """
-    logits, labels = _logits(classifier, data, split, limit)
-    found = overlap()
+    logits, labels = outputs_of(classifier, data, split, limited(data, split, limit))
+    return evaluation_of(classifier, data, split, logits, labels, overlap(), whole=limit is None)
+
+
+def evaluation_of(
+    classifier: Judge,
+    data: ImageDataModule,
+    split: str,
+    logits: Tensor,
+    labels: Tensor,
+    found: Overlap | None = None,
+    *,
+    whole: bool = True,
+) -> Evaluation:
+    """Measure logits (N, K) of the first N readable images of a split, as `evaluate` does.
+
+    `whole`: these are all, so that the unreadable ones get rows as well.
+    """
     seen = np.zeros(len(labels), dtype=bool) if found is None else found.seen[: len(labels)]
     excluded = found is not None and found.excluded
     reasons = [SEEN if excluded and is_seen else "" for is_seen in seen.tolist()]
     finite = logits.isfinite().all(1)
     _require_finite(finite if not excluded else finite[~torch.from_numpy(seen)], split)
     reasons = [why if ok else NOT_FINITE for why, ok in zip(reasons, finite.tolist(), strict=True)]
-    rows = _rows(classifier, data, split, logits, labels, reasons)
-    if limit is None:
+    decided = decide(classifier.decision, logits.where(finite[:, None], 0.0))
+    rows = _rows(classifier, data, split, decided, labels, reasons)
+    measured = np.array([not row.error and not row.refused for row in rows], dtype=bool)
+    if whole:
         rows += [
             Row(path, classifier.classes[label], error=reason)
             for path, label, reason in data.unreadable(split)
         ]
-    measured = torch.tensor([not reason for reason in reasons])
-    unseen = measured & ~torch.from_numpy(seen)
+    unseen = measured & ~seen
     without = None
     if seen.any() and not excluded and unseen.any():
-        without = _metrics(classifier, logits[unseen], labels[unseen], split)
-    logits, labels = logits[measured], labels[measured]
+        without = _metrics(classifier, logits[unseen], decided.at(unseen), labels[unseen], split)
+    logits, labels, decided = logits[measured], labels[measured], decided.at(measured)
     return Evaluation(
         split,
-        _metrics(classifier, logits, labels, split),
+        _metrics(classifier, logits, decided, labels, split),
         len(labels),
-        confusion_matrix(logits.softmax(1).argmax(1), labels, len(classifier.classes)).tolist(),
+        confusion_of(decided, labels),
         rows,
         classifier.precision,
         None if found is None else int(seen.sum()),
         excluded,
         without,
+        *_judged(classifier, logits, decided, labels),
     )
+
+
+def confusion_of(decided: Decided, labels: Tensor) -> list[list[int]]:
+    """Counts (K, K): a row for each true class."""
+    predicted = torch.from_numpy(decided.probabilities.argmax(1))
+    classes = decided.probabilities.shape[1]
+    found: list[list[int]] = confusion_matrix(predicted, labels, classes).tolist()
+    return found
+
+
+def _judged(
+    classifier: Judge, logits: Tensor, decided: Decided, labels: Tensor
+) -> tuple[dict[str, Any], dict[str, Any] | None, dict[str, list[Mapping[str, Any]]]]:
+    """What an Evaluation has of the probabilities and the sets."""
+    known, after = labels.numpy(), decided.probabilities
+    calibration: dict[str, Any] = {"images": len(known), "after": errors_of(after, known)}
+    calibration["floor"] = floors_of(after)
+    bins = {"after": reliability(after, known)}
+    if is_calibrated(classifier.decision):
+        before = logits.softmax(1).double().numpy()
+        calibration["before"] = errors_of(before, known)
+        bins["before"] = reliability(before, known)
+    sets = None
+    if decided.sets is not None:
+        sets = coverage_of(decided.sets, known, classifier.classes)
+    return calibration, sets, bins
+
+
+def is_calibrated(decision: Decision | None) -> bool:
+    """Whether probabilities differ from those of the network."""
+    return decision is not None and decision.calibration.method != "none"
 
 
 def _require_finite(finite: Tensor, split: str) -> None:
@@ -135,14 +202,15 @@ def _require_finite(finite: Tensor, split: str) -> None:
 
 
 def _rows(
-    classifier: Classifier,
+    classifier: Judge,
     data: ImageDataModule,
     split: str,
-    logits: Tensor,
+    decided: Decided,
     labels: Tensor,
     reasons: Sequence[str],
 ) -> list[Row]:
     """A row for each readable image; one with a reason is not measured."""
+    judged = classifier.decision is not None
     return [
         Row(
             path,
@@ -151,59 +219,39 @@ def _rows(
             None if reason else row,
             group=group,
             subgroups=subgroups,
+            **(decided.said(place, classifier.classes) if judged and not reason else {}),
         )
-        for path, label, row, reason, (group, subgroups) in zip(
-            data.paths(split),
-            labels.tolist(),
-            logits.softmax(1).tolist(),
-            reasons,
-            data.belongings(split),
-            strict=False,
+        for place, (path, label, row, reason, (group, subgroups)) in enumerate(
+            zip(
+                data.paths(split),
+                labels.tolist(),
+                decided.probabilities.tolist(),
+                reasons,
+                data.belongings(split),
+                strict=False,
+            )
         )
     ]
 
 
-def _metrics(classifier: Classifier, logits: Tensor, labels: Tensor, split: str) -> dict[str, Any]:
+def _metrics(
+    classifier: Judge, logits: Tensor, decided: Decided, labels: Tensor, split: str
+) -> dict[str, Any]:
     # on the CPU in float32, whatever the training precision was
     loss = classifier.task.criterion.cpu()(logits, labels).item()
     named: dict[str, Any] = {f"{split}/loss": loss}
-    metrics = classification_metrics(logits.softmax(1), labels, classifier.classes)
+    probabilities = torch.from_numpy(decided.probabilities)
+    metrics = classification_metrics(probabilities, labels, classifier.classes)
+    if is_calibrated(classifier.decision):
+        raw = errors_of(logits.softmax(1).double().numpy(), labels.numpy())
+        metrics |= {f"{name}_raw": raw[name] for name in ("ece", "nll", "brier")}
     for name, value in metrics.items():
         named[f"{split}/{name}"] = value
         if name == "acc":
             named[f"{split}/acc_ci95"] = wilson_interval(float(value or 0.0), len(labels))
+    if decided.sets is not None:
+        held = coverage_of(decided.sets, labels.numpy(), classifier.classes)
+        named[f"{split}/set_coverage"] = held["coverage"]
+        named[f"{split}/set_size"] = held["size"]
+        named |= {f"{split}/set_coverage/{e['class']}": e["coverage"] for e in held["classes"]}
     return named
-
-
-def _logits(
-    classifier: Classifier, data: ImageDataModule, split: str, limit: int | float | None
-) -> tuple[Tensor, Tensor]:
-    device, chosen = classifier.device, data.splits[split]
-    if limit is not None:
-        batches = -(-len(chosen) // data.batch_size)
-        batches = limit if isinstance(limit, int) else max(1, int(batches * limit))
-        chosen = chosen[: batches * data.batch_size]
-    # into one tensor each: small tensors between large freed ones would keep their memory too. A
-    # GPU writes into pinned memory by itself, so that nothing waits before the end
-    on_gpu = device.type == "cuda"
-    logits = torch.empty(len(chosen), len(classifier.classes), pin_memory=on_gpu)
-    labels = torch.empty(len(logits), dtype=torch.int64)
-    count = 0
-    for batch in classifier.loader(data, split, chosen):
-        place = slice(count, count + len(batch.labels))
-        logits[place].copy_(classifier.outputs(batch.images), non_blocking=on_gpu)
-        labels[place] = batch.labels
-        count = place.stop
-    synchronise(device)
-    return logits[:count], labels[:count]
-
-
-def count_hits(
-    classifier: Classifier, data: ImageDataModule, split: str, most: int
-) -> tuple[int, int]:
-    """Return the numbers of hits and of images, over at most `most` images of a split."""
-    right = count = 0
-    for batch in classifier.loader(data, split, data.spread(split, most)):
-        right += int((classifier.logits(batch.images).argmax(1) == batch.labels).sum())
-        count += len(batch.labels)
-    return right, count

@@ -50,7 +50,7 @@ def _ranked(
 ) -> list[Example]:
     found: list[tuple[float, int, int]] = []  # probability, place in the split, predicted
     for position, row in enumerate(evaluation.rows):
-        if row.probabilities is None:
+        if row.probabilities is None or row.refused:
             continue
         probability = max(row.probabilities)
         predicted = row.probabilities.index(probability)

@@ -28,6 +28,7 @@ class FromFeatures(Classifier):
 
     def __init__(self, classifier: Classifier, kept: KeptFeatures) -> None:
         super().__init__(classifier.task, str(classifier.device), classifier.precision)
+        self.decision = classifier.decision
         self.kept = kept
 
     def loader(

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from strided.data.reading.files import as_text
-from strided.evaluation.calibration import expected_calibration_error
+from strided.decision.calibration import ece
 
 
 def classification_metrics(
@@ -32,7 +32,7 @@ def classification_metrics(
     metrics["balanced_acc"] = metrics["recall"]  # Brodersen et al. 2010: the mean over classes
     of_label = probabilities.double().gather(1, labels[:, None]).clamp_min(1e-12)
     metrics["nll"] = -of_label.log().mean().item()
-    metrics["ece"] = expected_calibration_error(probabilities, labels)
+    metrics["ece"] = ece(probabilities.numpy(), labels.numpy())
     one_hot = torch.nn.functional.one_hot(labels, num_classes)
     # half the squared distance, as for two classes: between 0 and 1
     metrics["brier"] = (probabilities.double() - one_hot).square().sum(1).mean().item() / 2

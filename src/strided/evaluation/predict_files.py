@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -133,6 +133,7 @@ def predict_files(classifier: Classifier, found: Found, batch_size: int) -> list
 def _predict_batch(classifier: Classifier, files: list[Path], folder: Path | None) -> list[Row]:
     pixels, errors = [], {}
     rows: dict[Path, list[float]] = {}
+    said: dict[Path, dict[str, Any]] = {}
     digests: dict[Path, int] = {}
     bright: list[int] = []
     for file in files:
@@ -151,8 +152,12 @@ def _predict_batch(classifier: Classifier, files: list[Path], folder: Path | Non
     if pixels:
         read = [file for file in files if file not in errors]
         logits = classifier.logits(torch.from_numpy(np.stack(pixels)))
-        rows = dict(zip(read, logits.softmax(1).tolist(), strict=True))
-        for file, finite in zip(read, logits.isfinite().all(1).tolist(), strict=True):
+        usable = logits.isfinite().all(1)
+        decided = classifier.decided(logits.where(usable[:, None], 0.0))
+        rows = dict(zip(read, decided.probabilities.tolist(), strict=True))
+        for place, (file, finite) in enumerate(zip(read, usable.tolist(), strict=True)):
+            if finite and classifier.decision is not None:
+                said[file] = decided.said(place, classifier.classes)
             if not finite:
                 errors[file] = NOT_FINITE
                 log.warning("%s: %s", file, NOT_FINITE)
@@ -163,6 +168,7 @@ def _predict_batch(classifier: Classifier, files: list[Path], folder: Path | Non
             error=errors.get(file, ""),
             probabilities=None if file in errors else rows[file],
             digest=digests.get(file),
+            **said.get(file, {}),
         )
         for file in files
     ]

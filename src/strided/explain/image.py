@@ -1,7 +1,6 @@
 """Explain one image: prediction, feature maps, heatmaps, and what depends on the weights."""
 
 import logging
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,12 +54,13 @@ def explain_image(
     image = classifier.task.as_input(
         classifier.preprocessing.normalise(given.to(classifier.device))
     )
-    probabilities = classifier.logits(given).softmax(1)[0].tolist()
-    if not all(map(math.isfinite, probabilities)):
+    logits = classifier.logits(given)
+    if not logits.isfinite().all():
         raise UserError(
             f"the network's logits of {source.path} are no numbers; expected trained weights "
             "without NaN. Try another checkpoint"
         )
+    probabilities = classifier.probabilities(logits)[0].tolist()
     folder = RunFolder(settings.run_folder).figures / source.name
     folder.mkdir()
     entry = _prediction(source, probabilities, classifier.classes)

@@ -9,10 +9,10 @@ import numpy as np
 
 from strided.config.keys import Config
 from strided.data import ImageDataModule
-from strided.evaluation.calibration import reliability
 from strided.evaluation.classifier import Classifier
-from strided.evaluation.evaluate import Evaluation, count_hits
+from strided.evaluation.evaluate import Evaluation
 from strided.evaluation.examples import Example, least_certain_hits, most_confident_errors
+from strided.evaluation.outputs import count_hits, most_validated
 from strided.report.advice import is_augmented
 from strided.report.data_card import data_card
 from strided.report.diagnosis import Diagnosis, Share, diagnose
@@ -20,7 +20,6 @@ from strided.report.gallery import Sample, training_samples
 from strided.runs.metrics_csv import read_metrics
 from strided.runs.results import Results
 
-MOST_IMAGES = 5000  # images of training, and of validation, to measure the gap on
 LEAST_TRAIN = 500
 OVERLAID = 4  # errors with an overlay, and hits: heatmaps take time
 
@@ -36,7 +35,7 @@ class Contents:
     hits: Sequence[Example] = ()
     overlays: Mapping[int, np.ndarray] = field(default_factory=dict)
     samples: Sequence[Sample] = ()
-    reliability: Sequence[Mapping[str, Any]] = ()
+    reliability: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     diagnosis: Diagnosis | None = None
     card: Mapping[str, Any] | None = None
 
@@ -53,23 +52,23 @@ def gather_contents(
     metrics: Path,
     config: Config,
     results: Results,
+    validated: tuple[int, int] | None = None,
 ) -> Contents:
     """Measure the gap between training and validation, and choose the images to show.
 
     classifier is the best checkpoint, None if none was kept; evaluation is its test, or else its
-    validation, if any; metrics is the run's metrics.csv.
+    validation, if any; metrics is the run's metrics.csv; validated has the hits among validation
+    images and the number of these, if they are known.
     """
     errors = most_confident_errors(evaluation, data) if evaluation else []
     certain = least_certain_hits(evaluation, data) if evaluation else []
     diagnosis, stages = None, results.get("stages", [])
     if classifier is not None and len(data.splits["val"]):
-        # a quick run has limited its validation
-        limit = config["trainer"].get("limit_val_batches")
-        most = min(MOST_IMAGES, limit * data.batch_size if isinstance(limit, int) else MOST_IMAGES)
+        most = most_validated(config, data)
         if evaluation is not None and evaluation.split == "val":
             val = Share(int(np.trace(evaluation.confusion)), evaluation.count)
         else:
-            val = Share(*count_hits(classifier, data, "val", most))
+            val = Share(*(validated or count_hits(classifier, data, "val", most)))
         train = Share(
             *count_hits(classifier, data, "train", min(most, max(LEAST_TRAIN, val.count)))
         )
@@ -81,7 +80,7 @@ def gather_contents(
         errors=errors,
         hits=certain,
         samples=training_samples(data, is_augmented(config, stages)),
-        reliability=reliability(evaluation.rows, data.classes) if evaluation else [],
+        reliability=evaluation.reliability if evaluation else {},
         diagnosis=diagnosis,
         card=data_card(data),
     )

@@ -15,6 +15,7 @@ from strided.evaluation.metrics import class_table
 from strided.report.advice import is_augmented
 from strided.report.contents import Contents
 from strided.report.curves import draw_curves, draw_rates
+from strided.report.decisions import calibration_section, sets_section
 from strided.report.diagnosis import Diagnosis
 from strided.report.gallery import draw_examples, draw_samples
 from strided.report.key_figures import key_figures
@@ -26,7 +27,10 @@ from strided.runs.metrics_csv import read_metrics
 from strided.runs.results import Git, Measured, Results, by_name, measured
 from strided.system.durable import write_text
 
-NOT_FACTS = ("confusion", "val_confusion", "lr_finder", "diagnosis", "data_card", "shortcuts")
+NOT_FACTS = (
+    *("confusion", "val_confusion", "lr_finder", "diagnosis", "data_card", "shortcuts"),
+    *("calibration", "sets"),
+)
 
 
 def write_report(
@@ -141,6 +145,7 @@ def _measured(figures: Path, results: Results, contents: Contents) -> str:
     columns, rows = class_table(results, found.split, found.confusion)
     if rows:
         parts += ["<h3>Each class</h3>", table(columns, rows)]
+    parts += [calibration_section(results), sets_section(results)]
     if confused := most_confused(found.confusion, classes):
         heads = ["true", "taken for", "images", "of the class"]
         cells = [(*row[:3], f"{row[3]:.1%}") for row in confused]

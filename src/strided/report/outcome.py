@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from strided.data.reading.files import as_text
-from strided.evaluation.calibration import RELIABILITY_BINS
+from strided.decision.calibration import BINS
 from strided.evaluation.intervals import wilson_interval
 
 MOST_CLASSES = 30  # the most that a confusion matrix can show
@@ -58,11 +58,14 @@ def most_confused(
     return sorted(pairs, key=lambda pair: (-pair[2], -pair[3]))[:most]
 
 
-def draw_reliability(bins: Sequence[Mapping[str, Any]], ece: float, folder: Path) -> Path:
+def draw_reliability(
+    bins: Mapping[str, Sequence[Mapping[str, Any]]], ece: float, folder: Path
+) -> Path:
     """Draw accuracy over confidence in bins of equal width, with 95 % intervals, and their sizes.
 
-    A calibrated network lies on the diagonal (Guo et al. 2017, "On calibration of modern neural
-    networks", section 2).
+    `bins` are those "after" calibration and, paler, "before" it if there is one. A calibrated
+    network lies on the diagonal (Guo et al. 2017, "On calibration of modern neural networks",
+    section 2).
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
@@ -70,8 +73,11 @@ def draw_reliability(bins: Sequence[Mapping[str, Any]], ece: float, folder: Path
     figure = Figure(figsize=(4.8, 4.2), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     upper.plot([0, 1], [0, 1], color="0.5", ls="--", lw=1, label="calibrated")
-    width = 1 / RELIABILITY_BINS
-    for row in bins:
+    if before := bins.get("before"):
+        points = [(row["confidence"], row["accuracy"]) for row in before]
+        upper.plot(*zip(*points, strict=True), "o-", color="0.7", mfc="white", label="before")
+    width = 1 / BINS
+    for row in bins["after"]:
         low, high = wilson_interval(row["accuracy"], row["count"])
         bar = ([max(0, row["accuracy"] - low)], [max(0, high - row["accuracy"])])  # rounding
         upper.errorbar(
@@ -84,8 +90,16 @@ def draw_reliability(bins: Sequence[Mapping[str, Any]], ece: float, folder: Path
             alpha=1 if row["count"] >= _FEW else 0.35,
         )
         lower.bar(row["left"] + width / 2, row["count"], width=0.9 * width, color="C0")
+        lower.annotate(
+            f"{row['count']:,}",
+            (row["left"] + width / 2, row["count"]),
+            ha="center",
+            va="bottom",
+            fontsize=5,
+        )
     upper.set(ylabel="accuracy", ylim=(-0.02, 1.02), title=f"reliability, ECE {ece:.3f}")
     lower.set(xlabel="confidence", ylabel="images", xlim=(0, 1))
+    lower.margins(y=0.2)
     for axis in (upper.yaxis, lower.xaxis):
         axis.set_major_formatter(PercentFormatter(1))
     upper.grid(alpha=0.3)

@@ -66,13 +66,18 @@ class RunFolder:
 
     @property
     def val_predictions(self) -> Path:
-        """A row per validation image, of a run that has no test split."""
+        """A row per validation image, of at most 5,000 where there is a test split."""
         return self.path / "val_predictions.csv"
 
     @property
     def inner_predictions(self) -> Path:
         """A row per training image, left out of the fit: of optimizer=lbfgs with several l2."""
         return self.path / "inner_predictions.csv"
+
+    @property
+    def inner_logits(self) -> Path:
+        """The logits of the same images, without a validation split: to calibrate on."""
+        return self.checkpoints / "inner_logits.npz"
 
     @property
     def label_suspects(self) -> Path:

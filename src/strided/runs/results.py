@@ -113,6 +113,8 @@ class Results(Metrics, total=False):
     confusion: list[list[int]]  # a row for each true class
     inference_precision: InferencePrecision  # of the network in it, and in predict
     overlap: dict[str, Any] | None  # images seen in training; None: that is not known
+    calibration: dict[str, Any]  # how it was fitted; errors of the probabilities, before and after
+    sets: dict[str, Any]  # prediction sets: their threshold, what they cover
     shortcuts: dict[str, Any]  # of a run with shortcuts=true: counts, and the verdict on them
     # the validation images, of a run of train without a test split
     val_confusion: list[list[int]]

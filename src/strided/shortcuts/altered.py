@@ -10,6 +10,7 @@ from torch import Tensor
 from strided.data.renderings import REGIONS, STRESS, rendered
 from strided.errors import UserError
 from strided.evaluation.from_features import FromFeatures
+from strided.evaluation.outputs import predicted
 from strided.shortcuts.baselines import Count, inner_folds
 from strided.shortcuts.subject import Subject
 from strided.training.logistic import compared, solve, targets_of
@@ -56,11 +57,11 @@ def _right(subject: Subject, indices: np.ndarray, rendering: str) -> np.ndarray:
     if isinstance(classifier, FromFeatures):
         kept = subject.features(rendering)
         for batch in data.loader(subject.split, indices, features=kept):
-            found.append(classifier.logits(batch.images).argmax(1) == batch.labels)
+            found.append(predicted(classifier, batch.images) == batch.labels)
     else:
         for batch in data.loader(subject.split, indices):
             images = torch.from_numpy(rendered(batch.images.numpy(), rendering))
-            found.append(classifier.logits(images).argmax(1) == batch.labels)
+            found.append(predicted(classifier, images) == batch.labels)
     return torch.cat(found).numpy()
 
 

@@ -21,6 +21,7 @@ from strided.runs.folder import RunFolder
 from strided.system.devices import FLOAT32_PRODUCTS
 from strided.system.plain_data import require_plain as require_plain_data
 from strided.training.checkpoint_files import DamagedError, check_sums
+from strided.training.decision_file import stored_decision
 from strided.training.task import ClassificationTask
 
 # Keys of a model node that are only about its first weights, and one that `plan` decides.
@@ -83,6 +84,7 @@ def load_task(file: Path) -> ClassificationTask:
     task.matmul_precision = next((p for p in FLOAT32_PRODUCTS if p == products), None)
     precision = saved.get("precision")
     task.precision = precision if isinstance(precision, str) else task.precision
+    task.decision = stored_decision(saved, file, len(task.classes))
     return task
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from strided.data.preprocessing import Preprocessing
+from strided.decision.decision import Decision
 from strided.errors import UserError
 from strided.models import build_model
 from strided.models.macs import count_macs
@@ -115,6 +116,7 @@ class ClassificationTask(pl.LightningModule):
         self.trained_on: dict[str, Any] = {}  # which images: "fingerprint", "split_hashes", "seen"
         self.matmul_precision: str | None = None  # of `float32_products`; as training had it
         self.precision = "32-true"  # trainer.precision, as training had it
+        self.decision: Decision | None = None  # of a checkpoint; the weights of training have none
         self.recipe = {"optimizer": optimizer, "scheduler": scheduler}  # of the stage
         self.stage = {"number": 0, "epoch": 0, "step": 0}  # which one, and where it began
         self.frozen: list[nn.Module] = []

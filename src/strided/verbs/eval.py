@@ -6,6 +6,7 @@ from pathlib import Path
 from strided.config.keys import Config
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.evaluate import evaluate
+from strided.evaluation.fitting import chosen_decision, note_decision
 from strided.evaluation.held_out import (
     require_known_split,
     require_split,
@@ -28,6 +29,7 @@ def evaluate_checkpoint(config: Config, folder: Path, results: Results, _: Inter
     classifier = Classifier.load(
         config["checkpoint"], device=config["accelerator"], precision=config["precision"]
     )
+    classifier.decision = chosen_decision(classifier.decision, config)
     entries = seen_by(classifier, find_checkpoint(config["checkpoint"]))
     exclude = config["overlap"] == "exclude"
     # a new split is no harm if the images that were trained on are known, and left out
@@ -43,6 +45,7 @@ def evaluate_checkpoint(config: Config, folder: Path, results: Results, _: Inter
     evaluation = evaluate(classifier, data, split, overlap=overlap)
     write_predictions(RunFolder(folder).predictions, evaluation.rows, classifier.classes)
     by_name(results).update(evaluation.metrics | data.fold_facts())
+    note_decision(results, classifier.decision, evaluation)
     results.update(
         {
             "inference_precision": evaluation.precision,

@@ -3,7 +3,6 @@
 import logging
 import time
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -11,11 +10,9 @@ import torch
 
 from strided.config.keys import Config
 from strided.data import ImageDataModule
-from strided.errors import UserError
+from strided.evaluation.best import as_measured, best_classifier, decide_by_held_out, measure_best
 from strided.evaluation.classifier import Classifier
-from strided.evaluation.evaluate import Evaluation, evaluate
-from strided.evaluation.from_features import from_features
-from strided.evaluation.overlap import overlap, seen_by
+from strided.evaluation.evaluate import Evaluation
 from strided.explain.overlays import overlays
 from strided.loggers import StartedRun
 from strided.loggers.running import build_loggers, running
@@ -24,7 +21,7 @@ from strided.report.contents import Contents, gather_contents
 from strided.report.document import write_report
 from strided.runs.ending import from_here, say_ending
 from strided.runs.folder import RunFolder
-from strided.runs.predictions_csv import suspects, write_predictions, write_suspects
+from strided.runs.predictions_csv import suspects, write_suspects
 from strided.runs.results import Results, by_name
 from strided.shortcuts.check import look_for_shortcuts
 from strided.shortcuts.external import external_files
@@ -88,10 +85,11 @@ def train_and_test(
             return
         best = best_classifier(run, task)
         measured = as_measured(run, best, data)
+        validated = decide_by_held_out(run, measured, data)
         evaluation = measure_best(run, measured, data)
         check_shortcuts(run, measured, evaluation, data, began)
         if not run.quick:
-            contents = report_contents(run, measured, evaluation, data)
+            contents = report_contents(run, measured, evaluation, data, validated)
             write_report(folder, config, results, contents)
             for logger in loggers:
                 logger.finish(folder, results, contents.errors)
@@ -118,86 +116,6 @@ def begin_seen(run: Run, data: ImageDataModule) -> None:
         run.checkpoint.seen.go_on(run.resume_from, weights, data)
     else:
         run.checkpoint.seen.begin(weights)
-
-
-def best_classifier(run: Run, task: ClassificationTask) -> Classifier | None:
-    """The best checkpoint; a fast_dev_run's current weights; None if no checkpoint was kept."""
-    log.info("training time %.1f s", run.results["train_seconds"])
-    if run.quick:
-        return Classifier(task, str(task.device))
-    if run.checkpoint is None:
-        return None
-    if run.results["best_epoch"] is None:
-        raise UserError(
-            f"{run.checkpoint.monitor} was never measured, or never a number, so that no "
-            "checkpoint is the best; expected a validation. Try more trainer.max_epochs or "
-            "trainer.max_steps, or a smaller trainer.val_check_interval"
-        )
-    return Classifier.load(run.folder, device=str(task.device))
-
-
-def as_measured(run: Run, best: Classifier | None, data: ImageDataModule) -> Classifier | None:
-    """The best checkpoint as it is measured: on kept features, if it was trained on these."""
-    if best is None or run.quick:
-        return best
-    return from_features(best, data, run.results.get("stages", []), run.results["best_epoch"])
-
-
-def measure_best(run: Run, best: Classifier | None, data: ImageDataModule) -> Evaluation | None:
-    """Test the best checkpoint; without a test split, measure it on validation."""
-    if "test" in data.splits:
-        return test_best(run, best, data)
-    log.info("%s has no test split: nothing was tested", data.name)
-    if best is None or run.quick or not len(data.splits["val"]):
-        return None
-    return validate_best(run, best, data)
-
-
-def test_best(run: Run, best: Classifier | None, data: ImageDataModule) -> Evaluation | None:
-    """Test only the best checkpoint, once; a fast_dev_run tests its current weights on a batch."""
-    if best is None:
-        log.warning("callbacks.checkpoint=null kept no checkpoint: nothing was tested")
-        return None
-    limit = 1 if run.quick else run.config["trainer"].get("limit_test_batches")
-    if limit == 0:
-        log.info("trainer.limit_test_batches=0: nothing was tested")
-        return None
-    evaluation = _evaluate(run, best, data, "test", limit)
-    run.results.update(
-        {
-            "tested": evaluation.count,
-            "confusion": evaluation.confusion,
-            "overlap": evaluation.overlap(),
-        }
-    )
-    if not run.quick:
-        write_predictions(RunFolder(run.folder).predictions, evaluation.rows, data.classes)
-    return evaluation
-
-
-def validate_best(run: Run, best: Classifier, data: ImageDataModule) -> Evaluation:
-    """Measure the best checkpoint on the images that it was chosen by.
-
-    It writes no key and no file of a test, so that nothing takes these figures for one.
-    """
-    limit = run.config["trainer"].get("limit_val_batches")
-    evaluation = _evaluate(run, best, data, "val", limit)
-    run.results["val_confusion"] = evaluation.confusion
-    run.results["val_overlap"] = evaluation.overlap()
-    write_predictions(RunFolder(run.folder).val_predictions, evaluation.rows, data.classes)
-    return evaluation
-
-
-def _evaluate(
-    run: Run, best: Classifier, data: ImageDataModule, split: str, limit: int | float | None
-) -> Evaluation:
-    """Evaluate on a split; its metrics go into the results."""
-    entries = None if run.quick else seen_by(best, RunFolder(run.folder).best)
-    evaluation = evaluate(best, data, split, limit, partial(overlap, entries, best, data, split))
-    by_name(run.results).update(evaluation.metrics)
-    run.results["inference_precision"] = evaluation.precision
-    run.results["skipped"] = len(data.skipped)
-    return evaluation
 
 
 def check_shortcuts(
@@ -244,11 +162,15 @@ def say_end(run: Run, evaluation: Evaluation | None) -> None:
 
 
 def report_contents(
-    run: Run, best: Classifier | None, evaluation: Evaluation | None, data: ImageDataModule
+    run: Run,
+    best: Classifier | None,
+    evaluation: Evaluation | None,
+    data: ImageDataModule,
+    validated: tuple[int, int] | None,
 ) -> Contents:
     """The contents of the report; its diagnosis is logged here and kept in the results."""
     contents = gather_contents(
-        best, evaluation, data, RunFolder(run.folder).metrics, run.config, run.results
+        best, evaluation, data, RunFolder(run.folder).metrics, run.config, run.results, validated
     )
     if contents.diagnosis:
         run.results["diagnosis"] = asdict(contents.diagnosis)

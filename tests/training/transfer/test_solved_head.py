@@ -17,7 +17,7 @@ from strided.data.sets.image_folder import ImageFolder
 from strided.evaluation.classifier import Classifier
 from strided.models.pooled import PooledNetwork
 from strided.runs.predictions_csv import Predictions
-from strided.training.transfer.solved_head import inner_folds
+from strided.training.transfer.inner_folds import inner_folds
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 POOLED = ("model.head=pooled", "model.pooled=[layer1,layer2]")

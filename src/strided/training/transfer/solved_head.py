@@ -9,18 +9,14 @@ from torch import Tensor, nn
 
 from strided.config.keys import Config
 from strided.data import ImageDataModule
-from strided.data.folds import fold_of_each
-from strided.data.groups import joined
-from strided.data.pixels.copies import first_copies
 from strided.errors import UserError
 from strided.models.pooled import PooledNetwork
-from strided.runs.folder import RunFolder
-from strided.runs.predictions_csv import Row, write_predictions
 from strided.training.logistic import Candidate, Linear, compared, is_solved, solve, targets_of
 from strided.training.losses import CrossEntropy
 from strided.training.task import ClassificationTask
 from strided.training.trainer import Run
 from strided.training.transfer.features import KeptFeatures
+from strided.training.transfer.inner_folds import folds_if_possible, inner_folds, keep_inner
 from strided.training.transfer.transfer import Transfer
 
 log = logging.getLogger(__name__)
@@ -107,35 +103,17 @@ def solve_head(
         found = list(compared(features, targets, fold_of, penalties, list(sizes), _SLOPE))
         best = min(found, key=lambda candidate: candidate.loss)
         l2, size = best.l2, best.size
-        _keep_predictions(run, data, indices, best)
+        keep_inner(run, data, indices, best.logits)
     else:
         l2, size = penalties[0], next(iter(sizes))
+        if not len(data.splits["val"]):
+            folds = folds_if_possible(data, indices, node["folds"], run.config["seed"])
+            if folds is not None:
+                alone = next(compared(features, targets, folds, [l2], [size]))
+                keep_inner(run, data, indices, alone.logits)
     layer = solve(features[:, :size], targets, l2)
     _set(linear, layer)
     _describe(run, found, layer, l2, sizes, size, len(indices))
-
-
-def inner_folds(data: ImageDataModule, indices: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """The fold (0 to folds - 1) of each of these images, whole by group and by copies.
-
-    Raises UserError for a class with too few.
-    """
-    labels, group = data.source.labels[indices], data.source.group
-    each = np.arange(len(indices))
-    # as the splits know them: of streamed images whose features are kept, no pixels were read
-    first = each if data.copies is None else first_copies(data.copies[indices])
-    together = joined(each if group is None else group[indices], first)
-    pairs = np.unique(np.stack([together, labels]), axis=1)
-    having = np.bincount(pairs[1], minlength=len(data.classes))
-    scarce, least = int(having.argmin()), max(folds, 4)
-    if having[scarce] < least:
-        raise UserError(
-            f"optimizer.folds={folds}, but training has {having[scarce]} images or groups of class "
-            f"{data.classes[scarce]}; expected {least} or more to choose optimizer.l2 by. Try one "
-            "number, optimizer.l2=0.1"
-        )
-    generator = np.random.default_rng([seed, folds])
-    return fold_of_each(labels, together, data.classes, folds, generator)
 
 
 def linear_of(units: list[nn.Module]) -> nn.Linear:
@@ -215,20 +193,6 @@ def _set(linear: nn.Linear, layer: Linear) -> None:
         linear.weight.zero_()
         linear.weight[:, : layer.weight.shape[1]] = layer.weight.to(linear.weight)
         linear.bias.copy_(layer.bias)
-
-
-def _keep_predictions(
-    run: Run, data: ImageDataModule, indices: np.ndarray, best: Candidate
-) -> None:
-    """Write what the chosen penalty gives for training images that were left out."""
-    if run.quick:
-        return
-    paths, labels = data.source.paths, data.source.labels
-    rows = [
-        Row(paths[index], data.classes[labels[index]], probabilities=row)
-        for index, row in zip(indices.tolist(), best.logits.softmax(1).tolist(), strict=True)
-    ]
-    write_predictions(RunFolder(run.folder).inner_predictions, rows, data.classes)
 
 
 def _describe(

@@ -1,0 +1,171 @@
+"""Fit a decision on images that were not trained on: calibration, and prediction sets."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from strided.config.keys import Config, EvaluationKeys
+from strided.data import ImageDataModule
+from strided.decision.calibration import ENOUGH, Calibration, ece_floor
+from strided.decision.decision import INNER_FOLDS, VALIDATION, Decision, Scores
+from strided.decision.sets import PredictionSets
+from strided.errors import UserError
+from strided.evaluation.calibration import errors_of
+from strided.evaluation.classifier import Classifier
+from strided.evaluation.evaluate import Evaluation
+from strided.evaluation.outputs import outputs_of
+from strided.runs.predictions_csv import Row, write_predictions
+from strided.runs.results import Results
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Images that were not trained on: finite logits (n, K), labels (n,), and their paths.
+
+    `source` is decision.VALIDATION or INNER_FOLDS.
+    """
+
+    logits: np.ndarray
+    labels: np.ndarray
+    paths: Sequence[str]
+    source: str
+
+
+def validation_of(classifier: Classifier, data: ImageDataModule, most: int) -> HeldOut:
+    """Run the classifier over at most `most` validation images, spread over all."""
+    chosen = data.spread("val", most)
+    logits, labels = outputs_of(classifier, data, "val", chosen)
+    readable = data.readable("val")  # known by now, of streamed images too
+    of_index = dict(zip(readable.tolist(), data.paths("val"), strict=True))
+    paths = [of_index[index] for index in chosen.tolist() if index in of_index]
+    finite = logits.isfinite().all(1)
+    return HeldOut(
+        logits[finite].numpy(),
+        labels[finite].numpy(),
+        [path for path, is_finite in zip(paths, finite.tolist(), strict=True) if is_finite],
+        VALIDATION,
+    )
+
+
+def fit_decision(config: Config, held: HeldOut | None) -> Decision | None:
+    """Fit what the config asks for; None without images. Raises UserError for a typed method."""
+    method = str(config.get("calibration") or "auto")
+    if held is None or not len(held.labels):
+        if method in ("auto", "none"):
+            return None
+        raise UserError(
+            f"calibration={method}, and there is no validation image to fit it on; expected some. "
+            "Try data.val_fraction=0.1"
+        )
+    if method == "auto":
+        method = "temperature" if len(held.labels) >= ENOUGH else "none"
+    calibration = Calibration.fit(method, held.logits, held.labels)
+    probabilities = calibration.probabilities(held.logits)
+    scores = Scores.of(probabilities, held.labels)
+    keys: EvaluationKeys = config.get("evaluation") or {}
+    sets = None
+    if (kind := keys.get("sets")) is not None:
+        coverage = keys.get("coverage") or 0.9
+        sets = PredictionSets.of_scores(kind, scores.labels[kind], coverage)
+    return Decision(calibration, sets, fitted_on=held.source, scores=scores)
+
+
+def chosen_decision(stored: Decision | None, config: Config) -> Decision | None:
+    """Return what eval decides by: the checkpoint's decision, with what was typed for eval.
+
+    Raises UserError for what was not fitted in training.
+    """
+    method, keys = config.get("calibration"), config.get("evaluation") or {}
+    own = stored.calibration.method if stored else "none"
+    if method not in (None, "none", own):
+        raise UserError(
+            f"calibration={method}, but this checkpoint was calibrated by {own}; expected that, or "
+            "none for the network's own probabilities: a calibration is fitted in training, on "
+            f"validation images. Try src/train.py calibration={method}"
+        )
+    kind, coverage = keys.get("sets"), keys.get("coverage")
+    if method == "none" and own != "none":
+        if kind or coverage:
+            raise UserError(
+                "calibration=none beside evaluation.sets or evaluation.coverage; expected one of "
+                "them: the sets were fitted on calibrated probabilities. Try it without "
+                "calibration=none"
+            )
+        return None
+    if stored is None and (kind or coverage):
+        raise UserError(
+            "evaluation.sets or evaluation.coverage, but this checkpoint has not kept what its "
+            "validation images gave; expected one that was trained with calibration. Try training "
+            "again with src/train.py"
+        )
+    return stored.with_sets(kind, coverage) if stored else None
+
+
+def describe_fit(decision: Decision, held: HeldOut) -> dict[str, Any]:
+    """Return the entry `calibration` of results.json, as far as the fit tells it, and log it.
+
+    `before` and `after` are of the images that it was fitted on, so that `after` flatters.
+    """
+    raw = Calibration().probabilities(held.logits)
+    after = decision.calibration.probabilities(held.logits)
+    found = facts_of(decision) | {
+        "before": errors_of(raw, held.labels),
+        "after": errors_of(after, held.labels),
+    }
+    if decision.calibration.method != "none":
+        temperature = decision.calibration.temperature
+        log.info(
+            "probabilities calibrated by %s on %d images (%s): ECE %.4f, before %.4f; a perfectly "
+            "calibrated network would show %.4f",
+            decision.calibration.method + (f" {temperature:.3f}" if temperature else ""),
+            len(held.labels),
+            decision.fitted_on,
+            found["after"]["ece"],
+            found["before"]["ece"],
+            ece_floor(after)[0],
+        )
+    return found
+
+
+def facts_of(decision: Decision) -> dict[str, Any]:
+    """Method, temperature, and the images that it was fitted on."""
+    return {
+        "method": decision.calibration.method,
+        "temperature": decision.calibration.temperature,
+        "fitted_on": decision.fitted_on,
+        "images": len(decision.scores.confidence) if decision.scores else None,
+    }
+
+
+def note_decision(results: Results, decision: Decision | None, evaluation: Evaluation) -> None:
+    """Add to results.json what an evaluation says of calibration and prediction sets."""
+    if decision is None:
+        return
+    about = results.get("calibration") or facts_of(decision)
+    measured = {"split": evaluation.split, **evaluation.calibration}
+    results["calibration"] = {**about, "measured": measured}
+    if decision.sets is not None and evaluation.sets is not None:
+        held = {"split": evaluation.split, **evaluation.sets}
+        results["sets"] = {**decision.sets.to_dict(), "measured": held}
+
+
+def write_held_out(file: Path, decision: Decision, held: HeldOut, classes: Sequence[str]) -> None:
+    """Write what the images give that the decision was fitted on, as predictions.csv."""
+    probabilities = decision.calibration.probabilities(held.logits).tolist()
+    rows = zip(held.paths, held.labels.tolist(), probabilities, strict=True)
+    write_predictions(file, (Row(p, classes[k], probabilities=row) for p, k, row in rows), classes)
+
+
+def read_inner(file: Path, paths: Sequence[str]) -> HeldOut | None:
+    """Read the logits that a solved head has kept of inner folds; None if there are none."""
+    if not file.is_file():
+        return None
+    with np.load(file, allow_pickle=False) as kept:
+        logits, labels, indices = (kept[name] for name in ("logits", "labels", "indices"))
+    return HeldOut(logits, labels, [paths[index] for index in indices.tolist()], INNER_FOLDS)
