@@ -6,8 +6,10 @@ from statistics import NormalDist
 
 import numpy as np
 
+Z = 1.959964  # the normal quantile of a 95 % interval
 
-def wilson_interval(fraction: float, count: int, z: float = 1.959964) -> list[float]:
+
+def wilson_interval(fraction: float, count: float, z: float = Z) -> list[float]:
     """Return Wilson's score interval (1927) of a fraction of `count` trials; 95 % by default."""
     centre = fraction + z**2 / (2 * count)
     half = z * math.sqrt(fraction * (1 - fraction) / count + z**2 / (4 * count**2))

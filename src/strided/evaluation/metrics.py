@@ -8,6 +8,7 @@ from torch import Tensor
 
 from strided.data.reading.files import as_text
 from strided.decision.calibration import ece
+from strided.evaluation.ranking import Curve
 
 
 def classification_metrics(
@@ -70,27 +71,27 @@ def _per_class(
 def _ranking(
     probabilities: Tensor, labels: Tensor, defined: list[bool]
 ) -> dict[str, list[float | None]]:
-    """AUROC and average precision (AUPRC) of each class against the rest.
-
-    torchmetrics' own average over classes counts absent ones as 0.
-    """
-    from torchmetrics.functional.classification import binary_auroc, binary_average_precision
-
+    """AUROC and average precision (AUPRC) of each class against the rest."""
+    scores, places = probabilities.numpy(), labels.numpy()
+    curves = [
+        Curve.of(scores[:, k], places == k) if known else None for k, known in enumerate(defined)
+    ]
     return {
-        name: [
-            float(measure(probabilities[:, k], (labels == k).long())) if known else None
-            for k, known in enumerate(defined)
-        ]
-        for name, measure in (("auroc", binary_auroc), ("auprc", binary_average_precision))
+        "auroc": [curve.auroc() if curve else None for curve in curves],
+        "auprc": [curve.auprc() if curve else None for curve in curves],
     }
 
 
 def class_table(
     results: Mapping[str, Any], split: str, confusion: Sequence[Sequence[int]]
 ) -> tuple[list[str], list[list[Any]]]:
-    """Return the columns class, precision, ..., images of a split, and a row per class."""
+    """Return the columns class, precision, ..., images of a split, and a row per class.
+
+    The intervals are not among them.
+    """
     each = [key.split("/", 2)[1:] for key in results if key.startswith(f"{split}/")]
     names = list(dict.fromkeys(key[0] for key in each if len(key) == 2))
+    names = [name for name in names if not name.endswith("_ci95")]
     labels = results["classes"] if names else []
     support: list[int | None] = [sum(row) for row in confusion] or [None] * len(labels)
     rows = [
