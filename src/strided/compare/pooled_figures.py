@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from strided.compare.bands import banded
+from strided.evaluation.bands import banded
 from strided.compare.pooling import Pool
 from strided.config.values import fits
 from strided.errors import UserError, did_you_mean

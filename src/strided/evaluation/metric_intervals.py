@@ -88,10 +88,10 @@ def metric_intervals(
     if drawn.count(np.ones(len(labels), dtype=bool)) < 2:
         return {}
     predicted = probabilities.argmax(1)
-    found: dict[str, Ends] = {"acc": _share(predicted == labels, None, drawn).ends}
+    found: dict[str, Ends] = {"acc": share(predicted == labels, None, drawn).ends}
     if len(classes) > 5:
         top5 = np.argpartition(-probabilities, 4, axis=1)[:, :5]
-        found["acc_top5"] = _share((top5 == labels[:, None]).any(1), None, drawn).ends
+        found["acc_top5"] = share((top5 == labels[:, None]).any(1), None, drawn).ends
     of_label = probabilities[np.arange(len(labels)), labels].astype(float).clip(1e-12)
     distance = np.square(probabilities - np.eye(len(classes))[labels]).sum(1) / 2
     found["nll"] = _mean(-np.log(of_label), drawn)
@@ -129,17 +129,17 @@ def _of_class(
 ) -> Iterator[tuple[str, Figure | None]]:
     """The figures of one class against the rest: of its images, and of those predicted as such."""
     has_both = 0 < ours.sum() < len(ours)
-    yield "precision", _share(ours, named, drawn) if ours.any() else None
-    yield "recall", _share(named, ours, drawn) if ours.any() else None
+    yield "precision", share(ours, named, drawn) if ours.any() else None
+    yield "recall", share(named, ours, drawn) if ours.any() else None
     yield "f1", _f1(ours, named, drawn) if ours.any() else None
-    yield "specificity", _share(~named, ~ours, drawn) if has_both else None
-    yield "npv", _share(~ours, ~named, drawn) if has_both else None
+    yield "specificity", share(~named, ~ours, drawn) if has_both else None
+    yield "npv", share(~ours, ~named, drawn) if has_both else None
     curve = Curve.of(scores, ours) if has_both else None
     yield "auroc", _auroc(curve, ours, drawn) if curve else None
     yield "auprc", _auprc(curve, ours, drawn) if curve else None
 
 
-def _share(hits: np.ndarray, of: np.ndarray | None, drawn: Drawn) -> Figure:
+def share(hits: np.ndarray, of: np.ndarray | None, drawn: Drawn) -> Figure:
     """The part of some images (N,), or of all, that are hits; 0 to 1 if there are none."""
     of = np.ones(len(hits), dtype=bool) if of is None else of
     count = int(of.sum())
@@ -154,7 +154,7 @@ def _share(hits: np.ndarray, of: np.ndarray | None, drawn: Drawn) -> Figure:
 
 def _f1(ours: np.ndarray, named: np.ndarray, drawn: Drawn) -> Figure:
     """F1 is 2 J / (1 + J) of the Jaccard index J, which is a proportion."""
-    jaccard = _share(ours & named, ours | named, drawn)
+    jaccard = share(ours & named, ours | named, drawn)
     value, low, high = (2 * j / (1 + j) for j in (jaccard.value, *jaccard.ends))
     return Figure(value, [low, high], jaccard.influences * 2 / (1 + jaccard.value) ** 2)
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from strided.compare.bands import banded
+from strided.evaluation.bands import banded
 
 
 def parts(column: str, values: list[str]) -> dict[str, int]:
