@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from strided.evaluation.bands import banded
 from strided.compare.pooling import Pool
 from strided.config.values import fits
 from strided.errors import UserError, did_you_mean
+from strided.evaluation.bands import banded
 from strided.evaluation.intervals import wilson_interval
 from strided.evaluation.metrics import classification_metrics, confusion_matrix
 from strided.evaluation.resampling import RESAMPLES, at_prevalence, intervals

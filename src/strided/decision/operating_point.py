@@ -44,7 +44,7 @@ class OperatingPoint:
 
     @classmethod
     def from_dict(cls, data: Any, classes: int) -> Self:
-        """Take over plain data, which may be a stranger's, of so many classes. Raises ValueError."""
+        """Take over plain data, maybe a stranger's, of so many classes. Raises ValueError."""
         if not isinstance(data, dict) or not isinstance(data.get("thresholds"), list):
             raise ValueError("its operating point has no thresholds")
         sensitivity, limits = data.get("sensitivity"), data["thresholds"]

@@ -134,8 +134,11 @@ def check_shortcuts(
     before = round(time.perf_counter() - started, 3)
     found = look_for_shortcuts(best, data, evaluation, run.results.get("solved"))
     run.results["shortcuts"] = found = {**found, "run_seconds": before}
-    read = [row for row in evaluation.rows if row.probabilities and not row.refused]
-    rows = [(row.path, row.label, row.probabilities) for row in read]
+    rows = [
+        (row.path, row.label, row.probabilities)
+        for row in evaluation.rows
+        if row.probabilities and not row.refused
+    ]
     write_suspects(RunFolder(run.folder).label_suspects, suspects(rows, data.classes))
     verdict = found["verdict"]
     for sentence in verdict["warnings"]:
