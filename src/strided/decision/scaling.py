@@ -42,6 +42,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         p = np.exp(log_softmax(inverse * log_p))
         mean = (p * log_p).sum(1)
         slope = float((mean - of_label).mean())
+        if abs(slope) < 1e-12:
+            break
         low, high = (low, inverse) if slope > 0 else (inverse, high)
         curvature = float(((p * log_p**2).sum(1) - mean**2).mean())
         step = inverse - slope / curvature if curvature > 0 else low
