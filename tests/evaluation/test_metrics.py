@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn import metrics as sk
 
-from strided.evaluation.calibration import expected_calibration_error
+from strided.decision.calibration import ece
 from strided.evaluation.intervals import wilson_interval
 from strided.evaluation.metrics import classification_metrics, confusion_matrix
 from strided.system.durable import write_json
@@ -135,11 +135,11 @@ def test_confidence_of_exactly_one_shares_the_last_bin() -> None:
     probabilities = torch.tensor([[1.0, 0.0], [0.05, 0.95]])
     labels = torch.tensor([1, 1])  # sure and wrong, nearly sure and right
     # one bin: confidence 1.95 of two against one hit; two bins would give 1.05 / 2
-    assert expected_calibration_error(probabilities, labels) == pytest.approx(0.475)
+    assert ece(probabilities.numpy(), labels.numpy()) == pytest.approx(0.475)
 
 
 def test_certain_and_right_is_perfectly_calibrated() -> None:
-    assert expected_calibration_error(torch.eye(3), torch.arange(3)) == 0.0
+    assert ece(np.eye(3), np.arange(3)) == 0.0
 
 
 def test_calibration_error_is_the_weighted_gap_of_fifteen_bins() -> None:
@@ -153,7 +153,7 @@ def test_calibration_error_is_the_weighted_gap_of_fifteen_bins() -> None:
         if inside.any():
             gap = abs(correct[inside].mean() - confidence[inside].mean())
             expected += inside.mean() * gap
-    assert expected_calibration_error(probabilities, labels) == pytest.approx(expected, abs=1e-6)
+    assert ece(probabilities.numpy(), labels.numpy()) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -62,8 +62,9 @@ class FinishedRun:
 
     @property
     def checkpoint(self) -> Path:
-        """The checkpoint that was measured."""
-        return Path(os.path.expanduser(self.config.get("checkpoint") or self.folder))
+        """The checkpoint that was measured; the first of several that answered as one."""
+        given = self.config.get("checkpoint") or str(self.folder)
+        return Path(os.path.expanduser(given if isinstance(given, str) else given[0]))
 
     @property
     def shared(self) -> int | None:

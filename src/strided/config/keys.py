@@ -49,7 +49,7 @@ class PlainKeys(TypedDict, total=False):
     triage: TriageKeys
     sweep: Node | None  # of an experiment that has many runs
     # of verbs that read a checkpoint
-    checkpoint: str | None  # None: `model` is the network
+    checkpoint: str | list[str] | None  # several answer as one; None: `model` is the network
     input: str
     split: Literal["test", "val"]
     overlap: Literal["refuse", "exclude"]  # images of the split that were seen in training

@@ -40,6 +40,7 @@ FREE_TEXT = (
     "log_dir",
     "name",
 )
+MAY_BE_LISTS = ("checkpoint",)
 LISTS = ("runs", "pool", "data.label_columns", "data.subgroup_columns")  # of paths or free text
 ONLY_TYPED = ("trust", "resume", "search")  # never from a file that is read back
 
@@ -90,9 +91,10 @@ def _normalise_one(
             f"{bare}={value}: there is no key {bare.split('.')[0]}. "
             f"{hint_or_close(bare.split('.')[0], value, [*groups, *keys])}"
         )
-    if (bare in FREE_TEXT and not (multirun and "," in value)) or _is_name(bare, value):
+    as_text = bare in FREE_TEXT and not (bare in MAY_BE_LISTS and value.startswith("["))
+    if (as_text and not (multirun and "," in value)) or _is_name(bare, value):
         word = f"{key}={quoted(value)}"
-    if bare in LISTS:
+    if bare in LISTS or (bare in MAY_BE_LISTS and value.startswith("[")):
         word = f"{key}={_quoted_list(value)}"
     _check_grammar(word, multirun)
     # Hydra refuses keys that no YAML lists; schema.check refuses keys that no target takes.

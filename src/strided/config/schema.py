@@ -64,10 +64,10 @@ def check(config: Mapping[str, Any], *, values: bool = True) -> None:
         _check_network(config["checkpoint"], config.get("model"))
 
 
-def _check_network(checkpoint: str | None, model: Node | None) -> None:
+def _check_network(checkpoint: str | list[str] | None, model: Node | None) -> None:
     """Check the network: eval takes a checkpoint, predict also a pretrained network."""
     expected = "a run folder or a .ckpt file. Try checkpoint=logs/train/<name>/<date_time>"
-    if checkpoint is None and model is None:
+    if checkpoint in (None, []) and model is None:
         raise UserError(f"checkpoint has no value; expected {expected}")
     if checkpoint is not None and model is not None:
         raise UserError(

@@ -80,6 +80,7 @@ class Classifier:
         self.classes = task.classes
         self.preprocessing = task.preprocessing
         self.decision = task.decision  # None: probabilities are those of the network
+        self.criterion = task.criterion
         self.checkpoint: Path | None = None  # the file that it was loaded from
 
     @classmethod

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from strided.config.keys import InferencePrecision
 from strided.data import ImageDataModule
@@ -20,7 +20,6 @@ from strided.evaluation.metrics import classification_metrics, confusion_matrix
 from strided.evaluation.outputs import limited, outputs_of
 from strided.evaluation.overlap import Overlap
 from strided.runs.predictions_csv import Row
-from strided.training.task import ClassificationTask
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +32,7 @@ class Judge(Protocol):
     classes: list[str]
     decision: Decision | None
     precision: InferencePrecision
-    task: ClassificationTask
+    criterion: nn.Module
 
 
 @dataclass(frozen=True)
@@ -238,7 +237,7 @@ def _metrics(
     classifier: Judge, logits: Tensor, decided: Decided, labels: Tensor, split: str
 ) -> dict[str, Any]:
     # on the CPU in float32, whatever the training precision was
-    loss = classifier.task.criterion.cpu()(logits, labels).item()
+    loss = classifier.criterion.cpu()(logits, labels).item()
     named: dict[str, Any] = {f"{split}/loss": loss}
     probabilities = torch.from_numpy(decided.probabilities)
     metrics = classification_metrics(probabilities, labels, classifier.classes)

@@ -135,11 +135,12 @@ def describe_fit(decision: Decision, held: HeldOut) -> dict[str, Any]:
 
 def facts_of(decision: Decision) -> dict[str, Any]:
     """Method, temperature, and the images that it was fitted on."""
+    images = len(decision.scores.confidence) if decision.scores else 0
     return {
         "method": decision.calibration.method,
         "temperature": decision.calibration.temperature,
-        "fitted_on": decision.fitted_on,
-        "images": len(decision.scores.confidence) if decision.scores else None,
+        "fitted_on": decision.fitted_on if images else None,
+        "images": images,
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from strided.config.networks import label
 from strided.errors import UserError
 from strided.evaluation.classifier import Classifier
+from strided.evaluation.members import members
 from strided.models import load_weights, plan
 from strided.models.weights import pretrained_preprocessing, pretrained_state
 from strided.models.weights_file import State, read_weights
@@ -23,7 +24,13 @@ def chosen_classifier(config: Mapping[str, Any]) -> Classifier:
     """
     device, precision = config["accelerator"], config.get("precision")
     if config["checkpoint"]:
-        return Classifier.load(config["checkpoint"], device=device, precision=precision)
+        checkpoints = members(config["checkpoint"])
+        if len(checkpoints) > 1:
+            raise UserError(
+                f"checkpoint= has {len(checkpoints)} networks, and this looks into one; expected "
+                f"one run. Try checkpoint={checkpoints[0].parent.parent}"
+            )
+        return Classifier.load(checkpoints[0], device=device, precision=precision)
     return Classifier(pretrained_task(config["model"]), device, precision)
 
 

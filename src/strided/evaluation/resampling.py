@@ -57,6 +57,21 @@ def _drawn(
         yield np.stack(drawn)[:, group_of].astype(float)
 
 
+def paired_by_group(
+    differences: np.ndarray, groups: np.ndarray, resamples: int = RESAMPLES, seed: int = 0
+) -> list[float] | None:
+    """The two ends of an interval of the mean of paired differences (N,), by drawing groups (N,).
+
+    None if there is a single group.
+    """
+    _, group_of = np.unique(groups, return_inverse=True)
+    if not group_of.any():
+        return None
+    drawn = _drawn(group_of, resamples, np.random.default_rng(seed))
+    means = [weights @ differences / weights.sum(1) for weights in drawn]
+    return _percentiles(np.concatenate(means))
+
+
 def _percentiles(values: np.ndarray) -> list[float] | None:
     known = values[~np.isnan(values)]
     if 2 * len(known) < len(values):

@@ -51,8 +51,10 @@ def run_name(config: Config, choices: dict[str, str]) -> str:
     """Return the name of the run folder: typed, the experiment's, or made of model and data."""
     if config["name"]:
         return _inside_log_dir(str(config["name"]))
-    if checkpoint := config.get("checkpoint"):  # eval and predict: the name of the run
-        path = Path(checkpoint)
+    if isinstance(checkpoint := config.get("checkpoint"), list) and len(checkpoint) > 1:
+        return "ensemble"
+    if checkpoint:  # eval and predict: the name of the run
+        path = Path(checkpoint[0] if isinstance(checkpoint, list) else checkpoint)
         known = read_config(path).get("name") if RunFolder(path).config.is_file() else None
         name = Path(str(known or path.stem)).name  # the folder may come from elsewhere
         return name if name not in ("", "..") else "run"

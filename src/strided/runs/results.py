@@ -115,6 +115,7 @@ class Results(Metrics, total=False):
     overlap: dict[str, Any] | None  # images seen in training; None: that is not known
     calibration: dict[str, Any]  # how it was fitted; errors of the probabilities, before and after
     sets: dict[str, Any]  # prediction sets: their threshold, what they cover
+    ensemble: dict[str, Any]  # of several checkpoints: each member, and the ensemble against it
     shortcuts: dict[str, Any]  # of a run with shortcuts=true: counts, and the verdict on them
     # the validation images, of a run of train without a test split
     val_confusion: list[list[int]]

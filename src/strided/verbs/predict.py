@@ -9,17 +9,15 @@ import numpy as np
 
 from strided.config.keys import Config
 from strided.errors import UserError
-from strided.evaluation.classifier import Classifier
 from strided.evaluation.imagenet import chosen_classifier
-from strided.evaluation.overlap import seen_by
-from strided.evaluation.predict_files import find_images, most_probable, predict_files
+from strided.evaluation.members import members
+from strided.evaluation.predict_files import find_images, most_probable
+from strided.evaluation.predict_together import predict_alone, predict_together
 from strided.runs.ending import say_ending, words_of
 from strided.runs.folder import RunFolder
 from strided.runs.predictions_csv import Row, write_predictions
 from strided.runs.results import Results
 from strided.system.signals import Interruption
-from strided.training.loading import find_checkpoint
-from strided.training.seen_images import are_seen
 
 log = logging.getLogger(__name__)
 
@@ -30,34 +28,40 @@ def predict(config: Config, folder: Path, results: Results, _: Interruption) -> 
     """The predict verb: classify `input` with `checkpoint` or `model`, write predictions.csv."""
     if config["batch_size"] < 1:
         raise UserError(f"batch_size={config['batch_size']}; expected 1 or more. Try batch_size=64")
-    classifier = chosen_classifier(config)
+    checkpoints = members(config["checkpoint"]) if config["checkpoint"] else []
+    classifier = None if len(checkpoints) > 1 else chosen_classifier(config)
     if config["input"] is None:
         raise UserError("input=null; expected a file, a folder or a glob. Try input=photos/")
     found = find_images(config["input"])
     log.info("%d images in %s", len(found.files), config["input"])
-    rows = predict_files(classifier, found, config["batch_size"])
-    file = RunFolder(folder).predictions
-    write_predictions(file, rows, classifier.classes)
+    if classifier is None:
+        answered = predict_together(checkpoints, found, config)
+    else:
+        own = checkpoints[0] if checkpoints else None
+        answered = predict_alone(classifier, own, found, config["batch_size"])
+    rows, file = answered.rows, RunFolder(folder).predictions
+    write_predictions(file, rows, answered.classes)
     failed = sum(row.probabilities is None for row in rows)
     results.update(
         {
             "images": len(rows),
-            "inference_precision": classifier.precision,
+            "inference_precision": answered.precision,
             "unreadable": failed,
             "ignored_files": sum(found.ignored.values()),
             "ignored_by_ending": found.ignored,
-            "classes": classifier.classes,
+            "classes": answered.classes,
         }
     )
-    if config["checkpoint"] is not None and any(row.label for row in rows):
-        results["overlap"] = overlap_of_labelled(classifier, config["checkpoint"], rows)
-    report_first(rows, classifier.classes, file)
+    if checkpoints and any(row.label for row in rows):
+        results["overlap"] = overlap_of_labelled(answered.seen)
+    report_first(rows, answered.classes, file)
     unread = f", {failed} unreadable" if failed else ""
     network = words_of(results, "checkpoint", "model")
+    verb = "predict" if len(checkpoints) > 1 else "explain"  # one network can be looked into
     say_ending(
         f"{len(rows)} image{'s' if len(rows) > 1 else ''}{unread}",
         predictions=file,
-        then=["explain", *network, f"input={config['input']}"] if failed < len(rows) else (),
+        then=[verb, *network, f"input={config['input']}"] if failed < len(rows) else (),
     )
     if failed == len(rows):
         raise UserError(
@@ -75,17 +79,13 @@ def report_first(rows: Sequence[Row], classes: Sequence[str], file: Path) -> Non
         log.info("... and %d more in %s", more, file.name)
 
 
-def overlap_of_labelled(
-    classifier: Classifier, checkpoint: str, rows: Sequence[Row]
-) -> dict[str, Any] | None:
+def overlap_of_labelled(seen: np.ndarray | None) -> dict[str, Any] | None:
     """Say how many of the images whose folder names their class were seen in training.
 
     Somebody may count the hits among them. Returns the entry of results.json.
     """
-    entries = seen_by(classifier, find_checkpoint(checkpoint))
-    if entries is None:
+    if seen is None:
         return None
-    digests = [row.digest for row in rows if row.label and row.digest is not None]
-    shared = int(are_seen(entries, np.array(digests, dtype=np.uint64), trained=False).sum())
-    log.info("%d of %d labelled images were seen in training", shared, len(digests))
-    return {"shared": shared, "labelled": len(digests)}
+    shared = int(seen.sum())
+    log.info("%d of %d labelled images were seen in training", shared, len(seen))
+    return {"shared": shared, "labelled": len(seen)}
