@@ -26,7 +26,7 @@ Prevalence = float | Mapping[str, float] | None
 _COLUMNS = ("pool", "metric", "class", "value", "low", "high", "images", "groups")
 _MOST_COLUMNS = 5  # classes side by side
 # what a row of several pools shows
-_SHOWN = ("acc", "balanced_acc", "f1", "auroc", "auprc", "nll", "ece")
+_SHOWN = ("acc", "balanced_acc", "f1", "auroc", "auprc", "nll", "ece", "ece_floor")
 _STYLE = "body { max-width: 70rem; } td, th { white-space: nowrap; }"
 
 
@@ -134,6 +134,10 @@ def notes(pools: Sequence[Pooled]) -> list[str]:
             f"Where groups are known, intervals are of {RESAMPLES:,} bootstrap samples of whole "
             "groups."
         )
+    found.append(
+        "ece_floor is the ece that a perfectly calibrated network with these confidences would show "
+        "on as many images, ece_floor_p95 what it would stay below in 95 of 100 cases."
+    )
     found.append(
         "auroc and auprc rank the probabilities of different networks with one another, so they "
         "may be lower than the mean over the folds (Forman and Scholz 2010)."

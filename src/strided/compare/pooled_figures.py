@@ -9,11 +9,12 @@ import torch
 
 from strided.compare.pooling import Pool
 from strided.config.values import fits
+from strided.decision.calibration import ece_floor
 from strided.errors import UserError, did_you_mean
 from strided.evaluation.bands import banded
 from strided.evaluation.intervals import wilson_interval
 from strided.evaluation.metrics import classification_metrics, confusion_matrix
-from strided.evaluation.resampling import RESAMPLES, at_prevalence, intervals
+from strided.evaluation.resampling import RESAMPLES, at_prevalence, intervals, mean_by_group
 from strided.runs.predictions_csv import Predictions
 
 SMALL = 20  # images of a subgroup, below which its figures say next to nothing
@@ -85,7 +86,43 @@ def measure(
     )
     everywhere = np.ones(len(labels), dtype=bool)
     figures = _figures(known, labels, everywhere, shares, resamples)
+    figures |= _floor(known.probabilities) | _coverage(known, labels, resamples)
     return Pooled(pool, figures, counts.tolist(), _subgroups(known, labels, resamples))
+
+
+def _floor(probabilities: np.ndarray) -> Figures:
+    """The calibration error that chance alone gives so many images: mean and 95th percentile."""
+    ends = zip(("ece_floor", "ece_floor_p95"), ece_floor(probabilities), strict=True)
+    return {name: {"value": value, "low": None, "high": None} for name, value in ends}
+
+
+def _coverage(known: Predictions, labels: np.ndarray, resamples: int) -> Figures:
+    """How often prediction sets hold the class, of all images and of each class; their size.
+
+    Intervals are of drawn groups if these are known, else Wilson's.
+    """
+    if known.sets is None:
+        return {}
+    covered = known.sets[np.arange(len(labels)), labels].astype(float)
+    figures = {"set_size": _mean(known.sets.sum(1).astype(float), known.groups, resamples)}
+    for name, chosen in {
+        "set_coverage": np.ones(len(labels), dtype=bool),
+        **{f"set_coverage/{c}": labels == k for k, c in enumerate(known.classes)},
+    }.items():
+        groups = None if known.groups is None else known.groups[chosen]
+        figures[name] = _mean(covered[chosen], groups, resamples)
+        if groups is None and chosen.any():
+            low, high = wilson_interval(float(covered[chosen].mean()), int(chosen.sum()))
+            figures[name] |= {"low": low, "high": high}
+    return figures
+
+
+def _mean(values: np.ndarray, groups: np.ndarray | None, resamples: int) -> dict[str, float | None]:
+    if not len(values):
+        return {"value": None, "low": None, "high": None}
+    each = np.arange(len(values)) if groups is None else groups
+    low, high = mean_by_group(values, each, resamples) or (None, None)
+    return {"value": float(values.mean()), "low": low, "high": high}
 
 
 def _shares(

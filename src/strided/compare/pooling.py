@@ -37,6 +37,7 @@ class Pool:
         """The predictions of all runs, one after the other."""
         each = [predictions_of(run) for run in self.runs]
         groups = [own.groups for own in each if own.groups is not None]
+        sets = [own.sets for own in each if own.sets is not None]
         columns = [name for name in each[0].subgroups if all(name in e.subgroups for e in each)]
         return Predictions(
             paths=[path for own in each for path in own.paths],
@@ -46,6 +47,7 @@ class Pool:
             classes=each[0].classes,
             groups=np.concatenate(groups) if len(groups) == len(each) else None,
             subgroups={n: np.concatenate([own.subgroups[n] for own in each]) for n in columns},
+            sets=np.concatenate(sets) if len(sets) == len(each) else None,
         )
 
     @property

@@ -34,7 +34,7 @@ from strided.evaluation.members import (
 )
 from strided.evaluation.outputs import outputs_of
 from strided.evaluation.overlap import Overlap, seen_by, without_seen
-from strided.evaluation.resampling import paired_by_group
+from strided.evaluation.resampling import mean_by_group
 
 log = logging.getLogger(__name__)
 
@@ -175,7 +175,7 @@ def against_members(
                 "acc_difference": float(difference.mean()),
                 "acc_difference_ci95": [low, high],
                 "acc_difference_ci95_by_group": (
-                    paired_by_group(difference, groups) if groups.all() else None
+                    mean_by_group(difference, groups) if groups.all() else None
                 ),
                 "p": mcnemar_exact(*only),
             }

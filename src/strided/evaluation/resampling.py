@@ -57,10 +57,12 @@ def _drawn(
         yield np.stack(drawn)[:, group_of].astype(float)
 
 
-def paired_by_group(
-    differences: np.ndarray, groups: np.ndarray, resamples: int = RESAMPLES, seed: int = 0
+def mean_by_group(
+    values: np.ndarray, groups: np.ndarray, resamples: int = RESAMPLES, seed: int = 0
 ) -> list[float] | None:
-    """The two ends of an interval of the mean of paired differences (N,), by drawing groups (N,).
+    """The two ends of an interval of the mean of values (N,), by drawing groups (N,).
+
+    Of paired differences it is an interval of their mean.
 
     None if there is a single group.
     """
@@ -68,7 +70,7 @@ def paired_by_group(
     if not group_of.any():
         return None
     drawn = _drawn(group_of, resamples, np.random.default_rng(seed))
-    means = [weights @ differences / weights.sum(1) for weights in drawn]
+    means = [weights @ values / weights.sum(1) for weights in drawn]
     return _percentiles(np.concatenate(means))
 
 

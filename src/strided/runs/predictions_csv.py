@@ -138,6 +138,7 @@ class Predictions:
     """N readable images: `probabilities` (N, K); paths, labels and predicted names.
 
     groups (N,), if they are known, name what belongs together; subgroups has values (N,) by column.
+    sets bool (N, K), if there are some, says which classes each prediction set holds.
     """
 
     paths: list[str]
@@ -147,6 +148,7 @@ class Predictions:
     classes: list[str]
     groups: np.ndarray | None = None
     subgroups: dict[str, np.ndarray] = field(default_factory=dict)
+    sets: np.ndarray | None = None
 
     @classmethod
     def read(cls, file: Path) -> Self:
@@ -162,6 +164,7 @@ class Predictions:
             numbers = numbers.reshape(len(rows), len(names))
             _require_probabilities(names, {row[1] for row in rows}, numbers)
             further = {head[k]: np.array([row[k] for row in rows]) for k in range(end, len(head))}
+            sets = _sets(further.get("prediction_set"), names)
         except (ValueError, IndexError, csv.Error) as error:
             raise UserError(
                 f"{file} cannot be read: {error}; expected it as the run has written it. Try "
@@ -174,7 +177,7 @@ class Predictions:
             if name.startswith(_SUBGROUP)
         }
         return cls(
-            paths.tolist(), labels, predicted, numbers, names, further.get("group"), subgroups
+            paths.tolist(), labels, predicted, numbers, names, further.get("group"), subgroups, sets
         )
 
     @property
@@ -186,6 +189,20 @@ class Predictions:
         """One value for each image (N,), as in metrics.py; the file has six decimals."""
         places = np.array([self.classes.index(label) for label in self.labels], dtype=int)
         return -np.log(self.probabilities[np.arange(len(places)), places].clip(1e-12))
+
+
+def _sets(cells: np.ndarray | None, classes: Sequence[str]) -> np.ndarray | None:
+    """Which classes (N, K) these cells name; None without them. Raises ValueError for others."""
+    if cells is None or any(SEPARATOR in name for name in classes):
+        return None
+    place = {name: number for number, name in enumerate(classes)}
+    sets = np.zeros((len(cells), len(classes)), dtype=bool)
+    for row, cell in enumerate(cells.tolist()):
+        for name in cell.split(SEPARATOR) if cell else ():
+            if name not in place:
+                raise ValueError(f"a prediction set holds {name}, which is no class")
+            sets[row, place[name]] = True
+    return sets
 
 
 def _require_probabilities(classes: list[str], labels: set[str], numbers: np.ndarray) -> None:
