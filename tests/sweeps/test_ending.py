@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from strided.runs.results import Results
-from strided.sweeps.ending import failures, next_command, print_ending, table
+from strided.sweeps.ending import failures, next_command, print_ending, table, what_to_try
 from strided.sweeps.summary import Job
 
 
@@ -71,6 +71,30 @@ def test_of_many_rows_the_best_are_shown() -> None:
 def test_jobs_that_failed_for_one_reason_are_told_once() -> None:
     jobs = [job(0, "lr=1"), job(1, "lr=2", 0.5), job(2, "lr=3"), job(3, "lr=4", error="worse\x1b")]
     assert failures(jobs) == ["jobs 0, 2 failed: bad", "job 3 failed: worse\\x1b"]
+
+
+def test_a_reason_that_was_printed_is_cut_short() -> None:
+    long = f"lr=-1 is {'very ' * 30}low; expected more. Try lr=1"
+    jobs = [job(0, "lr=-1", error="lr=-1; expected above 0. Try lr=1"), job(1, "lr=2", error=long)]
+    first, second = failures(jobs)
+    assert first == "job 0 failed: lr=-1"
+    assert second.startswith("job 1 failed: lr=-1 is very") and second.endswith("...")
+
+
+def test_what_to_try_is_another_value_where_a_value_is_at_fault() -> None:
+    wrong = job(0, "a.lr=-1 data.root=there", error="a.lr=-1; expected above 0. Try a.lr=1")
+    moved = job(1, "a.lr=1 data.root=there", error="data.root=there does not exist")
+    killed = Job(2, ["a.lr=2"], "killed", {})
+
+    def said(*jobs: Job) -> str:
+        return what_to_try(Path("sweep"), jobs, ["data.root"])
+
+    assert said(wrong) == "Try other values of a.lr in a new sweep"
+    assert said(moved, killed) == "Try resume=sweep to run only these again"
+    assert said(wrong, killed) == (
+        "Try other values of a.lr in a new sweep; for the others, resume=sweep to run only these"
+        " again"
+    )
 
 
 def test_without_any_accuracy_the_jobs_are_still_listed() -> None:

@@ -19,6 +19,8 @@ from tests.stopping import (
     train,
 )
 
+from strided.cli import main
+
 pytestmark = pytest.mark.usefixtures("blank_figures")
 
 
@@ -219,3 +221,16 @@ def test_early_stopping_keeps_its_count(step: int, log_dir: Path) -> None:
     folder = train(log_dir, *case, *stopping(step), code=143)
     resume(folder, TRUST)
     assert_same_outcome(folder, long)
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["optimizer.lr=-1", "scheduler=step scheduler.step_size=0", "transfer.stages.fine.epochs=3",
+     "transfer=frozen transfer.from_scratch=true transfer.stages.frozen.trainable=layer9"],
+)  # fmt: skip
+def test_what_no_stage_can_begin_with_is_refused_before_anything_is_decoded(
+    word: str, log_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "data=synthetic", *word.split(), f"log_dir={log_dir}"]) == 1
+    said = capsys.readouterr()
+    assert "Try" in said.err and "images of each class" in said.out and "train 420" not in said.out

@@ -1,6 +1,7 @@
 """What a sweep or a search says at its end: its table, what failed, its page, what to type next."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -16,7 +17,7 @@ MOST_ROWS = 30  # more, and only the best are shown
 CHOSEN_BY = {"best_val/acc": max, "best_val/loss": min}  # never by the test
 _MOST_NUMBERS = 4
 _LONG, _LONGEST = 8, 32  # characters of a number, and of another value
-_WIDEST = 300  # characters of a reason
+_WIDEST = 100  # characters of a reason
 
 Row = tuple[dict[str, str], list[Job]]  # what was typed, and the jobs that differ in REPEATS only
 
@@ -123,17 +124,49 @@ def cell(row: Row, name: str) -> str:
 
 
 def failures(jobs: Sequence[Job]) -> list[str]:
-    """Return a line for each reason why jobs did not finish, with their numbers."""
+    """Return a line for each reason why jobs did not finish, with their numbers.
+
+    The reason is cut short: a job has printed all of it, and summary.csv has it.
+    """
     reasons: dict[str, list[int]] = {}
     for job in jobs:
         if job.state not in ("finished", "pruned"):
             error = one_line(str(job.results.get("error", "")))
-            why = f"{job.state}: {error[:_WIDEST]}" if error else job.state
+            why = f"{job.state}: {cut_short(error)}" if error else job.state
             reasons.setdefault(why, []).append(job.number)
     return [
         f"job{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))} {why}"
         for why, numbers in reasons.items()
     ]
+
+
+def cut_short(reason: str) -> str:
+    """Return what was given of a reason, without what was expected and what to try."""
+    given = re.split(r"; |\. (?=Expected|Try)", reason)[0]
+    return given if len(given) <= _WIDEST else f"{given[: _WIDEST - 3]}..."
+
+
+def what_to_try(folder: Path, jobs: Sequence[Job], resumable: Collection[str]) -> str:
+    """Return what may help jobs that did not finish: other values, or to run them again.
+
+    A value is at fault if the error names it as typed; only `resumable` keys change on a resume.
+    """
+    unfinished = [job for job in jobs if job.state != "finished"]
+    faults = [
+        [key for key in job.overrides if key not in resumable and _names(job, key)]
+        for job in unfinished
+    ]
+    keys = dict.fromkeys(key for found in faults for key in found)
+    again = f"resume={folder} to run only these again"
+    if not keys:
+        return f"Try {again}"
+    return f"Try other values of {', '.join(keys)} in a new sweep" + (
+        "" if all(faults) else f"; for the others, {again}"
+    )
+
+
+def _names(job: Job, key: str) -> bool:
+    return bool(re.search(rf"(?<![\w.]){re.escape(key)}=", str(job.results.get("error", ""))))
 
 
 def next_command(folder: Path, jobs: Sequence[Job]) -> str:

@@ -43,7 +43,7 @@ from strided.runs.folder import (
 )
 from strided.sweeps import pooled
 from strided.sweeps.axes import Sweep
-from strided.sweeps.ending import print_ending
+from strided.sweeps.ending import print_ending, what_to_try
 from strided.sweeps.folder import SweepFolder
 from strided.sweeps.grammar import sweep_corners, sweep_jobs
 from strided.sweeps.kept_words import kept_words
@@ -222,7 +222,7 @@ def _run_jobs(
     if failed := sum(job.state != "finished" for job in jobs):
         raise UserError(
             f"{failed} of the {len(jobs)} jobs failed; see {SweepFolder(folder).summary}. "
-            f"Try resume={folder} to run only these again"
+            f"{what_to_try(folder, jobs, RESUMABLE)}"
         )
 
 

@@ -33,7 +33,6 @@ def predict(config: Config, folder: Path, results: Results, _: Interruption) -> 
     if config["input"] is None:
         raise UserError("input=null; expected a file, a folder or a glob. Try input=photos/")
     found = find_images(config["input"])
-    log.info("%d images in %s", len(found.files), config["input"])
     if classifier is None:
         answered = predict_together(checkpoints, found, config)
     else:
@@ -59,7 +58,7 @@ def predict(config: Config, folder: Path, results: Results, _: Interruption) -> 
     network = words_of(results, "checkpoint", "model")
     verb = "predict" if len(checkpoints) > 1 else "explain"  # one network can be looked into
     say_ending(
-        f"{len(rows)} image{'s' if len(rows) > 1 else ''}{unread}",
+        f"{len(rows)} image{'s' if len(rows) > 1 else ''} in {config['input']}{unread}",
         predictions=file,
         then=[verb, *network, f"input={config['input']}"] if failed < len(rows) else (),
     )
