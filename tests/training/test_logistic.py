@@ -56,6 +56,17 @@ def test_the_solution_has_no_slope_in_the_loss_of_training() -> None:
         assert slope is not None and slope.abs().max() < 1e-6
 
 
+def test_a_search_that_ends_early_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, labels = sample()
+    targets = targets_of(CrossEntropy(CLASSES), labels, 3)
+    found = solve(features, targets, 0.01)
+    assert found.converged and found.slope <= 1e-8
+    monkeypatch.setattr("strided.training.logistic._MOST_STEPS", 2)
+    assert not solve(features, targets, 0.01).converged
+    folds = np.arange(len(labels)) % 2
+    assert not any(one.converged for one in compared(features, targets, folds, [0.1], [3]))
+
+
 def test_candidates_are_measured_on_the_images_they_were_not_solved_on() -> None:
     features, labels = sample()
     targets = targets_of(CrossEntropy(CLASSES), labels, 3)

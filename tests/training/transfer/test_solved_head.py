@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from strided.evaluation.classifier import Classifier
 from strided.models.pooled import PooledNetwork
 from strided.runs.predictions_csv import Predictions
 from strided.training.transfer.inner_folds import inner_folds
+from strided.training.transfer.solved_head import refuse_no_validation
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 POOLED = ("model.head=pooled", "model.pooled=[layer1,layer2]")
@@ -51,6 +53,7 @@ def test_a_solved_run_has_all_that_a_run_has(solved: Path) -> None:
     assert [(one["l2"], one["last"]) for one in how["candidates"]] == [
         (l2, last) for last in ("layer1", "layer2") for l2 in (0.3, 0.01)
     ]
+    assert how["converged"] and all(one["converged"] for one in how["candidates"])
     best = min(how["candidates"], key=lambda one: one["loss"])
     assert (how["l2"], how["last"]) == (best["l2"], best["last"])
 
@@ -181,3 +184,13 @@ def test_without_validation_all_of_the_rest_is_trained_on(
     assert (
         "Try data.val_fraction=0.1, or transfer=frozen optimizer=lbfgs" in capsys.readouterr().err
     )
+
+
+def test_a_validation_split_that_is_left_out_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    config: Any = {"optimizer": {"_target_": "strided.training.LBFGS"}, "data": {"val_fraction": 0}}
+    data: Any = SimpleNamespace(splits={"val": np.arange(3)})
+    with caplog.at_level("WARNING"):
+        refuse_no_validation(config, data)
+    assert "own val split (3 images) is neither trained on nor measured" in caplog.text
