@@ -82,7 +82,7 @@ def test_a_head_that_was_trained_again_counts_for_more_than_a_test() -> None:
 def test_it_warns_where_a_classifier_without_the_subject_has_half_of_the_gain() -> None:
     baselines = counts()["baselines"] | {"the grey histogram": {"hits": 71, "images": 100}}
     (warning,) = judged(counts(baselines=baselines))["warnings"]
-    assert warning.startswith("The grey histogram gives 71.0%")
+    assert warning.startswith("A regression on the grey histogram is right on 71.0%")
 
 
 def test_the_worst_rendering_is_named() -> None:

@@ -94,7 +94,7 @@ def _simple_warning(found: Mapping[str, Any]) -> str | None:
     if name is None or kept(found, others[name]) < _AS_GOOD:
         return None
     return (
-        f"{_capital(name)} gives {_share(others[name]):.1%} without the subject, "
+        f"A regression on {name} is right on {_share(others[name]):.1%} without the subject, "
         f"{kept(found, others[name]):.0%} of the gain over the largest class: the classes differ "
         "in how their images were made."
     )
@@ -156,7 +156,3 @@ def _worst(found: Mapping[str, Any]) -> str:
 
 def _part(part: float) -> str:
     return f"{max(0.0, part):.0%}"
-
-
-def _capital(words: str) -> str:
-    return words[:1].upper() + words[1:]
