@@ -17,6 +17,7 @@ def counts(**changed: Any) -> dict[str, Any]:
     """The check of a model that needs its subject: 90 of 100, and 50 by the largest class."""
     found: dict[str, Any] = {
         "images": 100,
+        "left_out": 0,
         "trained_on": 300,
         "model": 90,
         "majority": 50,
@@ -93,7 +94,12 @@ def test_the_worst_rendering_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "why"), [({"images": 49}, "50 or more"), ({"model": 59}, "not surely above")]
+    ("changed", "why"),
+    [
+        ({"images": 49}, "50 or more"),
+        ({"model": 59}, "not surely above"),
+        ({"left_out": 4}, "4 images of the split were not measured"),
+    ],
 )
 def test_without_enough_images_or_gain_there_is_no_verdict(
     changed: dict[str, int], why: str

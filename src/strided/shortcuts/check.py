@@ -40,6 +40,7 @@ def look_for_shortcuts(
     columns, ids = of_metadata(subject)
     found: dict[str, Any] = {
         "images": len(subject.test),
+        "left_out": subject.left_out,
         "trained_on": len(subject.train),
         "model": int(subject.right.sum()),
         "majority": subject.majority,

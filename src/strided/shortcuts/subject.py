@@ -18,7 +18,8 @@ _MOST_TRAIN, _MOST_TEST = 2000, 1000  # images: simple classifiers need no more
 class Subject:
     """train, val and test are indices of images of the data set; `split` is the measured one.
 
-    right bool (N,) says on which of the tested images the classifier is.
+    right bool (N,) says on which of the tested images the classifier is. `left_out` counts those of
+    the split that were not measured.
     """
 
     classifier: Classifier
@@ -28,6 +29,7 @@ class Subject:
     val: np.ndarray
     test: np.ndarray
     right: np.ndarray
+    left_out: int
     kept: dict[str, KeptFeatures] = field(default_factory=dict)  # of altered images, by rendering
 
     def features(self, rendering: str) -> KeptFeatures:
@@ -79,6 +81,7 @@ def subject_of(classifier: Classifier, data: ImageDataModule, evaluation: Evalua
         _spread(data.readable("val"), _MOST_TEST),
         indices[chosen],
         np.array(right),
+        len(indices) - len(measured),
     )
 
 
