@@ -122,6 +122,7 @@ def test_folds_add_up() -> None:
         found["verdict"] = judged(found)
     total = added([one, other])
     assert (total["images"], total["model"], total["seconds"]) == (200, 170, 2.0)
+    assert total["trained_on"] == 300
     assert total["baselines"]["the border alone"] == {"hits": 110, "images": 200}
     assert total["near_copies"]["first"] == [["a", "b", "val", 0.95]] * 2
     assert total["why_not_again"] == "Nothing was trained again."

@@ -38,7 +38,8 @@ def compare_pools(
     Raises UserError for runs that are not all folds of one partition.
     """
     pools = [measure(pool, prevalence) for pool in read_pools(folders)]
-    results.update({"pools": [pooled.facts() for pooled in pools], "resamples": RESAMPLES})
+    facts = [{**pooled.facts(), "shortcuts": check_of_pool(pooled.pool)} for pooled in pools]
+    results.update({"pools": facts, "resamples": RESAMPLES})
     write_pools(folder / POOL_TABLE, pools)
     rows = [{"pool": own.pool.label, **row} for own in pools for row in own.subgroups]
     if rows:

@@ -79,7 +79,8 @@ def _note(found: Mapping[str, Any]) -> str:
     return (
         "The gain is what the model has over the largest class; of a head trained again, what the "
         f"same head has on images as they are. {again} The regressions were trained on "
-        f"{found['trained_on']:,} training images. {_cost(found)}"
+        f"{found['trained_on']:,} training images. The intervals are Wilson's, as if images were "
+        f"independent. {_cost(found)}"
     )
 
 

@@ -90,6 +90,7 @@ def added(several: Sequence[dict[str, Any]]) -> dict[str, Any]:
     counts = [{k: v for k, v in one.items() if k != "verdict"} for one in several]
     total: dict[str, Any] = _sum(counts)
     first = total["near_copies"]["first"]
+    total["trained_on"] //= len(several)  # of each
     total["near_copies"]["first"] = sorted(first, key=lambda pair: -pair[-1])[:_SHOWN]
     return {**total, "verdict": judged(total)}
 

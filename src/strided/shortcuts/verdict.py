@@ -61,8 +61,8 @@ def _why_none(found: Mapping[str, Any]) -> str | None:
         return f"{images} images were tested, and it needs {_FEWEST} or more."
     if found["left_out"]:
         return (
-            f"{found['left_out']:,} images of the split were not measured. The others may be of few "
-            "classes, as a limited test takes the first ones."
+            f"{found['left_out']:,} images of the split were not measured. The others may be of "
+            "few classes, as a limited test takes the first ones."
         )
     low, _ = wilson_interval(found["model"] / images, images)
     if low <= found["majority"] / images:
