@@ -20,6 +20,7 @@ PACKAGE = SRC / "strided"
 ORDER = [
     "errors",
     "version",
+    "dicom",
     "system",
     "config",
     "runs",

@@ -107,8 +107,16 @@ class Filler:
 
 
 def _refuse_passing_fault(error: ImageError) -> None:
-    """Raise UserError for a fault of disk or memory: kept as the image's fault, it would stay."""
+    """Raise UserError for a fault of disk, memory or a missing package.
+
+    Kept as the image's fault, it would stay.
+    """
     cause = error.__cause__
+    if isinstance(cause, ImportError):
+        raise UserError(
+            f"an image cannot be read for now: it is {error}; expected the packages for its format."
+            " Try installing them so, and the same command once more"
+        ) from error
     of_disk = isinstance(cause, OSError) and cause.errno not in (None, *_OF_THE_FILE)
     if of_disk or isinstance(cause, MemoryError):
         raise UserError(

@@ -24,7 +24,7 @@ from strided.system.verbosity import shows_bars
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 3  # raise it when the same source and preprocessing would give another store
+_FORMAT = 4  # raise it when the same source and preprocessing would give another store
 _LONG_BUILD = 5_000  # images from which a progress bar is useful
 _SUMS = "crc32.npy"
 _JOURNAL = "chunks.jsonl"  # of a build: a line for each finished chunk

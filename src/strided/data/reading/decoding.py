@@ -17,8 +17,16 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from strided.data.reading.depth import WHITE
+from strided.data.reading.dicom import decode_dicom
 from strided.data.reading.file_kinds import START_BYTES, other_kind
-from strided.data.reading.signatures import HEAD, is_heic, is_png, without_texts
+from strided.data.reading.signatures import (
+    HEAD,
+    is_dicom,
+    is_heic,
+    is_png,
+    is_two_kinds,
+    without_texts,
+)
 from strided.errors import UserError
 
 # Pillow goes by the content: without this list, PostScript in a .png would reach Ghostscript.
@@ -57,6 +65,12 @@ def decode(file: str | Path | BinaryIO) -> Image.Image:
 
 
 def _decode(stream: BinaryIO) -> Image.Image:
+    start = stream.read(HEAD)
+    stream.seek(0)
+    if is_dicom(start):
+        if is_two_kinds(start):
+            raise ImageError("DICOM and another picture in one file; expected one picture")
+        return decode_dicom(stream)
     # only what Pillow refuses is looked at again: most sets are of small and plain images
     try:
         return _first_frame(stream, FORMATS)
@@ -112,7 +126,9 @@ def check_start(start: bytes) -> None:
     """Raise ImageError unless these bytes can begin an image: Pillow's own test of the first 16."""
     Image.init()
     tests = [Image.OPEN[name][1] for name in FORMATS]
-    if not is_heic(start) and not any(test is None or test(start[:16]) for test in tests):
+    if is_dicom(start) or is_heic(start):
+        return
+    if not any(test is None or test(start[:16]) for test in tests):
         raise ImageError(_UNKNOWN)
 
 

@@ -32,6 +32,10 @@ _OTHERS = (
 )
 
 
+# its first elements are of group 8: implicit VR, or explicit VR in either order of bytes
+_UNMARKED_DICOM = re.compile(
+    rb"\x08\0[\0-\x20]\0(.\0\0\0|[A-Z]{2})|\0\x08\0[\0-\x20][A-Z]{2}", re.DOTALL
+)
 _JSON = re.compile(rb"(\xef\xbb\xbf)?\s*(\{\s*\"|\[\s*[\[{])")
 
 
@@ -50,4 +54,8 @@ def other_kind(start: bytes) -> str:
         return "a web page, perhaps because its download needs a login"
     if _JSON.match(start):
         return "a JSON file"
+    if start[128:132] == b"DICM":
+        return "a DICOM file"
+    if _UNMARKED_DICOM.match(start):
+        return "DICOM without the mark DICM behind its first 128 bytes"
     return next((kind for beginning, kind in _OTHERS if start.startswith(beginning)), "")

@@ -18,6 +18,7 @@ _LEAVINGS = frozenset(
         *("@eaDir", "#recycle", "#snapshot", "@tmp", "@SynoResource"),  # Synology
         *("@Recycle", "@Recently-Snapshot", "@__thumb"),  # QNAP
         *("lost+found", "__pycache__"),
+        "DICOMDIR",  # the list of the files on a disc of DICOM, without a picture
     )
 )
 

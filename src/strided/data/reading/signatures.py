@@ -9,9 +9,10 @@ IMAGE_SUFFIXES = frozenset(
         *(".png", ".apng", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif"),
         *(".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
         *(".avif", ".avifs", ".heic", ".heics", ".heif", ".heifs", ".hif"),
+        *(".dcm", ".dicom"),
     )
 )
-FORMAT_NAMES = "JPEG, PNG, BMP, TIFF, WebP, GIF, PPM, AVIF or HEIC"
+FORMAT_NAMES = "JPEG, PNG, BMP, TIFF, WebP, GIF, PPM, AVIF, HEIC or DICOM"
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 
@@ -47,7 +48,7 @@ OTHER_SUFFIXES = frozenset(
     )
 )
 
-HEAD = 32  # bytes that tell a picture
+HEAD = 132  # bytes that tell a picture
 
 _FIRST_BYTES = re.compile(
     rb"\xff\xd8\xff"  # JPEG
@@ -82,7 +83,21 @@ def is_known_other(suffix: str) -> bool:
 
 def is_picture(head: bytes) -> bool:
     """Whether a file that begins so (`HEAD` bytes) has a format that is read."""
-    return _FIRST_BYTES.match(head) is not None
+    return _FIRST_BYTES.match(head) is not None or is_dicom(head)
+
+
+def is_dicom(head: bytes) -> bool:
+    """Whether a file that begins so is DICOM: any 128 bytes, then its mark (PS3.10, 7.1)."""
+    return head[128:132] == b"DICM"
+
+
+def is_two_kinds(head: bytes) -> bool:
+    """Whether a DICOM file begins as another picture, so that programs would show two.
+
+    Scanners begin files as a TIFF does, which the standard allows: that counts as DICOM alone.
+    """
+    begins = _FIRST_BYTES.match(head)
+    return is_dicom(head) and begins is not None and head[:2] not in (b"II", b"MM")
 
 
 def is_heic(head: bytes) -> bool:

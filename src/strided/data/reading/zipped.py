@@ -155,7 +155,7 @@ def _check(unpacked: bytes | memoryview, member: Member) -> None:
 
 
 def read_head(file: Path, member: Member, count: int) -> bytes:
-    """Unpack the first `count` bytes of a file, up to 64, unchecked; errors as of read_member."""
+    """Unpack the first `count` bytes of a file, up to 256, unchecked; errors as of read_member."""
     content = _packed(file, member, 1024)  # the tables of deflate's first block fit
     if member.method == DEFLATED:
         return zlib.decompressobj(-15).decompress(content, count)

@@ -1,0 +1,168 @@
+"""DICOM pictures, decoded in processes that have limits of memory and time.
+
+All files go there, also those whose pixels need no codec: their headers alone can have sequences
+without an end. One process serves many files, since a start takes half a second.
+"""
+
+import atexit
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from queue import LifoQueue
+from typing import BinaryIO
+
+from PIL import Image
+
+from strided.dicom.header import MOST_PIXELS
+from strided.dicom.process import ANSWER, CPU_SECONDS, NOT_INSTALLED, REASON, REQUEST
+
+_MOST_PROCESSES = 4  # that decode at once for this process; it waits meanwhile
+_MOST_BYTES = 500_000_000  # of a file
+_PACKAGES = ("pydicom", "pylibjpeg", "openjpeg", "rle")
+_HOW = "pip install 'strided[dicom]'"
+_MODES = {1: "L", 3: "RGB"}
+_LONGEST_REASON = 1000  # bytes
+_PIECE = 2**20  # bytes
+_OUT_OF_TIME = ("SIGXCPU", "SIGALRM")
+_FROM_OUTSIDE = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
+
+
+def decode_dicom(file: BinaryIO) -> Image.Image:
+    """Decode to "L" or "RGB", windowed as the file says; ValueError with the reason if refused.
+
+    ImportError says what to install. MemoryError is no fault of the file: its process was killed.
+    """
+    content = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise ValueError(f"DICOM of more than the {_MOST_BYTES:,} bytes that are read")
+    here = os.getpid()
+    pool = _pools.get(here) or _pools.setdefault(here, _Pool(_MOST_PROCESSES))
+    return pool.decode(content)
+
+
+class _Pool:
+    """Processes that decode, each started when all others are busy; threads may share it."""
+
+    def __init__(self, most: int) -> None:
+        self._places: LifoQueue[_Decoder | None] = LifoQueue()  # the last used is the first
+        for _ in range(most):
+            self._places.put(None)
+
+    def decode(self, content: bytes) -> Image.Image:
+        """See decode_dicom; waits for a process that is free."""
+        decoder = self._places.get()
+        try:
+            if decoder is None or not decoder.is_running():
+                decoder = _Decoder()
+            return decoder.decode(content)
+        finally:
+            self._places.put(decoder)
+
+
+# For each process its own: a forked one must not write into the pipes of the other.
+_pools: dict[int, _Pool] = {}
+
+
+class _Decoder:
+    """A process that decodes one file at a time."""
+
+    def __init__(self) -> None:
+        if missing := [name for name in _PACKAGES if find_spec(name) is None]:
+            raise ImportError(f"DICOM, which needs more packages ({', '.join(missing)}): {_HOW}")
+        root = str(Path(__file__).parents[3])
+        paths = [root, os.environ.get("PYTHONPATH", "")]
+        # OpenBLAS would take memory for each core, and does nothing here
+        environment = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "OMP_NUM_THREADS": "1"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "strided.dicom.process"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            env=os.environ | environment | {"OPENBLAS_NUM_THREADS": "1"},
+            start_new_session=True,  # a terminal's Ctrl-C is for the run alone
+        )
+        atexit.register(self.end)
+
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    def end(self) -> None:
+        """End the process at once; it has nothing to lose."""
+        atexit.unregister(self.end)
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            pipe.close()
+
+    def decode(self, content: bytes) -> Image.Image:
+        """See decode_dicom; ends the process if it does not answer as it should."""
+        try:
+            channels, size, answer = self._ask(content)
+        except (EOFError, BrokenPipeError):
+            raise self._failure() from None
+        except BaseException:  # such as Ctrl-C: the rest of the answer is still in the pipe
+            self.end()
+            raise
+        if channels == REASON:
+            raise ValueError(answer.decode())
+        return Image.frombytes(_MODES[channels], size, answer)
+
+    def _ask(self, content: bytes) -> tuple[int, tuple[int, int], bytes]:
+        """Channels (REASON: none), width and height, and the pixels or the reason.
+
+        EOFError or BrokenPipeError if the process has ended, ValueError if it does not answer so.
+        """
+        self._write(REQUEST.pack(len(content)))
+        self._write(content)
+        channels, width, height, length = ANSWER.unpack(self._read(ANSWER.size))
+        expected = width * height * channels
+        is_reason = channels == REASON and length <= _LONGEST_REASON
+        is_picture = channels in _MODES and length == expected and width * height <= MOST_PIXELS
+        if not (is_reason or is_picture):
+            raise ValueError("damaged DICOM: its decoder went astray")
+        return channels, (width, height), self._read(length)
+
+    def _write(self, content: bytes) -> None:
+        assert self._process.stdin is not None
+        left = memoryview(content)
+        while left:
+            left = left[self._process.stdin.write(left) :]
+
+    def _read(self, count: int) -> bytes:
+        assert self._process.stdout is not None
+        content = bytearray()
+        while len(content) < count:
+            piece = self._process.stdout.read(min(count - len(content), _PIECE))
+            if not piece:
+                raise EOFError
+            content += piece
+        return bytes(content)
+
+    def _failure(self) -> Exception:
+        """Why the process has ended."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(10)
+        code = self._process.poll()
+        self.end()
+        if code == NOT_INSTALLED:
+            return ImportError(f"DICOM, but the packages that read it cannot be imported: {_HOW}")
+        ending = _ending(code)
+        if ending in _FROM_OUTSIDE:
+            return MemoryError("the process that decodes DICOM was killed, maybe out of memory")
+        if ending in _OUT_OF_TIME:
+            return ValueError(f"DICOM that takes more than {CPU_SECONDS} seconds to decode")
+        return ValueError(f"damaged DICOM, which ended its decoder ({ending})")
+
+
+def _ending(code: int | None) -> str:
+    """How a process ended: the name of a signal, or its exit code."""
+    try:
+        return signal.Signals(-(code or 0)).name
+    except ValueError:
+        return f"exit code {code}"

@@ -1,0 +1,100 @@
+"""The process that decodes DICOM, within limits: files come by a pipe, pixels go back.
+
+A stranger's file reaches codecs written in C, sequences without an end and bytes that unpack to
+gigabytes. Whatever it does to this process, `data/reading/dicom.py` starts another one.
+"""
+
+import os
+import signal
+import struct
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import BinaryIO
+
+REQUEST = struct.Struct("<Q")  # the number of bytes, which follow
+ANSWER = struct.Struct("<BIIQ")  # channels, width, height and the number of bytes, which follow
+REASON = 0  # in place of the channels: the bytes are the reason why the file is refused
+NOT_INSTALLED = 3  # exit code
+
+CPU_SECONDS = 20  # for a file
+SECONDS = 300  # of the clock, on a busy machine
+_SPARE = 256 * 2**20  # bytes of memory beside what a file and its pixels need
+
+
+def main() -> None:
+    """Decode one file after another until the pipe is closed."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # sent to all processes of a run
+        signal.signal(number, signal.SIG_IGN)
+    warnings.simplefilter("ignore")
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what a codec prints would be in an answer
+    try:
+        import openjpeg  # noqa: F401
+        import pydicom.pixels  # noqa: F401
+        import rle  # noqa: F401
+
+        _limit("RLIMIT_CORE", 0)  # a dump would hold a patient's data,
+        _limit("RLIMIT_FSIZE", 0)  # and so would any other file
+    except ImportError:
+        sys.exit(NOT_INSTALLED)
+    serve(sys.stdin.buffer, answers)
+
+
+def serve(files: BinaryIO, answers: BinaryIO) -> None:
+    """Answer each file with its pixels or the reason why it has none."""
+    own = _memory()
+    while head := files.read(REQUEST.size):
+        content = files.read(*REQUEST.unpack(head))
+        _limit("RLIMIT_CPU", int(time.process_time()) + 1 + CPU_SECONDS)
+        signal.alarm(SECONDS)
+        answer = _answer(content, own)
+        signal.alarm(0)
+        for part in answer:
+            answers.write(part)
+        answers.flush()
+
+
+def _answer(content: bytes, own: int) -> tuple[bytes, bytes]:
+    from strided.dicom.header import RefusedError
+    from strided.dicom.pixels import pixels_of
+
+    try:
+        pixels = pixels_of(content, lambda size: _limit("RLIMIT_AS", own + _SPARE + size))
+        height, width, *channels = pixels.shape
+        packed = pixels.tobytes()
+        return ANSWER.pack(*channels or [1], width, height, len(packed)), packed
+    except RefusedError as error:
+        reason = str(error)
+    except MemoryError:
+        reason = "DICOM that would fill the memory"
+    except Exception as error:  # damaged bytes raise nearly anything, with the file's own words
+        reason = f"damaged DICOM ({type(error).__name__})"
+    said = reason.encode()
+    return ANSWER.pack(REASON, 0, 0, len(said)), said
+
+
+def _memory() -> int:
+    """The bytes of address space in use; where the system does not tell, enough for it."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    except OSError:
+        return 2**30
+    return pages * os.sysconf("SC_PAGESIZE")
+
+
+def _limit(name: str, value: int) -> None:
+    """Limit this process; a narrower limit that it was started with stays.
+
+    ImportError on Windows: nothing is decoded without limits.
+    """
+    import resource
+
+    kind = getattr(resource, name)
+    _, hard = resource.getrlimit(kind)
+    resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
+
+
+if __name__ == "__main__":
+    main()
