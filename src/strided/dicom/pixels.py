@@ -40,8 +40,10 @@ def _stored(header: "FileDataset", form: Form) -> np.ndarray:
     decoder = get_decoder(header.file_meta.TransferSyntaxUID)
     try:
         pixels, facts = decoder.as_array(header, index=0, decoding_plugin=form.codec)
-    except RuntimeError as error:  # whatever a codec raises
-        raise RefusedError("damaged DICOM: its pixels cannot be decompressed") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever a codec raises
+        raise RefusedError("damaged DICOM: its pixels cannot be decoded") from error
     shape = (form.rows, form.columns, 3)[: 2 if form.samples == 1 else 3]
     if pixels.shape != shape or pixels.dtype.itemsize > 2:
         raise RefusedError("damaged DICOM: other pixels than its header says")
