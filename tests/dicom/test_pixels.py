@@ -20,7 +20,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 # what pydicom ships and is no picture, not one picture, or none that is read
 REFUSED = {
     "missing or cut off": "UN_sequence no_meta_group_length priv_SQ IM000000",
-    "without pixels": "empty_charset_LEI reportsi reportsi_with_empty_number_tags rtplan rtplan_truncated test-SR waveform_ecg",
+    "without pixels": "empty_charset_LEI reportsi reportsi_with_empty_number_tags rtplan "
+    "rtplan_truncated test-SR waveform_ecg",
     "a DICOMDIR": "DICOMDIR DICOMDIR-bigEnd DICOMDIR-empty DICOMDIR-implicit DICOMDIR-nooffset "
     "DICOMDIR-nopatient DICOMDIR-reordered",
     "frames": "SC_rgb_rle_16bit_2frame SC_rgb_rle_2frame SC_rgb_rle_32bit_2frame rtdose rtdose_expb"

@@ -20,7 +20,7 @@ NOT_INSTALLED = 3  # exit code
 
 CPU_SECONDS = 20  # for a file
 SECONDS = 300  # of the clock, on a busy machine
-_SPARE = 256 * 2**20  # bytes of memory beside what a file and its pixels need
+_SPARE = 128 * 2**20  # bytes of memory beside what a file and its pixels need
 
 
 def main() -> None:

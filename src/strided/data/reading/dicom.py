@@ -23,6 +23,7 @@ from strided.dicom.process import ANSWER, CPU_SECONDS, NOT_INSTALLED, REASON, RE
 _MOST_PROCESSES = 4  # that decode at once for this process; it waits meanwhile
 _MOST_BYTES = 500_000_000  # of a file
 _PACKAGES = ("pydicom", "pylibjpeg", "openjpeg", "rle")
+_COMMAND = (sys.executable, "-P", "-m", "strided.dicom.process")
 _HOW = "pip install 'strided[dicom]'"
 _MODES = {1: "L", 3: "RGB"}
 _LONGEST_REASON = 1000  # bytes
@@ -78,7 +79,7 @@ class _Decoder:
         # OpenBLAS would take memory for each core, and does nothing here
         environment = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "OMP_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "strided.dicom.process"],
+            _COMMAND,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
