@@ -119,7 +119,7 @@ def blank_figures() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(document, "draw_curves", within("loss", "accuracy"))
-        for name in ("confusion", "reliability"):
+        for name in ("confusion", "reliability", "ranking"):
             draw = within(name)
             patch.setattr(document, f"draw_{name}", lambda *given, draw=draw: draw(*given)[0])
         for name in ("draw_examples", "draw_samples"):

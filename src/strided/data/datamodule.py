@@ -77,6 +77,7 @@ class ImageDataModule(ServingDataModule):
         drop_last: Leave out the last batch of an epoch if it is not full.
         sampler: Draw equally many images of each class, as many as usual; null: each image once.
         external: Other images, a folder or a glob, to look for near copies in (shortcuts=true).
+        intended_use: What a model of these data is for, and what not, as its card says.
     """
 
     name: str
@@ -123,6 +124,7 @@ class ImageDataModule(ServingDataModule):
         drop_last: bool = False,
         sampler: Literal["class_balanced"] | None = None,
         external: str | None = None,
+        intended_use: str | None = None,
     ) -> None:
         super().__init__(batch_size, pin_memory, resident, drop_last, sampler)
         check_at_least("batch_size", batch_size, 1)
@@ -155,6 +157,7 @@ class ImageDataModule(ServingDataModule):
         self.on_error = on_error
         self.horizontal_flip = horizontal_flip
         self.external = external
+        self.intended_use = intended_use  # the card reads the config
         self._pipeline: Pipeline | None = None
         self._preprocessing: Preprocessing | None = None
         self._known_hashes: dict[str, str] = {}

@@ -7,6 +7,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from strided.decision.calibration import Calibration
+from strided.decision.operating_point import OperatingPoint
 from strided.decision.plain import numbers
 from strided.decision.sets import METHODS, PredictionSets, label_scores
 
@@ -83,12 +84,13 @@ class Scores:
     """What the calibration images gave, n numbers of each, so that thresholds can be chosen anew.
 
     confidence is the calibrated probability of the predicted class, correct whether that is the
-    label; labels has the score of the label by method of prediction sets.
+    label; labels has the score of the label by method of prediction sets. classes are the labels.
     """
 
     confidence: np.ndarray
     correct: np.ndarray
     labels: dict[str, np.ndarray]
+    classes: np.ndarray
 
     @classmethod
     def of(cls, probabilities: np.ndarray, labels: np.ndarray) -> Self:
@@ -97,6 +99,7 @@ class Scores:
             probabilities.max(1),
             probabilities.argmax(1) == labels,
             {method: label_scores(method, probabilities, labels) for method in METHODS},
+            labels,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -106,6 +109,7 @@ class Scores:
             "confidence": self.confidence.tolist(),
             "correct": self.correct.astype(int).tolist(),
             "labels": scores,
+            "classes": self.classes.tolist(),
         }
 
     @classmethod
@@ -116,7 +120,13 @@ class Scores:
         confidence = numbers(data.get("confidence"))
         correct = numbers(data.get("correct"), len(confidence)) > 0
         labels = {m: numbers(data["labels"].get(m), len(confidence)) for m in METHODS}
-        return cls(confidence, correct, labels)
+        classes = numbers(data.get("classes"), len(confidence)).astype(int)
+        return cls(confidence, correct, labels, classes)
+
+    @property
+    def of_label(self) -> np.ndarray:
+        """The calibrated probabilities (n,) of the labels: lac scores are 1 - these."""
+        return 1 - self.labels["lac"]
 
 
 @dataclass(frozen=True)
@@ -133,6 +143,7 @@ class Decision:
     triage: Triage | None = None
     fitted_on: str = VALIDATION
     scores: Scores | None = None
+    operating_point: OperatingPoint | None = None
 
     def __call__(
         self,
@@ -171,6 +182,19 @@ class Decision:
         chosen = PredictionSets.of_scores(method, self.scores.labels[method], coverage)
         return replace(self, sets=chosen)
 
+    def with_operating_point(self, sensitivity: float | None, classes: int) -> Self:
+        """Choose the thresholds of `classes` classes by the stored scores; None: as before.
+
+        Raises ValueError if there are no scores.
+        """
+        if sensitivity is None:
+            return self
+        if self.scores is None or not len(self.scores.classes):
+            raise ValueError("no scores of calibration images are stored")
+        known = self.scores
+        chosen = OperatingPoint.fit(sensitivity, known.of_label, known.classes, classes)
+        return replace(self, operating_point=chosen)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, which JSON can hold."""
         return {
@@ -180,6 +204,7 @@ class Decision:
             "triage": self.triage.to_dict() if self.triage else None,
             "fitted_on": self.fitted_on,
             "scores": self.scores.to_dict() if self.scores else None,
+            "operating_point": self.operating_point.to_dict() if self.operating_point else None,
         }
 
     @classmethod
@@ -190,12 +215,13 @@ class Decision:
         """
         if not isinstance(data, dict):
             raise ValueError("its decision is no mapping")
-        sets, scores = data.get("sets"), data.get("scores")
+        sets, scores, point = (data.get(k) for k in ("sets", "scores", "operating_point"))
         return cls(
             Calibration.from_dict(data.get("calibration"), classes),
             None if sets is None else PredictionSets.from_dict(sets),
             fitted_on=_source(data.get("fitted_on")),
             scores=None if scores is None else Scores.from_dict(scores),
+            operating_point=None if point is None else OperatingPoint.from_dict(point, classes),
         )
 
 

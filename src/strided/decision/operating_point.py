@@ -8,6 +8,8 @@ import numpy as np
 
 from strided.decision.plain import is_number
 
+_ROUNDING = 1e-12  # of a threshold that was stored as its difference from 1
+
 
 @dataclass(frozen=True)
 class OperatingPoint:
@@ -36,7 +38,8 @@ class OperatingPoint:
     def named(self, probabilities: np.ndarray) -> np.ndarray:
         """Whether each image reaches each class's threshold: bool (N, K)."""
         limits = [np.inf if limit is None else limit for limit in self.thresholds]
-        return probabilities >= np.array(limits)
+        named: np.ndarray = probabilities >= np.array(limits) - _ROUNDING
+        return named
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
@@ -44,7 +47,7 @@ class OperatingPoint:
 
     @classmethod
     def from_dict(cls, data: Any, classes: int) -> Self:
-        """Take over plain data, maybe a stranger's, of so many classes. Raises ValueError."""
+        """Take over plain data of so many classes; a stranger's may raise ValueError."""
         if not isinstance(data, dict) or not isinstance(data.get("thresholds"), list):
             raise ValueError("its operating point has no thresholds")
         sensitivity, limits = data.get("sensitivity"), data["thresholds"]

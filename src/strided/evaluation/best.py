@@ -131,7 +131,7 @@ def _evaluate(
     """Evaluate on a split; its metrics go into the results."""
     entries = None if run.quick else seen_by(best, RunFolder(run.folder).best)
     evaluation = evaluate(best, data, split, limit, partial(overlap, entries, best, data, split))
-    by_name(run.results).update(evaluation.metrics)
+    by_name(run.results).update(evaluation.metrics | evaluation.parts())
     note_decision(run.results, best.decision, evaluation)
     run.results["inference_precision"] = evaluation.precision
     run.results["skipped"] = len(data.skipped)

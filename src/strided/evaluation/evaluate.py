@@ -13,12 +13,15 @@ from strided.config.keys import InferencePrecision
 from strided.data import ImageDataModule
 from strided.decision.decision import Decided, Decision
 from strided.errors import UserError
+from strided.evaluation.at_operating_point import at_operating_point
 from strided.evaluation.calibration import coverage_of, errors_of, floors_of, reliability
 from strided.evaluation.classifier import NOT_FINITE, Classifier, decide
 from strided.evaluation.intervals import wilson_interval
+from strided.evaluation.metric_intervals import named_intervals
 from strided.evaluation.metrics import classification_metrics, confusion_matrix
 from strided.evaluation.outputs import limited, outputs_of
 from strided.evaluation.overlap import Overlap
+from strided.evaluation.subgroups import Parts, by_subgroup
 from strided.runs.predictions_csv import Row
 
 log = logging.getLogger(__name__)
@@ -42,7 +45,8 @@ class Evaluation:
     `precision` is the one that the network ran in; the metrics are of its float32 outputs.
 
     calibration has the errors of the probabilities, sets what prediction sets cover, reliability
-    the bins of its diagrams: "after" calibration, and "before" it if there is one.
+    the bins of its diagrams: "after" calibration, and "before" it if there is one. groups is the
+    number of groups of the images, if these are known; subgroups has a row for each part of them.
 
     `shared` of the split's images were seen in training, None if that is unknown. They are
     `excluded` from the metrics, or `without` has the metrics of the others, if there are any.
@@ -60,6 +64,8 @@ class Evaluation:
     calibration: dict[str, Any] = field(default_factory=dict)
     sets: dict[str, Any] | None = None
     reliability: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
+    groups: int | None = None
+    subgroups: list[dict[str, Any]] = field(default_factory=list)
 
     def headline(self) -> str:
         """Accuracy with its interval, the loss, and how many images were seen in training."""
@@ -76,6 +82,11 @@ class Evaluation:
         if self.without is None:
             return f"{told}none are left"
         return f"{told}{_accuracy(self.without, self.split)}, {self.count - self.shared} images"
+
+    def parts(self) -> dict[str, Any]:
+        """What results.json holds of groups and subgroups; nothing if there are none."""
+        found = {"groups": self.groups, "subgroups": self.subgroups or None}
+        return {key: value for key, value in found.items() if value is not None}
 
     def overlap(self) -> dict[str, Any] | None:
         """What results.json holds of `shared`, `excluded` and `without`; None if unknown."""
@@ -144,9 +155,11 @@ def evaluation_of(
     if seen.any() and not excluded and unseen.any():
         without = _metrics(classifier, logits[unseen], decided.at(unseen), labels[unseen], split)
     logits, labels, decided = logits[measured], labels[measured], decided.at(measured)
+    own = Parts.of(rows[place] for place in np.flatnonzero(measured))
+    metrics = _metrics(classifier, logits, decided, labels, split)
     return Evaluation(
         split,
-        _metrics(classifier, logits, decided, labels, split),
+        metrics | intervals_of(classifier, decided, labels, own, split),
         len(labels),
         confusion_of(decided, labels),
         rows,
@@ -155,7 +168,20 @@ def evaluation_of(
         excluded,
         without,
         *_judged(classifier, logits, decided, labels),
+        own.num_groups,
+        by_subgroup(decided.probabilities, labels.numpy(), classifier.classes, own),
     )
+
+
+def intervals_of(
+    classifier: Judge, decided: Decided, labels: Tensor, parts: Parts, split: str
+) -> dict[str, Any]:
+    """The intervals of all metrics but acc, and each class at its operating point."""
+    given = (decided.probabilities, labels.numpy(), classifier.classes, parts.groups)
+    found: dict[str, Any] = dict(named_intervals(*given))
+    if classifier.decision is not None and classifier.decision.operating_point is not None:
+        found |= at_operating_point(classifier.decision.operating_point, *given)
+    return {f"{split}/{name}": value for name, value in found.items()}
 
 
 def confusion_of(decided: Decided, labels: Tensor) -> list[list[int]]:

@@ -56,7 +56,14 @@ def validation_of(classifier: Classifier, data: ImageDataModule, most: int) -> H
 def fit_decision(config: Config, held: HeldOut | None) -> Decision | None:
     """Fit what the config asks for; None without images. Raises UserError for a typed method."""
     method = str(config.get("calibration") or "auto")
+    keys: EvaluationKeys = config.get("evaluation") or {}
+    point = keys.get("operating_point")
     if held is None or not len(held.labels):
+        if point is not None:
+            raise UserError(
+                f"evaluation.operating_point={point}, and there is no validation image to choose "
+                "thresholds on; expected some. Try data.val_fraction=0.1"
+            )
         if method in ("auto", "none"):
             return None
         raise UserError(
@@ -68,15 +75,18 @@ def fit_decision(config: Config, held: HeldOut | None) -> Decision | None:
     calibration = Calibration.fit(method, held.logits, held.labels)
     probabilities = calibration.probabilities(held.logits)
     scores = Scores.of(probabilities, held.labels)
-    keys: EvaluationKeys = config.get("evaluation") or {}
     sets = None
     if (kind := keys.get("sets")) is not None:
         coverage = keys.get("coverage") or 0.9
         sets = PredictionSets.of_scores(kind, scores.labels[kind], coverage)
-    return Decision(calibration, sets, fitted_on=held.source, scores=scores)
+    fitted = Decision(calibration, sets, fitted_on=held.source, scores=scores)
+    return fitted.with_operating_point(point, probabilities.shape[1])
 
 
-def chosen_decision(stored: Decision | None, config: Config) -> Decision | None:
+_OF_SCORES = ("sets", "coverage", "operating_point")  # keys that eval may choose anew
+
+
+def chosen_decision(stored: Decision | None, config: Config, classes: int) -> Decision | None:
     """Return what eval decides by: the checkpoint's decision, with what was typed for eval.
 
     Raises UserError for what was not fitted in training.
@@ -89,22 +99,24 @@ def chosen_decision(stored: Decision | None, config: Config) -> Decision | None:
             "none for the network's own probabilities: a calibration is fitted in training, on "
             f"validation images. Try src/train.py calibration={method}"
         )
-    kind, coverage = keys.get("sets"), keys.get("coverage")
+    kind, coverage, point = keys.get("sets"), keys.get("coverage"), keys.get("operating_point")
+    typed = " and ".join(f"evaluation.{k}" for k in _OF_SCORES if keys.get(k))
     if method == "none" and own != "none":
-        if kind or coverage:
+        if typed:
             raise UserError(
-                "calibration=none beside evaluation.sets or evaluation.coverage; expected one of "
-                "them: the sets were fitted on calibrated probabilities. Try it without "
-                "calibration=none"
+                f"calibration=none beside {typed}; expected one of them: the sets and thresholds "
+                "were fitted on calibrated probabilities. Try it without calibration=none"
             )
         return None
-    if stored is None and (kind or coverage):
-        raise UserError(
-            "evaluation.sets or evaluation.coverage, but this checkpoint has not kept what its "
-            "validation images gave; expected one that was trained with calibration. Try training "
-            "again with src/train.py"
-        )
-    return stored.with_sets(kind, coverage) if stored else None
+    if stored is None:
+        if typed:
+            raise UserError(
+                f"{typed}, but this checkpoint has not kept what its validation images gave; "
+                "expected one that was trained with calibration. Try training again with "
+                "src/train.py"
+            )
+        return None
+    return stored.with_sets(kind, coverage).with_operating_point(point, classes)
 
 
 def describe_fit(decision: Decision, held: HeldOut) -> dict[str, Any]:
@@ -151,6 +163,8 @@ def note_decision(results: Results, decision: Decision | None, evaluation: Evalu
     about = results.get("calibration") or facts_of(decision)
     measured = {"split": evaluation.split, **evaluation.calibration}
     results["calibration"] = {**about, "measured": measured}
+    if decision.operating_point is not None:
+        results["operating_point"] = decision.operating_point.sensitivity
     if decision.sets is not None and evaluation.sets is not None:
         held = {"split": evaluation.split, **evaluation.sets}
         results["sets"] = {**decision.sets.to_dict(), "measured": held}

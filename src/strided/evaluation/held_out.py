@@ -28,6 +28,7 @@ OF_TRAINING = " ".join(
         "resident",
         "train_fraction",
         "torn_groups",
+        "intended_use",
     )
 )
 OF_CHECKPOINT = " ".join(

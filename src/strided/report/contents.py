@@ -17,6 +17,7 @@ from strided.report.advice import is_augmented
 from strided.report.data_card import data_card
 from strided.report.diagnosis import Diagnosis, Share, diagnose
 from strided.report.gallery import Sample, training_samples
+from strided.report.ranking import RankingCurves, curves_of
 from strided.runs.metrics_csv import read_metrics
 from strided.runs.results import Results
 
@@ -36,6 +37,7 @@ class Contents:
     overlays: Mapping[int, np.ndarray] = field(default_factory=dict)
     samples: Sequence[Sample] = ()
     reliability: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    curves: Sequence[RankingCurves] = ()
     diagnosis: Diagnosis | None = None
     card: Mapping[str, Any] | None = None
 
@@ -81,6 +83,7 @@ def gather_contents(
         hits=certain,
         samples=training_samples(data, is_augmented(config, stages)),
         reliability=evaluation.reliability if evaluation else {},
+        curves=curves_of(evaluation.rows, data.classes) if evaluation else [],
         diagnosis=diagnosis,
         card=data_card(data),
     )

@@ -13,6 +13,7 @@ from strided.config.keys import Config
 from strided.evaluation.examples import Example
 from strided.evaluation.metrics import class_table
 from strided.report.advice import is_augmented
+from strided.report.card import card_section
 from strided.report.contents import Contents
 from strided.report.curves import draw_curves, draw_rates
 from strided.report.decisions import calibration_section, sets_section
@@ -21,6 +22,7 @@ from strided.report.gallery import draw_examples, draw_samples
 from strided.report.key_figures import key_figures
 from strided.report.outcome import MOST_CLASSES, draw_confusion, draw_reliability, most_confused
 from strided.report.page import bullets, page, photo, picture, table
+from strided.report.ranking import against_the_rest, draw_ranking
 from strided.report.shortcuts import section, warning
 from strided.runs.folder import RunFolder
 from strided.runs.metrics_csv import read_metrics
@@ -57,6 +59,7 @@ def render(folder: Path, config: Config, results: Results, contents: Contents) -
         section(results.get("shortcuts")),
         _examples(figures, results, contents),
         _data(figures, contents),
+        card_section(config, results),
         _repeat(config, results),
     ]
     return page(str(config["name"]), "\n".join(filter(None, sections)))
@@ -145,6 +148,8 @@ def _measured(figures: Path, results: Results, contents: Contents) -> str:
     columns, rows = class_table(results, found.split, found.confusion)
     if rows:
         parts += ["<h3>Each class</h3>", table(columns, rows)]
+    ranking = draw_ranking(contents.curves, figures) if contents.curves else None
+    parts.append(against_the_rest(results, found, ranking))
     parts += [calibration_section(results), sets_section(results)]
     if confused := most_confused(found.confusion, classes):
         heads = ["true", "taken for", "images", "of the class"]

@@ -105,6 +105,11 @@ class RunFolder:
         return self.path / "report.html"
 
     @property
+    def card(self) -> Path:
+        """The model card."""
+        return self.path / "card.md"
+
+    @property
     def figures(self) -> Path:
         """The folder of the figures, including the report's."""
         return self.path / FIGURES

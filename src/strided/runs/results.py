@@ -69,7 +69,8 @@ Metrics = TypedDict(
 class Results(Metrics, total=False):
     """The content of results.json; each verb, and each way to end, leaves out keys without a value.
 
-    Further keys are `<split>/<metric>`, `<split>/<metric>/<class>` and `best_<monitor>`.
+    Further keys are `<split>/<metric>`, `<split>/<metric>/<class>` and `best_<monitor>`. Of the
+    first two an interval has `_ci95` after the metric.
     """
 
     # the command and how it ended, of every verb
@@ -116,6 +117,9 @@ class Results(Metrics, total=False):
     calibration: dict[str, Any]  # how it was fitted; errors of the probabilities, before and after
     sets: dict[str, Any]  # prediction sets: their threshold, what they cover
     ensemble: dict[str, Any]  # of several checkpoints: each member, and the ensemble against it
+    operating_point: float | None  # the sensitivity at which each class was also decided
+    groups: int  # patients, or what else belongs together, of the measured images
+    subgroups: list[dict[str, Any]]  # a row for each part of the measured images, with its figures
     shortcuts: dict[str, Any]  # of a run with shortcuts=true: counts, and the verdict on them
     # the validation images, of a run of train without a test split
     val_confusion: list[list[int]]

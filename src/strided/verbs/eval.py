@@ -20,7 +20,7 @@ def evaluate_checkpoint(config: Config, folder: Path, results: Results, _: Inter
     checkpoints = members(given)
     evaluation, judge, data, ensemble = measure(checkpoints, config)
     write_predictions(RunFolder(folder).predictions, evaluation.rows, judge.classes)
-    by_name(results).update(evaluation.metrics | data.fold_facts())
+    by_name(results).update(evaluation.metrics | evaluation.parts() | data.fold_facts())
     note_decision(results, judge.decision, evaluation)
     results.update(
         {

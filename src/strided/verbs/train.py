@@ -17,6 +17,7 @@ from strided.explain.overlays import overlays
 from strided.loggers import StartedRun
 from strided.loggers.running import build_loggers, running
 from strided.models.summary import summary
+from strided.report.card import write_card
 from strided.report.contents import Contents, gather_contents
 from strided.report.document import write_report
 from strided.runs.ending import from_here, say_ending
@@ -91,6 +92,7 @@ def train_and_test(
         if not run.quick:
             contents = report_contents(run, measured, evaluation, data, validated)
             write_report(folder, config, results, contents)
+            write_card(folder, config, results)
             for logger in loggers:
                 logger.finish(folder, results, contents.errors)
     say_end(run, evaluation)
