@@ -136,7 +136,7 @@ def notes(pools: Sequence[Pooled]) -> list[str]:
             "groups."
         )
     found.append(
-        "ece_floor is the ece that a perfectly calibrated network with these confidences would show "
+        "ece_floor is the ece that a perfectly calibrated network of these confidences would show "
         "on as many images, ece_floor_p95 what it would stay below in 95 of 100 cases."
     )
     found.append(
