@@ -29,6 +29,8 @@ ORDER = [
     "decision",
     "training",
     "evaluation",
+    "serving",
+    "export",
     "shortcuts",
     "benchmark",
     "report",

@@ -422,6 +422,7 @@ READERS = {
     "explain": ("verbs/explain.py", "explain", "evaluation/imagenet.py"),
     "compare": ("verbs/compare.py", "compare"),
     "benchmark": ("verbs/benchmark.py", "benchmark", "training"),
+    "export": ("verbs/export.py", "export"),
 }
 RECORDED = {"benchmark": {"tags"}}  # config.yaml is all that a label is for
 

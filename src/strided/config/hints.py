@@ -129,6 +129,7 @@ VERBS = {
     "predict": "infer inference classify detect",
     "explain": "interpret gradcam visualize visualise",
     "benchmark": "profile bench speed",
+    "export": "onnx deploy convert package torchscript",
 }
 
 

@@ -54,6 +54,11 @@ class PlainKeys(TypedDict, total=False):
     split: Literal["test", "val"]
     overlap: Literal["refuse", "exclude"]  # images of the split that were seen in training
     precision: InferencePrecision | None  # None: on a GPU as in training, on a CPU float32
+    # of export
+    bundle: str  # <registry>/<name>
+    gate: str | None  # another, whose active version must not be better
+    force: bool
+    intended_use: str | None
     # of explain
     max_images: int
     target: str | int | list[str | int] | None

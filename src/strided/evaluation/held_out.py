@@ -9,7 +9,7 @@ from strided.config.schema import check
 from strided.config.targets import build
 from strided.config.typed_only import left_out, without_places
 from strided.config.unused import refuse_typed
-from strided.data import ImageDataModule, Synthetic
+from strided.data import ImageDataModule, Preprocessing, Synthetic
 from strided.data.splits import without_images
 from strided.errors import UserError
 from strided.evaluation.classifier import Classifier
@@ -57,9 +57,13 @@ def require_split(data: ImageDataModule, split: str) -> None:
 
 
 def set_up_data(
-    classifier: Classifier, typed: dict[str, Any] | None, *, new_split: bool = False
+    classifier: Classifier,
+    typed: dict[str, Any] | None,
+    *,
+    new_split: bool = False,
+    preprocessing: Preprocessing | None = None,
 ) -> ImageDataModule:
-    """Build and decode the data to evaluate on, with the classifier's preprocessing.
+    """Build and decode the data to evaluate on, with the classifier's preprocessing or another.
 
     `typed` holds the user's keys of the data, None for the training's data. Classes may be absent.
     Raises UserError for a class that the classifier does not know, and, unless `new_split`, for
@@ -71,7 +75,7 @@ def set_up_data(
     if data.rule.num_folds and not folds_typed and not _is_listed_so(classifier, data):
         data.forget_folds()  # of the training's images, which these are not
     known = classifier.task.trained_on.get("split_hashes")
-    data.use(classifier.preprocessing, split_hashes=known)
+    data.use(preprocessing or classifier.preprocessing, split_hashes=known)
     data.setup()
     return data
 

@@ -16,7 +16,7 @@ from strided.models.anatomy import Block, anatomy
 
 Pool = Literal["mean", "mean_std"]
 
-_LEAST = 1e-12  # of a variance: the slope of its root is infinite at 0
+LEAST = 1e-12  # of a variance: the slope of its root is infinite at 0
 
 
 class PooledNetwork(nn.Module):
@@ -45,8 +45,12 @@ class PooledNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (B, C, S, S) to logits (B, K)."""
-        logits: Tensor = self.head(torch.cat([_pooled(m, self.pool) for m in self.maps(images)], 1))
+        logits: Tensor = self.head(self.features(self.maps(images)))
         return logits
+
+    def features(self, maps: Sequence[Tensor]) -> Tensor:
+        """The features (B, F) of the maps of each pooled block."""
+        return torch.cat([_pooled(block, self.pool) for block in maps], 1)
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """The maps (B, C, H, W) of each pooled block."""
@@ -167,5 +171,5 @@ def _pooled(maps: Tensor, pool: Pool) -> Tensor:
     parts = [mean.flatten(1)]
     if pool == "mean_std":
         variance = (exact - mean).square().mean((2, 3))
-        parts.append(variance.clamp_min(_LEAST).sqrt())
+        parts.append(variance.clamp_min(LEAST).sqrt())
     return torch.cat(parts, 1).to(maps.dtype)

@@ -142,6 +142,9 @@ class Results(Metrics, total=False):
     pairs: list[dict[str, Any]]  # of runs, tested against each other
     pools: list[dict[str, Any]]  # of folds: each with its metrics
     resamples: int  # of the bootstrap
+    # of export
+    bundle: dict[str, Any]  # its name and version, and what its manifest says of the network
+    comparison: dict[str, Any]  # with the active version of gate=
     # of benchmark
     benchmarks: list[dict[str, Any]]  # a row for each model
 

@@ -94,6 +94,15 @@ VERBS = {
             "python src/benchmark.py model=resnet18 data=flowers augment=standard repeats=3",
         ),
     ),
+    "export": Verb(
+        purpose="write a checkpoint as a bundle for a service: ONNX, manifest, proof of parity",
+        function="strided.verbs.export:export",
+        examples=(
+            "python src/export.py checkpoint=logs/train/lenet5-digits/<date_time> "
+            "bundle=registry/digits",
+            "python src/export.py checkpoint=best.ckpt bundle=registry/digits gate=registry/digits",
+        ),
+    ),
 }
 
 # What makes a command of `python src/train.py <group>=<option>`, for any option of the group. An

@@ -1,0 +1,8 @@
+"""Write a bundle for a service: python src/export.py checkpoint=best.ckpt bundle=registry/digits."""
+
+import sys
+
+from strided.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["export", *sys.argv[1:]]))

@@ -1,0 +1,184 @@
+"""gate=: a new version beside the one that answers now, on the same test images."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from strided.data import ImageDataModule, Preprocessing
+from strided.data.renderings import STRESS, rendered
+from strided.errors import UserError, one_line
+from strided.evaluation.classifier import Classifier
+from strided.evaluation.held_out import require_split, set_up_data
+from strided.evaluation.intervals import holm, holm_levels, mcnemar_exact, paired_interval
+from strided.serving.bundle import Bundle
+
+log = logging.getLogger(__name__)
+
+RESAMPLES = 2_000
+_BINS = 15  # of the ECE
+_MOST_STRESSED = 1_000  # images that are shown differently, in eight ways
+_BATCH = 32
+
+
+class Contender:
+    """A bundle on the test images: its pixels of them, and its probabilities in our classes."""
+
+    def __init__(self, bundle: Bundle, classes: list[str], pixels: np.ndarray) -> None:
+        self.bundle, self.pixels = bundle, pixels
+        self.order = [bundle.classes.index(name) for name in classes]
+
+    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        """Probabilities (N, K) of pixels (N, C, S, S)."""
+        parts = [pixels[at : at + _BATCH] for at in range(0, len(pixels), _BATCH)]
+        logits = np.concatenate([self.bundle.outputs(part).logits for part in parts])
+        return self.bundle.probabilities(logits)[:, self.order]
+
+
+def compare(
+    bundle: Bundle,
+    active: Bundle,
+    classifier: Classifier,
+    data: ImageDataModule,
+    typed: dict[str, Any] | None,
+) -> dict[str, Any]:
+    """Compare a classifier's bundle with the active version on the test split of `data`.
+
+    `typed` are the keys of the data that were typed. Returns the figures, with the names of what is
+    surely worse in `worse`. Raises UserError for bundles of other classes.
+    """
+    require_split(data, "test")
+    _require_same_classes(bundle, active)
+    pixels, labels = _test_images(data)
+    theirs = pixels
+    other = active.manifest.preprocessing
+    if _geometry(other) != _geometry(bundle.manifest.preprocessing):
+        seen = Preprocessing.from_dict(other)
+        theirs, _ = _test_images(set_up_data(classifier, typed, preprocessing=seen))
+    new = Contender(bundle, bundle.classes, pixels)
+    old = Contender(active, bundle.classes, theirs)
+    p_new, p_old = new.probabilities(pixels), old.probabilities(theirs)
+    accuracy = _paired(p_new.argmax(1) == labels, p_old.argmax(1) == labels)
+    ece = _calibration(p_new, p_old, labels)
+    stress = _stressed(new, old, labels)
+    worse = ["accuracy"] * (accuracy["interval"][1] < 0) + ["calibration"] * (
+        ece["interval"][0] > 0
+    )
+    worse += [row["rendering"] for row in stress if row["interval"][1] < 0]
+    return {
+        "name": active.manifest.name,
+        "version": active.manifest.version,
+        "images": len(labels),
+        "same_split": _same_split(bundle, active),
+        "accuracy": accuracy,
+        "ece": ece,
+        "stress": stress,
+        "worse": worse,
+    }
+
+
+def require_no_worse(found: Mapping[str, Any], force: bool) -> None:
+    """Raise UserError for a version that is worse than the active one, unless it is forced."""
+    accuracy, ece = found["accuracy"], found["ece"]
+    low, high = accuracy["interval"]
+    told = (
+        f"accuracy {accuracy['new']:.4f} against {accuracy['active']:.4f} of "
+        f"{one_line(found['name'])} {found['version']} on {found['images']} test images (95 % "
+        f"interval of the difference {low:+.4f} to {high:+.4f}), ECE {ece['new']:.4f} against "
+        f"{ece['active']:.4f}"
+    )
+    log.info("%s", told)
+    if not found["worse"]:
+        return
+    listed = ", ".join(found["worse"])
+    if force:
+        log.warning("worse than the active version in %s: force=true registers it", listed)
+        return
+    raise UserError(
+        f"worse than the active version in {listed}: {told}; expected no less than it has. Nothing "
+        "was registered. Try force=true to register it all the same"
+    )
+
+
+def _require_same_classes(bundle: Bundle, active: Bundle) -> None:
+    if sorted(bundle.classes) != sorted(active.classes):
+        raise UserError(
+            f"gate={one_line(active.manifest.name)} has the classes "
+            f"{one_line(', '.join(active.classes))[:200]}, and the checkpoint "
+            f"{one_line(', '.join(bundle.classes))[:200]}; expected the same. Try without gate="
+        )
+
+
+def _same_split(bundle: Bundle, active: Bundle) -> bool | None:
+    """Whether the active version was tested on these very images; None if that is unknown."""
+    own, other = (b.manifest.split_hashes.get("test") for b in (bundle, active))
+    if own is None or other is None:
+        return None
+    if own != other:
+        log.warning("the active version was trained with another split: test images may flatter it")
+    return own == other
+
+
+def _geometry(preprocessing: Mapping[str, Any]) -> dict[str, Any]:
+    """What the pixels depend on; mean and std are within the network."""
+    return {key: value for key, value in preprocessing.items() if key not in ("mean", "std")}
+
+
+def _test_images(data: ImageDataModule) -> tuple[np.ndarray, np.ndarray]:
+    batches = list(data.loader("test"))
+    return (
+        np.concatenate([batch.images.numpy() for batch in batches]),
+        np.concatenate([batch.labels.numpy() for batch in batches]),
+    )
+
+
+def _paired(new: np.ndarray, old: np.ndarray, level: float = 0.95) -> dict[str, Any]:
+    """Two accuracies on the same images, and the interval of new - active."""
+    only_new, only_old = int((new & ~old).sum()), int((old & ~new).sum())
+    interval = paired_interval(only_new, only_old, len(new), level)
+    return {"new": float(new.mean()), "active": float(old.mean()), "interval": interval}
+
+
+def _stressed(new: Contender, old: Contender, labels: np.ndarray) -> list[dict[str, Any]]:
+    """Accuracies on pictures shown differently, tested for all of them together (Holm 1979)."""
+    step = -(-len(labels) // _MOST_STRESSED)
+    right, own = [], labels[::step]
+    for name in STRESS:
+        pair = [one.probabilities(rendered(one.pixels[::step], name)) for one in (new, old)]
+        right.append([probabilities.argmax(1) == own for probabilities in pair])
+    p_values = [mcnemar_exact(int((a & ~b).sum()), int((b & ~a).sum())) for a, b in right]
+    adjusted, levels = holm(p_values), holm_levels(p_values)
+    return [
+        {"rendering": name, "p": p, **_paired(*pair, level)}
+        for name, p, pair, level in zip(STRESS, adjusted, right, levels, strict=True)
+    ]
+
+
+def _calibration(new: np.ndarray, old: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """Two ECEs on the same images, and the 95 % interval of new - active by resampling."""
+    generator = np.random.default_rng(0)
+    gaps = [_gaps(probabilities, labels) for probabilities in (new, old)]
+    differences = []
+    for _ in range(RESAMPLES):
+        weight = np.bincount(generator.integers(0, len(labels), len(labels)), minlength=len(labels))
+        differences.append(_ece(gaps[0], weight) - _ece(gaps[1], weight))
+    low, high = np.quantile(differences, (0.025, 0.975))
+    ones = np.ones(len(labels))
+    return {
+        "new": _ece(gaps[0], ones),
+        "active": _ece(gaps[1], ones),
+        "interval": [float(low), float(high)],
+    }
+
+
+def _gaps(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The bin of confidence of each image, and its confidence less 1 if it is right."""
+    confidence = probabilities.max(1)
+    bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
+    return bins, confidence - (probabilities.argmax(1) == labels)
+
+
+def _ece(gaps: tuple[np.ndarray, np.ndarray], weight: np.ndarray) -> float:
+    bins, gap = gaps
+    return float(np.abs(np.bincount(bins, gap * weight, _BINS)).sum() / weight.sum())

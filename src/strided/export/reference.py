@@ -1,0 +1,79 @@
+"""Statistics of own images, to which a service compares what it is sent: no row of an image.
+
+A class of few images has no mean of its own: that of one image would be the image's features.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from strided.data.renderings import as_picture
+from strided.export.parity import Checked
+
+LEVELS = np.arange(1, 20) / 20  # 5 to 95 %; the ends would be single images
+LEAST_IMAGES = 10  # of a class, for a mean of its own; of all, for quantiles
+_MOST_FEATURES = 512  # with a whole covariance; more have their largest components
+_COMPONENTS = 128
+
+Arrays = dict[str, np.ndarray]
+
+
+def reference(images: Checked, features: np.ndarray, probabilities: np.ndarray) -> Arrays:
+    """Arrays by name, float32, of features (N, F) and probabilities (N, K) of these images.
+
+    Means of classes, quantiles and the covariance are left out of too few images.
+    """
+    count, classes = probabilities.shape
+    predicted = probabilities.argmax(1)
+    found: dict[str, Any] = {
+        "images": np.array(count),
+        "levels": LEVELS,
+        "feature_mean": features.mean(0, dtype=np.float64),
+        "class_probability": probabilities.mean(0),
+        "class_predicted": np.bincount(predicted, minlength=classes) / count,
+        "class_labelled": np.bincount(images.labels, minlength=classes) / count,
+        "class_feature_mean": _means_of_classes(features, images.labels, classes),
+    }
+    if count >= LEAST_IMAGES:
+        found |= _quantiles(images.pixels, features, probabilities) | _spread(features)
+    return {name: np.asarray(value, np.float32) for name, value in found.items()}
+
+
+def _means_of_classes(features: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """The mean features of each class (K, F); NaN for a class of too few images."""
+    means = np.full((classes, features.shape[1]), np.nan)
+    for label in range(classes):
+        own = features[labels == label]
+        if len(own) >= LEAST_IMAGES:
+            means[label] = own.mean(0, dtype=np.float64)
+    return means
+
+
+def _quantiles(pixels: np.ndarray, features: np.ndarray, probabilities: np.ndarray) -> Arrays:
+    logs = np.log(probabilities.clip(1e-30))
+    grey = np.stack([np.asarray(as_picture(p).convert("L"), np.float32) for p in pixels])
+    values = {
+        "feature": features,
+        "confidence": probabilities.max(1),
+        "entropy": -(probabilities * logs).sum(1),
+        "probability": probabilities,
+        "brightness": grey.mean((1, 2)),
+        "contrast": grey.std((1, 2)),
+    }
+    return {f"{name}_quantiles": np.quantile(of, LEVELS, axis=0) for name, of in values.items()}
+
+
+def _spread(features: np.ndarray) -> Arrays:
+    """The covariance (F, F); of many features its largest components (R, F), and what is left."""
+    centred = features.astype(np.float64) - features.mean(0, dtype=np.float64)
+    free = max(1, len(features) - 1)
+    if features.shape[1] <= _MOST_FEATURES:
+        return {"feature_covariance": centred.T @ centred / free}
+    _, singular, rows = np.linalg.svd(centred, full_matrices=False)
+    variances = singular**2 / free
+    kept = min(_COMPONENTS, len(features) // 4)
+    return {
+        "feature_components": rows[:kept],
+        "feature_component_variances": variances[:kept],
+        "feature_variance": centred.var(0) * len(features) / free,
+    }

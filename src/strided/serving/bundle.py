@@ -1,0 +1,147 @@
+"""A bundle as a service reads it: its files checked, its network in ONNX Runtime."""
+
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from strided.errors import UserError, first_line, printable
+from strided.serving.manifest import MANIFEST, MODEL, REFERENCE, Manifest, facts_of
+from strided.serving.onnx_file import MOST_BYTES, require_plain_graph
+from strided.serving.registry import active_version
+from strided.system.machine import cores
+from strided.system.plain_data import is_there
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Of B images: logits (B, K) and features (B, F), float32.
+
+    heat (B, K, h, w) is the share of each logit that comes from each place; None if it was not
+    asked for, or if the network has no exact shares.
+    """
+
+    logits: np.ndarray
+    features: np.ndarray
+    heat: np.ndarray | None = None
+
+
+class Bundle:
+    """A version of a registry, checked. Several threads may call it at once."""
+
+    def __init__(self, manifest: Manifest, session: Any, reference: dict[str, np.ndarray]) -> None:
+        self.manifest = manifest
+        self.classes = manifest.classes
+        self.reference = reference  # statistics by name: docs/serving.md
+        self._session = session
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str], threads: int | None = None) -> Self:
+        """Load <registry>/<name>/<version>, or the active version of <registry>/<name>.
+
+        `threads` None: one for each core. Raises UserError, which names a file that is not as it
+        was written.
+        """
+        place = Path(os.path.expanduser(folder))
+        if not (place / MANIFEST).exists() and place.is_dir() and not place.name.isdecimal():
+            place = place / str(active_version(place))
+        manifest = Manifest.read(place)
+        contents = {name: _checked(place / name, facts) for name, facts in manifest.files.items()}
+        try:
+            require_plain_graph(contents[MODEL])
+            session = open_session(contents[MODEL], threads)
+            _require_as_said(session, manifest)
+        except Exception as error:  # ONNX Runtime's are of no common kind
+            raise _refused(place / MODEL, first_line(error)) from error
+        return cls(manifest, session, _arrays(place / REFERENCE, contents[REFERENCE]))
+
+    def __repr__(self) -> str:
+        return (
+            f"<Bundle {printable(self.manifest.name)} {self.manifest.version}: "
+            f"{len(self.classes)} classes>"
+        )
+
+    def outputs(self, pixels: np.ndarray, *, heat: bool = False) -> Outputs:
+        """Run uint8 pixels (B, C, S, S), as the preprocessing gives them."""
+        names = ["logits", "features"]
+        if heat and "heat" in self.manifest.outputs:
+            names.append("heat")
+        return Outputs(*run_session(self._session, pixels, names))
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """Probabilities float64 (N, K) of logits (N, K)."""
+        shifted = logits.astype(np.float64) - logits.max(1, keepdims=True)
+        exponentials = np.exp(shifted)
+        found: np.ndarray = exponentials / exponentials.sum(1, keepdims=True)
+        return found
+
+
+def open_session(content: bytes, threads: int | None = None) -> Any:
+    """Open a network of ONNX Runtime on the CPU; idle threads wait without taking time."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    # it would count the cores of the machine, and not those that this process may use
+    options.intra_op_num_threads = threads or cores()
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    options.log_severity_level = 3  # errors
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def run_session(session: Any, pixels: np.ndarray, names: list[str]) -> list[np.ndarray]:
+    """The outputs of these names; what only others need is not computed."""
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    options.only_execute_path_to_fetches = True
+    found: list[np.ndarray] = session.run(names, {"pixels": pixels}, options)
+    return found
+
+
+def _checked(file: Path, facts: dict[str, Any]) -> bytes:
+    """The content of a file. Raises UserError unless it is as the manifest says."""
+    expected = facts["bytes"]
+    if not is_there(file):
+        raise _refused(file, "it is missing")
+    if expected > MOST_BYTES:
+        raise _refused(file, f"it has more than {MOST_BYTES:,} bytes")
+    if (size := file.stat().st_size) != expected:
+        raise _refused(file, f"it has {size:,} bytes and not {expected:,}")
+    with file.open("rb") as stream:
+        content = stream.read(expected)
+    if facts_of(content) != facts:
+        raise _refused(file, "its content is another one (sha256)")
+    return content
+
+
+def _refused(file: Path, why: str) -> UserError:
+    return UserError(
+        f"{printable(str(file))} is damaged or was changed: {printable(why)}; expected the file "
+        "that export wrote. Try another copy of the bundle, or export again"
+    )
+
+
+def _require_as_said(session: Any, manifest: Manifest) -> None:
+    """Raise ValueError unless the network takes and gives what the manifest says."""
+    side = manifest.preprocessing["image_size"]
+    wanted = [("pixels", "tensor(uint8)", [manifest.preprocessing["channels"], side, side])]
+    wanted += [(name, "tensor(float)", shape) for name, shape in manifest.outputs.items()]
+    given = [*session.get_inputs(), *session.get_outputs()]
+    if wanted != [(node.name, node.type, list(node.shape[1:])) for node in given]:
+        raise ValueError("it takes or gives other arrays than the manifest says")
+
+
+def _arrays(file: Path, content: bytes) -> dict[str, np.ndarray]:
+    """The arrays of a checked .npz, which may hold no Python objects. Raises UserError."""
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            if any(member.compress_type for member in arrays.zip.infolist()):
+                raise ValueError("it is compressed, and may unpack to any size")
+            return {name: arrays[name] for name in arrays.files}
+    except Exception as error:  # of zipfile, zlib, NumPy
+        raise _refused(file, first_line(error)) from error

@@ -1,0 +1,151 @@
+"""The export verb: from a checkpoint to a version of a bundle, with proof that it answers alike."""
+
+import logging
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from strided.config.keys import Config
+from strided.data import ImageDataModule
+from strided.errors import UserError
+from strided.evaluation.classifier import Classifier
+from strided.evaluation.held_out import require_known_split, set_up_data
+from strided.evaluation.overlap import seen_by, without_seen
+from strided.export.comparison import compare, require_no_worse
+from strided.export.facts import PACKAGES, described
+from strided.export.graph import ServedNetwork, write_onnx
+from strided.export.latency import latency
+from strided.export.parity import MOST_MISSED, Checked, missed_by_shares, own_images, parity
+from strided.export.reference import reference
+from strided.runs.ending import say_ending
+from strided.runs.results import Results
+from strided.serving.bundle import Bundle, open_session
+from strided.serving.manifest import MODEL, REFERENCE, Manifest, facts_of
+from strided.serving.registry import active_version, model_folder, register
+from strided.system.signals import Interruption
+from strided.training.loading import find_checkpoint
+
+log = logging.getLogger(__name__)
+
+MOST_IMAGES = 1_000  # whose statistics a bundle carries
+_BATCH = 32
+
+
+def export(config: Config, folder: Path, results: Results, _: Interruption) -> None:
+    """Write the next version of `bundle` for `checkpoint`, or nothing. Raises UserError."""
+    _require_packages()
+    assert config["checkpoint"] is not None, "check() refuses it"
+    model = model_folder(config["bundle"])
+    gate = config["gate"]
+    active = None if gate is None else Bundle.load(_active(gate))
+    checkpoint = find_checkpoint(config["checkpoint"])
+    classifier = Classifier.load(checkpoint, device="cpu", precision="32-true")
+    data = set_up_data(classifier, config.get("data"))
+    images = own_images(classifier, data, MOST_IMAGES)
+    with TemporaryDirectory(prefix="bundle-", dir=folder) as prepared:
+        place = Path(prepared)
+        network = ServedNetwork(classifier.task.model, classifier.preprocessing)
+        facts = _proven(classifier, network, images, place / MODEL)
+        facts |= described(classifier, checkpoint, network, config["intended_use"])
+        bundle = _bundle(facts, model.name, images, place)
+        if active is not None:
+            _require_new_images(classifier, data, checkpoint)
+            found = compare(bundle, active, classifier, data, config.get("data"))
+            results["comparison"] = found
+            require_no_worse(found, config["force"])
+            facts["comparison"] = {**found, "forced": bool(found["worse"])}
+        version = register(model, place, lambda number: _manifest(facts, model.name, number))
+    results["bundle"] = {"name": model.name, "version": int(version.name), **_told(facts)}
+    answering = active_version(model)
+    say_ending(f"version {version.name} of {model.name}, {_headline(facts)}", bundle=version)
+    if answering != int(version.name):
+        log.info("version %d goes on answering until another is activated", answering)
+
+
+def _active(gate: str) -> Path:
+    folder = model_folder(gate, "gate")
+    return folder / str(active_version(folder))
+
+
+def _require_packages() -> None:
+    if missing := [name for name in PACKAGES if find_spec(name) is None]:
+        raise UserError(
+            f"export needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not "
+            "installed; expected strided with its extra of that name. Try pip install "
+            "'strided[export]'"
+        )
+
+
+def _proven(
+    classifier: Classifier, network: ServedNetwork, images: Checked, file: Path
+) -> dict[str, Any]:
+    """Write the network, and check its answers; its heat is left out if its sums are not exact."""
+    write_onnx(network, file)
+    content = file.read_bytes()
+    session = open_session(content)
+    facts = parity(classifier, session, images)
+    missed = None
+    if network.has_heat:
+        bias = None if network.bias is None else network.bias.numpy()
+        missed = missed_by_shares(session, images, bias)
+        if not missed <= MOST_MISSED:
+            network.reason = f"the sums of its shares miss the logits by up to {missed:.1e}"
+            return _proven(classifier, network, images, file)
+    heatmap = {
+        "method": "shares" if network.has_heat else None,
+        "reason": network.reason,
+        "largest_miss": missed,
+    }
+    log.info(
+        "%s, %d bytes: logits differ from predict's by at most %.1e; heatmap: %s",
+        *(MODEL, len(content), facts["largest_difference"], network.reason or "exact shares"),
+    )
+    return {"parity": facts, "heatmap": heatmap}
+
+
+def _bundle(facts: dict[str, Any], name: str, images: Checked, place: Path) -> Bundle:
+    """Run the network as a service will, for statistics and times; they join the facts."""
+    content = (place / MODEL).read_bytes()
+    facts["latency"] = latency(content, images.pixels[0], list(facts["outputs"]))
+    facts["reference"] = {"split": images.split, "images": len(images.pixels)}
+    facts["files"] = {MODEL: facts_of(content), REFERENCE: facts_of(b"")}
+    bundle = Bundle(_parsed(facts, name), open_session(content), {})
+    starts = range(0, len(images.pixels), _BATCH)
+    outputs = [bundle.outputs(images.pixels[at : at + _BATCH]) for at in starts]
+    features = np.concatenate([output.features for output in outputs])
+    logits = np.concatenate([output.logits for output in outputs])
+    np.savez(place / REFERENCE, **reference(images, features, bundle.probabilities(logits)))
+    facts["files"][REFERENCE] = facts_of((place / REFERENCE).read_bytes())
+    return bundle
+
+
+def _parsed(facts: dict[str, Any], name: str, version: int = 0) -> Manifest:
+    return Manifest.from_dict({**facts, "name": name, "version": version})
+
+
+def _manifest(facts: dict[str, Any], name: str, version: int) -> dict[str, Any]:
+    return _parsed(facts, name, version).to_dict()
+
+
+def _require_new_images(classifier: Classifier, data: ImageDataModule, checkpoint: Path) -> None:
+    """Raise UserError for test images that the network was trained on, as eval does."""
+    if "test" in data.splits:
+        entries = seen_by(classifier, checkpoint)
+        without_seen(entries, classifier, data, "test", exclude=False)
+        require_known_split(classifier, data, "test")
+
+
+def _told(facts: dict[str, Any]) -> dict[str, Any]:
+    """What results.json holds of a bundle."""
+    return {key: facts[key] for key in ("files", "parity", "heatmap", "latency")}
+
+
+def _headline(facts: dict[str, Any]) -> str:
+    one = next(row for row in facts["latency"] if row["batch"] == 1)
+    return (
+        f"logits within {facts['parity']['largest_difference']:.1e} of predict's, "
+        f"{one['wall_ms']:.2f} ms an image on one thread"
+    )
