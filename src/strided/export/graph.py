@@ -170,6 +170,7 @@ def write_onnx(network: ServedNetwork, file: Path) -> None:
                 verbose=False,
             )
             assert program is not None
+            _forget_origins(program.model)
             program.save(file, external_data=False)
         except Exception as error:  # torch.export's and onnxscript's are of many kinds
             raise UserError(
@@ -177,6 +178,14 @@ def write_onnx(network: ServedNetwork, file: Path) -> None:
                 "network whose path does not depend on the values in an image, for batches of any "
                 "size. Try another model"
             ) from error
+
+
+def _forget_origins(model: Any) -> None:
+    """Leave out from which line of which file of this machine each operator comes."""
+    for node in model.graph.all_nodes():
+        node.metadata_props.clear()
+        for value in node.outputs:
+            value.metadata_props.clear()
 
 
 def _cause(error: BaseException) -> str:
