@@ -97,6 +97,16 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return train_in(tmp_path_factory.mktemp("trained"), "trainer.max_epochs=2")
 
 
+@pytest.fixture(scope="session")
+def exported(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`registry/digits` with version 1, of `trained_run`. Read it, do not change it."""
+    root = tmp_path_factory.mktemp("exported")
+    bundle = root / "registry" / "digits"
+    words = [f"checkpoint={trained_run}", f"bundle={bundle}", f"log_dir={root / 'logs'}"]
+    assert main(["export", *words]) == 0
+    return bundle
+
+
 @pytest.fixture(scope="module")
 def blank_figures() -> Iterator[None]:
     """Reports of this process have figures of one pixel.

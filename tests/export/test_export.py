@@ -1,0 +1,112 @@
+"""The export verb: a version that answers as predict does, or none."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.conftest import files
+
+from strided.cli import main
+from strided.evaluation.classifier import Classifier
+from strided.export import parity
+from strided.serving import Bundle
+from strided.serving.registry import versions
+
+
+def export(checkpoint: Path, bundle: Path, log_dir: Path, *more: str, code: int = 0) -> Path:
+    """The run folder of an export."""
+    words = [f"checkpoint={checkpoint}", f"bundle={bundle}", f"log_dir={log_dir}", *more]
+    assert main(["export", *words]) == code
+    return max(log_dir.glob("export/*/*"))
+
+
+def test_a_bundle_answers_as_predict_does(exported: Path, trained_run: Path) -> None:
+    classifier = Classifier.load(trained_run, device="cpu")
+    bundle = Bundle.load(exported, threads=1)
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 1, 32, 32), np.uint8)
+    expected = classifier.logits(torch.from_numpy(pixels))
+    logits = torch.from_numpy(bundle.outputs(pixels).logits)
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-4)
+
+
+def test_a_version_says_what_it_is(exported: Path, trained_run: Path) -> None:
+    manifest = Bundle.load(exported, threads=1).manifest
+    results = json.loads((trained_run / "results.json").read_text())
+    assert files(exported / "1") == {"model.onnx", "manifest.json", "reference.npz"}
+    assert manifest.classes == results["classes"]
+    assert manifest.metrics["test/acc_ci95"] == results["test/acc_ci95"]
+    assert manifest.source["run"] == f"{trained_run.parent.name}/{trained_run.name}"
+    assert manifest.split_hashes["test"] and manifest.data_fingerprint
+    assert manifest.parity["batches"] == [1, 2, 7] and manifest.parity["split"] == "val"
+    assert {row["batch"] for row in manifest.latency} == {1, 2, 4, 8, 16}
+    assert manifest.heatmap["method"] is None and "means of maps" in manifest.heatmap["reason"]
+    config = (exported / "config.pbtxt").read_text()
+    assert 'name: "digits"' in config and "dims: [ 1, 32, 32 ]" in config
+
+
+def worsened(run: Path, to: Path) -> Path:
+    """A checkpoint whose network takes each digit for the next."""
+    content = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    last = list(content["state_dict"])[-2:]
+    for name in last:
+        content["state_dict"][name] = content["state_dict"][name].roll(1, 0)
+    torch.save(content, to)
+    return to
+
+
+def test_a_version_worse_than_the_active_one_is_refused_unless_forced(
+    exported: Path, trained_run: Path, log_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    worse = worsened(trained_run, tmp_path / "worse.ckpt")
+    bundle = tmp_path / "registry" / "digits"
+    run = export(worse, bundle, log_dir, f"gate={exported}", code=1)
+    assert "worse than the active version in accuracy, calibration" in capsys.readouterr().err
+    assert not versions(bundle) and files(run) >= {"results.json", "run.log"}
+    assert not list(run.glob("bundle-*"))
+    export(worse, bundle, log_dir, f"gate={exported}", "force=true")
+    comparison = Bundle.load(bundle, threads=1).manifest.comparison
+    assert comparison is not None and comparison["forced"] and comparison["same_split"]
+    assert comparison["accuracy"]["interval"][1] < 0 < comparison["ece"]["interval"][0]
+    assert len(comparison["stress"]) == 8 and "noise" in comparison["worse"]
+
+
+def test_no_version_is_worse_than_itself(
+    exported: Path, trained_run: Path, log_dir: Path, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "registry" / "digits"
+    export(trained_run, bundle, log_dir, f"gate={exported}")
+    comparison = Bundle.load(bundle, threads=1).manifest.comparison
+    assert comparison is not None and not comparison["worse"] and not comparison["forced"]
+    assert comparison["ece"]["interval"] == [0, 0]
+
+
+def test_nothing_is_registered_unless_the_answers_are_the_same(
+    trained_run: Path, log_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(parity, "MOST_DIFFERENCE", -1.0)
+    export(trained_run, tmp_path / "registry" / "digits", log_dir, code=1)
+    assert "differs from predict" in capsys.readouterr().err
+    assert not (tmp_path / "registry").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["bundle=digits"], "names no registry"),
+        (["gate=registry/none"], "has no version"),
+        (["data.image_size=64"], "decides the input"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_exported(
+    words: list[str],
+    says: str,
+    trained_run: Path,
+    log_dir: Path,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    export(trained_run, Path("registry/digits"), log_dir, *words, code=1)
+    assert says in capsys.readouterr().err
+    assert not Path("registry").exists()

@@ -1,0 +1,101 @@
+"""Versions are whole, never change, and one of them answers."""
+
+import json
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.conftest import contents
+
+from strided.errors import UserError
+from strided.serving import activate
+from strided.serving.registry import active_version, model_folder, register, versions
+
+
+@pytest.fixture
+def prepared(exported: Path, tmp_path: Path) -> Path:
+    """The files of a version without its manifest."""
+    folder = Path(shutil.copytree(exported / "1", tmp_path / "prepared"))
+    (folder / "manifest.json").unlink()
+    return folder
+
+
+@pytest.fixture
+def manifest(exported: Path) -> Any:
+    """The manifest of a version with another number."""
+    content = json.loads((exported / "1" / "manifest.json").read_text())
+    return lambda version: {**content, "version": version}
+
+
+def test_versions_count_from_1_and_the_first_answers(
+    prepared: Path, manifest: Any, tmp_path: Path
+) -> None:
+    model = tmp_path / "registry" / "mine"
+    first = register(model, prepared, manifest)
+    before = contents(first)
+    second = register(model, prepared, manifest)
+    assert (first.name, second.name, versions(model)) == ("1", "2", [1, 2])
+    assert json.loads((second / "manifest.json").read_text())["version"] == 2
+    assert active_version(model) == 1 and contents(first) == before
+    activate(model, 2)
+    assert active_version(model) == 2
+    assert "versions: [ 2 ]" in (model / "config.pbtxt").read_text()
+    with pytest.raises(UserError, match="no version 3"):
+        activate(model, 3)
+
+
+def test_versions_written_at_once_do_not_collide(
+    prepared: Path, manifest: Any, tmp_path: Path
+) -> None:
+    model = tmp_path / "registry" / "mine"
+    writers = [
+        threading.Thread(target=register, args=(model, prepared, manifest)) for _ in range(5)
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert versions(model) == [1, 2, 3, 4, 5]
+    for version in versions(model):
+        content = json.loads((model / str(version) / "manifest.json").read_text())
+        assert content["version"] == version
+
+
+def test_a_killed_export_leaves_no_version(prepared: Path, manifest: Any, tmp_path: Path) -> None:
+    model = tmp_path / "registry" / "mine"
+
+    def killed(version: int) -> dict[str, Any]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        register(model, prepared, killed)
+    assert versions(model) == [] and (model / ".unfinished").is_dir()
+    (model / ".unfinished" / "left_over.bin").write_bytes(b"x")
+    version = register(model, prepared, manifest)
+    assert version.name == "1" and not (version / "left_over.bin").exists()
+    assert not (model / ".unfinished").exists()
+
+
+@pytest.mark.parametrize("content", ["{}", '{"version": 7}', '{"version": "1"}', "{", "[1]"])
+def test_a_wrong_active_json_is_refused(
+    content: str, prepared: Path, manifest: Any, tmp_path: Path
+) -> None:
+    model = tmp_path / "registry" / "mine"
+    register(model, prepared, manifest)
+    (model / "active.json").write_text(content)
+    with pytest.raises(UserError, match=r"active\.json names no version"):
+        active_version(model)
+
+
+def test_a_name_without_versions_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has no version"):
+        active_version(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("given", ["digits", "registry/..", "registry/.hidden", "r/a b", "/"])
+def test_a_name_is_one_of_a_folder_in_a_registry(given: str) -> None:
+    with pytest.raises(UserError, match="bundle="):
+        model_folder(given)
+    assert model_folder("registry/digits").name == "digits"
