@@ -17,6 +17,7 @@ SMALLER = {
     "eval": ("log_dir=logs",),
     "predict": ("log_dir=logs",),
     "explain": ("max_images=1", "log_dir=logs"),
+    "export": ("log_dir=logs",),
     "compare": ("repeats=1", "seconds=0.01", "batch_size=1", "log_dir=logs"),
     "benchmark": (
         *("repeats=1", "seconds=0.01", "data.batch_size=4", "data.train_fraction=0.2"),

@@ -37,11 +37,15 @@ _BATCH = 32
 def export(config: Config, folder: Path, results: Results, _: Interruption) -> None:
     """Write the next version of `bundle` for `checkpoint`, or nothing. Raises UserError."""
     _require_packages()
-    assert config["checkpoint"] is not None, "check() refuses it"
+    if not isinstance(given := config["checkpoint"], str):
+        raise UserError(
+            f"checkpoint={given} is an ensemble, several networks; expected one: a run folder or a "
+            ".ckpt file. Try exporting its members one by one"
+        )
     model = model_folder(config["bundle"])
     gate = config["gate"]
     active = None if gate is None else Bundle.load(_active(gate))
-    checkpoint = find_checkpoint(config["checkpoint"])
+    checkpoint = find_checkpoint(given)
     classifier = Classifier.load(checkpoint, device="cpu", precision="32-true")
     data = set_up_data(classifier, config.get("data"))
     images = own_images(classifier, data, MOST_IMAGES)
