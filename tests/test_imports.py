@@ -123,6 +123,12 @@ def test_the_command_line_starts_without_the_heavy_packages() -> None:
     assert not newly_loaded("import strided.cli").intersection(HEAVY)
 
 
+def test_a_service_needs_no_torch() -> None:
+    modules = ", ".join(name for name in MODULES if name.startswith("strided.serving"))
+    loaded = newly_loaded(f"import {modules}")
+    assert not loaded.intersection((*HEAVY, "torchmetrics", "hydra", "onnx", "scipy"))
+
+
 def test_decisions_need_numpy_alone() -> None:
     modules = ", ".join(name for name in MODULES if name.startswith("strided.decision"))
     others = ("hydra", "omegaconf", "torchmetrics", "scipy", "PIL")

@@ -12,7 +12,7 @@ from strided.export.graph import OPSET, ServedNetwork
 from strided.runs.environment import versions
 from strided.runs.folder import RunFolder, read_results
 from strided.runs.results import Results, by_name
-from strided.serving.manifest import FORMAT, NOTICE
+from strided.serving.manifest import FORMAT, NOTICE, OF_DECISION
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
@@ -29,7 +29,7 @@ def described(
         "classes": list(classifier.classes),
         "preprocessing": classifier.preprocessing.asdict(),
         "outputs": _shapes(network, classifier.preprocessing),
-        **dict.fromkeys(("calibration", "sets", "gate", "triage")),
+        **_decision(classifier),
         "metrics": _metrics(found),
         "comparison": None,
         "data_fingerprint": trained_on.get("fingerprint"),
@@ -43,6 +43,13 @@ def described(
         "intended_use": intended_use,
         "notice": NOTICE,
     }
+
+
+def _decision(classifier: Classifier) -> dict[str, Any]:
+    """The parts of a classifier's decision, without what each of its images gave."""
+    decision = getattr(classifier, "decision", None)
+    parts = decision.to_dict() if decision else {}
+    return {key: parts.get(key) for key in OF_DECISION}
 
 
 def run_of(checkpoint: Path) -> Path | None:

@@ -35,6 +35,7 @@ class Bundle:
     def __init__(self, manifest: Manifest, session: Any, reference: dict[str, np.ndarray]) -> None:
         self.manifest = manifest
         self.classes = manifest.classes
+        self.decision = manifest.decision()
         self.reference = reference  # statistics by name: docs/serving.md
         self._session = session
 
@@ -72,11 +73,8 @@ class Bundle:
         return Outputs(*run_session(self._session, pixels, names))
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """Probabilities float64 (N, K) of logits (N, K)."""
-        shifted = logits.astype(np.float64) - logits.max(1, keepdims=True)
-        exponentials = np.exp(shifted)
-        found: np.ndarray = exponentials / exponentials.sum(1, keepdims=True)
-        return found
+        """Probabilities float64 (N, K) of logits (N, K): calibrated, if the bundle says how."""
+        return self.decision.calibration.probabilities(logits)
 
 
 def open_session(content: bytes, threads: int | None = None) -> Any:

@@ -6,11 +6,14 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
+from strided.decision.calibration import Calibration
+from strided.decision.decision import Decision
 from strided.errors import UserError, one_line, printable
 from strided.system.plain_data import is_there, read_json, require_plain
 
 FORMAT = "strided-bundle-1"
 MANIFEST, MODEL, REFERENCE, CARD = "manifest.json", "model.onnx", "reference.npz", "card.md"
+OF_DECISION = ("calibration", "sets", "gate", "triage", "fitted_on")
 FILES = (MODEL, REFERENCE, CARD)  # all that a manifest may name
 NOTICE = (
     "For research and teaching. Not a medical device: no diagnosis or treatment may rest on its "
@@ -28,9 +31,10 @@ class Manifest:
     """The content of manifest.json.
 
     files: {name: {"sha256", "bytes"}}. outputs: the shape of each output of the network for one
-    image. calibration, sets, gate and triage are those of the checkpoint's decision, None without
-    one; `comparison` is with the version that answered before, None if none was asked for. The
-    metrics are of the run that trained the network.
+    image. calibration, sets, gate and triage are those of the checkpoint's decision, and fitted_on
+    says on which images it was fitted: None without one. comparison is with the version that
+    answered before, None if none was asked for. The metrics are of the run that trained the
+    network.
     """
 
     format: str
@@ -45,6 +49,7 @@ class Manifest:
     sets: dict[str, Any] | None
     gate: dict[str, Any] | None
     triage: dict[str, Any] | None
+    fitted_on: str | None
     heatmap: dict[str, Any]
     metrics: dict[str, Any]
     parity: dict[str, Any]
@@ -61,6 +66,13 @@ class Manifest:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for `read` to take back."""
         return asdict(self)
+
+    def decision(self) -> Decision:
+        """What makes answers of logits: plain probabilities, unless the checkpoint says more."""
+        if self.calibration is None:
+            return Decision(Calibration())
+        parts = {key: getattr(self, key) for key in OF_DECISION}
+        return Decision.from_dict({**parts, "scores": None}, len(self.classes))
 
     @classmethod
     def read(cls, version: Path) -> Self:
@@ -84,19 +96,21 @@ class Manifest:
     @classmethod
     def from_dict(cls, content: Any) -> Self:
         """Rebuild what `to_dict` returned. Raises ValueError for anything else."""
-        known = [field.name for field in fields(cls)]
-        if not isinstance(content, dict) or sorted(map(str, content)) != sorted(known):
-            raise ValueError(f"it has other keys than {', '.join(known)}")
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise ValueError(f"its format is not {FORMAT}")
+        known = {field.name for field in fields(cls)}
+        if others := known ^ content.keys():
+            raise ValueError(f"it lacks keys, or has others: {', '.join(sorted(others))[:200]}")
         require_plain(content)
-        if content["format"] != FORMAT:
-            raise ValueError(f"its format is {content['format']!a} and not {FORMAT}")
         for key, kind in _KINDS.items():
             if not isinstance(content[key], kind) or isinstance(content[key], bool):
                 raise ValueError(f"its {key} has another type")
         _check_files(content["files"])
         _check_classes(content["classes"])
         _check_shapes(content)
-        return cls(**content)
+        found = cls(**content)
+        found.decision()  # its parts are a stranger's, too
+        return found
 
 
 _KINDS: dict[str, Any] = {
@@ -118,6 +132,7 @@ _KINDS: dict[str, Any] = {
     "notice": str,
     "data_fingerprint": str | None,
     "intended_use": str | None,
+    "fitted_on": str | None,
     **dict.fromkeys(("calibration", "sets", "gate", "triage", "comparison"), dict | None),
 }
 
