@@ -123,7 +123,7 @@ def _last_layer(net: nn.Module, images: Tensor) -> str:
     handles = [
         module.register_forward_hook(lambda *_, name=name: ran.append(name))
         for name, module in net.named_modules()
-        if any(True for _ in module.parameters(recurse=False))
+        if _is_layer(module)
     ]
     try:
         net(images)
@@ -131,6 +131,12 @@ def _last_layer(net: nn.Module, images: Tensor) -> str:
         for handle in handles:
             handle.remove()
     return ran[-1]
+
+
+def _is_layer(module: nn.Module) -> bool:
+    """Whether a module has weights and no layers: a transformer has its positions beside them."""
+    inner = (weights for child in module.children() for weights in child.parameters())
+    return next(inner, None) is None and next(module.parameters(), None) is not None
 
 
 @contextmanager
