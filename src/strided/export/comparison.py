@@ -10,7 +10,7 @@ from strided.data import ImageDataModule, Preprocessing
 from strided.data.renderings import STRESS, rendered
 from strided.errors import UserError, one_line
 from strided.evaluation.classifier import Classifier
-from strided.evaluation.held_out import require_split, set_up_data
+from strided.evaluation.held_out import set_up_data
 from strided.evaluation.intervals import holm, holm_levels, mcnemar_exact, paired_interval
 from strided.serving.bundle import Bundle
 
@@ -48,7 +48,6 @@ def compare(
     `typed` are the keys of the data that were typed. Returns the figures, with the names of what is
     surely worse in `worse`. Raises UserError for bundles of other classes.
     """
-    require_split(data, "test")
     _require_same_classes(bundle, active)
     pixels, labels = _test_images(data)
     theirs = pixels

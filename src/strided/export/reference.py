@@ -11,7 +11,7 @@ from strided.data.renderings import as_picture
 from strided.export.parity import Checked
 
 LEVELS = np.arange(1, 20) / 20  # 5 to 95 %; the ends would be single images
-LEAST_IMAGES = 10  # of a class, for a mean of its own; of all, for quantiles
+LEAST_IMAGES = 20  # of a class, for a mean of its own; of all, for quantiles
 _MOST_FEATURES = 512  # with a whole covariance; more have their largest components
 _COMPONENTS = 128
 
@@ -51,14 +51,14 @@ def _means_of_classes(features: np.ndarray, labels: np.ndarray, classes: int) ->
 
 def _quantiles(pixels: np.ndarray, features: np.ndarray, probabilities: np.ndarray) -> Arrays:
     logs = np.log(probabilities.clip(1e-30))
-    grey = np.stack([np.asarray(as_picture(p).convert("L"), np.float32) for p in pixels])
-    values = {
+    grey = [np.asarray(as_picture(picture).convert("L")) for picture in pixels]
+    values: dict[str, Any] = {
         "feature": features,
         "confidence": probabilities.max(1),
         "entropy": -(probabilities * logs).sum(1),
         "probability": probabilities,
-        "brightness": grey.mean((1, 2)),
-        "contrast": grey.std((1, 2)),
+        "brightness": [picture.mean() for picture in grey],
+        "contrast": [picture.std() for picture in grey],
     }
     return {f"{name}_quantiles": np.quantile(of, LEVELS, axis=0) for name, of in values.items()}
 

@@ -11,7 +11,7 @@ import numpy as np
 from strided.errors import UserError, first_line, printable
 from strided.serving.manifest import MANIFEST, MODEL, REFERENCE, Manifest, facts_of
 from strided.serving.onnx_file import MOST_BYTES, require_plain_graph
-from strided.serving.registry import active_version
+from strided.serving.registry import active_version, versions
 from strided.system.machine import cores
 from strided.system.plain_data import is_there
 
@@ -47,7 +47,7 @@ class Bundle:
         was written.
         """
         place = Path(os.path.expanduser(folder))
-        if not (place / MANIFEST).exists() and place.is_dir() and not place.name.isdecimal():
+        if not (place / MANIFEST).exists() and versions(place):
             place = place / str(active_version(place))
         manifest = Manifest.read(place)
         contents = {name: _checked(place / name, facts) for name, facts in manifest.files.items()}

@@ -99,9 +99,19 @@ def register(model: Path, prepared: Path, manifest: Callable[[int], dict[str, An
     """Give the files of a folder, and their manifest, the next version of a name; return it.
 
     The folder gets its name, the number, when all of it is on the disk: a killed process leaves no
-    version. Two processes wait for each other.
+    version. Two processes wait for each other. Raises UserError if it cannot be written.
     """
-    model.mkdir(parents=True, exist_ok=True)
+    try:
+        model.mkdir(parents=True, exist_ok=True)
+        return _registered(model, prepared, manifest)
+    except OSError as error:
+        raise UserError(
+            f"{printable(str(model))} cannot be written: {error}; expected a folder that you may "
+            "write, with room for a bundle. Try bundle=<another registry>/<name>"
+        ) from error
+
+
+def _registered(model: Path, prepared: Path, manifest: Callable[[int], dict[str, Any]]) -> Path:
     with alone_in(model / _LOCK, wait=True):
         unfinished = model / _UNFINISHED  # one that is there is of a process that was killed
         shutil.rmtree(unfinished, ignore_errors=True)

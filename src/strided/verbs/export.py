@@ -12,7 +12,7 @@ from strided.config.keys import Config
 from strided.data import ImageDataModule
 from strided.errors import UserError
 from strided.evaluation.classifier import Classifier
-from strided.evaluation.held_out import require_known_split, set_up_data
+from strided.evaluation.held_out import require_known_split, require_split, set_up_data
 from strided.evaluation.overlap import seen_by, without_seen
 from strided.export.comparison import compare, require_no_worse
 from strided.export.facts import PACKAGES, described
@@ -31,23 +31,20 @@ from strided.training.loading import find_checkpoint
 log = logging.getLogger(__name__)
 
 MOST_IMAGES = 1_000  # whose statistics a bundle carries
-_BATCH = 32
+_BATCH = 16
 
 
 def export(config: Config, folder: Path, results: Results, _: Interruption) -> None:
     """Write the next version of `bundle` for `checkpoint`, or nothing. Raises UserError."""
     _require_packages()
-    if not isinstance(given := config["checkpoint"], str):
-        raise UserError(
-            f"checkpoint={given} is an ensemble, several networks; expected one: a run folder or a "
-            ".ckpt file. Try exporting its members one by one"
-        )
+    checkpoint = _one_checkpoint(config["checkpoint"])
     model = model_folder(config["bundle"])
     gate = config["gate"]
     active = None if gate is None else Bundle.load(_active(gate))
-    checkpoint = find_checkpoint(given)
     classifier = Classifier.load(checkpoint, device="cpu", precision="32-true")
     data = set_up_data(classifier, config.get("data"))
+    if active is not None:
+        _require_new_images(classifier, data, checkpoint)
     images = own_images(classifier, data, MOST_IMAGES)
     with TemporaryDirectory(prefix="bundle-", dir=folder) as prepared:
         place = Path(prepared)
@@ -56,17 +53,24 @@ def export(config: Config, folder: Path, results: Results, _: Interruption) -> N
         facts |= described(classifier, checkpoint, network, config["intended_use"])
         bundle = _bundle(facts, model.name, images, place)
         if active is not None:
-            _require_new_images(classifier, data, checkpoint)
             found = compare(bundle, active, classifier, data, config.get("data"))
             results["comparison"] = found
             require_no_worse(found, config["force"])
             facts["comparison"] = {**found, "forced": bool(found["worse"])}
         version = register(model, place, lambda number: _manifest(facts, model.name, number))
     results["bundle"] = {"name": model.name, "version": int(version.name), **_told(facts)}
-    answering = active_version(model)
     say_ending(f"version {version.name} of {model.name}, {_headline(facts)}", bundle=version)
-    if answering != int(version.name):
+    if (answering := active_version(model)) != int(version.name):
         log.info("version %d goes on answering until another is activated", answering)
+
+
+def _one_checkpoint(given: object) -> Path:
+    if not isinstance(given, str):
+        raise UserError(
+            f"checkpoint={given} is an ensemble, several networks; expected one: a run folder or a "
+            ".ckpt file. Try exporting its members one by one"
+        )
+    return find_checkpoint(given)
 
 
 def _active(gate: str) -> Path:
@@ -135,11 +139,10 @@ def _manifest(facts: dict[str, Any], name: str, version: int) -> dict[str, Any]:
 
 
 def _require_new_images(classifier: Classifier, data: ImageDataModule, checkpoint: Path) -> None:
-    """Raise UserError for test images that the network was trained on, as eval does."""
-    if "test" in data.splits:
-        entries = seen_by(classifier, checkpoint)
-        without_seen(entries, classifier, data, "test", exclude=False)
-        require_known_split(classifier, data, "test")
+    """Raise UserError unless there are test images, new to the network, as eval does."""
+    require_split(data, "test")
+    without_seen(seen_by(classifier, checkpoint), classifier, data, "test", exclude=False)
+    require_known_split(classifier, data, "test")
 
 
 def _told(facts: dict[str, Any]) -> dict[str, Any]:
