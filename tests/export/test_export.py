@@ -34,7 +34,9 @@ def test_a_bundle_answers_as_predict_does(exported: Path, trained_run: Path) -> 
 def test_a_version_says_what_it_is(exported: Path, trained_run: Path) -> None:
     manifest = Bundle.load(exported, threads=1).manifest
     results = json.loads((trained_run / "results.json").read_text())
-    assert files(exported / "1") == {"model.onnx", "manifest.json", "reference.npz"}
+    card = {"card.md"} & files(trained_run)
+    assert files(exported / "1") == {"model.onnx", "manifest.json", "reference.npz"} | card
+    assert set(manifest.files) == {"model.onnx", "reference.npz"} | card
     assert manifest.classes == results["classes"]
     assert manifest.metrics["test/acc_ci95"] == results["test/acc_ci95"]
     assert manifest.source["run"] == f"{trained_run.parent.name}/{trained_run.name}"

@@ -1,6 +1,7 @@
 """The export verb: from a checkpoint to a version of a bundle, with proof that it answers alike."""
 
 import logging
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +16,7 @@ from strided.evaluation.classifier import Classifier
 from strided.evaluation.held_out import require_known_split, require_split, set_up_data
 from strided.evaluation.overlap import seen_by, without_seen
 from strided.export.comparison import compare, require_no_worse
-from strided.export.facts import PACKAGES, described
+from strided.export.facts import PACKAGES, described, run_of
 from strided.export.graph import ServedNetwork, write_onnx
 from strided.export.latency import latency
 from strided.export.parity import MOST_MISSED, Checked, missed_by_shares, own_images, parity
@@ -23,7 +24,7 @@ from strided.export.reference import reference
 from strided.runs.ending import say_ending
 from strided.runs.results import Results
 from strided.serving.bundle import Bundle, open_session
-from strided.serving.manifest import MODEL, REFERENCE, Manifest, facts_of
+from strided.serving.manifest import CARD, MODEL, REFERENCE, Manifest, facts_of
 from strided.serving.registry import active_version, model_folder, register
 from strided.system.signals import Interruption
 from strided.training.loading import find_checkpoint
@@ -51,6 +52,8 @@ def export(config: Config, folder: Path, results: Results, _: Interruption) -> N
         network = ServedNetwork(classifier.task.model, classifier.preprocessing)
         facts = _proven(classifier, network, images, place / MODEL)
         facts |= described(classifier, checkpoint, network, config["intended_use"])
+        if (run := run_of(checkpoint)) and (run / CARD).is_file():
+            shutil.copyfile(run / CARD, place / CARD)
         bundle = _bundle(facts, model.name, images, place)
         if active is not None:
             found = compare(bundle, active, classifier, data, config.get("data"))
@@ -126,7 +129,7 @@ def _bundle(facts: dict[str, Any], name: str, images: Checked, place: Path) -> B
     features = np.concatenate([output.features for output in outputs])
     logits = np.concatenate([output.logits for output in outputs])
     np.savez(place / REFERENCE, **reference(images, features, bundle.probabilities(logits)))
-    facts["files"][REFERENCE] = facts_of((place / REFERENCE).read_bytes())
+    facts["files"] = {file.name: facts_of(file.read_bytes()) for file in sorted(place.iterdir())}
     return bundle
 
 
