@@ -1,7 +1,9 @@
 """The export verb: a version that answers as predict does, or none."""
 
+import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,8 +11,11 @@ import torch
 from tests.conftest import files
 
 from strided.cli import main
+from strided.errors import UserError
 from strided.evaluation.classifier import Classifier
+from strided.evaluation.held_out import set_up_data
 from strided.export import parity
+from strided.export.comparison import compare
 from strided.serving import Bundle
 from strided.serving.registry import versions
 
@@ -82,6 +87,25 @@ def test_no_version_is_worse_than_itself(
     comparison = Bundle.load(bundle, threads=1).manifest.comparison
     assert comparison is not None and not comparison["worse"] and not comparison["forced"]
     assert comparison["ece"]["interval"] == [0, 0]
+
+
+def test_each_version_sees_the_images_in_its_own_way(exported: Path, trained_run: Path) -> None:
+    classifier = Classifier.load(trained_run, device="cpu")
+    data = set_up_data(classifier, None)
+    bundle = Bundle.load(exported, threads=1)
+
+    def other(**changes: Any) -> Bundle:
+        manifest = dataclasses.replace(bundle.manifest, **changes)
+        return Bundle(manifest, bundle._session, {})
+
+    padded = other(preprocessing={**bundle.manifest.preprocessing, "resize": "pad"})
+    accuracy = compare(bundle, padded, classifier, data, None)["accuracy"]
+    assert accuracy["active"] < accuracy["new"] and accuracy["interval"][0] > 0
+    turned = other(classes=bundle.classes[::-1])
+    accuracy = compare(bundle, turned, classifier, data, None)["accuracy"]
+    assert accuracy["active"] < 0.3
+    with pytest.raises(UserError, match="has the classes"):
+        compare(bundle, other(classes=[f"x{name}" for name in range(10)]), classifier, data, None)
 
 
 def test_nothing_is_registered_unless_the_answers_are_the_same(

@@ -23,17 +23,35 @@ _BATCH = 32
 
 
 class Contender:
-    """A bundle on the test images: its pixels of them, and its probabilities in our classes."""
+    """A bundle on the test images: `probabilities` (N, K) in the order of `classes`, `labels` (N,).
 
-    def __init__(self, bundle: Bundle, classes: list[str], pixels: np.ndarray) -> None:
-        self.bundle, self.pixels = bundle, pixels
-        self.order = [bundle.classes.index(name) for name in classes]
+    `stressed` are the pixels of at most _MOST_STRESSED of them, each `step`-th.
+    """
 
-    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
-        """Probabilities (N, K) of pixels (N, C, S, S)."""
+    def __init__(self, bundle: Bundle, classes: list[str], data: ImageDataModule) -> None:
+        self._bundle = bundle
+        self._order = [bundle.classes.index(name) for name in classes]
+        self.step = -(-len(data.splits["test"]) // _MOST_STRESSED)
+        found, stressed, labels, seen = [], [], [], 0
+        for batch in data.loader("test"):
+            pixels = batch.images.numpy()
+            found.append(self.answer(pixels))
+            stressed.append(pixels[-seen % self.step :: self.step])
+            labels.append(batch.labels.numpy())
+            seen += len(pixels)
+        self.probabilities, self.stressed = np.concatenate(found), np.concatenate(stressed)
+        self.labels = np.concatenate(labels)
+
+    def answer(self, pixels: np.ndarray) -> np.ndarray:
+        """Probabilities (B, K) of pixels (B, C, S, S)."""
         parts = [pixels[at : at + _BATCH] for at in range(0, len(pixels), _BATCH)]
-        logits = np.concatenate([self.bundle.outputs(part).logits for part in parts])
-        return self.bundle.probabilities(logits)[:, self.order]
+        logits = np.concatenate([self._bundle.outputs(part).logits for part in parts])
+        return self._bundle.probabilities(logits)[:, self._order]
+
+    def right(self) -> np.ndarray:
+        """Whether each image's class is right (N,)."""
+        found: np.ndarray = self.probabilities.argmax(1) == self.labels
+        return found
 
 
 def compare(
@@ -49,31 +67,29 @@ def compare(
     surely worse in `worse`. Raises UserError for bundles of other classes.
     """
     _require_same_classes(bundle, active)
-    pixels, labels = _test_images(data)
-    theirs = pixels
     other = active.manifest.preprocessing
+    theirs = data
     if _geometry(other) != _geometry(bundle.manifest.preprocessing):
-        seen = Preprocessing.from_dict(other)
-        theirs, _ = _test_images(set_up_data(classifier, typed, preprocessing=seen))
-    new = Contender(bundle, bundle.classes, pixels)
+        theirs = set_up_data(classifier, typed, preprocessing=Preprocessing.from_dict(other))
+    new = Contender(bundle, bundle.classes, data)
     old = Contender(active, bundle.classes, theirs)
-    p_new, p_old = new.probabilities(pixels), old.probabilities(theirs)
-    accuracy = _paired(p_new.argmax(1) == labels, p_old.argmax(1) == labels)
-    ece = _calibration(p_new, p_old, labels)
-    stress = _stressed(new, old, labels)
-    worse = ["accuracy"] * (accuracy["interval"][1] < 0) + ["calibration"] * (
-        ece["interval"][0] > 0
-    )
-    worse += [row["rendering"] for row in stress if row["interval"][1] < 0]
+    accuracy = _paired(new.right(), old.right())
+    ece = _calibration(new.probabilities, old.probabilities, new.labels)
+    stress = _stressed(new, old)
+    is_worse = {
+        "accuracy": accuracy["interval"][1] < 0,
+        "calibration": ece["interval"][0] > 0,
+        **{row["rendering"]: row["interval"][1] < 0 for row in stress},
+    }
     return {
         "name": active.manifest.name,
         "version": active.manifest.version,
-        "images": len(labels),
+        "images": len(new.labels),
         "same_split": _same_split(bundle, active),
         "accuracy": accuracy,
         "ece": ece,
         "stress": stress,
-        "worse": worse,
+        "worse": [name for name, found in is_worse.items() if found],
     }
 
 
@@ -124,14 +140,6 @@ def _geometry(preprocessing: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in preprocessing.items() if key not in ("mean", "std")}
 
 
-def _test_images(data: ImageDataModule) -> tuple[np.ndarray, np.ndarray]:
-    batches = list(data.loader("test"))
-    return (
-        np.concatenate([batch.images.numpy() for batch in batches]),
-        np.concatenate([batch.labels.numpy() for batch in batches]),
-    )
-
-
 def _paired(new: np.ndarray, old: np.ndarray, level: float = 0.95) -> dict[str, Any]:
     """Two accuracies on the same images, and the interval of new - active."""
     only_new, only_old = int((new & ~old).sum()), int((old & ~new).sum())
@@ -139,13 +147,12 @@ def _paired(new: np.ndarray, old: np.ndarray, level: float = 0.95) -> dict[str, 
     return {"new": float(new.mean()), "active": float(old.mean()), "interval": interval}
 
 
-def _stressed(new: Contender, old: Contender, labels: np.ndarray) -> list[dict[str, Any]]:
+def _stressed(new: Contender, old: Contender) -> list[dict[str, Any]]:
     """Accuracies on pictures shown differently, tested for all of them together (Holm 1979)."""
-    step = -(-len(labels) // _MOST_STRESSED)
-    right, own = [], labels[::step]
+    right, labels = [], new.labels[:: new.step]
     for name in STRESS:
-        pair = [one.probabilities(rendered(one.pixels[::step], name)) for one in (new, old)]
-        right.append([probabilities.argmax(1) == own for probabilities in pair])
+        pair = [one.answer(rendered(one.stressed, name)) for one in (new, old)]
+        right.append([probabilities.argmax(1) == labels for probabilities in pair])
     p_values = [mcnemar_exact(int((a & ~b).sum()), int((b & ~a).sum())) for a, b in right]
     adjusted, levels = holm(p_values), holm_levels(p_values)
     return [
