@@ -49,3 +49,15 @@ def test_a_users_own_yaml_keeps_its_length(option: str, text: str, tmp_path: Pat
     (tmp_path / option / "mine.yaml").write_text(text)
     words = [*PRETRAINED, "transfer=frozen", f"{option}=mine"]
     assert compose("train", words, tmp_path)["trainer"]["max_epochs"] == 7
+
+
+RECIPE = "experiment=efficientnet_lite0_flowers"
+
+
+def test_a_typed_transfer_has_its_own_stages_and_what_the_experiment_says_of_these() -> None:
+    stages = compose("train", [RECIPE, "transfer=frozen"])["transfer"]["stages"]
+    assert list(stages) == ["frozen"] and stages["frozen"]["epochs"] == 20
+    assert compose("train", [RECIPE, "transfer=none"])["transfer"]["stages"] == {}
+    assert list(compose("train", [RECIPE])["transfer"]["stages"]) == ["frozen", "fine_tuned"]
+    typed = [RECIPE, "transfer=frozen", "transfer.stages.fine_tuned.epochs=3"]
+    assert "fine_tuned" in compose("train", typed)["transfer"]["stages"]  # which training refuses

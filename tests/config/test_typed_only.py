@@ -307,6 +307,8 @@ def test_nothing_is_downloaded_into_a_folder_that_only_a_file_names(
     words = ["train", "--config-dir", str(own), "experiment=theirs", f"log_dir={tmp_path / 'l'}"]
     assert main(words) == 1
     assert "downloaded only into a folder that is typed" in capsys.readouterr().err
+    assert main(["train", "-m", "seed=0,1", *words[1:]]) == 1
+    assert "downloaded only into a folder that is typed" in capsys.readouterr().err
     assert not asked
     assert main([*words, f"data.root={tmp_path / 'mine'}"]) == 1  # the download brings nothing
     assert asked == [tmp_path / "mine"]

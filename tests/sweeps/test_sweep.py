@@ -187,6 +187,15 @@ def test_a_sweep_over_many_models_has_a_short_name(log_dir: Path) -> None:
     assert [row["state"] for row in rows_of(folder)] == ["failed"] * 6
 
 
+def test_a_job_is_as_long_as_the_run_of_its_words(log_dir: Path) -> None:
+    words = [word for word in FAST if "max_epochs" not in word] + [f"log_dir={log_dir}"]
+    words += ["transfer.from_scratch=true", "transfer.stages.frozen.epochs=1,2", "name=stages"]
+    assert main(["train", "-m", "model=mlp", "transfer=frozen", *words]) == 0
+    (folder,) = log_dir.glob("multirun/stages/*")
+    for job, length in (("0", 1), ("1", 2)):
+        assert read_config(folder / job)["trainer"]["max_epochs"] == length
+
+
 def test_arguments_of_callbacks_can_be_swept(log_dir: Path) -> None:
     assert sweep(log_dir, "model=mlp", "callbacks.early_stopping.patience=2,3") == 0
     (folder,) = log_dir.glob("multirun/*/*")

@@ -91,6 +91,7 @@ def test_one_key_alone_is_shown_in_full(capsys: pytest.CaptureFixture[str]) -> N
         ("search.metric", "search has no option by default"),
         ("model='lenet5'", "model='lenet5' is no option"),
         ("model=glob(*)", "model=glob(*) is no option"),
+        ("model=", "there is no such option.\nThe options of model: alexnet, "),
     ],
 )
 def test_help_on_what_is_not_there_is_refused(
@@ -98,6 +99,66 @@ def test_help_on_what_is_not_there_is_refused(
 ) -> None:
     assert main(["train", words, "--help"]) == 1
     assert expected in capsys.readouterr().err
+
+
+def test_help_on_an_option_behind_a_plus_is_of_that_option(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["train", "+model=mlp", "--help"]) == 0
+    assert "model.hidden=[512,256]" in capsys.readouterr().out
+
+
+def test_help_on_transfer_leads_to_its_stages(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "transfer", "--help"]) == 0
+    assert "transfer=frozen --help" in " ".join(capsys.readouterr().out.split())
+    assert main(["train", "transfer=frozen", "--help"]) == 0
+    assert "transfer.stages.frozen.epochs=30" in capsys.readouterr().out
+
+
+OWN_FILES = {
+    "model/five.yaml": b"defaults: 5\n",
+    "model/list.yaml": b"- 1\n",
+    "model/latin.yaml": b"# f\xfcr\n",
+    "experiment/five.yaml": b"defaults: [5, {override /model: mlp}]\n",
+}
+
+
+@pytest.fixture(scope="module")
+def own_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of YAML that no option can be, and without most groups."""
+    folder = tmp_path_factory.mktemp("own")
+    for name, content in OWN_FILES.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+@pytest.mark.parametrize("file", OWN_FILES)
+def test_help_on_a_yaml_that_is_no_option_names_it(
+    file: str, own_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    word = file.removesuffix(".yaml").replace("/", "=")
+    assert main(["train", word, "--help", "--config-dir", str(own_folder)]) == 1
+    said = capsys.readouterr().err
+    assert str(own_folder / file) in said and "; expected " in said
+
+
+def test_help_on_groups_of_ones_own_folder_has_no_traceback(
+    own_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "model", "--help", "--config-dir", str(own_folder)]) == 0
+    path = ["--config-path", str(own_folder)]
+    assert main(["train", "--help", *path]) == 0
+    assert main(["train", "model", "--help", *path]) == 0
+    assert main(["train", "optimizer", "--help", *path]) == 1
+    assert "there is no optimizer/ with YAML" in capsys.readouterr().err
+
+
+def test_a_yaml_that_is_no_utf8_is_named(
+    own_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "model=latin", "--cfg", "job", "--config-dir", str(own_folder)]) == 1
+    assert "latin.yaml cannot be read" in capsys.readouterr().err
 
 
 def test_help_shows_the_arguments_of_an_own_class(

@@ -30,7 +30,13 @@ from strided.config.typed_only import (
     require_typed,
     typed_keys,
 )
-from strided.config.yaml_files import config_folders, primary_name, require_usable, verb_keys
+from strided.config.yaml_files import (
+    config_folders,
+    primary_name,
+    require_usable,
+    unreadable,
+    verb_keys,
+)
 from strided.errors import UserError, did_you_mean, first_line, printable
 from strided.system.plain_data import require_plain
 
@@ -128,7 +134,12 @@ def with_hydra_node(verb: str, overrides: Sequence[str], extra: Path | None) -> 
             f"a YAML of {_places(extra)} is nested too deeply; expected groups, keys and "
             "values. Try one option of that folder after the other"
         ) from error
-    except (HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        files = ", ".join(printable(str(file)) for file in unreadable(extra))
+        raise UserError(
+            f"{files} cannot be read: {error}; expected UTF-8. Try saving it as UTF-8"
+        ) from error
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
         if missing := not_installed(error):
             raise missing from error
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]

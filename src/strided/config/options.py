@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_type_hints, is_typeddict
+from typing import Any, get_type_hints, is_typeddict
 
 from strided.config.arguments import Argument, arguments_at, nodes
 from strided.config.docstrings import argument_texts, purpose
@@ -15,7 +15,7 @@ from strided.config.type_words import as_typed_value, type_words
 from strided.config.typed_only import leaves
 from strided.config.yaml_comments import Comments, read_comments
 from strided.config.yaml_files import CONF_DIR, plain_defaults
-from strided.errors import UserError, printable
+from strided.errors import UserError, one_line, printable
 from strided.system.plain_data import read_yaml
 
 
@@ -113,7 +113,8 @@ def _read(
             f"{printable(str(file))} cannot be read: {error}; expected groups, keys and values. "
             "Try it without this option"
         ) from error
-    own: Node = content if isinstance(content, dict) else {}
+    own: Node = content if content is not None else {}
+    _require_mapping(own, file)
     comments = read_comments(file)
     node: Node = {}
     of: dict[str, str] = {}
@@ -124,6 +125,21 @@ def _read(
             node |= above
             of |= inherited.of
     return node | own, replace(comments, of=of | comments.of)
+
+
+def _require_mapping(content: Any, file: Path) -> None:
+    """Raise UserError for a YAML that is no mapping, or whose defaults are no list of options."""
+    defaults = (content.get("defaults") or []) if isinstance(content, dict) else None
+    known = isinstance(defaults, list) and all(
+        isinstance(key, str)
+        for entry in defaults
+        for key in (entry if isinstance(entry, dict) else [entry])
+    )
+    if not known:
+        raise UserError(
+            f"{printable(str(file))} holds {one_line(str(content)[:60])}; expected keys with values"
+            " and, if any, defaults that are a list of options. Try it without defaults"
+        )
 
 
 def _file_of(group: str, name: str, folders: Sequence[Path]) -> Path:

@@ -23,13 +23,14 @@ class Comments:
 def read_comments(file: Path) -> Comments:
     """Read the comments of a YAML of groups and keys; an entry of its defaults list is a key too.
 
-    A comment of several lines is joined to one paragraph.
+    A comment of several lines is joined to one paragraph. Bytes that are no text are replaced: the
+    comment of one option must not keep the others from being listed.
     """
     header: list[str] = []
     above: list[str] = []
     of: dict[str, str] = {}
     parents: list[tuple[int, str]] = []  # indentation and name of the keys around this line
-    for line in file.read_text("utf-8").splitlines():
+    for line in file.read_text("utf-8", errors="replace").splitlines():
         text = line.strip()
         if text.startswith("#"):
             (above if parents else header).append(text.lstrip("#").strip())

@@ -88,6 +88,17 @@ def _require_usable(folder: Path, before: Mapping[Path, str]) -> None:
                 ) from error
 
 
+def unreadable(extra: Path | None) -> list[Path]:
+    """Return the YAML files of the user's that are no UTF-8, in which Hydra reads them."""
+    found = []
+    for file in (file for folder in config_folders(extra) for file in folder.rglob("*.yaml")):
+        try:
+            file.read_text("utf-8")
+        except UnicodeDecodeError:
+            found.append(file)
+    return found
+
+
 def group_options(folders: Iterable[Path]) -> dict[str, list[str]]:
     """Return the options of each group: {"model": ["alexnet", ...], ...}."""
     options: dict[str, set[str]] = {}

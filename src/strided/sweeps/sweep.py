@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from strided.config.compose import choices_of, compose_hydra, plain
+from strided.config.compose import compose_hydra, plain
 from strided.config.keys import Config
 from strided.config.overrides import (
     ONLY_TYPED,
@@ -23,7 +23,7 @@ from strided.config.overrides import (
     typed_trust,
     typed_value,
 )
-from strided.config.primary import primary
+from strided.config.primary import beginning_with, primary
 from strided.config.schema import check
 from strided.config.targets import trusting
 from strided.config.typed_only import brings_back
@@ -198,12 +198,17 @@ def _run_jobs(
     trend: Sweep | None,
 ) -> None:
     varied = {key_of(word) for job in commands for word in {*job} ^ {*commands[0]}}
-    insisted, level = steady(overrides, varied), among_many()
+    insisted, level, begun = steady(overrides, varied), among_many(), primary()
     own_folder = config_dir and config_dir.resolve()  # a launcher may run jobs elsewhere
 
-    def job(composed: DictConfig) -> int:
-        with trusting(trusted, own_folder), insisting_on(insisted), showing(level):
-            return run_one(verb, composed)
+    def job(_: DictConfig) -> int:
+        with (
+            trusting(trusted, own_folder),
+            beginning_with(begun),
+            insisting_on(insisted),
+            showing(level),
+        ):
+            return run_one(verb, own_folder)
 
     with alone_in(SweepFolder(folder).sweep):
         try:
@@ -249,8 +254,11 @@ def launch(
         sys.argv = before
 
 
-def run_one(verb: str, composed: DictConfig) -> int:
-    """Run or finish one job of a sweep; return its exit code."""
+def run_one(verb: str, config_dir: Path | None) -> int:
+    """Run or finish the job of a sweep that Hydra has begun; return its exit code.
+
+    It is composed as a single run is: Hydra's own config lacks what `compose_hydra` decides.
+    """
     from hydra.core.hydra_config import HydraConfig
 
     hydra = HydraConfig.get()
@@ -260,9 +268,9 @@ def run_one(verb: str, composed: DictConfig) -> int:
     if read_results(folder).get("state") == "finished":
         print("finished before")
         return 0
-    choices = choices_of(verb, hydra)
 
     def new_config() -> Config:
+        composed, choices = compose_hydra(verb, list(hydra.overrides.task), config_dir)
         write_config(folder, dict(OmegaConf.to_container(composed)), command)  # type: ignore[arg-type]
         config = plain(composed)
         check(config)

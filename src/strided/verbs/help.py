@@ -41,7 +41,7 @@ def help_of(verb: str, words: Sequence[str], config_dir: Path | None) -> str:
         return verb_help(verb, config_dir)
     normalise(verb, [word for word in words if "=" in word], config_dir, multirun=True)
     groups, keys = verb_keys(verb)
-    chosen = groups | {word.partition("=")[0]: word.partition("=")[2] for word in words}
+    chosen = groups | {key_of(word): word.partition("=")[2] for word in words}
     folders = config_folders(config_dir)
     if config_dir:
         require_usable(config_dir)
@@ -65,7 +65,7 @@ def help_of(verb: str, words: Sequence[str], config_dir: Path | None) -> str:
                 f"{verb} has no group or key {group}; expected one that {_launcher(verb)} --help "
                 f"shows. {hint_or_close(group, '', [*groups, *keys])}"
             )
-        elif word == group:
+        elif key == group and "=" not in word:
             pages[group] = group_help(verb, group, groups[group], folders)
         else:
             for name in (chosen[group] or "").strip("[]").split(","):
@@ -76,8 +76,8 @@ def help_of(verb: str, words: Sequence[str], config_dir: Path | None) -> str:
 
 def verb_help(verb: str, config_dir: Path | None) -> str:
     """Return the help of a verb."""
-    options = group_options(config_folders(config_dir))
     groups, _ = verb_keys(verb)
+    options = {group: [""] for group in groups} | group_options(config_folders(config_dir))
     meanings = group_meanings(verb)
     width = max(map(len, groups))
     return "\n".join(
@@ -86,7 +86,10 @@ def verb_help(verb: str, config_dir: Path | None) -> str:
             "",
             "groups (group=option; any argument of what stands behind: group.argument=value)",
             *(
-                _wrapped(f"  {group:<{width}}  ", f"{meanings[group]}: {', '.join(options[group])}")
+                _wrapped(
+                    f"  {group:<{width}}  ",
+                    f"{meanings[group]}: {', '.join(options.get(group, []))}",
+                )
                 for group in groups
             ),
             f"  {_launcher(verb)} {next(iter(groups))} --help shows one of them with its arguments",
@@ -107,10 +110,15 @@ def verb_help(verb: str, config_dir: Path | None) -> str:
 
 def group_help(verb: str, group: str, default: str | None, folders: Sequence[Path]) -> str:
     """Return the help of a group: its options in a line each, the arguments of the default one."""
-    names = group_options(folders)[group]
+    names = group_options(folders).get(group, [])
+    if not names:
+        raise UserError(
+            f"{group}: there is no {group}/ with YAML in {' or '.join(map(str, folders))}; "
+            "expected one. Try --config-dir, which adds your own YAML to strided's"
+        )
     width = max(map(len, names))
     said = {name: first_sentence(comments_of(group, name, folders).header) for name in names}
-    option = option_of(group, default, folders) if default else None
+    option = option_of(group, default, folders) if default in names else None
     return "\n".join(
         [
             f"{group}: {group_meanings(verb)[group]}",
@@ -119,7 +127,7 @@ def group_help(verb: str, group: str, default: str | None, folders: Sequence[Pat
             *(_wrapped(f"  {name:<{width}}  ", text) for name, text in said.items()),
             f"  {_launcher(verb)} {group}={names[-1]} --help shows one of them with its arguments",
             *([*_arguments(option)] if option else []),
-            *_examples(verb, group, default or names[0], folders),
+            *_examples(verb, group, option.name if option else names[0], folders),
         ]
     )
 
