@@ -13,6 +13,7 @@ from tests.conftest import TINY
 import strided
 from strided.errors import UserError
 from strided.evaluation.classifier import Classifier
+from strided.jobs.runner import refuse_sweep
 from strided.jobs.trained_run import TrainedRun
 from strided.runs.folder import read_results
 
@@ -83,6 +84,10 @@ WRONG: dict[str, tuple[Any, tuple[str, ...]]] = {
     "a number among them": (["model=mlp", 3], ("3 (int)",)),
     "a flag": (["-m", "seed=1,2"], ("-m, a flag", "config_dir=")),
     "a misspelt key": (["modle=mlp"], ("modle", "Did you mean model?")),
+    "an experiment of many runs": (
+        ["experiment=xray"],
+        ("many runs, over data.fold", 'Try train([..., "data.fold=0"]'),
+    ),
     "an unused key": (["trainer.min_epochs=2", "trainer.max_epochs=1"], ("min_epochs",)),
 }
 
@@ -93,13 +98,20 @@ def test_wrong_words_are_answered_as_on_the_command_line(case: str, log_dir: Pat
     with pytest.raises(UserError) as raised:
         strided.train(words)
     assert all(part in str(raised.value) for part in said), raised.value
-    if isinstance(words, list):
+    if isinstance(words, list) and "experiment=xray" not in words:
         with pytest.raises(UserError) as again:
             strided.compose(words)
         assert str(again.value) == str(raised.value).replace("train was", "compose was").replace(
             "train([", "compose(["
         )
     assert not log_dir.exists()
+
+
+def test_a_run_of_an_experiment_of_many_is_one_with_each_key_typed() -> None:
+    config, words = strided.compose(["experiment=xray"]), ["experiment=xray", "data.fold=2"]
+    refuse_sweep(config, words)
+    with pytest.raises(UserError, match="many runs"):
+        refuse_sweep(config, words[:1])
 
 
 def test_compose_of_a_text_is_answered() -> None:

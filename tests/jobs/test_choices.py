@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from strided.config.compose import compose
+from strided.errors import UserError
 from strided.jobs.choices import by_overlays, show_choices
 from strided.jobs.job import compose_choices
 from strided.system.verbosity import ENDING, showing
@@ -16,6 +17,14 @@ def shown(capsys: pytest.CaptureFixture[str], verb: str, *words: str) -> str:
     text = capsys.readouterr().out
     assert all(len(line) <= 100 for line in text.splitlines())
     return " ".join(line.strip() for line in text.splitlines())
+
+
+def test_no_option_makes_a_name_that_leads_out_of_log_dir(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "...yaml").write_text("# @package _global_\nseed: 3\n")
+    with pytest.raises(UserError, match="leads out of log_dir"):
+        compose_choices("train", ["experiment=.."], tmp_path)
+    assert compose_choices("train", ["experiment=..", "name=mine"], tmp_path)[1] == "mine"
 
 
 @pytest.mark.parametrize(

@@ -59,13 +59,13 @@ def run_name(config: Config, choices: dict[str, str]) -> str:
         name = Path(str(known or path.stem)).name  # the folder may come from elsewhere
         return name if name not in ("", "..") else "run"
     if "checkpoint" in config:
-        return choices["model"]
+        return _inside_log_dir(choices["model"])
     if "runs" in config:  # compare
         return next((kind for kind in ("runs", "pool") if config.get(kind)), "models")
     if choices["experiment"] not in ("null", "None"):
-        return choices["experiment"]
+        return _inside_log_dir(choices["experiment"])  # ...yaml is the option ..
     model = "models" if config.get("models") else choices["model"]
-    return f"{model}-{choices['data']}"
+    return _inside_log_dir(f"{model}-{choices['data']}")
 
 
 def _inside_log_dir(name: str) -> str:

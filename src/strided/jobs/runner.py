@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from strided.config.keys import Config
-from strided.config.overrides import typed_trust, typed_value, without
+from strided.config.overrides import key_of, typed_trust, typed_value, without
 from strided.config.targets import trusting
 from strided.config.unused import insisting_on, refuse_unused
 from strided.errors import UserError, describe_error, printable
@@ -42,6 +42,7 @@ def run(verb: str, words: Sequence[str], config_dir: Path | None = None) -> tupl
                 "search= was given, but this is a single run; expected search= on the command line "
                 "of train. Try python src/train.py search=optuna"
             )
+        refuse_sweep(config, words)
         if "trainer" in config:
             refuse_unused(config, words)
         parent = log_folder(config["log_dir"]) / verb / name
@@ -50,6 +51,20 @@ def run(verb: str, words: Sequence[str], config_dir: Path | None = None) -> tupl
             show_choices(verb, choices, config, words, config_dir)
         with insisting_on(words):
             return folder, run_job(verb, {**config, "name": name}, folder, list(words))
+
+
+def refuse_sweep(config: Config, words: Sequence[str]) -> None:
+    """Raise UserError for an experiment of many runs: the command line runs all, Python one."""
+    typed = {key_of(word) for word in words}
+    over = (config.get("sweep") or {}).get("over", {})
+    left = {key: values for key, values in over.items() if key not in typed}
+    if left:
+        example = ", ".join(f'"{key}={values[0]}"' for key, values in left.items())
+        raise UserError(
+            f"this experiment is many runs, over {', '.join(left)}, and a call from Python makes "
+            f"one; expected a value of each. Try train([..., {example}]), in a loop for several, "
+            "or the command line for all runs with their summary"
+        )
 
 
 def finish_job(
