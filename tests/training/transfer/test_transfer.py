@@ -196,7 +196,16 @@ def test_from_scratch_has_the_input_of_the_weights_and_none_of_them(
     assert results(scratch)["preprocessing"] == results(tuned)["preprocessing"]
     assert "tensors loaded" not in (scratch / "run.log").read_text(encoding="utf-8")
     tuned_log = (tuned / "run.log").read_text(encoding="utf-8")
-    assert "tensors loaded" in tuned_log and "trained from these weights at once" in tuned_log
+    assert "tensors loaded" in tuned_log
+
+
+@pytest.mark.parametrize(("few", "is_said"), [(10_000, True), (10, False)])
+def test_that_all_layers_are_trained_is_said_of_few_images_once(
+    few: int, is_said: bool, weights: str, log_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("strided.training.fit.FEW", few)
+    log = train(log_dir, weights, "trainer.max_epochs=1") / "run.log"
+    assert log.read_text(encoding="utf-8").count("usually does better") == is_said
 
 
 def test_a_pooled_head_is_trained_on_its_kept_features_loaded_and_fine_tuned(
