@@ -31,7 +31,7 @@ def predictions_of(run: FinishedRun) -> Predictions:
 def require_whole(run: FinishedRun) -> None:
     """Raise UserError for a run whose trainer.limit_test_batches left some of its images out."""
     tested = len(predictions_of(run).paths) + int(run.results.get("skipped") or 0)
-    total = run.results["splits"].get("test")
+    total = run.results["splits"].get("test") or 0
     limit = (run.config.get("trainer") or {}).get("limit_test_batches")
     if limit is not None and total is not None and fits(total, int) and tested < total:
         raise UserError(
