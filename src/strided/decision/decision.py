@@ -1,29 +1,19 @@
 """Decision: what is made of the logits of an image beside its class."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Protocol, Self
 
 import numpy as np
 
 from strided.decision.calibration import Calibration
+from strided.decision.gate import Gate, Gated
 from strided.decision.operating_point import OperatingPoint
 from strided.decision.plain import numbers
 from strided.decision.sets import METHODS, PredictionSets, label_scores
 
 VALIDATION, INNER_FOLDS = "validation", "inner folds"  # what a decision is fitted on
-
-
-class Gate(Protocol):
-    """Tells images of another kind from own ones."""
-
-    def __call__(
-        self, features: np.ndarray | None, pixels: np.ndarray | None
-    ) -> tuple[np.ndarray, list[str]]:
-        """Return a score (N,), the higher the stranger, and why an image is refused, or ""."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data."""
 
 
 class Triage(Protocol):
@@ -66,6 +56,11 @@ class Decided:
             routes,
             reasons,
         )
+
+    def refusal(self, place: int) -> str:
+        """Why an image is refused, or ""."""
+        refused = self.routes is not None and self.routes[place] == "refused"
+        return self.reasons[place] if refused and self.reasons else ""
 
     def said(self, place: int, classes: Sequence[str]) -> dict[str, Any]:
         """What is said of one image beside its probabilities: the fields of a `Row`."""
@@ -145,24 +140,14 @@ class Decision:
     scores: Scores | None = None
     operating_point: OperatingPoint | None = None
 
-    def __call__(
-        self,
-        logits: np.ndarray,
-        features: np.ndarray | None = None,
-        pixels: np.ndarray | None = None,
-    ) -> Decided:
-        """Decide of logits (N, K), features (N, F) and pixels, as far as its parts need them."""
-        return self.of_probabilities(self.calibration.probabilities(logits), features, pixels)
+    def __call__(self, logits: np.ndarray, gated: Gated | None = None) -> Decided:
+        """Decide of logits (N, K), and of what the gate says of the images, if it was asked."""
+        return self.of_probabilities(self.calibration.probabilities(logits), gated)
 
-    def of_probabilities(
-        self,
-        probabilities: np.ndarray,
-        features: np.ndarray | None = None,
-        pixels: np.ndarray | None = None,
-    ) -> Decided:
+    def of_probabilities(self, probabilities: np.ndarray, gated: Gated | None = None) -> Decided:
         """Decide of probabilities that are calibrated already."""
         sets = self.sets.sets(probabilities) if self.sets else None
-        ood, refusals = self.gate(features, pixels) if self.gate else (None, [])
+        ood, refusals = (gated.ood, gated.reasons) if gated else (None, [])
         routes, reasons = None, refusals or None
         if self.triage:
             routes, reasons = self.triage(
@@ -208,17 +193,21 @@ class Decision:
         }
 
     @classmethod
-    def from_dict(cls, data: Any, classes: int) -> Self:
+    def from_dict(
+        cls, data: Any, classes: int, arrays: Mapping[str, np.ndarray] = MappingProxyType({})
+    ) -> Self:
         """Take over plain data, which may be a stranger's, of so many classes. Raises ValueError.
 
-        Parts that are newer than this are passed over.
+        `arrays` are the gate's. Parts that are newer than this are passed over.
         """
         if not isinstance(data, dict):
             raise ValueError("its decision is no mapping")
-        sets, scores, point = (data.get(k) for k in ("sets", "scores", "operating_point"))
+        parts = ("sets", "gate", "scores", "operating_point")
+        sets, gate, scores, point = (data.get(part) for part in parts)
         return cls(
             Calibration.from_dict(data.get("calibration"), classes),
             None if sets is None else PredictionSets.from_dict(sets),
+            None if gate is None else Gate.of_arrays(gate, arrays),
             fitted_on=_source(data.get("fitted_on")),
             scores=None if scores is None else Scores.from_dict(scores),
             operating_point=None if point is None else OperatingPoint.from_dict(point, classes),

@@ -1,10 +1,12 @@
 """The best checkpoint of a run: loaded, calibrated on held-out images, measured once."""
 
 import logging
+from dataclasses import replace
 from functools import partial
 
 from strided.data import ImageDataModule
-from strided.decision.decision import VALIDATION
+from strided.decision.calibration import Calibration
+from strided.decision.decision import VALIDATION, Decision
 from strided.errors import UserError
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.evaluate import Evaluation, evaluate
@@ -18,6 +20,7 @@ from strided.evaluation.fitting import (
     write_held_out,
 )
 from strided.evaluation.from_features import from_features
+from strided.evaluation.gating import fit_gate
 from strided.evaluation.outputs import most_validated
 from strided.evaluation.overlap import overlap, seen_by
 from strided.runs.folder import RunFolder
@@ -68,7 +71,8 @@ def decide_by_held_out(
         held = validation_of(best, data, most_validated(run.config, data))
     else:
         held = read_inner(files.inner_logits, data.source.paths)
-    best.decision = fit_decision(run.config, held)
+    decision, gate = fit_decision(run.config, held), fit_gate(run.config, best, data)
+    best.decision = replace(decision or Decision(Calibration()), gate=gate) if gate else decision
     store_decision(files.best, best.decision)
     if held is None or best.decision is None:
         return None

@@ -2,16 +2,16 @@
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from strided.config.from_python import described, folder_from, names_from, path_from
 from strided.config.keys import InferencePrecision
@@ -21,6 +21,7 @@ from strided.data.loader import BatchLoader
 from strided.data.reading.decoding import ImageError, as_image
 from strided.decision.calibration import Calibration
 from strided.decision.decision import Decided, Decision
+from strided.decision.gate import Gate, Gated
 from strided.errors import UserError, one_line, sought_from
 from strided.evaluation.precision import evaluating_in, inference_precision
 from strided.system.devices import choose_device, fix_cublas_workspace, float32_products, sent
@@ -37,18 +38,20 @@ class Prediction:
     """The most probable class, and the probability of each class by name (they sum to 1).
 
     prediction_set has the classes that fit, if the run has fitted such sets: see docs/decisions.md.
+    refused says why the gate refuses an image, which then has no class and no probabilities.
     """
 
     label: str
     probabilities: dict[str, float]
     prediction_set: tuple[str, ...] | None = None
+    refused: str = ""
 
 
-def decide(decision: Decision | None, logits: Tensor) -> Decided:
+def decide(decision: Decision | None, logits: Tensor, gated: Gated | None = None) -> Decided:
     """Decide of finite logits (N, K); without a decision they give plain probabilities."""
     if decision is None:
         return Decision(Calibration()).of_probabilities(logits.softmax(1).double().numpy())
-    return decision(logits.numpy())
+    return decision(logits.numpy(), gated)
 
 
 def cpu_batch(side: int) -> int:
@@ -65,6 +68,8 @@ class Classifier:
 
     `precision` None: that of the training on a GPU, float32 on a CPU.
     """
+
+    reads_pixels = True  # `logits` and `outputs` take these, and nothing computed from them
 
     def __init__(
         self,
@@ -133,9 +138,12 @@ class Classifier:
 
     def _predictions(self, images: Sequence[ImageLike]) -> list[Prediction]:
         pixels = np.stack([self.preprocessing.pixels(_read(image)) for image in images])
-        decided = self.decided(self.logits(torch.from_numpy(pixels)))
+        _, decided = self.answers(torch.from_numpy(pixels))
         found = []
         for place, row in enumerate(decided.probabilities.tolist()):
+            if why := decided.refusal(place):
+                found.append(Prediction("", {}, refused=why))
+                continue
             named = dict(zip(self.classes, row, strict=True))
             held = decided.said(place, self.classes)["prediction_set"]
             best = max(named, key=named.__getitem__)
@@ -177,6 +185,32 @@ class Classifier:
         logits: Tensor = self.task(images).float()
         return logits
 
+    @property
+    def gate(self) -> Gate | None:
+        """What refuses images, if the run has fitted it."""
+        return self.decision.gate if self.decision else None
+
+    def outputs_and_features(self, pixels: Tensor, layer: str) -> tuple[Tensor, Tensor]:
+        """`outputs`, and with them what the linear `layer` was given for each image (B, F)."""
+        with _followed_by_inputs_of(self.task, layer):
+            both = self.outputs(pixels)
+        return both[:, : len(self.classes)], both[:, len(self.classes) :]
+
+    def answers(self, pixels: Tensor) -> tuple[Tensor, Decided]:
+        """Return logits (B, K) on the CPU, and what is decided of these preprocessed pixels.
+
+        Of logits that are not finite something is decided, too, which is not to be used.
+        """
+        gate, gated = self.gate, None
+        if gate is None:
+            logits = self.logits(pixels)
+        else:
+            outputs, features = self.outputs_and_features(pixels, gate.layer)
+            logits = outputs.cpu()
+            gated = gate(features.cpu().numpy(), pixels.numpy())
+        usable = logits.isfinite().all(1, keepdim=True)
+        return logits, decide(self.decision, logits.where(usable, 0.0), gated)
+
     def decided(self, logits: Tensor) -> Decided:
         """Decide of logits (N, K) on the CPU; they are finite."""
         return decide(self.decision, logits)
@@ -188,6 +222,27 @@ class Classifier:
     def as_in_training(self) -> AbstractContextManager[None]:
         """Multiply as exactly as training did; for the network itself, without `logits`."""
         return float32_products(self.task.matmul_precision, self.device)
+
+
+@contextmanager
+def _followed_by_inputs_of(task: ClassificationTask, layer: str) -> Iterator[None]:
+    """Inside the block, the task's logits (B, K) are followed by the layer's inputs (B, F)."""
+    given: list[Tensor] = []
+
+    def join(module: nn.Module, images: Any, logits: Tensor) -> Tensor:
+        return torch.cat([logits.float(), given.pop().float()], 1)
+
+    handles = [
+        task.model.get_submodule(layer).register_forward_pre_hook(
+            lambda module, inputs: given.append(inputs[0])
+        ),
+        task.register_forward_hook(join),
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _read(image: ImageLike) -> Image.Image:

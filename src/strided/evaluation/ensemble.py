@@ -12,11 +12,13 @@ from torch import Tensor
 
 from strided.config.keys import Config
 from strided.data import ImageDataModule
+from strided.decision.gate import Gated
 from strided.errors import UserError
 from strided.evaluation.calibration import errors_of
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.evaluate import Evaluation, Judge, evaluation_of
 from strided.evaluation.fitting import chosen_decision
+from strided.evaluation.gating import gated_outputs
 from strided.evaluation.held_out import (
     require_known_split,
     require_split,
@@ -32,7 +34,6 @@ from strided.evaluation.members import (
     disagreement,
     mean_logits,
 )
-from strided.evaluation.outputs import outputs_of
 from strided.evaluation.overlap import Overlap, seen_by, without_seen
 from strided.evaluation.resampling import mean_by_group
 
@@ -41,13 +42,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Ran:
-    """A classifier, and its logits (N, K) for the readable images of a split with labels (N,)."""
+    """A classifier, and its logits (N, K) for the readable images of a split with labels (N,).
+
+    gated is what its gate says of them, if it has one.
+    """
 
     classifier: Classifier
     data: ImageDataModule
     logits: Tensor
     labels: Tensor
     overlap: Overlap | None
+    gated: Gated | None
 
 
 def run_over_split(checkpoint: Path, config: Config) -> Ran:
@@ -72,8 +77,8 @@ def run_over_split(checkpoint: Path, config: Config) -> Ran:
         overlap()  # refuses before the network runs
     if not new_split:
         require_known_split(classifier, data, split)
-    logits, labels = outputs_of(classifier, data, split, data.splits[split])
-    return Ran(classifier, data, logits, labels, overlap())
+    logits, labels, gated = gated_outputs(classifier, data, split, data.splits[split])
+    return Ran(classifier, data, logits, labels, overlap(), gated)
 
 
 def measure(
@@ -87,7 +92,7 @@ def measure(
         return _measure_all(checkpoints, config)
     ran = run_over_split(checkpoints[0], config)
     given = (ran.classifier, ran.data, config["split"], ran.logits, ran.labels, ran.overlap)
-    return evaluation_of(*given), ran.classifier, ran.data, None
+    return evaluation_of(*given, ran.gated), ran.classifier, ran.data, None
 
 
 def _measure_all(
@@ -102,6 +107,8 @@ def _measure_all(
         _require_same_images(first, ran, checkpoint, split)
         each.append(own)
         overlaps.append(ran.overlap)
+    if first.gated is not None:
+        log.info("several checkpoints refuse no image: the gates of their runs are not asked")
     decision, why = decision_of(each, config)
     if why:
         log.info("the mean of the networks is not calibrated once more: %s", why)

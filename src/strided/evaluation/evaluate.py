@@ -12,14 +12,16 @@ from torch import Tensor, nn
 from strided.config.keys import InferencePrecision
 from strided.data import ImageDataModule
 from strided.decision.decision import Decided, Decision
+from strided.decision.gate import Gated
 from strided.errors import UserError
 from strided.evaluation.at_operating_point import at_operating_point
 from strided.evaluation.calibration import coverage_of, errors_of, floors_of, reliability
 from strided.evaluation.classifier import NOT_FINITE, Classifier, decide
+from strided.evaluation.gating import gated_outputs, refusals_of
 from strided.evaluation.intervals import wilson_interval
 from strided.evaluation.metric_intervals import named_intervals
 from strided.evaluation.metrics import classification_metrics, confusion_matrix
-from strided.evaluation.outputs import limited, outputs_of
+from strided.evaluation.outputs import limited
 from strided.evaluation.overlap import Overlap
 from strided.evaluation.subgroups import Parts, by_subgroup
 from strided.runs.predictions_csv import Row
@@ -47,6 +49,7 @@ class Evaluation:
     calibration has the errors of the probabilities, sets what prediction sets cover, reliability
     the bins of its diagrams: "after" calibration, and "before" it if there is one. groups is the
     number of groups of the images, if these are known; subgroups has a row for each part of them.
+    refusals says how many further images, which are not among `count`, a gate refused.
 
     `shared` of the split's images were seen in training, None if that is unknown. They are
     `excluded` from the metrics, or `without` has the metrics of the others, if there are any.
@@ -66,10 +69,13 @@ class Evaluation:
     reliability: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
     groups: int | None = None
     subgroups: list[dict[str, Any]] = field(default_factory=list)
+    refusals: dict[str, Any] | None = None
 
     def headline(self) -> str:
         """Accuracy with its interval, the loss, and how many images were seen in training."""
-        return f"{_accuracy(self.metrics, self.split)}, {self.count} images{self._told()}"
+        refused = f", {r['refused']} others refused" if (r := self.refusals) else ""
+        told = f"{refused}{self._told()}"
+        return f"{_accuracy(self.metrics, self.split)}, {self.count} images{told}"
 
     def _told(self) -> str:
         if self.shared is None:
@@ -118,8 +124,9 @@ def evaluate(
     asked once the images are read, since data.pipeline=streaming does not know them before. Raises
     UserError if no output is finite.
     """
-    logits, labels = outputs_of(classifier, data, split, limited(data, split, limit))
-    return evaluation_of(classifier, data, split, logits, labels, overlap(), whole=limit is None)
+    chosen, whole = limited(data, split, limit), limit is None
+    logits, labels, gated = gated_outputs(classifier, data, split, chosen)
+    return evaluation_of(classifier, data, split, logits, labels, overlap(), gated, whole=whole)
 
 
 def evaluation_of(
@@ -129,10 +136,13 @@ def evaluation_of(
     logits: Tensor,
     labels: Tensor,
     found: Overlap | None = None,
+    gated: Gated | None = None,
     *,
     whole: bool = True,
 ) -> Evaluation:
     """Measure logits (N, K) of the first N readable images of a split, as `evaluate` does.
+
+    Images that the gate refuses do not count. Raises UserError if no others are left.
 
     `whole`: these are all, so that the unreadable ones get rows as well.
     """
@@ -142,9 +152,15 @@ def evaluation_of(
     finite = logits.isfinite().all(1)
     _require_finite(finite if not excluded else finite[~torch.from_numpy(seen)], split)
     reasons = [why if ok else NOT_FINITE for why, ok in zip(reasons, finite.tolist(), strict=True)]
-    decided = decide(classifier.decision, logits.where(finite[:, None], 0.0))
+    decided = decide(classifier.decision, logits.where(finite[:, None], 0.0), gated)
     rows = _rows(classifier, data, split, decided, labels, reasons)
+    refusals = refusals_of(rows)
     measured = np.array([not row.error and not row.refused for row in rows], dtype=bool)
+    if not measured.any():
+        raise UserError(
+            f"the gate refuses every image of {split}; expected some of the kind that the network "
+            "was trained on. Try src/predict.py, whose predictions.csv says why"
+        )
     if whole:
         rows += [
             Row(path, classifier.classes[label], error=reason)
@@ -170,6 +186,7 @@ def evaluation_of(
         *_judged(classifier, logits, decided, labels),
         own.num_groups,
         by_subgroup(decided.probabilities, labels.numpy(), classifier.classes, own),
+        refusals,
     )
 
 

@@ -17,6 +17,7 @@ from strided.errors import UserError
 from strided.evaluation.calibration import errors_of
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.evaluate import Evaluation
+from strided.evaluation.gating import facts_of_gate
 from strided.evaluation.outputs import outputs_of
 from strided.runs.predictions_csv import Row, write_predictions
 from strided.runs.results import Results
@@ -165,6 +166,9 @@ def note_decision(results: Results, decision: Decision | None, evaluation: Evalu
     results["calibration"] = {**about, "measured": measured}
     if decision.operating_point is not None:
         results["operating_point"] = decision.operating_point.sensitivity
+    if decision.gate is not None and evaluation.refusals is not None:
+        refused = {"split": evaluation.split, **evaluation.refusals}
+        results["gate"] = {**facts_of_gate(decision.gate), "measured": refused}
     if decision.sets is not None and evaluation.sets is not None:
         held = {"split": evaluation.split, **evaluation.sets}
         results["sets"] = {**decision.sets.to_dict(), "measured": held}

@@ -26,6 +26,8 @@ from strided.training.transfer.parts import parts
 class FromFeatures(Classifier):
     """A classifier whose `logits` and `outputs` take kept features of images, as it loads them."""
 
+    reads_pixels = False
+
     def __init__(self, classifier: Classifier, kept: KeptFeatures) -> None:
         super().__init__(classifier.task, str(classifier.device), classifier.precision)
         self.decision = classifier.decision

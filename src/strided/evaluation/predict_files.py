@@ -151,9 +151,8 @@ def _predict_batch(classifier: Classifier, files: list[Path], folder: Path | Non
         log.warning("%s", clipped(len(brighter), len(files), max(brighter), white))
     if pixels:
         read = [file for file in files if file not in errors]
-        logits = classifier.logits(torch.from_numpy(np.stack(pixels)))
+        logits, decided = classifier.answers(torch.from_numpy(np.stack(pixels)))
         usable = logits.isfinite().all(1)
-        decided = classifier.decided(logits.where(usable[:, None], 0.0))
         rows = dict(zip(read, decided.probabilities.tolist(), strict=True))
         for place, (file, finite) in enumerate(zip(read, usable.tolist(), strict=True)):
             if finite and classifier.decision is not None:

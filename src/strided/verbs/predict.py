@@ -9,6 +9,7 @@ import numpy as np
 
 from strided.config.keys import Config
 from strided.errors import UserError
+from strided.evaluation.gating import refusals_of
 from strided.evaluation.imagenet import chosen_classifier
 from strided.evaluation.members import members
 from strided.evaluation.predict_files import find_images, most_probable
@@ -41,6 +42,7 @@ def predict(config: Config, folder: Path, results: Results, _: Interruption) -> 
     rows, file = answered.rows, RunFolder(folder).predictions
     write_predictions(file, rows, answered.classes)
     failed = sum(row.probabilities is None for row in rows)
+    refusals = refusals_of(rows)
     results.update(
         {
             "images": len(rows),
@@ -51,10 +53,14 @@ def predict(config: Config, folder: Path, results: Results, _: Interruption) -> 
             "classes": answered.classes,
         }
     )
+    if refusals is not None:
+        results["refusals"] = refusals
     if checkpoints and any(row.label for row in rows):
         results["overlap"] = overlap_of_labelled(answered.seen)
     report_first(rows, answered.classes, file)
     unread = f", {failed} unreadable" if failed else ""
+    if refusals is not None:
+        unread += f", {refusals['refused']} refused"
     network = words_of(results, "checkpoint", "model")
     verb = "predict" if len(checkpoints) > 1 else "explain"  # one network can be looked into
     say_ending(
@@ -72,7 +78,9 @@ def predict(config: Config, folder: Path, results: Results, _: Interruption) -> 
 def report_first(rows: Sequence[Row], classes: Sequence[str], file: Path) -> None:
     """Log the classes of the first images, and where the others are."""
     for row in rows[:SHOWN]:
-        if row.probabilities is not None:
+        if row.refused:
+            log.info("%s: refused (%s)", row.path, row.reasons)
+        elif row.probabilities is not None:
             log.info("%s: %s", row.path, most_probable(row.probabilities, classes))
     if more := len(rows[SHOWN:]):
         log.info("... and %d more in %s", more, file.name)

@@ -13,6 +13,7 @@ from strided.data import ImageDataModule
 from strided.evaluation.best import as_measured, best_classifier, decide_by_held_out, measure_best
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.evaluate import Evaluation
+from strided.evaluation.gating import refuse_gate
 from strided.explain.overlays import overlays
 from strided.loggers import StartedRun
 from strided.loggers.running import build_loggers, running
@@ -76,6 +77,7 @@ def train_and_test(
         task = build_task(config, decided, data, results, fresh=run.resume_from is None)
     refuse_no_validation(config, data)
     external_files(data)  # found now, or refused
+    refuse_gate(config, task, data)
     check_same_data(data)
     report_layers(task)
     begin_seen(run, data)

@@ -24,11 +24,7 @@ def inner_folds(data: ImageDataModule, indices: np.ndarray, folds: int, seed: in
 
     Raises UserError for a class with too few.
     """
-    labels, group = data.source.labels[indices], data.source.group
-    each = np.arange(len(indices))
-    # as the splits know them: of streamed images whose features are kept, no pixels were read
-    first = each if data.copies is None else first_copies(data.copies[indices])
-    together = joined(each if group is None else group[indices], first)
+    labels, together = data.source.labels[indices], belonging_together(data, indices)
     pairs = np.unique(np.stack([together, labels]), axis=1)
     having = np.bincount(pairs[1], minlength=len(data.classes))
     scarce, least = int(having.argmin()), max(folds, 4)
@@ -40,6 +36,14 @@ def inner_folds(data: ImageDataModule, indices: np.ndarray, folds: int, seed: in
         )
     generator = np.random.default_rng([seed, folds])
     return fold_of_each(labels, together, data.classes, folds, generator)
+
+
+def belonging_together(data: ImageDataModule, indices: np.ndarray) -> np.ndarray:
+    """Equal numbers (N,) for images of one group, and for copies, which no fold may part."""
+    group, each = data.source.group, np.arange(len(indices))
+    # as the splits know them: of streamed images whose features are kept, no pixels were read
+    first = each if data.copies is None else first_copies(data.copies[indices])
+    return joined(each if group is None else group[indices], first)
 
 
 def folds_if_possible(

@@ -1,0 +1,164 @@
+"""The gate of a run: fitted in training, asked by test, eval, predict and from Python."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits, load_sample_images
+from tests.conftest import train_in
+
+from strided.cli import main
+from strided.decision.gate import REASONS
+from strided.evaluation.classifier import Classifier
+
+SQUEEZENET = ("model=torchvision", "model.name=squeezenet1_1", "data.image_size=64")
+
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
+
+@pytest.fixture(scope="module")
+def gated_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train_in(tmp_path_factory.mktemp("gated"), "evaluation.gate=knn")
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "predictions.csv").open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def results_of(folder: Path) -> dict[str, object]:
+    found: dict[str, object] = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    return found
+
+
+def new_folder(log_dir: Path, verb: str) -> Path:
+    (folder,) = log_dir.glob(f"{verb}/*/*")
+    return folder
+
+
+def test_the_test_counts_what_is_refused_and_measures_the_rest(gated_run: Path) -> None:
+    rows, results = rows_of(gated_run), results_of(gated_run)
+    refused = [row for row in rows if row["route"] == "refused"]
+    gate = results["gate"]
+    assert isinstance(gate, dict)
+    measured = gate["measured"]
+    assert (gate["method"], gate["false_alarms"], gate["layer"]) == ("knn", 0.05, "output")
+    assert measured["refused"] == len(refused) > 0
+    assert measured["images"] == len(rows)
+    assert results["tested"] == len(rows) - len(refused)
+    assert measured["share"] < 0.15  # 5 % are asked for
+    for row in rows:
+        is_refused = row in refused
+        assert (float(row["ood"]) > 1) == is_refused
+        assert (row["predicted"] == "") == is_refused
+        assert (row["prob/0"] == "") == is_refused
+        assert set(filter(None, row["reasons"].split("|"))) <= REASONS.keys()
+
+
+def test_eval_refuses_the_same_images(gated_run: Path, log_dir: Path) -> None:
+    assert main(["eval", f"checkpoint={gated_run}", f"log_dir={log_dir}"]) == 0
+    folder = new_folder(log_dir, "eval")
+    assert rows_of(folder) == rows_of(gated_run)
+    assert results_of(folder)["gate"] == results_of(gated_run)["gate"]
+
+
+def test_predict_refuses_what_is_no_digit(gated_run: Path, log_dir: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    pixels = (load_digits().images[-30:] / 16 * 255).astype(np.uint8)
+    for number, digit in enumerate(pixels):
+        Image.fromarray(digit).save(photos / f"own{number:02d}.png")
+    for number, photo in enumerate(load_sample_images().images):
+        for part in range(10):
+            Image.fromarray(photo[40 * part : 40 * part + 40, 100:140]).save(
+                photos / f"photo{number}{part}.png"
+            )
+    Image.new("L", (8, 8)).save(photos / "blank.png")
+    command = ["predict", f"checkpoint={gated_run}", f"input={photos}", f"log_dir={log_dir}"]
+    assert main(command) == 0
+    folder = new_folder(log_dir, "predict")
+    refused = {row["path"]: row["route"] == "refused" for row in rows_of(folder)}
+    assert sum(refused[name] for name in refused if name.startswith("own")) <= 6
+    assert sum(refused[name] for name in refused if name.startswith("photo")) >= 19
+    assert refused["blank.png"]
+    refusals = results_of(folder)["refusals"]
+    assert isinstance(refusals, dict)
+    assert refusals["refused"] == sum(refused.values())
+
+
+def test_python_gets_the_reason_in_place_of_a_class(gated_run: Path) -> None:
+    classifier = Classifier.load(gated_run, device="cpu")
+    photo = load_sample_images().images[0][:200, :200]
+    refused = classifier(photo)
+    assert (refused.label, refused.probabilities) == ("", {})  # type: ignore[union-attr]
+    assert refused.refused  # type: ignore[union-attr]
+    digit = classifier((load_digits().images[0] / 16 * 255).astype(np.uint8))
+    assert digit.label == "0"  # type: ignore[union-attr]
+
+
+def test_a_head_on_kept_features_refuses_what_the_whole_network_does(
+    gated_run: Path, log_dir: Path
+) -> None:
+    """Without validation images, limits come from training images that were left out in turn."""
+    weights = f"model.weights={gated_run / 'checkpoints' / 'best.ckpt'}"
+    solved = ("transfer=frozen", "optimizer=lbfgs", "data.val_fraction=0", "trainer=cpu")
+    command = ["train", weights, *solved, "evaluation.gate=mahalanobis", f"log_dir={log_dir}"]
+    assert main(command) == 0
+    run = new_folder(log_dir, "train")
+    gate = results_of(run)["gate"]
+    assert isinstance(gate, dict)
+    assert gate["out_of_fold"]
+    assert 0 < gate["measured"]["share"] < 0.15
+    assert main(["eval", f"checkpoint={run}", f"log_dir={log_dir}"]) == 0
+    whole = rows_of(new_folder(log_dir, "eval"))
+    kept = rows_of(run)
+    assert [row["route"] for row in whole] == [row["route"] for row in kept]
+    ood = [[float(row["ood"]) for row in rows] for rows in (whole, kept)]
+    assert ood[0] == pytest.approx(ood[1], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (("data.val_fraction=0.01",), "images are held out of training; expected 19 or more"),
+        (("evaluation.false_alarms=0.001",), "expected 999 or more"),
+        (
+            ("model=torchvision", "model.name=squeezenet1_1", "data.image_size=64"),
+            "the last linear layer is given",
+        ),
+    ],
+)
+def test_a_gate_that_could_not_be_fitted_is_refused_before_training(
+    overrides: tuple[str, ...], told: str, log_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", "trainer=cpu", "trainer.max_epochs=1", "evaluation.gate=knn", *overrides]
+    assert main([*command, f"log_dir={log_dir}"]) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert told in said
+    assert "epoch 0" not in said
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda saved: saved["gate"].pop("features.axes"),
+        lambda saved: saved["gate"].update({"looks.mean": torch.ones(1).expand(1 << 40)}),
+        lambda saved: saved["gate"].update({"looks.mean": torch.full((25,), torch.nan)}),
+        lambda saved: saved["decision"]["gate"].update({"layer": "c1"}),
+        lambda saved: saved["decision"]["gate"].update({"limits": [1.0, "1"]}),
+        lambda saved: saved.update({"gate": ["no", "mapping"]}),
+    ],
+)
+def test_a_strangers_gate_is_refused(
+    change: object, gated_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = torch.load(gated_run / "checkpoints" / "best.ckpt", weights_only=True)
+    change(checkpoint["strided"])  # type: ignore[operator]
+    file = tmp_path / "strange.ckpt"
+    torch.save(checkpoint, file)
+    assert main(["eval", f"checkpoint={file}", f"log_dir={tmp_path}"]) == 1
+    assert "cannot be used: " in capsys.readouterr().err
