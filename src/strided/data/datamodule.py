@@ -14,6 +14,7 @@ from strided.config.unused import refuse_typed
 from strided.data.assignment import SplitRule, assign, report_torn_groups
 from strided.data.augment import BatchAugment
 from strided.data.equalize import Equalize
+from strided.data.extra import admitted, check_extra, with_extra
 from strided.data.pixels.checks import Duplicates, channels_of, named
 from strided.data.pixels.pipeline import Pipeline, StorePipeline
 from strided.data.pixels.store import default_cache_dir
@@ -29,7 +30,7 @@ from strided.data.preprocessing import (
 )
 from strided.data.reading.depth import WHITE, clipped, white_of
 from strided.data.serving import ServingDataModule
-from strided.data.source import Source, numbered_as
+from strided.data.source import EXTRA, Source, numbered_as
 from strided.system.machine import cores
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class ImageDataModule(ServingDataModule):
 
     Args:
         root: The folder that holds the data, or is to; the .zip too, of your own images.
+        extra: A table of labelled images, path,label[,group], that join the training split only.
         batch_size: Images in a batch; with several processes, in each one's.
         image_size: Side of the network's input in pixels; null: decided.
         channels: 1 for grey, 3 for colour; null: decided.
@@ -94,11 +96,13 @@ class ImageDataModule(ServingDataModule):
     partition_hash: str | None  # of all folds
     copies: np.ndarray | None  # equal numbers (N,) for images that splits know to be copies
     duplicates: Duplicates | None  # None if the pixels were not compared
+    added: dict[str, int] | None = None  # what became of the images of data.extra
 
     def __init__(
         self,
         *,
         root: str = "data",
+        extra: str | None = None,
         batch_size: int = 64,
         image_size: int | None = None,
         channels: int | None = None,
@@ -135,12 +139,14 @@ class ImageDataModule(ServingDataModule):
         check_one_of("equalize", equalize, get_args(Equalize))
         check_one_of("on_error", on_error, ("stop", "skip"))
         check_one_of("pipeline", pipeline, ("store", "streaming"))
+        check_extra(extra, pipeline)
         check_one_of("resident", resident, ("auto", True, False))
         check_one_of("sampler", sampler, ("class_balanced",))
         self.mean = None if mean is None else tuple(mean)
         self.std = None if std is None else tuple(std)
         check_normalisation(self.mean, self.std, channels)
         self.root = Path(os.path.expanduser(root))
+        self.extra = None if extra is None else Path(os.path.expanduser(extra))
         self.name = self.name or self.root.resolve().stem
         self.image_size = image_size
         self._channels = channels
@@ -173,9 +179,9 @@ class ImageDataModule(ServingDataModule):
     def source(self) -> Source:
         """The listed images; downloads them first if the data set can."""
         source = self.make_source()
-        if self.known_classes is None:
-            return source
-        return numbered_as(source, self.known_classes, self.name)
+        if self.known_classes is not None:
+            return numbered_as(source, self.known_classes, self.name)
+        return source if self.extra is None else with_extra(source, self.extra)
 
     @property
     def classes(self) -> list[str]:
@@ -189,7 +195,7 @@ class ImageDataModule(ServingDataModule):
     @cached_property
     def channels(self) -> int:
         """1 or 3: as asked for or known, else as a sample of the images shows."""
-        return self._channels or self.default_channels or channels_of(self.source)
+        return self._channels or self.default_channels or channels_of(self.source.without_extra())
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -204,13 +210,16 @@ class ImageDataModule(ServingDataModule):
 
     @property
     def fingerprint(self) -> str:
-        """Hash of classes, labels, names and pixels, or of the listing: the same on any machine."""
+        """Hash of classes, labels, names and pixels, or of the listing: the same on any machine.
+
+        Of the data set itself, without data.extra.
+        """
         return self._open().fingerprint
 
     @cached_property
     def listing_fingerprint(self) -> str:
         """Hash of classes, labels, names and sizes of the files; needs no decoding."""
-        return listing_fingerprint(self.source)
+        return listing_fingerprint(self.source.without_extra())
 
     @property
     def skipped(self) -> list[tuple[str, str]]:
@@ -276,7 +285,8 @@ class ImageDataModule(ServingDataModule):
         self.rule.refuse_unused(self.source.split)
         begun = self.known_classes is not None or self._known_hashes  # the splits of a run
         policy = "allow" if begun else self.torn_groups
-        report_torn_groups(self.source, self.rule.given(self.source), policy)
+        own = self.source.without_extra()
+        report_torn_groups(own, self.rule.given(own), policy)
         pipeline = self._open()
         self._split(pipeline)
         self.duplicates = pipeline.duplicates(self.splits)
@@ -341,7 +351,7 @@ class ImageDataModule(ServingDataModule):
     def _names(self) -> list[str]:
         """The images' paths; with the split's folder where folds mix the images of several."""
         source = self.source
-        folded = {*source.split.tolist()} - {"test"} if self.rule.num_folds else set()
+        folded = {*source.split.tolist()} - {"test", EXTRA} if self.rule.num_folds else set()
         if len(folded) < 2:
             return source.paths
         pairs = zip(source.split, source.paths, strict=True)
@@ -407,14 +417,20 @@ class ImageDataModule(ServingDataModule):
 
     def _split(self, pipeline: Pipeline) -> None:
         self.copies = pipeline.copies()
+        own = self.source.without_extra()
         assigned = assign(
-            self.source,
-            np.setdiff1d(np.arange(len(self.source)), list(pipeline.errors)),
+            own,
+            np.setdiff1d(np.arange(len(own)), list(pipeline.errors)),
             self.copies,
             self.rule,
             some_absent=self.known_classes is not None,
             known=self._known_hashes,
         )
+        if self.source.extra:
+            assert self.copies is not None, "a store knows the pixels"
+            assigned, self.added = admitted(
+                assigned, self.source, self.copies, list(pipeline.errors)
+            )
         self.splits = assigned.splits
         self.split_hash, self.split_hashes = assigned.hash, assigned.hashes
         self.partition_hash = assigned.partition_hash

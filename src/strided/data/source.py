@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 from PIL import Image
@@ -10,6 +11,7 @@ from PIL import Image
 from strided.data.reading.labels import label_of
 from strided.errors import UserError, one_line
 
+EXTRA = "extra"  # in place of a split: images of data.extra, which only training may see
 _SHOWN = 10  # classes in a message
 
 
@@ -23,7 +25,8 @@ class Source:
     processes that decode. listing changes whenever the files or parameters do; it is the same on
     any machine. ignored counts the files that are not used, by ending. left_out says of folders of
     classes or splits why they are not used. sizes, if there are files, are their bytes. subgroups
-    has columns of a table, each with a value for each image, or "".
+    has columns of a table, each with a value for each image, or "". The
+    last `extra` images are of data.extra.
     """
 
     classes: list[str]
@@ -38,9 +41,26 @@ class Source:
     group: np.ndarray | None = None
     sizes: Sequence[int] | None = None
     subgroups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    extra: int = 0
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def without_extra(self) -> Self:
+        """The images of the data set itself; `listing` and `read` stay those of all."""
+        if not self.extra:
+            return self
+        own = slice(len(self) - self.extra)
+        return replace(
+            self,
+            paths=self.paths[own],
+            labels=self.labels[own],
+            split=self.split[own],
+            group=None if self.group is None else self.group[own],
+            sizes=None if self.sizes is None else self.sizes[own],
+            subgroups={name: values[own] for name, values in self.subgroups.items()},
+            extra=0,
+        )
 
 
 @dataclass(frozen=True)

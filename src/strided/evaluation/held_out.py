@@ -27,6 +27,7 @@ OF_TRAINING = " ".join(
         "pin_memory",
         "resident",
         "train_fraction",
+        "extra",
         "torn_groups",
         "intended_use",
     )
@@ -121,6 +122,7 @@ def _as_words(values: Mapping[str, Any], keys: Sequence[str]) -> str:
 def _without_folders(classifier: Classifier, typed: dict[str, Any]) -> dict[str, Any]:
     """Return the data node of the checkpoint without folders that would be written to."""
     of_file: Any = {"data": dict(classifier.task.hparams["data"])}
+    of_file["data"].pop("extra", None)  # only training reads it
     config, left = without_places(of_file)
     if still := {key: value for key, value in left.items() if key.split(".")[1] not in typed}:
         log.warning("%s", left_out(still, "the checkpoint"))

@@ -91,6 +91,7 @@ class Results(Metrics, total=False):
     partition_hash: str  # of all folds: the same in the run of each
     data_fingerprint: str  # of the images
     preprocessing: dict[str, Any]  # as in a checkpoint
+    extra: dict[str, int]  # images of data.extra: added to train, and left out for which reason
     skipped: int  # images that could not be read
     ignored_files: int  # files that are no images, or outside the class folders
     ignored_by_ending: dict[str, int]  # the same files

@@ -67,6 +67,7 @@ def subject_of(classifier: Classifier, data: ImageDataModule, evaluation: Evalua
     """Choose images, spread over the splits; only those that the evaluation has measured."""
     split = evaluation.split
     indices, rows = data.readable(split), evaluation.rows
+    train = data.readable("train")
     measured = [place for place, row in enumerate(rows) if row.probabilities is not None]
     chosen = _spread(np.array(measured), _MOST_TEST)
     right = [
@@ -77,7 +78,7 @@ def subject_of(classifier: Classifier, data: ImageDataModule, evaluation: Evalua
         classifier,
         data,
         split,
-        _spread(data.readable("train"), _MOST_TRAIN),
+        _spread(train[train < len(data.source.without_extra())], _MOST_TRAIN),
         _spread(data.readable("val"), _MOST_TEST),
         indices[chosen],
         np.array(right),

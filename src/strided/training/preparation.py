@@ -32,6 +32,7 @@ from strided.training.transfer.transfer import Transfer
 log = logging.getLogger(__name__)
 
 _SHOWN_CLASSES = 20
+_MAYBE_EXTRA = ", or the data.extra=<table> that it began with"
 
 # the data module's keys for the input; None leaves the choice to the network
 INPUT_WISHES = (
@@ -103,6 +104,8 @@ def prepare_data(
             "duplicates": None if data.duplicates is None else len(data.duplicates),
         }
     )
+    if data.added is not None:
+        results["extra"] = data.added
     if known is not None:
         check_same_split(data, known)
     return data, decided
@@ -162,7 +165,8 @@ def check_same_split(data: ImageDataModule, known: Mapping[str, str]) -> None:
         raise UserError(
             f"the images of {', '.join(changed)} are not those that this run began with: files of "
             f"{data.name} were added, removed or renamed, or its split was changed; expected the "
-            "same, or trained images would be tested. Try restoring them, or a new run"
+            "same, or trained images would be tested. Try restoring them"
+            f"{_MAYBE_EXTRA if changed == ['train'] else ''}, or a new run"
         )
 
 

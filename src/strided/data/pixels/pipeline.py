@@ -18,7 +18,7 @@ from torch import Tensor
 from strided.data.pixels.checks import Duplicates, duplicates_across, named, refuse_broken
 from strided.data.pixels.copies import short
 from strided.data.pixels.statistics import Statistics, mean_and_std
-from strided.data.pixels.store import open_store
+from strided.data.pixels.store import fingerprint_of, open_store
 from strided.data.preprocessing import Preprocessing
 from strided.data.reading.decoding import ImageError
 from strided.data.source import Source
@@ -52,7 +52,7 @@ class Pipeline(Pixels, Protocol):
     """All that a data module needs from the pixels of its source, prepared for one network."""
 
     errors: dict[int, str]  # index to the reason it cannot be read; found so far
-    fingerprint: str  # of the images; the same on any machine
+    fingerprint: str  # of the data set's own images; the same on any machine
     digests: np.ndarray  # uint64 (N,), of the pixels of each image; 0 if it was not read (yet)
 
     def picture(self, index: int) -> np.ndarray:
@@ -138,6 +138,9 @@ class StorePipeline(ArrayPixels):
         super().__init__(self.store.images)
         self.errors = self.store.errors
         self.fingerprint = self.store.fingerprint
+        if source.extra:
+            own = source.without_extra()
+            self.fingerprint = fingerprint_of(own, self.store.digests[: len(own)])
         self.digests = short(self.store.digests)
         if self.errors and not skip:
             refuse_broken(named(source, self.errors), f"{len(source)} images")

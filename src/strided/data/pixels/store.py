@@ -161,7 +161,7 @@ def _build(source: Source, job: Job, shape: tuple[int, ...], num_workers: int) -
     np.save(job.folder / _SUMS, crc32)
     meta: dict[str, Any] = {
         "errors": {str(index): why for index, why in sorted(errors.items())},
-        "fingerprint": _fingerprint(source, digests),
+        "fingerprint": fingerprint_of(source, digests),
         "bright": {str(index): value for index, value in sorted(bright.items())},
     }
     meta["checksum"] = _checksum(meta, digests, crc32)
@@ -202,7 +202,8 @@ def _read_journal(file: Path, num_chunks: int) -> dict[int, Done]:
     return done
 
 
-def _fingerprint(source: Source, digests: np.ndarray) -> str:
+def fingerprint_of(source: Source, digests: np.ndarray) -> str:
+    """Hash of classes, names, labels and the digests of pixels, uint8 (N, 16)."""
     content = hashlib.sha256(digest(source.classes, source.paths).encode())
     content.update(source.labels.tobytes())
     content.update(digests.tobytes())

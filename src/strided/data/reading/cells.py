@@ -12,6 +12,7 @@ from typing import NamedTuple
 from strided.data.reading.file_kinds import START_BYTES, archive_kind, other_kind
 from strided.errors import UserError, one_line, sought_from
 
+_KEY = "data.csv"  # that names the file, unless another one does
 _SHOWN = 5  # lines with a problem
 _MARKS = ",;\t|"
 _FIRST = 10  # lines in which a header is looked for
@@ -25,14 +26,16 @@ class Cells(NamedTuple):
     lines: list[tuple[int, list[str]]]
 
 
-def refuse(problems: Sequence[str], file: Path, expected: str, advice: str = "") -> None:
-    """Raise UserError with the first few problems, if there are any."""
+def refuse(
+    problems: Sequence[str], file: Path, expected: str, advice: str = "", key: str = _KEY
+) -> None:
+    """Raise UserError with the first few problems of `key`'s file, if there are any."""
     if problems:
         shown = [f"  {one_line(problem)}" for problem in problems[:_SHOWN]]
         if len(problems) > _SHOWN:
             shown.append(f"  and {len(problems) - _SHOWN} more")
         raise UserError(
-            f"data.csv={file} has unusable lines ({len(problems)}); expected {expected}:\n"
+            f"{key}={file} has unusable lines ({len(problems)}); expected {expected}:\n"
             + "\n".join(shown)
             + f"\nTry {advice or 'correcting them'}"
         )
@@ -43,21 +46,21 @@ def same_name(name: str) -> str:
     return unicodedata.normalize("NFC", name.strip()).casefold()
 
 
-def read_cells(file: Path, column: str) -> Cells:
+def read_cells(file: Path, column: str, key: str = _KEY) -> Cells:
     """Read a table in UTF-8 or UTF-16; its delimiter is the one that makes `column` a column.
 
     Index columns have an empty name. Raises UserError for a file that is no such table and for
     lines that are longer or shorter than the header.
     """
-    text = _text(file)
+    text = _text(file, key)
     separator = _SEPARATOR.match(text)
     text = text[separator.end() :] if separator else text
     try:
         mark = separator[1] if separator else _delimiter(text, column)
         records = list(_records(text, mark, first_line=2 if separator else 1))
     except csv.Error as error:
-        raise _unreadable(file, str(error)) from error
-    _refuse_lines_above(records, column, file)
+        raise _unreadable(file, str(error), key) from error
+    _refuse_lines_above(records, column, file, key)
     header = [name.strip() for name in records[0][1]] if records else []
     header, lines = _aligned(header, records[1:])
     uneven = [
@@ -65,19 +68,20 @@ def read_cells(file: Path, column: str) -> Cells:
         for line, cells in lines
         if len(cells) != len(header)
     ]
-    refuse(uneven, file, "as many cells in every line (quoted, where one holds the delimiter)")
+    expected = "as many cells in every line (quoted, where one holds the delimiter)"
+    refuse(uneven, file, expected, key=key)
     return Cells(header, lines)
 
 
-def _text(file: Path) -> str:
+def _text(file: Path, key: str) -> str:
     try:
         content = file.read_bytes()
     except OSError as error:
-        raise _unreadable(file, error.strerror or str(error)) from error
+        raise _unreadable(file, error.strerror or str(error), key) from error
     start = content[:START_BYTES]
     archive = archive_kind(start)
     if start and (kind := archive.name if archive else other_kind(start)):
-        raise _unreadable(file, f"it is {kind}")
+        raise _unreadable(file, f"it is {kind}", key)
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):  # Excel's "Unicode text"
         encoding = "utf-16"
     elif b"\0" in content[:2]:
@@ -87,24 +91,24 @@ def _text(file: Path) -> str:
     try:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
-        raise _wrongly_encoded(file, content, encoding, error.start) from error
+        raise _wrongly_encoded(file, content, encoding, error.start, key) from error
 
 
-def _unreadable(file: Path, reason: str) -> UserError:
+def _unreadable(file: Path, reason: str, key: str) -> UserError:
     return UserError(
-        f"data.csv={file} cannot be read ({reason}){'' if file.exists() else sought_from(file)};"
-        " expected a table in UTF-8 with a header. Try data.csv=<path of your table>, or saving it"
+        f"{key}={file} cannot be read ({reason}){'' if file.exists() else sought_from(file)};"
+        f" expected a table in UTF-8 with a header. Try {key}=<path of your table>, or saving it"
         " as CSV in UTF-8"
     )
 
 
-def _wrongly_encoded(file: Path, content: bytes, encoding: str, place: int) -> UserError:
+def _wrongly_encoded(file: Path, content: bytes, encoding: str, place: int, key: str) -> UserError:
     """Which encoding it is instead nobody can know, so no name is guessed."""
     line = content.count(b"\n", 0, place) + 1
     start = max(content.rfind(b"\n", 0, place) + 1, place - 20)
     shown = content[start : place + 20].decode("cp1252", "replace").splitlines()[0]
     return UserError(
-        f"data.csv={file} cannot be read (line {line} is not in {encoding.removesuffix('-sig')}; in"
+        f"{key}={file} cannot be read (line {line} is not in {encoding.removesuffix('-sig')}; in"
         f" Western Europe's cp1252 it would be {shown!r}); expected a table in UTF-8 with a header."
         f" Try saving it as 'CSV UTF-8' in Excel, or: iconv -f cp1252 -t utf-8 {file.name} >"
         f" utf8_{file.name}"
@@ -125,11 +129,13 @@ def _header(records: Sequence[tuple[int, list[str]]], column: str) -> int | None
     return next((k for k, names in enumerate(cells) if same_name(column) in names), None)
 
 
-def _refuse_lines_above(records: Sequence[tuple[int, list[str]]], column: str, file: Path) -> None:
+def _refuse_lines_above(
+    records: Sequence[tuple[int, list[str]]], column: str, file: Path, key: str
+) -> None:
     if above := _header(records, column):
         line = records[above][0]
         raise UserError(
-            f"data.csv={file} has its header in line {line}, below {records[0][1][0][:40]!r};"
+            f"{key}={file} has its header in line {line}, below {records[0][1][0][:40]!r};"
             f" expected it at the top. Try removing the lines above it"
         )
 

@@ -61,7 +61,8 @@ class FrozenLayers:
         """Everything that features of plain images depend on; no split, fold, seed or head."""
         data, cut = self.data, self.cut
         images = [data.fingerprint, data.preprocessing.asdict()]
-        if data.pipeline == "streaming":  # its fingerprint does not cover pixels
+        # the fingerprint covers no pixels in streaming, and no images of data.extra
+        if data.pipeline == "streaming" or data.source.extra:
             images.append(data.source.listing)
         own = [cut.parts.entry, digest_of(cut), self.shape, list(self.arithmetic)]
         return [_FORMAT, torch.__version__, *own, *images]
