@@ -45,7 +45,9 @@ def test_a_run_folder_is_complete_and_nothing_is_written_elsewhere(
         "results.json",
         "predictions.csv",
         "report.html",
+        "card.md",
         *(f"figures/{name}.png" for name in ("loss", "accuracy", "confusion", "reliability")),
+        "figures/ranking.png",
         *(f"figures/{name}.png" for name in ("misclassified", "least_certain", "samples")),
         "run.log",
     }

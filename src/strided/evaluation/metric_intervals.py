@@ -168,15 +168,15 @@ def _auroc(curve: Curve, ours: np.ndarray, drawn: Drawn) -> Figure:
 
 
 def _auprc(curve: Curve, ours: np.ndarray, drawn: Drawn) -> Figure:
-    """On the scale of log-odds, as Boyd, Eng and Page 2013; at an area of 1 Wilson's interval."""
+    """Wilson's of as many images as the variance amounts to, at most two for each of the class.
+
+    Where nearly all are in order, the variance says nothing: it would be 0 if all were.
+    """
     area, influences, count = curve.auprc(), curve.auprc_influences(ours), drawn.count(ours)
-    variance = drawn.variance(influences)
-    if variance == 0 or not 0 < area < 1:
-        return Figure(area, wilson_interval(area, count), influences)
-    odds = math.log(area / (1 - area))
-    apart = student(count) * math.sqrt(variance) / (area * (1 - area))
-    ends = [float(1 / (1 + np.exp(-(odds + side * apart)))) for side in (-1, 1)]
-    return Figure(area, ends, influences)
+    worth, variance = 2.0 * count, drawn.variance(influences)
+    if variance > 0:
+        worth = max(1.0, min(worth, area * (1 - area) / variance))
+    return Figure(area, wilson_interval(area, worth, student(count)), influences)
 
 
 def _mean(values: np.ndarray, drawn: Drawn) -> list[float]:

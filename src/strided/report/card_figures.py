@@ -30,6 +30,9 @@ _OF_CLASS = (
 )
 
 
+AREAS = ("f1", "auroc", "auprc")  # figures that are shown as numbers, not in percent
+
+
 def percent(share: float | None) -> str:
     """A share as text; a dash for one that is not defined."""
     return "-" if share is None else f"{share:.1%}"
@@ -43,25 +46,30 @@ def of_all(results: Results, split: str) -> Rows:
         ends = named.get(f"{split}/{metric}_ci95")
         if metric == "acc":
             ends = named.get(f"{split}/acc_group_ci95") or ends
-        rows.append([name, percent(named.get(f"{split}/{metric}")), _interval(ends), meaning])
+        show = _number if metric in AREAS else percent
+        between = f"{show(ends[0])} to {show(ends[1])}" if ends else "-"
+        rows.append([name, show(named.get(f"{split}/{metric}")), between, meaning])
     return rows
 
 
-def _interval(ends: Sequence[float] | None) -> str:
-    return f"{percent(ends[0])} to {percent(ends[1])}" if ends else "-"
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _figure(named: Mapping[str, Any], split: str, metric: str, label: str) -> str:
-    """A value with its interval in brackets, in percent."""
+    """A value with its interval in brackets."""
     value, ends = (named.get(f"{split}/{key}/{label}") for key in (metric, f"{metric}_ci95"))
-    return with_ends(value, *(ends or (None, None)))
+    return with_ends(metric, value, *(ends or (None, None)))
 
 
-def with_ends(value: float | None, low: float | None, high: float | None) -> str:
-    """A share with its interval in brackets."""
+def with_ends(metric: str, value: float | None, low: float | None, high: float | None) -> str:
+    """A figure with its interval in brackets: in percent, or of AREAS as numbers."""
+    show = _number if metric in AREAS else percent
     if value is None or low is None or high is None:
-        return percent(value)
-    return f"{percent(value)} ({100 * low:.1f}-{100 * high:.1f})"
+        return show(value)
+    if metric in AREAS:
+        return f"{value:.3f} ({low:.3f}-{high:.3f})"
+    return f"{value:.1%} ({100 * low:.1f}-{100 * high:.1f})"
 
 
 def shown_classes(results: Results, split: str) -> list[str]:
@@ -123,7 +131,7 @@ def of_subgroups(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], Rows]:
             f"{row['column']}: {row['value']}{' *' * row['small']}",
             f"{row['images']:,}",
             *(
-                with_ends(row[name], row[f"{name}_low"], row[f"{name}_high"])
+                with_ends(name, row[name], row[f"{name}_low"], row[f"{name}_high"])
                 for name in ("acc", "balanced_acc", "auroc")
             ),
         ]

@@ -28,7 +28,7 @@ class Section(NamedTuple):
 
 
 # what Markdown would take for more than text; it lets an underscore within a word be
-_MARKUP = re.compile(r"[\\`*<>\[\]|]|(?<!\w)_|_(?!\w)|^[#+-]")
+_MARKUP = re.compile(r"[\\`*<>\[\]|]|(?<!\w)_|_(?!\w)|^#|^[+-](?= )")
 
 
 def as_markdown(title: str, note: str, sections: Sequence[Section]) -> str:
