@@ -137,7 +137,8 @@ def test_copies_in_a_group_tell_as_much_as_one_image() -> None:
 
 
 def test_groups_cover_as_often_as_they_say_and_images_do_not() -> None:
-    truth = classification_metrics(*map(torch.tensor, sample((9000,) * 3, 2.5)[:2]), CLASSES)
+    p, labels, _ = sample((9000,) * 3, 2.5)
+    truth = classification_metrics(torch.tensor(p), torch.tensor(labels), CLASSES)
     inside: dict[str, list[bool]] = {"groups": [], "images": []}
     for seed in range(60):
         probabilities, labels, groups = sample((12, 30, 40), 2.5, seed + 1, per=5)

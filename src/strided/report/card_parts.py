@@ -70,5 +70,10 @@ def html_of(part: Part) -> str:
     if isinstance(part, str):
         return f"<p>{html.escape(one_line(as_text(part)))}</p>"
     if isinstance(part, Table):
-        return table(part.heads, [[as_text(cell) for cell in row] for row in part.rows])
+        return table(part.heads, [[_unbroken(as_text(cell)) for cell in row] for row in part.rows])
     return bullets(map(as_text, part))
+
+
+def _unbroken(text: str) -> str:
+    """The two ends of an interval stay on one line: with a hyphen at which no browser breaks it."""
+    return re.sub(r"(?<=\d)-(?=\d)", "\u2011", text)

@@ -10,8 +10,8 @@ import numpy as np
 from strided.data.reading.files import as_text
 from strided.evaluation.ranking import Curve
 from strided.report.card_figures import MOST_CLASSES, by_class, operating_point
-from strided.report.card_parts import html_of
-from strided.report.page import picture, table
+from strided.report.card_parts import Table, html_of
+from strided.report.page import picture
 from strided.runs.predictions_csv import Row
 from strided.runs.results import Measured, Results, by_name
 
@@ -93,8 +93,7 @@ def against_the_rest(results: Results, found: Measured, drawn: Path | None) -> s
     classes = list(results["classes"])
     if not by_name(results).get(f"{found.split}/recall_ci95"):
         return ""  # of an earlier version, or of one image
-    heads, rows = by_class(results, found, classes)
-    shown = table(heads, [[as_text(cell) for cell in row] for row in rows])
+    shown = html_of(Table(*by_class(results, found, classes)))
     few = " open" if len(classes) <= MOST_CLASSES else ""
     groups = results.get("groups")
     over = "images" if groups is None else f"whole groups ({groups:,})"
