@@ -9,20 +9,23 @@ import numpy as np
 
 from strided.data.renderings import as_picture
 from strided.export.parity import Checked
+from strided.serving.bundle import Bundle
 
 LEVELS = np.arange(1, 20) / 20  # 5 to 95 %; the ends would be single images
 LEAST_IMAGES = 20  # of a class, for a mean of its own; of all, for quantiles
 _MOST_FEATURES = 512  # with a whole covariance; more have their largest components
 _COMPONENTS = 128
+_BATCH = 16
 
 Arrays = dict[str, np.ndarray]
 
 
-def reference(images: Checked, features: np.ndarray, probabilities: np.ndarray) -> Arrays:
-    """Arrays by name, float32, of features (N, F) and probabilities (N, K) of these images.
+def reference(bundle: Bundle, images: Checked) -> Arrays:
+    """Arrays by name, float32, of what a bundle gives for these images.
 
-    Means of classes, quantiles and the covariance are left out of too few images.
+    Means of classes, of heat, quantiles and the covariance are left out of too few images.
     """
+    features, probabilities, heat = _answers(bundle, images.pixels)
     count, classes = probabilities.shape
     predicted = probabilities.argmax(1)
     found: dict[str, Any] = {
@@ -36,7 +39,23 @@ def reference(images: Checked, features: np.ndarray, probabilities: np.ndarray) 
     }
     if count >= LEAST_IMAGES:
         found |= _quantiles(images.pixels, features, probabilities) | _spread(features)
+        found |= {} if heat is None else {"heat_mean": heat / count}
     return {name: np.asarray(value, np.float32) for name, value in found.items()}
+
+
+def _answers(
+    bundle: Bundle, pixels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Features (N, F), probabilities (N, K) and the sum of the images' heat (K, h, w)."""
+    features, logits, heat = [], [], None
+    for at in range(0, len(pixels), _BATCH):
+        outputs = bundle.outputs(pixels[at : at + _BATCH], heat=True)
+        features.append(outputs.features)
+        logits.append(outputs.logits)
+        if outputs.heat is not None:
+            own = outputs.heat.sum(0, dtype=np.float64)
+            heat = own if heat is None else heat + own
+    return np.concatenate(features), bundle.probabilities(np.concatenate(logits)), heat
 
 
 def _means_of_classes(features: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:

@@ -32,7 +32,6 @@ from strided.training.loading import find_checkpoint
 log = logging.getLogger(__name__)
 
 MOST_IMAGES = 1_000  # whose statistics a bundle carries
-_BATCH = 16
 
 
 def export(config: Config, folder: Path, results: Results, _: Interruption) -> None:
@@ -124,11 +123,7 @@ def _bundle(facts: dict[str, Any], name: str, images: Checked, place: Path) -> B
     facts["reference"] = {"split": images.split, "images": len(images.pixels)}
     facts["files"] = {MODEL: facts_of(content), REFERENCE: facts_of(b"")}
     bundle = Bundle(_parsed(facts, name), open_session(content), {})
-    starts = range(0, len(images.pixels), _BATCH)
-    outputs = [bundle.outputs(images.pixels[at : at + _BATCH]) for at in starts]
-    features = np.concatenate([output.features for output in outputs])
-    logits = np.concatenate([output.logits for output in outputs])
-    np.savez(place / REFERENCE, **reference(images, features, bundle.probabilities(logits)))
+    np.savez(place / REFERENCE, **reference(bundle, images))
     facts["files"] = {file.name: facts_of(file.read_bytes()) for file in sorted(place.iterdir())}
     return bundle
 

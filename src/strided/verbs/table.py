@@ -75,6 +75,15 @@ VERBS = {
             "target=beagle",
         ),
     ),
+    "export": Verb(
+        purpose="write a checkpoint as a bundle for a service: ONNX, manifest, proof of parity",
+        function="strided.verbs.export:export",
+        examples=(
+            "python src/export.py checkpoint=logs/train/lenet5-digits/<date_time> "
+            "bundle=registry/digits",
+            "python src/export.py checkpoint=best.ckpt bundle=registry/digits gate=registry/digits",
+        ),
+    ),
     "compare": Verb(
         purpose="a table of architectures, runs side by side with paired tests, folds together",
         function="strided.verbs.compare:compare",
@@ -92,15 +101,6 @@ VERBS = {
             "python src/benchmark.py model=googlenet data=cifar10 data.batch_size=128",
             'python src/benchmark.py "models=[lenet5,resnet18,googlenet]" data=cifar10',
             "python src/benchmark.py model=resnet18 data=flowers augment=standard repeats=3",
-        ),
-    ),
-    "export": Verb(
-        purpose="write a checkpoint as a bundle for a service: ONNX, manifest, proof of parity",
-        function="strided.verbs.export:export",
-        examples=(
-            "python src/export.py checkpoint=logs/train/lenet5-digits/<date_time> "
-            "bundle=registry/digits",
-            "python src/export.py checkpoint=best.ckpt bundle=registry/digits gate=registry/digits",
         ),
     ),
 }
