@@ -124,6 +124,7 @@ def test_nothing_is_registered_unless_the_answers_are_the_same(
         (["bundle=digits"], "names no registry"),
         (["gate=registry/none"], "has no version"),
         (["data.image_size=64"], "decides the input"),
+        (["checkpoint=[{run},{run}/checkpoints/last.ckpt]"], "ensemble of 2 networks"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_exported(
@@ -133,6 +134,7 @@ def test_mistakes_are_told_before_anything_is_exported(
     log_dir: Path,
     capsys: pytest.CaptureFixture,
 ) -> None:
+    words = [word.format(run=trained_run) for word in words]
     export(trained_run, Path("registry/digits"), log_dir, *words, code=1)
     assert says in capsys.readouterr().err
     assert not Path("registry").exists()

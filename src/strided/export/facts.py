@@ -47,8 +47,7 @@ def described(
 
 def _decision(classifier: Classifier) -> dict[str, Any]:
     """The parts of a classifier's decision, without what each of its images gave."""
-    decision = getattr(classifier, "decision", None)
-    parts = decision.to_dict() if decision else {}
+    parts = classifier.decision.to_dict() if classifier.decision else {}
     return {key: parts.get(key) for key in OF_DECISION}
 
 

@@ -13,7 +13,7 @@ from strided.system.plain_data import is_there, read_json, require_plain
 
 FORMAT = "strided-bundle-1"
 MANIFEST, MODEL, REFERENCE, CARD = "manifest.json", "model.onnx", "reference.npz", "card.md"
-OF_DECISION = ("calibration", "sets", "gate", "triage", "fitted_on")
+OF_DECISION = ("calibration", "sets", "gate", "triage", "operating_point", "fitted_on")
 FILES = (MODEL, REFERENCE, CARD)  # all that a manifest may name
 NOTICE = (
     "For research and teaching. Not a medical device: no diagnosis or treatment may rest on its "
@@ -31,10 +31,10 @@ class Manifest:
     """The content of manifest.json.
 
     files: {name: {"sha256", "bytes"}}. outputs: the shape of each output of the network for one
-    image. calibration, sets, gate and triage are those of the checkpoint's decision, and fitted_on
-    says on which images it was fitted: None without one. comparison is with the version that
-    answered before, None if none was asked for. The metrics are of the run that trained the
-    network.
+    image. calibration, sets, gate, triage and operating_point are those of the checkpoint's
+    decision, and fitted_on says on which images it was fitted: None without one. comparison is with
+    the version that answered before, None if none was asked for. The metrics are of the run that
+    trained the network.
     """
 
     format: str
@@ -49,6 +49,7 @@ class Manifest:
     sets: dict[str, Any] | None
     gate: dict[str, Any] | None
     triage: dict[str, Any] | None
+    operating_point: dict[str, Any] | None
     fitted_on: str | None
     heatmap: dict[str, Any]
     metrics: dict[str, Any]
@@ -133,7 +134,7 @@ _KINDS: dict[str, Any] = {
     "data_fingerprint": str | None,
     "intended_use": str | None,
     "fitted_on": str | None,
-    **dict.fromkeys(("calibration", "sets", "gate", "triage", "comparison"), dict | None),
+    **dict.fromkeys((*OF_DECISION[:-1], "comparison"), dict | None),
 }
 
 

@@ -14,6 +14,7 @@ from strided.data import ImageDataModule
 from strided.errors import UserError
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.held_out import require_known_split, require_split, set_up_data
+from strided.evaluation.members import members
 from strided.evaluation.overlap import seen_by, without_seen
 from strided.export.comparison import compare, require_no_worse
 from strided.export.facts import PACKAGES, described, run_of
@@ -27,7 +28,6 @@ from strided.serving.bundle import Bundle, open_session
 from strided.serving.manifest import CARD, MODEL, REFERENCE, Manifest, facts_of
 from strided.serving.registry import active_version, model_folder, register
 from strided.system.signals import Interruption
-from strided.training.loading import find_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ MOST_IMAGES = 1_000  # whose statistics a bundle carries
 def export(config: Config, folder: Path, results: Results, _: Interruption) -> None:
     """Write the next version of `bundle` for `checkpoint`, or nothing. Raises UserError."""
     _require_packages()
+    assert config["checkpoint"], "check() refuses none"
     checkpoint = _one_checkpoint(config["checkpoint"])
     model = model_folder(config["bundle"])
     gate = config["gate"]
@@ -66,13 +67,16 @@ def export(config: Config, folder: Path, results: Results, _: Interruption) -> N
         log.info("version %d goes on answering until another is activated", answering)
 
 
-def _one_checkpoint(given: object) -> Path:
-    if not isinstance(given, str):
+def _one_checkpoint(given: str | list[str]) -> Path:
+    """The checkpoint that was named. Raises UserError for several."""
+    found = members(given)
+    if len(found) > 1:
         raise UserError(
-            f"checkpoint={given} is an ensemble, several networks; expected one: a run folder or a "
-            ".ckpt file. Try exporting its members one by one"
+            f"checkpoint={given if isinstance(given, str) else ','.join(given)} is an ensemble of "
+            f"{len(found)} networks, and a bundle holds one; expected a run folder or a .ckpt "
+            f"file. Try checkpoint={found[0].parent.parent}"
         )
-    return find_checkpoint(given)
+    return found[0]
 
 
 def _active(gate: str) -> Path:
