@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from strided.data import ImageError, Preprocessing
-from strided.data.preprocessing import in_one_pass
+from strided.data.normalise import in_one_pass
 from strided.errors import UserError
 
 

@@ -1,18 +1,19 @@
 """From an image to the network's input: one path for training, evaluation, predict and serving."""
 
 from dataclasses import asdict, dataclass
-from functools import lru_cache
-from typing import Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from strided.data.equalize import Equalize, equalized
 from strided.data.reading.decoding import ImageError
 from strided.data.reading.depth import WHITE, eight_bit
 from strided.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 _MOST_OBLONG = 100  # to 1: scaling before the crop would make a line of pixels fill the memory
 
@@ -70,20 +71,16 @@ class Preprocessing:
         return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
     def normalise(
-        self, images: Tensor, memory_format: torch.memory_format = torch.contiguous_format
-    ) -> Tensor:
+        self, images: "Tensor", memory_format: "torch.memory_format | None" = None
+    ) -> "Tensor":
         """Map 0..255 pixels (B, C, S, S) of any dtype to float32 of zero mean and unit std.
 
-        A GPU reads each pixel once, and writes it in `memory_format`. A CPU keeps planes: it
-        subtracts and divides them several times faster, the later copy to channels_last included.
+        A GPU writes them in `memory_format`, None: contiguous.
         """
+        from strided.data.normalise import normalise  # torch, which a service does without
+
         assert self.mean is not None and self.std is not None, "mean and std are not known yet"
-        if images.device.type == "cuda":
-            return in_one_pass(images, self.mean, self.std, memory_format)
-        mean = _per_channel(self.mean, images.device)
-        std = _per_channel(self.std, images.device)
-        # in place: allocating memory for each step takes twice as long on a CPU
-        return images.to(torch.float32, copy=True).sub_(mean).div_(std)
+        return normalise(images, self.mean, self.std, memory_format)
 
     def asdict(self) -> dict[str, Any]:
         """Plain numbers, strings and lists: what a checkpoint may hold."""
@@ -144,35 +141,6 @@ class Preprocessing:
         if image.size == (width, height):
             return image
         return image.resize((width, height), Image.Resampling[self.interpolation.upper()])
-
-
-def in_one_pass(
-    images: Tensor,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-    memory_format: torch.memory_format,
-) -> Tensor:
-    """`normalise` as one kernel, x / (255 std) - mean / std, which rounds a little differently."""
-    factor, offset = _factor_and_offset(mean, std, images.device)
-    out = torch.empty(
-        images.shape, dtype=torch.float32, device=images.device, memory_format=memory_format
-    )
-    return torch.addcmul(offset, images, factor, out=out)
-
-
-@lru_cache(maxsize=16)
-def _factor_and_offset(
-    mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """1 / (255 std) and -mean / std as float32 (C, 1, 1), copied to each device once."""
-    means, stds = torch.tensor([mean, std], dtype=torch.float64).view(2, -1, 1, 1)
-    return (1 / (255 * stds)).float().to(device), (-means / stds).float().to(device)
-
-
-@lru_cache(maxsize=16)
-def _per_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """Values of the 0..1 scale as (C, 1, 1) on the 0..255 scale, copied to each device once."""
-    return torch.tensor(values, dtype=torch.float32, device=device).mul(255).view(-1, 1, 1)
 
 
 def check_input_format(

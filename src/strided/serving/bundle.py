@@ -2,18 +2,26 @@
 
 import io
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from PIL import Image
 
+from strided.data.preprocessing import Preprocessing
+from strided.data.reading.decoding import as_image
 from strided.errors import UserError, first_line, printable
 from strided.serving.manifest import MANIFEST, MODEL, REFERENCE, Manifest, facts_of
 from strided.serving.onnx_file import MOST_BYTES, require_plain_graph
 from strided.serving.registry import active_version, versions
 from strided.system.machine import cores
 from strided.system.plain_data import is_there
+
+ImageLike = Image.Image | np.ndarray | str | Path
+
+_AT_ONCE = 16  # pictures of a pass
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,24 @@ class Outputs:
     heat: np.ndarray | None = None
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a bundle says of one picture, as predict's row does.
+
+    probabilities are calibrated, by class. prediction_set, ood, route and reasons are None or empty
+    unless the checkpoint has decided on them; heat (K, h, w) is None unless it was asked for.
+    """
+
+    label: str
+    probabilities: dict[str, float]
+    entropy: float
+    prediction_set: list[str] | None = None
+    ood: float | None = None
+    route: str = ""
+    reasons: str = ""
+    heat: np.ndarray | None = None
+
+
 class Bundle:
     """A version of a registry, checked. Several threads may call it at once."""
 
@@ -36,6 +62,7 @@ class Bundle:
         self.manifest = manifest
         self.classes = manifest.classes
         self.decision = manifest.decision()
+        self.preprocessing = Preprocessing.from_dict(manifest.preprocessing)
         self.reference = reference  # statistics by name: docs/serving.md
         self._session = session
 
@@ -64,6 +91,31 @@ class Bundle:
             f"<Bundle {printable(self.manifest.name)} {self.manifest.version}: "
             f"{len(self.classes)} classes>"
         )
+
+    def __call__(
+        self, images: ImageLike | Iterable[ImageLike], *, heat: bool = False
+    ) -> Answer | list[Answer]:
+        """Answer for one picture, or a list for several: paths, PIL images, uint8 (H, W[, 3]).
+
+        Raises ImageError, a UserError, for one that cannot be read.
+        """
+        if isinstance(images, ImageLike):
+            return self._answers([images], heat)[0]
+        several = list(images)
+        starts = range(0, len(several), _AT_ONCE)
+        return [a for at in starts for a in self._answers(several[at : at + _AT_ONCE], heat)]
+
+    def _answers(self, images: list[ImageLike], heat: bool) -> list[Answer]:
+        pixels = np.stack([self.preprocessing.pixels(as_image(image)) for image in images])
+        outputs = self.outputs(pixels, heat=heat)
+        decided = self.decision(outputs.logits, outputs.features, pixels)
+        found = []
+        for place, row in enumerate(decided.probabilities):
+            named = dict(zip(self.classes, row.tolist(), strict=True))
+            own = None if outputs.heat is None else outputs.heat[place]
+            said = decided.said(place, self.classes)
+            found.append(Answer(self.classes[row.argmax()], named, heat=own, **said))
+        return found
 
     def outputs(self, pixels: np.ndarray, *, heat: bool = False) -> Outputs:
         """Run uint8 pixels (B, C, S, S), as the preprocessing gives them."""

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
+from strided.data.preprocessing import Preprocessing
 from strided.decision.calibration import Calibration
 from strided.decision.decision import Decision
 from strided.errors import UserError, one_line, printable
@@ -111,6 +112,7 @@ class Manifest:
         _check_shapes(content)
         found = cls(**content)
         found.decision()  # its parts are a stranger's, too
+        Preprocessing.from_dict(found.preprocessing)
         return found
 
 
