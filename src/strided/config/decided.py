@@ -35,8 +35,8 @@ def _leave_out_stages(config: DictConfig, typed: Collection[str]) -> None:
     stages = config.transfer.get("stages") or {}
     for name in [name for name, stage in stages.items() if stage and "_target_" not in stage]:
         if not any(f"{key}.".startswith(f"transfer.stages.{name}.") for key in typed):
-            with open_dict(stages):
-                del stages[name]
+            with open_dict(config):
+                del config.transfer.stages[name]
 
 
 def _length(config: Mapping[str, Any]) -> int | None:
