@@ -8,7 +8,7 @@ from typing import Any
 
 from strided.compare.files import LABEL_SUSPECTS, POOL_PAGE, POOL_TABLE, SUBGROUPS
 from strided.compare.pooled_figures import OF_SUBGROUPS, SMALL, Pooled, measure
-from strided.compare.pooled_shortcuts import check_of_pool, write_label_suspects
+from strided.compare.pooled_shortcuts import write_label_suspects
 from strided.compare.pooling import Pool, read_pools
 from strided.data.reading.files import as_text
 from strided.evaluation.resampling import RESAMPLES
@@ -38,13 +38,13 @@ def compare_pools(
     Raises UserError for runs that are not all folds of one partition.
     """
     pools = [measure(pool, prevalence) for pool in read_pools(folders)]
-    facts = [{**pooled.facts(), "shortcuts": check_of_pool(pooled.pool)} for pooled in pools]
+    facts = [{**pooled.facts(), "shortcuts": pooled.pool.shortcuts} for pooled in pools]
     results.update({"pools": facts, "resamples": RESAMPLES})
     write_pools(folder / POOL_TABLE, pools)
     rows = [{"pool": own.pool.label, **row} for own in pools for row in own.subgroups]
     if rows:
         write_csv(folder / SUBGROUPS, list(rows[0]), rows)
-    write_label_suspects(folder / LABEL_SUSPECTS, [own.pool for own in pools])
+    write_errors(folder / LABEL_SUSPECTS, pools)
     write_text(folder / POOL_PAGE, render(pools, prevalence))
     for pooled in pools:
         log.info("%s", headline(pooled))
@@ -56,6 +56,11 @@ def compare_pools(
 def write_pools(file: Path, pools: Sequence[Pooled]) -> None:
     """Write pool.csv: a row for each metric, and each class, of each pool."""
     write_csv(file, _COLUMNS, (row for pooled in pools for row in pooled.rows()))
+
+
+def write_errors(file: Path, pools: Sequence[Pooled]) -> None:
+    """Write label_suspects.csv of all pools; no run had seen the image of its error."""
+    write_label_suspects(file, {own.pool.label: own.pool.predictions for own in pools})
 
 
 def headline(pooled: Pooled) -> str:
@@ -77,8 +82,14 @@ def headline(pooled: Pooled) -> str:
 
 def warnings(pooled: Pooled) -> list[str]:
     """What the shortcut checks of all folds, added up, warn of."""
-    found = check_of_pool(pooled.pool)
+    found = pooled.pool.shortcuts
     return [] if found is None else list(found["verdict"]["warnings"])
+
+
+def headline_paragraph(pooled: Pooled) -> str:
+    """The headline, with what the shortcut checks warn of, as HTML."""
+    told = html.escape(as_text(f"{headline(pooled)}.{warning(pooled.pool.shortcuts)}"))
+    return f'<p class="headline">{told[0].upper()}{told[1:]}</p>'
 
 
 def _figure(figure: Mapping[str, float | None]) -> str:
@@ -149,10 +160,7 @@ def notes(pools: Sequence[Pooled]) -> list[str]:
 def _pool(pooled: Pooled, prevalence: Prevalence) -> str:
     classes = pooled.pool.predictions.classes
     overall = {k: v for k, v in pooled.figures.items() if "/" not in k}
-    title = html.escape(as_text(headline(pooled)))
-    check = check_of_pool(pooled.pool)
-    warned = html.escape(warning(check))
-    parts = [f'<p class="headline">{title[0].upper()}{title[1:]}.{warned}</p>']
+    parts = [headline_paragraph(pooled)]
     parts.append(table(["metric", "value"], [(name, _figure(f)) for name, f in overall.items()]))
     parts += ["<h3>Each class</h3>", _classes(pooled.figures, classes, pooled.confusion)]
     if prevalence is not None:
@@ -167,7 +175,7 @@ def _pool(pooled: Pooled, prevalence: Prevalence) -> str:
     ]
     parts.append(table(["", *map(as_text, classes)], rows))
     parts += ["<h3>Runs</h3>", _runs(pooled.pool)]
-    parts.append(section(check))
+    parts.append(section(pooled.pool.shortcuts))
     for column in dict.fromkeys(row["column"] for row in pooled.subgroups):
         own = [row for row in pooled.subgroups if row["column"] == column]
         parts += [f"<h3>By {html.escape(as_text(column))}</h3>", _subgroups(own, classes)]

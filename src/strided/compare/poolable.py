@@ -31,9 +31,9 @@ def predictions_of(run: FinishedRun) -> Predictions:
 def require_whole(run: FinishedRun) -> None:
     """Raise UserError for a run whose trainer.limit_test_batches left some of its images out."""
     tested = len(predictions_of(run).paths) + int(run.results.get("skipped") or 0)
-    total = run.results["splits"].get("test") or 0
+    total = run.results["splits"].get("test")
     limit = (run.config.get("trainer") or {}).get("limit_test_batches")
-    if limit is not None and total is not None and fits(total, int) and tested < total:
+    if limit is not None and fits(total, int) and tested < int(total or 0):
         raise UserError(
             f"{run.folder} has tested {tested} of its {total} test images "
             f"(trainer.limit_test_batches={limit}); expected all of them. Try the same run without "

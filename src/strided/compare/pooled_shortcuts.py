@@ -1,18 +1,14 @@
 """The shortcut checks of a pool's runs, added up, and the errors of all of them to label again."""
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from strided.compare.pooling import Pool
 from strided.errors import UserError
 from strided.report.shortcuts import section
-from strided.runs.predictions_csv import suspects, write_suspects
+from strided.runs.predictions_csv import Predictions, Suspect, suspects, write_suspects
 from strided.runs.results import Results
 from strided.shortcuts.check import added
-
-log = logging.getLogger(__name__)
 
 
 def check_of(several: Sequence[Results]) -> dict[str, Any] | None:
@@ -34,25 +30,10 @@ def check_of(several: Sequence[Results]) -> dict[str, Any] | None:
     return total
 
 
-def check_of_pool(pool: Pool) -> dict[str, Any] | None:
-    """The checks of its runs; see `check_of`."""
-    return check_of([run.results for run in pool.runs])
-
-
-def write_label_suspects(file: Path, pools: Sequence[Pool]) -> None:
-    """Write the errors of all pools, the surest first; no run had seen the image of its error."""
-    found = [
-        suspect
-        for pool in pools
-        for suspect in suspects(
-            zip(
-                pool.predictions.paths,
-                pool.predictions.labels.tolist(),
-                pool.predictions.probabilities.tolist(),
-                strict=True,
-            ),
-            pool.predictions.classes,
-            pool.label if len(pools) > 1 else "",
-        )
-    ]
+def write_label_suspects(file: Path, several: Mapping[str, Predictions]) -> None:
+    """Write the errors in the predictions of each pool, by its label, the surest first."""
+    found: list[Suspect] = []
+    for label, known in several.items():
+        images = zip(known.paths, known.labels.tolist(), known.probabilities.tolist(), strict=True)
+        found += suspects(images, known.classes, label if len(several) > 1 else "")
     write_suspects(file, sorted(found, key=lambda suspect: -suspect.probability))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from strided.compare.poolable import (
     predictions_of,
     require_whole,
 )
+from strided.compare.pooled_shortcuts import check_of
 from strided.config.values import fits
 from strided.errors import UserError, one_line
 from strided.runs.folder import RunFolder, read_overrides
@@ -49,6 +51,11 @@ class Pool:
             subgroups={n: np.concatenate([own.subgroups[n] for own in each]) for n in columns},
             sets=np.concatenate(sets) if len(sets) == len(each) else None,
         )
+
+    @cached_property
+    def shortcuts(self) -> dict[str, Any] | None:
+        """The shortcut checks of all runs, added up; None unless all have one. Raises UserError."""
+        return check_of([run.results for run in self.runs])
 
     @property
     def num_groups(self) -> int | None:

@@ -1,9 +1,9 @@
 """The folds of a sweep put together, for its page."""
 
 import html
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from strided.errors import UserError
 from strided.report.page import bullets
@@ -28,46 +28,35 @@ def section(folder: Path, jobs: Sequence[Job]) -> tuple[str, str]:
     if len(folds) < 2 or not tested or any(job.state != "finished" for job in jobs):
         return "", ""
     from strided.compare.finished_run import FinishedRun  # torch takes seconds
-    from strided.compare.pool_comparison import write_pools
+    from strided.compare.pool_comparison import headline, warnings, write_errors, write_pools
     from strided.compare.pooled_figures import measure
-    from strided.compare.pooled_shortcuts import check_of_pool, write_label_suspects
     from strided.compare.pooling import pools_of
 
     try:
         runs = [FinishedRun.read(folder / str(job.number)) for job in jobs]
         pools = [measure(pool, None) for pool in pools_of(runs)]
-        checks = [check_of_pool(pooled.pool) for pooled in pools]
+        body = _page(folder, pools)
     except UserError as error:
         why = f"the folds are not put together: {error}"
         return f"<h2>Folds</h2><p>{html.escape(why)}</p>", why
     write_pools(SweepFolder(folder).pool, pools)
-    write_label_suspects(SweepFolder(folder).label_suspects, [pooled.pool for pooled in pools])
-    return _page(folder, pools, checks), "\n".join(_lines(pools, checks))
+    write_errors(SweepFolder(folder).label_suspects, pools)
+    lines = []
+    for pooled in pools:
+        lines.append(f"all folds together: {headline(pooled)}")
+        lines += [f"shortcut: {sentence}" for sentence in warnings(pooled)]
+    return body, "\n".join(lines)
 
 
-def _page(
-    folder: Path, pools: "Sequence[Pooled]", checks: Sequence[Mapping[str, Any] | None]
-) -> str:
-    from strided.compare.pool_comparison import headline, notes, table_of_pools
-    from strided.report import shortcuts
+def _page(folder: Path, pools: "Sequence[Pooled]") -> str:
+    from strided.compare.pool_comparison import headline_paragraph, notes, table_of_pools
+    from strided.report.shortcuts import section as of_shortcuts
 
     command = html.escape(typed_here("compare", f"pool=[{from_here(folder)}]"))
-    parts = ["<h2>All folds put together</h2>"]
-    for pooled, check in zip(pools, checks, strict=True):
-        told = html.escape(f"{headline(pooled)}.{shortcuts.warning(check)}")
-        parts.append(f'<p class="headline">{told[0].upper()}{told[1:]}</p>')
+    parts = ["<h2>All folds put together</h2>", *map(headline_paragraph, pools)]
     parts += [table_of_pools(pools), bullets(notes(pools))]
     parts.append(f"<p>Each class, the confusion and subgroups: <code>{command}</code></p>")
-    for pooled, check in zip(pools, checks, strict=True):
+    for pooled in pools:
         name = f" ({pooled.pool.label})" if len(pools) > 1 else ""
-        parts.append(shortcuts.section(check, name))
+        parts.append(of_shortcuts(pooled.pool.shortcuts, name))
     return "\n".join(parts)
-
-
-def _lines(pools: "Sequence[Pooled]", checks: Sequence[Mapping[str, Any] | None]) -> Iterator[str]:
-    from strided.compare.pool_comparison import headline
-
-    for pooled, check in zip(pools, checks, strict=True):
-        yield f"all folds together: {headline(pooled)}"
-        for sentence in check["verdict"]["warnings"] if check else ():
-            yield f"shortcut: {sentence}"
