@@ -12,6 +12,7 @@ from strided.evaluation.intervals import (
     mcnemar_exact,
     paired_interval,
 )
+from strided.evaluation.metric_intervals import _wilson_of_width
 
 
 @pytest.mark.parametrize("pair", [(0, 1), (0, 6), (10, 2), (31, 50), (400, 600), (5000, 5200)])
@@ -101,3 +102,12 @@ def test_the_interval_covers_as_often_as_it_says() -> None:
         low, high = bootstrap_interval(noise.normal(0.3, 1, 100), resamples=500, seed=trial)
         covered += low <= 0.3 <= high
     assert 0.89 <= covered / 200 <= 0.99
+
+
+@pytest.mark.parametrize("width", [1e-12, 1e-6, 0.3, 0.9])
+@pytest.mark.parametrize("value", [0.0, 0.1, 0.5, 1.0])
+def test_an_interval_has_the_width_that_it_is_made_for_however_small(
+    value: float, width: float
+) -> None:
+    low, high = _wilson_of_width(value, width)
+    assert low <= value <= high and high - low == pytest.approx(width, rel=1e-3)

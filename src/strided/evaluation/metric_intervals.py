@@ -225,5 +225,7 @@ def _wilson_of_width(value: float, width: float) -> list[float]:
         return [value, value]
     # of x = z^2 / n the width is 2 sqrt(v (1 - v) x + x^2 / 4) / (1 + x)
     a, b = 1 - width**2, 4 * value * (1 - value) - 2 * width**2
-    x = (math.sqrt(b**2 + 4 * a * width**2) - b) / (2 * a)
+    root = math.sqrt(b**2 + 4 * a * width**2)
+    # the same twice; of a tiny width the first would be a difference of equal numbers, and so 0
+    x = (root - b) / (2 * a) if b < 0 else 2 * width**2 / (root + b)
     return wilson_interval(value, Z**2 / x)
