@@ -42,6 +42,7 @@ CASES = (
     ("model.pooled=[layer1]", "model=resnet18", "model=resnet18 model.head=pooled"),
     ("model.pool=mean", "model=resnet18", "model=resnet18 model.head=pooled model.pooled=[layer1]"),
     ("data.root=mine.zip", "", "data=image_folder"),
+    ("data.external=others", "", "shortcuts=true"),
     ("data.on_error=skip", "data=synthetic", "data=image_folder"),
     ("data.horizontal_flip=true", "", "augment=standard"),
     ("data.test_fraction=0.3", "data.num_folds=5 data.fold=0", ""),
@@ -386,8 +387,8 @@ def arguments_with_attributes(kind: type) -> Iterator[tuple[str, set[str]]]:
                 yield name, kept.get(name, {name})
 
 
-# read by conf/augment/*.yaml; read where the files of a set are missing
-ELSEWHERE = {"horizontal_flip", "download"}
+# read by conf/augment/*.yaml; where the files of a set are missing; by the check for shortcuts
+ELSEWHERE = {"horizontal_flip", "download", "external"}
 
 
 # XRay has a table of its own, read by ImageTable: tests/data/sets/test_xray.py

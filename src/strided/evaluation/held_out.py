@@ -29,6 +29,7 @@ OF_TRAINING = " ".join(
         "train_fraction",
         "extra",
         "torn_groups",
+        "external",
         "intended_use",
     )
 )
