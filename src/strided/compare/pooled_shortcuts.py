@@ -21,7 +21,7 @@ def check_of(several: Sequence[Results]) -> dict[str, Any] | None:
         return None
     try:
         total = added(found)
-        section(total)
+        section(total)  # where anything else that the page needs is missing
     except (LookupError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
         raise UserError(
             "the results.json of a run in pool has a damaged entry shortcuts; expected it as the "
