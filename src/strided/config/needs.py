@@ -128,6 +128,18 @@ NEEDS = (
         "augment=standard, or augment.horizontal_flip=...",
     ),
     Need(
+        "evaluation.coverage",
+        lambda config: not (config.get("evaluation") or {}).get("sets"),
+        "there are no prediction sets",
+        "evaluation.sets=lac with it",
+    ),
+    Need(
+        "evaluation.false_alarms",
+        lambda config: not (config.get("evaluation") or {}).get("gate"),
+        "no gate refuses images",
+        "evaluation.gate=mahalanobis with it",
+    ),
+    Need(
         "data.test_fraction",
         lambda config: config["data"].get("num_folds") is not None,
         "the fold is the test split",

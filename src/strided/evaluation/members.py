@@ -168,9 +168,10 @@ def decision_of(each: Sequence[Answers], config: Config) -> tuple[Decision, str]
     kind = keys.get("sets") or before.method
     coverage = keys.get("coverage") or before.coverage
     sets = PredictionSets.of_scores(kind, scores.labels[kind], coverage)
-    fitted = Decision(calibration, sets, fitted_on=decided.fitted_on, scores=scores)
-    point = decided.operating_point  # as typed for eval, or as in training
-    return fitted.with_operating_point(point.sensitivity if point else None, len(classes)), ""
+    whole = Decision(calibration, sets, fitted_on=decided.fitted_on, scores=scores)
+    point = decided.operating_point
+    sensitivity = keys.get("operating_point") or (point.sensitivity if point else None)
+    return whole.with_operating_point(sensitivity, len(classes)), ""
 
 
 def held_out_of(one: Answers) -> Predictions | None:
