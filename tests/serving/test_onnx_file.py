@@ -1,6 +1,7 @@
 """A stranger's ONNX file is one graph of standard operators, or it is refused."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,12 +20,12 @@ def plain_model() -> onnx.ModelProto:
         "doubling",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch"])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch"])],
-        [numpy_helper.from_array(np.float32([2]), "two")],
+        [numpy_helper.from_array(np.array([2], np.float32), "two")],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
 
 
-def add_node(model: onnx.ModelProto, kind: str, domain: str = "", **attributes: object) -> None:
+def add_node(model: onnx.ModelProto, kind: str, domain: str = "", **attributes: Any) -> None:
     model.graph.node.append(helper.make_node(kind, ["x"], ["z"], domain=domain, **attributes))
 
 
@@ -43,7 +44,7 @@ def name_a_place(tensor: TensorProto) -> None:
 
 
 def two() -> TensorProto:
-    return numpy_helper.from_array(np.float32([2]), "two")
+    return numpy_helper.from_array(np.array([2], np.float32), "two")
 
 
 CHANGES: dict[str, tuple[Change, str]] = {

@@ -41,9 +41,8 @@ class ServedNetwork(nn.Module):
     def __init__(self, net: nn.Module, preprocessing: Preprocessing) -> None:
         super().__init__()
         assert preprocessing.mean is not None and preprocessing.std is not None
-        self.net = copy.deepcopy(net).to(
-            "cpu", torch.float32, memory_format=torch.contiguous_format
-        )
+        self.net = copy.deepcopy(net).to("cpu", torch.float32)
+        self.net.to(memory_format=torch.contiguous_format)
         self.net.eval().requires_grad_(False)
         for name, values in (("mean", preprocessing.mean), ("std", preprocessing.std)):
             # as Preprocessing.normalise has them, to the bit

@@ -51,7 +51,8 @@ def export(config: Config, folder: Path, results: Results, _: Interruption) -> N
         place = Path(prepared)
         network = ServedNetwork(classifier.task.model, classifier.preprocessing)
         facts = _proven(classifier, network, images, place / MODEL)
-        facts |= described(classifier, checkpoint, network, config["intended_use"])
+        intended = config["intended_use"] or data.intended_use
+        facts |= described(classifier, checkpoint, network, intended)
         if (run := run_of(checkpoint)) and (run / CARD).is_file():
             shutil.copyfile(run / CARD, place / CARD)
         bundle = _bundle(facts, model.name, images, place)
