@@ -1,4 +1,4 @@
-"""Write a bundle for a service: python src/export.py checkpoint=best.ckpt bundle=serve/digits."""
+"""Write a bundle for a service: python src/export.py checkpoint=best.ckpt bundle=registry/x."""
 
 import sys
 
