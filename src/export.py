@@ -1,4 +1,4 @@
-"""Write a bundle for a service: python src/export.py checkpoint=best.ckpt bundle=registry/x."""
+"""Write a bundle: python src/export.py checkpoint=<run folder> bundle=registry/digits."""
 
 import sys
 

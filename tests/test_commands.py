@@ -57,6 +57,7 @@ NOT_RUN = {
     '"data.fold=range(5)" data=csv': "verbs/test_folds.py runs folds of a table",
     'src/compare.py "pool=': "compare/test_pool.py pools folds",
     "trainer=gpu": "needs GPUs",
+    "gate=registry/digits": "needs a version that answers; export/test_export.py has one",
     "trainer=ddp_cpu": "starts processes of its own; jobs/test_launching.py does it",
     "compile=true": "needs a C++ compiler and minutes; training/test_execution.py compiles",
     "logger.mlflow.tracking_uri=http": "needs a server; loggers/test_mlflow_logger.py has one",

@@ -81,7 +81,8 @@ VERBS = {
         examples=(
             "python src/export.py checkpoint=logs/train/lenet5-digits/<date_time> "
             "bundle=registry/digits",
-            "python src/export.py checkpoint=best.ckpt bundle=registry/digits gate=registry/digits",
+            "python src/export.py checkpoint=logs/train/lenet5-digits/<date_time> "
+            "bundle=registry/digits gate=registry/digits",
         ),
     ),
     "compare": Verb(
