@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.conftest import files
+from tests.conftest import Train, files
 
 from strided.cli import main
+from strided.data import Digits
 from strided.errors import UserError
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.held_out import set_up_data
@@ -106,6 +107,31 @@ def test_each_version_sees_the_images_in_its_own_way(exported: Path, trained_run
     assert accuracy["active"] < 0.3
     with pytest.raises(UserError, match="has the classes"):
         compare(bundle, other(classes=[f"x{name}" for name in range(10)]), classifier, data, None)
+
+
+def test_a_bundle_refuses_what_its_checkpoint_refuses(
+    run_train: Train, log_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    run = run_train("evaluation.gate=mahalanobis")
+    bundle = tmp_path / "registry" / "digits"
+    export(run, bundle, log_dir)
+    assert (bundle / "1" / "gate.npz").is_file()
+    noise = np.random.default_rng(0).integers(0, 256, (8, 8), np.uint8)
+    pictures = [noise, Digits().source.read(0)]
+    answers = Bundle.load(bundle, threads=1)(pictures)
+    predictions = Classifier.load(run, device="cpu")(pictures)
+    assert isinstance(answers, list) and isinstance(predictions, list)
+    for answer, prediction in zip(answers, predictions, strict=True):
+        assert answer.label == prediction.label
+        assert (answer.route == "refused") == bool(prediction.refused)
+    assert answers[0].route == "refused" and not answers[0].probabilities
+    file = run / "checkpoints" / "best.ckpt"
+    content = torch.load(file, weights_only=True)
+    content["strided"]["decision"]["gate"]["method"] = "knn"
+    torch.save(content, tmp_path / "knn.ckpt")
+    export(tmp_path / "knn.ckpt", bundle, log_dir, code=1)
+    assert "no row of an image leaves" in capsys.readouterr().err
+    assert versions(bundle) == [1]
 
 
 def test_nothing_is_registered_unless_the_answers_are_the_same(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from strided.data.preprocessing import Preprocessing
+from strided.decision.gate import Gate
 from strided.errors import UserError, first_line
 from strided.export.decomposition import (
     Averages,
@@ -114,6 +115,16 @@ class ServedNetwork(nn.Module):
         with _input_of(self.net.get_submodule(self.last)) as given, averages:
             logits = self.net(images)
         return logits, _as_vectors(given[-1]), averages
+
+
+def require_features_of(network: ServedNetwork, gate: Gate) -> None:
+    """Raise UserError unless the features are those that a gate judges by."""
+    if gate.layer != network.last:
+        raise UserError(
+            f"the gate of this checkpoint judges by what {gate.layer} is given, and the last layer "
+            f"with weights is {network.last}; expected the same. Try training with "
+            "evaluation.gate=null"
+        )
 
 
 def _last_layer(net: nn.Module, images: Tensor) -> str:

@@ -13,13 +13,15 @@ from PIL import Image
 from strided.data.preprocessing import Preprocessing
 from strided.data.reading.decoding import as_image
 from strided.errors import UserError, first_line, printable
-from strided.serving.manifest import MANIFEST, MODEL, REFERENCE, Manifest, facts_of
+from strided.serving.manifest import GATE, MANIFEST, MODEL, REFERENCE, Manifest, facts_of
 from strided.serving.onnx_file import MOST_BYTES, require_plain_graph
 from strided.serving.registry import active_version, versions
 from strided.system.machine import cores
 from strided.system.plain_data import is_there
 
 ImageLike = Image.Image | np.ndarray | str | Path
+
+Arrays = dict[str, np.ndarray]
 
 _AT_ONCE = 16  # pictures of a pass
 
@@ -42,7 +44,8 @@ class Answer:
     """What a bundle says of one picture, as predict's row does.
 
     probabilities are calibrated, by class. prediction_set, ood, route and reasons are None or empty
-    unless the checkpoint has decided on them; heat (K, h, w) is None unless it was asked for.
+    unless the checkpoint has decided on them; heat (K, h, w) is None unless it was asked for. An
+    image that the gate refuses has the route "refused", no label and no probabilities.
     """
 
     label: str
@@ -58,10 +61,12 @@ class Answer:
 class Bundle:
     """A version of a registry, checked. Several threads may call it at once."""
 
-    def __init__(self, manifest: Manifest, session: Any, reference: dict[str, np.ndarray]) -> None:
+    def __init__(
+        self, manifest: Manifest, session: Any, reference: Arrays, gate: Arrays | None = None
+    ) -> None:
         self.manifest = manifest
         self.classes = manifest.classes
-        self.decision = manifest.decision()
+        self.decision = manifest.decision(gate)
         self.preprocessing = Preprocessing.from_dict(manifest.preprocessing)
         self.reference = reference  # statistics by name: docs/serving.md
         self._session = session
@@ -84,7 +89,12 @@ class Bundle:
             _require_as_said(session, manifest)
         except Exception as error:  # ONNX Runtime's are of no common kind
             raise _refused(place / MODEL, first_line(error)) from error
-        return cls(manifest, session, _arrays(place / REFERENCE, contents[REFERENCE]))
+        reference = _arrays(place / REFERENCE, contents[REFERENCE])
+        gate = _arrays(place / GATE, contents[GATE]) if GATE in contents else None
+        try:
+            return cls(manifest, session, reference, gate)
+        except ValueError as error:
+            raise _refused(place / GATE, first_line(error)) from error
 
     def __repr__(self) -> str:
         return (
@@ -108,13 +118,16 @@ class Bundle:
     def _answers(self, images: list[ImageLike], heat: bool) -> list[Answer]:
         pixels = np.stack([self.preprocessing.pixels(as_image(image)) for image in images])
         outputs = self.outputs(pixels, heat=heat)
-        decided = self.decision(outputs.logits, outputs.features, pixels)
+        gate = self.decision.gate
+        gated = None if gate is None else gate(outputs.features, pixels)
+        decided = self.decision(outputs.logits, gated)
         found = []
         for place, row in enumerate(decided.probabilities):
-            named = dict(zip(self.classes, row.tolist(), strict=True))
+            refused = decided.refusal(place)
+            named = {} if refused else dict(zip(self.classes, row.tolist(), strict=True))
+            label = "" if refused else self.classes[row.argmax()]
             own = None if outputs.heat is None else outputs.heat[place]
-            said = decided.said(place, self.classes)
-            found.append(Answer(self.classes[row.argmax()], named, heat=own, **said))
+            found.append(Answer(label, named, heat=own, **decided.said(place, self.classes)))
         return found
 
     def outputs(self, pixels: np.ndarray, *, heat: bool = False) -> Outputs:
@@ -186,7 +199,7 @@ def _require_as_said(session: Any, manifest: Manifest) -> None:
         raise ValueError("it takes or gives other arrays than the manifest says")
 
 
-def _arrays(file: Path, content: bytes) -> dict[str, np.ndarray]:
+def _arrays(file: Path, content: bytes) -> Arrays:
     """The arrays of a checked .npz, which may hold no Python objects. Raises UserError."""
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:

@@ -2,9 +2,12 @@
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
+
+import numpy as np
 
 from strided.data.preprocessing import Preprocessing
 from strided.decision.calibration import Calibration
@@ -13,9 +16,10 @@ from strided.errors import UserError, one_line, printable
 from strided.system.plain_data import is_there, read_json, require_plain
 
 FORMAT = "strided-bundle-1"
-MANIFEST, MODEL, REFERENCE, CARD = "manifest.json", "model.onnx", "reference.npz", "card.md"
+MANIFEST, MODEL, REFERENCE = "manifest.json", "model.onnx", "reference.npz"
+GATE, CARD = "gate.npz", "card.md"  # of a checkpoint with a gate, of a run with a card
 OF_DECISION = ("calibration", "sets", "gate", "triage", "operating_point", "fitted_on")
-FILES = (MODEL, REFERENCE, CARD)  # all that a manifest may name
+FILES = (MODEL, REFERENCE, GATE, CARD)  # all that a manifest may name
 NOTICE = (
     "For research and teaching. Not a medical device: no diagnosis or treatment may rest on its "
     "answers."
@@ -69,12 +73,17 @@ class Manifest:
         """Plain data for `read` to take back."""
         return asdict(self)
 
-    def decision(self) -> Decision:
-        """What makes answers of logits: plain probabilities, unless the checkpoint says more."""
+    def decision(self, gate: Mapping[str, np.ndarray] | None = None) -> Decision:
+        """What makes answers of logits: plain probabilities, unless the checkpoint says more.
+
+        `gate` has the arrays of gate.npz; None leaves the gate out. Raises ValueError.
+        """
         if self.calibration is None:
             return Decision(Calibration())
         parts = {key: getattr(self, key) for key in OF_DECISION}
-        return Decision.from_dict({**parts, "scores": None}, len(self.classes))
+        if gate is None:
+            parts["gate"] = None
+        return Decision.from_dict({**parts, "scores": None}, len(self.classes), gate or {})
 
     @classmethod
     def read(cls, version: Path) -> Self:
@@ -108,6 +117,8 @@ class Manifest:
             if not isinstance(content[key], kind) or isinstance(content[key], bool):
                 raise ValueError(f"its {key} has another type")
         _check_files(content["files"])
+        if (GATE in content["files"]) != (content["gate"] is not None):
+            raise ValueError(f"it has a gate without {GATE}, or the other way round")
         _check_classes(content["classes"])
         _check_shapes(content)
         found = cls(**content)

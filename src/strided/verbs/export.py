@@ -18,14 +18,14 @@ from strided.evaluation.members import members
 from strided.evaluation.overlap import seen_by, without_seen
 from strided.export.comparison import compare, require_no_worse
 from strided.export.facts import PACKAGES, described, run_of
-from strided.export.graph import ServedNetwork, write_onnx
+from strided.export.graph import ServedNetwork, require_features_of, write_onnx
 from strided.export.latency import latency
 from strided.export.parity import MOST_MISSED, Checked, missed_by_shares, own_images, parity
 from strided.export.reference import reference
 from strided.runs.ending import say_ending
 from strided.runs.results import Results
 from strided.serving.bundle import Bundle, open_session
-from strided.serving.manifest import CARD, MODEL, REFERENCE, Manifest, facts_of
+from strided.serving.manifest import CARD, GATE, MODEL, REFERENCE, Manifest, facts_of
 from strided.serving.registry import active_version, model_folder, register
 from strided.system.signals import Interruption
 
@@ -44,6 +44,7 @@ def export(config: Config, folder: Path, results: Results, _: Interruption) -> N
     active = None if gate is None else Bundle.load(_active(gate))
     classifier = Classifier.load(checkpoint, device="cpu", precision="32-true")
     data = set_up_data(classifier, config.get("data"))
+    _require_no_rows(classifier)
     if active is not None:
         _require_new_images(classifier, data, checkpoint)
     images = own_images(classifier, data, MOST_IMAGES)
@@ -53,6 +54,9 @@ def export(config: Config, folder: Path, results: Results, _: Interruption) -> N
         facts = _proven(classifier, network, images, place / MODEL)
         intended = config["intended_use"] or data.intended_use
         facts |= described(classifier, checkpoint, network, intended)
+        if classifier.gate is not None:
+            require_features_of(network, classifier.gate)
+            np.savez(place / GATE, **classifier.gate.arrays())
         if (run := run_of(checkpoint)) and (run / CARD).is_file():
             shutil.copyfile(run / CARD, place / CARD)
         bundle = _bundle(facts, model.name, images, place)
@@ -78,6 +82,16 @@ def _one_checkpoint(given: str | list[str]) -> Path:
             f"file. Try checkpoint={found[0].parent.parent}"
         )
     return found[0]
+
+
+def _require_no_rows(classifier: Classifier) -> None:
+    """Raise UserError for a gate that holds training images' features."""
+    if classifier.gate is not None and classifier.gate.features.method != "mahalanobis":
+        raise UserError(
+            f"the gate of this checkpoint, {classifier.gate.features.method}, keeps the features "
+            "of each training image, and no row of an image leaves in a bundle; expected a gate of "
+            "statistics. Try training with evaluation.gate=mahalanobis"
+        )
 
 
 def _active(gate: str) -> Path:
@@ -126,11 +140,16 @@ def _bundle(facts: dict[str, Any], name: str, images: Checked, place: Path) -> B
     content = (place / MODEL).read_bytes()
     facts["latency"] = latency(content, images.pixels[0], list(facts["outputs"]))
     facts["reference"] = {"split": images.split, "images": len(images.pixels)}
-    facts["files"] = {MODEL: facts_of(content), REFERENCE: facts_of(b"")}
+    np.savez(place / REFERENCE)  # until there are statistics
+    facts["files"] = _files(place)
     bundle = Bundle(_parsed(facts, name), open_session(content), {})
     np.savez(place / REFERENCE, **reference(bundle, images))
-    facts["files"] = {file.name: facts_of(file.read_bytes()) for file in sorted(place.iterdir())}
+    facts["files"] = _files(place)
     return bundle
+
+
+def _files(place: Path) -> dict[str, Any]:
+    return {file.name: facts_of(file.read_bytes()) for file in sorted(place.iterdir())}
 
 
 def _parsed(facts: dict[str, Any], name: str, version: int = 0) -> Manifest:
