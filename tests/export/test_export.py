@@ -11,7 +11,6 @@ import torch
 from tests.conftest import Train, files
 
 from strided.cli import main
-from strided.data import Digits
 from strided.errors import UserError
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.held_out import set_up_data
@@ -117,9 +116,10 @@ def test_a_bundle_refuses_what_its_checkpoint_refuses(
     export(run, bundle, log_dir)
     assert (bundle / "1" / "gate.npz").is_file()
     noise = np.random.default_rng(0).integers(0, 256, (8, 8), np.uint8)
-    pictures = [noise, Digits().source.read(0)]
+    classifier = Classifier.load(run, device="cpu")
+    pictures = [noise, set_up_data(classifier, None).picture("test", 0)[0]]
     answers = Bundle.load(bundle, threads=1)(pictures)
-    predictions = Classifier.load(run, device="cpu")(pictures)
+    predictions = classifier(pictures)
     assert isinstance(answers, list) and isinstance(predictions, list)
     for answer, prediction in zip(answers, predictions, strict=True):
         assert answer.label == prediction.label
