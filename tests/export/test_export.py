@@ -117,7 +117,7 @@ def test_a_bundle_refuses_what_its_checkpoint_refuses(
     assert (bundle / "1" / "gate.npz").is_file()
     noise = np.random.default_rng(0).integers(0, 256, (8, 8), np.uint8)
     classifier = Classifier.load(run, device="cpu")
-    pictures = [noise, set_up_data(classifier, None).picture("test", 0)[0]]
+    pictures = [noise, set_up_data(classifier, None).picture("test", 0)]
     answers = Bundle.load(bundle, threads=1)(pictures)
     predictions = classifier(pictures)
     assert isinstance(answers, list) and isinstance(predictions, list)
