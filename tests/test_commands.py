@@ -2,6 +2,7 @@
 
 `tests/documented.py` finds them. `tests/commands_place.py` makes the files that they name. Each
 runs by `main`, in one process, on one batch; `tests/commands_small.py` says what that changes.
+Those of large networks are slow tests.
 """
 
 import importlib.util
@@ -62,6 +63,12 @@ NOT_RUN = {
     "compile=true": "needs a C++ compiler and minutes; training/test_execution.py compiles",
     "logger.mlflow.tracking_uri=http": "needs a server; loggers/test_mlflow_logger.py has one",
 }
+# What makes a command take seconds on one batch: networks of 224 pixels, benchmarks, many jobs.
+# `make slow` runs these, except those of the README; `make test` only composes them.
+LARGE = re.compile(
+    "alexnet|vgg|googlenet|inception|densenet|resnet50|vit_|two_stage|pooled=|experiment=xray|"
+    "transfer_vs_scratch|plain_vs_residual|logger=.wandb,mlflow|benchmark.py .*model"
+)
 COMMANDS = shown()
 EXPERIMENTS = [  # those that no page shows
     f"python src/train.py experiment={file.stem}"
@@ -74,6 +81,11 @@ OF_STRIDED = [*(command for command in COMMANDS if STRIDED.search(command)), *EX
 def reason(command: str) -> str | None:
     """Why a command is not run; None if it is."""
     return next((NOT_RUN[part] for part in NOT_RUN if f" {part}" in f" {command} "), None)
+
+
+def is_slow(command: str) -> bool:
+    """Whether `make slow` runs a command, in place of `make test`."""
+    return bool(LARGE.search(command)) and "README.md" not in COMMANDS.get(command, ())
 
 
 def words_of(command: str) -> tuple[str, list[str]]:
@@ -104,10 +116,15 @@ def place(tmp_path_factory: pytest.TempPathFactory, trained_run: Path) -> Iterat
         (folder.parent / "shared").mkdir()
         (folder.parent / "shared" / "data").symlink_to(folder / "data")
         write_pictures(folder)
-        write_all_weights(folder, folder / "torch")
         write_files_of_pages(folder)
         write_runs(trained_run)
         yield folder
+
+
+@pytest.fixture(scope="module")
+def large_weights(place: Path) -> None:
+    """What the commands of large networks load."""
+    write_all_weights(place, place / "torch")
 
 
 def work_here(message: str, number: int, lock: int | None) -> "subprocess.Popen[bytes]":
@@ -127,8 +144,14 @@ def different() -> list[str]:
     return list(found.values())
 
 
-@pytest.mark.parametrize("command", different(), ids=str)
-def test_the_command_runs(command: str, place: Path) -> None:
+@pytest.mark.parametrize(
+    "command",
+    [pytest.param(c, marks=pytest.mark.slow if is_slow(c) else ()) for c in different()],
+    ids=str,
+)
+def test_the_command_runs(command: str, place: Path, request: pytest.FixtureRequest) -> None:
+    if is_slow(command):
+        request.getfixturevalue("large_weights")
     torch.set_num_threads(1)
     before = set(place.glob("logs/**/results.json"))
     verb, words = words_of(command)
@@ -154,7 +177,7 @@ def test_the_python_of_the_pages_runs(block: str, place: Path) -> None:
     assert named.get("results", {"state": "finished"})["state"] == "finished"
 
 
-@pytest.mark.parametrize("command", [c for c in OF_STRIDED if reason(c)])
+@pytest.mark.parametrize("command", [c for c in OF_STRIDED if reason(c) or is_slow(c)])
 def test_a_command_of_strided_that_is_not_run_composes(command: str) -> None:
     verb, words = words_of(command)
     typed = parse(verb, words)
