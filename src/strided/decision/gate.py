@@ -153,13 +153,15 @@ class Gate:
         share = settings.get("false_alarms")
         if not is_number(share) or not 0 < share < 1:
             raise ValueError("the false alarms of its gate are no share")
-        parts = (
-            Novelty.of_arrays(method, _below(arrays, part))
-            for part, method in (("features", settings.get("method")), ("looks", "mahalanobis"))
+        return cls(
+            Novelty.of_arrays(str(settings.get("method")), _below(arrays, "features")),
+            Novelty.of_arrays("mahalanobis", _below(arrays, "looks")),
+            (float(limits[0]), float(limits[1])),
+            layer,
+            float(share),
+            images,
+            settings.get("out_of_fold") is True,
         )
-        out_of_fold = settings.get("out_of_fold") is True
-        pair = (float(limits[0]), float(limits[1]))
-        return cls(*parts, pair, layer, float(share), images, out_of_fold)
 
 
 def least_images(false_alarms: float) -> int:

@@ -205,7 +205,17 @@ def _sets(about: Mapping[str, Any] | None) -> Iterator[Part]:
 
 def _policy(results: Results) -> Iterator[Part]:
     yield "Triage: no policy. A person decides every case (triage.max_risk)."
-    yield "Images of another kind are not refused (evaluation.gate)."
+    if not (gate := results.get("gate")):
+        yield "Images of another kind are not refused (evaluation.gate)."
+        return
+    refused = gate["measured"]
+    low, high = refused["share_ci95"]
+    yield (
+        f"Images of another kind are refused (evaluation.gate={gate['method']}). Of own images, "
+        f"{percent(gate['false_alarms'])} may be; of these {refused['images']:,} "
+        f"{percent(refused['share'])} were (95 % interval {percent(low)} to {percent(high)}), and "
+        "no figure counts them."
+    )
 
 
 def _shortcuts(results: Results) -> Iterator[Part]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from strided.data.reading.files import as_text
+from strided.decision.gate import REASONS
 from strided.report.page import table
 from strided.runs.results import Results
 
@@ -71,6 +72,25 @@ def sets_section(results: Results) -> str:
     )
     heads = ["class", "images", "right one in the set", "95 % interval"]
     return f"<h3>Prediction sets</h3><p>{html.escape(said)}</p>{table(heads, rows)}"
+
+
+def gate_section(results: Results) -> str:
+    """How many images were refused, and why; nothing without a gate."""
+    found = results.get("gate")
+    if not found:
+        return ""
+    measured = found["measured"]
+    low, high = measured["share_ci95"]
+    said = (
+        f"{measured['refused']:,} of {measured['images']:,} images were refused: "
+        f"{measured['share']:.1%} (95 % interval {low:.1%} to {high:.1%}), where "
+        f"{found['false_alarms']:.1%} of own images may be. All figures are of the others. The "
+        f"gate ({found['method']}) knows what training images are like; it does not know whether "
+        "an answer is right."
+    )
+    rows = [[REASONS[name], f"{count:,}"] for name, count in measured["reasons"].items()]
+    listed = table(["why an image was refused", "images"], rows) if rows else ""
+    return f"<h3>Refused images</h3><p>{html.escape(said)}</p>{listed}"
 
 
 def _covered(row: Mapping[str, Any]) -> list[str]:

@@ -16,7 +16,7 @@ from strided.report.advice import is_augmented
 from strided.report.card import card_section
 from strided.report.contents import Contents
 from strided.report.curves import draw_curves, draw_rates
-from strided.report.decisions import calibration_section, sets_section
+from strided.report.decisions import calibration_section, gate_section, sets_section
 from strided.report.diagnosis import Diagnosis
 from strided.report.gallery import draw_examples, draw_samples
 from strided.report.key_figures import key_figures
@@ -31,7 +31,7 @@ from strided.system.durable import write_text
 
 NOT_FACTS = (
     *("confusion", "val_confusion", "lr_finder", "diagnosis", "data_card", "shortcuts"),
-    *("calibration", "sets"),
+    *("calibration", "sets", "gate"),
 )
 
 
@@ -150,7 +150,7 @@ def _measured(figures: Path, results: Results, contents: Contents) -> str:
         parts += ["<h3>Each class</h3>", table(columns, rows)]
     ranking = draw_ranking(contents.curves, figures) if contents.curves else None
     parts.append(against_the_rest(results, found, ranking))
-    parts += [calibration_section(results), sets_section(results)]
+    parts += [part(results) for part in (calibration_section, sets_section, gate_section)]
     if confused := most_confused(found.confusion, classes):
         heads = ["true", "taken for", "images", "of the class"]
         cells = [(*row[:3], f"{row[3]:.1%}") for row in confused]

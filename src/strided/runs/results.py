@@ -117,6 +117,8 @@ class Results(Metrics, total=False):
     overlap: dict[str, Any] | None  # images seen in training; None: that is not known
     calibration: dict[str, Any]  # how it was fitted; errors of the probabilities, before and after
     sets: dict[str, Any]  # prediction sets: their threshold, what they cover
+    gate: dict[str, Any]  # what it was fitted on, and which images it refused
+    refusals: dict[str, Any]  # of predict: which images the gate refused
     ensemble: dict[str, Any]  # of several checkpoints: each member, and the ensemble against it
     operating_point: float | None  # the sensitivity at which each class was also decided
     groups: int  # patients, or what else belongs together, of the measured images
