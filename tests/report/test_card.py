@@ -173,3 +173,26 @@ def test_the_operating_point_of_a_run_is_measured_and_eval_takes_another(
     assert other["operating_point"] == 0.2
     assert other["test/threshold_at_op/red"] > same["test/threshold_at_op/red"]
     assert same["subgroups"] == found["subgroups"] and same["groups"] == found["groups"]
+
+
+def test_a_policy_and_a_gate_are_on_the_card(trained_run: Path) -> None:
+    workload = [
+        {"route": "auto", "images": 80, "share": 0.8, "share_ci95": [0.71, 0.87], "wrong": 2}
+        | {"risk": 0.025, "risk_ci95": [0.007, 0.087]},
+        {"route": "refused", "images": 4, "share": 0.04, "share_ci95": [0.016, 0.098]},
+    ]
+    policy = {"max_risk": 0.05, "threshold": 0.9123, "urgent": ["3"], "workload": workload}
+    refused = {"refused": 4, "share": 0.04, "share_ci95": [0.016, 0.098]}
+    more = {
+        "triage": policy,
+        "gate": {"method": "knn", "false_alarms": 0.05, "measured": refused},
+    }
+    found: Any = {**results(trained_run), **more}
+    text = as_markdown("", "", card(read_config(trained_run), found))
+    assert "from a confidence of 0.9123 on" in text and "Urgent are the classes 3." in text
+    assert "| 80 | 80.0% (71.0% to 87.0%) | 2.5% (0.7% to 8.7%) |" in text
+    assert "refused (knn)" in text and "5.0% by intention, 4 of the measured" in text
+    assert "no policy" not in text and "are not refused" not in text
+    found["triage"] = {**policy, "threshold": None}
+    text = as_markdown("", "", card(read_config(trained_run), found))
+    assert "no threshold kept a risk of 5.0%" in text

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from strided.config.keys import Config
+from strided.report.card_decisions import when_unsure
 from strided.report.card_figures import (
     MOST_SUBGROUPS,
     by_class,
     of_all,
     of_subgroups,
     operating_point,
-    percent,
     shown_classes,
     stress,
 )
@@ -64,7 +64,7 @@ def card(config: Config, results: Results) -> list[Section]:
         Section("Figures", list(_figures(results, found))),
         Section("Subgroups", list(_subgroups(results))),
         Section("Can its probabilities be trusted?", list(_calibration(results))),
-        Section("When it is unsure", list(_unsure(results))),
+        Section("When it is unsure", list(when_unsure(results))),
         Section("Shortcuts and stress", list(_shortcuts(results))),
         Section("Limits", [_limits(results, found)]),
         Section("Software", list(_software(results))),
@@ -175,46 +175,6 @@ def _calibration(results: Results) -> Iterator[Part]:
     yield (
         "ECE: how far probabilities are from how often they are right, on average. NLL and Brier "
         "score: also how sharp they are. Of all three, less is better."
-    )
-
-
-def _unsure(results: Results) -> Iterator[Part]:
-    yield from _sets(results.get("sets"))
-    yield from _policy(results)
-
-
-def _sets(about: Mapping[str, Any] | None) -> Iterator[Part]:
-    if not about or "measured" not in about:
-        yield "Prediction sets: not fitted (evaluation.sets)."
-        return
-    held = about["measured"]
-    yield (
-        f"Prediction sets ({about['method']}) name all classes that fit. They are to hold the true "
-        f"one for {percent(about['coverage'])} of the images, and do for "
-        f"{percent(held['coverage'])} (95 % interval {percent(held['low'])} to "
-        f"{percent(held['high'])}), with {held['size']:.2f} classes on average. "
-        f"{percent(held['single'])} of the sets name one class alone."
-    )
-    known = [one for one in held["classes"] if one["coverage"] is not None]
-    if worst := min(known, key=lambda one: one["coverage"], default=None):
-        yield (
-            f"Least often, {percent(worst['coverage'])} ({percent(worst['low'])} to "
-            f"{percent(worst['high'])}), they hold the class {worst['class']}."
-        )
-
-
-def _policy(results: Results) -> Iterator[Part]:
-    yield "Triage: no policy. A person decides every case (triage.max_risk)."
-    if not (gate := results.get("gate")):
-        yield "Images of another kind are not refused (evaluation.gate)."
-        return
-    refused = gate["measured"]
-    low, high = refused["share_ci95"]
-    yield (
-        f"Images of another kind are refused (evaluation.gate={gate['method']}). Of own images, "
-        f"{percent(gate['false_alarms'])} may be; of these {refused['images']:,} "
-        f"{percent(refused['share'])} were (95 % interval {percent(low)} to {percent(high)}), and "
-        "no figure counts them."
     )
 
 
