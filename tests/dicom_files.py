@@ -8,6 +8,7 @@ import numpy as np
 from pydicom import Dataset
 from pydicom.data import data_manager
 from pydicom.dataset import FileMetaDataset
+from pydicom.uid import UID
 
 SHIPPED = Path(data_manager.DATA_ROOT) / "test_files"
 PATIENT = "Doe^Jane-of-Nowhere"
@@ -20,9 +21,9 @@ def data_set(pixels: np.ndarray, syntax: str = PLAIN, **elements: Any) -> Datase
     """A radiograph of uint8 or uint16 (H, W), or uint8 colours (H, W, 3); None removes."""
     data = Dataset()
     data.file_meta = FileMetaDataset()
-    data.file_meta.TransferSyntaxUID = syntax
-    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = RADIOGRAPH
-    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = "1.2.3"
+    data.file_meta.TransferSyntaxUID = UID(syntax)
+    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = UID(RADIOGRAPH)
+    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = UID("1.2.3")
     data.PatientName, data.PatientID = PATIENT, "12345-secret"
     data.Rows, data.Columns = pixels.shape[:2]
     data.SamplesPerPixel = 1 if pixels.ndim == 2 else 3

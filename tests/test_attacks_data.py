@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from tests.attempts import ATTEMPTS, SMALL, Scene, attempts, check_refused
 from tests.conftest import files, write_images
+from tests.data.reading.test_dicom import HOSTILE
 
 # Pictures, zips and archives: bounded before they are decoded, and decoded by safe code only.
 
@@ -56,6 +57,10 @@ PICTURES: dict[str, bytes] = {
     "PNG, wrong checksum": png(64, 64).replace(b"IDAT", b"IDAS"),
     "BMP with a negative offset": b"BM" + struct.pack("<IHHI", 54, 0, 0, 0xFFFFFFF0) + bytes(40),
 }
+
+
+DICOM = ("that unpacks to 2 GB", "of 10,000 sequences in each other", "that is a JPEG as well")
+PICTURES |= {f"DICOM {name}": HOSTILE[name] for name in DICOM}
 
 
 def train_on(root: Path) -> list[str]:

@@ -8,7 +8,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from pydicom import FileDataset
+    from pydicom import Dataset
 
 GREYS = ("MONOCHROME1", "MONOCHROME2")
 PALETTE = "PALETTE COLOR"
@@ -59,14 +59,14 @@ class Form(NamedTuple):
     signed: bool
 
 
-def read_header(content: bytes) -> "FileDataset":
+def read_header(content: bytes) -> "Dataset":
     """The technical elements of a file, its pixels among them; nearly any error if damaged."""
     import pydicom
 
     return pydicom.dcmread(BytesIO(content), specific_tags=list(_READ))
 
 
-def form_of(header: "FileDataset") -> Form:
+def form_of(header: "Dataset") -> Form:
     """How the pixels are stored; RefusedError for anything but one whole picture to be shown."""
     _check_kind(header)
     codec = _codec(header)
@@ -92,7 +92,7 @@ def form_of(header: "FileDataset") -> Form:
     return form
 
 
-def _check_kind(header: "FileDataset") -> None:
+def _check_kind(header: "Dataset") -> None:
     kind = header.file_meta.get("MediaStorageSOPClassUID", header.get("SOPClassUID"))
     if kind == _DICOMDIR:
         raise RefusedError("a DICOMDIR, the list of the files on a disc, without a picture")
@@ -106,7 +106,7 @@ def _check_kind(header: "FileDataset") -> None:
         raise RefusedError("DICOM FOR PROCESSING, as a detector saw it; expected FOR PRESENTATION")
 
 
-def _codec(header: "FileDataset") -> str:
+def _codec(header: "Dataset") -> str:
     syntax = header.file_meta.get("TransferSyntaxUID")
     if syntax is None:
         raise RefusedError("damaged DICOM: it does not say how it is encoded")
@@ -125,7 +125,7 @@ def _name(uid: Any, unknown: str) -> str:
     return UID_dictionary.get(str(uid), (unknown,))[0]
 
 
-def _check_frames(header: "FileDataset") -> None:
+def _check_frames(header: "Dataset") -> None:
     frames = header.get("NumberOfFrames")
     if frames is not None and int(frames) != 1:
         raise RefusedError(f"DICOM of {int(frames)} frames; expected one picture in a file")
@@ -133,14 +133,14 @@ def _check_frames(header: "FileDataset") -> None:
         raise RefusedError("DICOM of an enhanced kind, for several frames; expected one picture")
 
 
-def _number(header: "FileDataset", key: str, least: int, most: int) -> int:
+def _number(header: "Dataset", key: str, least: int, most: int) -> int:
     value = header.get(key)
     if not isinstance(value, int) or not least <= value <= most:
         raise RefusedError(f"damaged DICOM: {key} is missing or wrong")
     return value
 
 
-def _check_length(header: "FileDataset", form: Form) -> None:
+def _check_length(header: "Dataset", form: Form) -> None:
     """RefusedError for pixels that are cut off, and where a second picture may follow."""
     length = len(header.PixelData or b"")
     if form.codec:

@@ -9,7 +9,7 @@ from strided.dicom.grey import grey
 from strided.dicom.header import GREYS, PALETTE, Form, RefusedError, form_of, read_header
 
 if TYPE_CHECKING:
-    from pydicom import FileDataset
+    from pydicom import Dataset
 
 _PIXEL_BYTES = 16  # of memory for each value, while it is decoded
 
@@ -31,7 +31,7 @@ def pixels_of(content: bytes, reserve: Callable[[int], None]) -> np.ndarray:
     return _eight_bits(stored, form.bits)
 
 
-def _stored(header: "FileDataset", form: Form) -> np.ndarray:
+def _stored(header: "Dataset", form: Form) -> np.ndarray:
     """The stored values (H, W), or RGB (H, W, 3)."""
     from pydicom.pixels import get_decoder
 
@@ -52,7 +52,7 @@ def _stored(header: "FileDataset", form: Form) -> np.ndarray:
     return pixels
 
 
-def _coloured(stored: np.ndarray, header: "FileDataset") -> np.ndarray:
+def _coloured(stored: np.ndarray, header: "Dataset") -> np.ndarray:
     from pydicom.pixels import apply_color_lut
 
     colours = apply_color_lut(stored, header)[..., :3]

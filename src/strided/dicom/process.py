@@ -46,7 +46,9 @@ def serve(files: BinaryIO, answers: BinaryIO) -> None:
     """Answer each file with its pixels or the reason why it has none."""
     own = _memory()
     while head := files.read(REQUEST.size):
-        content = files.read(*REQUEST.unpack(head))
+        (size,) = REQUEST.unpack(head)
+        _limit("RLIMIT_AS", own + _SPARE + 4 * size)  # that of the last file may be too small
+        content = files.read(size)
         _limit("RLIMIT_CPU", int(time.process_time()) + 1 + CPU_SECONDS)
         signal.alarm(SECONDS)
         answer = _answer(content, own)

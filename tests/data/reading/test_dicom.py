@@ -108,6 +108,13 @@ def test_one_process_decodes_file_after_file() -> None:
     assert pids() == before != set()
 
 
+def test_a_large_file_may_follow_a_small_one() -> None:
+    decode(io.BytesIO(PLAIN))
+    private = b"\x09\0\x10\x10OB\0\0" + (160_000_000).to_bytes(4, "little") + bytes(160_000_000)
+    with pytest.raises(ImageError, match="pixels are missing"):
+        decode(io.BytesIO(start_of(PLAIN) + private))
+
+
 def test_a_file_that_begins_as_a_tiff_is_read_as_dicom() -> None:
     image = decode(io.BytesIO(b"II*\0\x08\0\0\0" + PLAIN[8:]))  # scanners write that
     assert image.mode == "L" and np.array_equal(np.asarray(image), GREY)
@@ -163,7 +170,11 @@ def test_a_process_may_write_no_file_and_leave_no_dump() -> None:
 def shade(grey: int) -> int:
     """Decode a picture of one grey, many times; return what it is."""
     content = dicom(np.full((200, 200), grey, dtype=np.uint8))
-    shades = {int(value) for _ in range(20) for value in np.unique(decode(io.BytesIO(content)))}
+    shades = {
+        int(value)
+        for _ in range(20)
+        for value in np.unique(np.asarray(decode(io.BytesIO(content))))
+    }
     (found,) = shades
     return found
 

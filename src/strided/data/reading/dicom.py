@@ -17,8 +17,8 @@ from typing import BinaryIO
 
 from PIL import Image
 
+from strided.dicom import process
 from strided.dicom.header import MOST_PIXELS
-from strided.dicom.process import ANSWER, CPU_SECONDS, NOT_INSTALLED, REASON, REQUEST
 
 _MOST_PROCESSES = 4  # that decode at once for this process; it waits meanwhile
 _MOST_BYTES = 500_000_000  # of a file
@@ -74,23 +74,23 @@ class _Decoder:
     def __init__(self) -> None:
         if missing := [name for name in _PACKAGES if find_spec(name) is None]:
             raise ImportError(f"DICOM, which needs more packages ({', '.join(missing)}): {_HOW}")
-        root = str(Path(__file__).parents[3])
-        paths = [root, os.environ.get("PYTHONPATH", "")]
-        # OpenBLAS would take memory for each core, and does nothing here
-        environment = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "OMP_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
             _COMMAND,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             bufsize=0,
-            env=os.environ | environment | {"OPENBLAS_NUM_THREADS": "1"},
+            env=_environment(),
             start_new_session=True,  # a terminal's Ctrl-C is for the run alone
         )
         atexit.register(self.end)
 
     def is_running(self) -> bool:
-        return self._process.poll() is None
+        """Whether it can be asked; if not, its pipes are closed."""
+        if self._process.poll() is None:
+            return True
+        self.end()
+        return False
 
     def end(self) -> None:
         """End the process at once; it has nothing to lose."""
@@ -110,20 +110,20 @@ class _Decoder:
         except BaseException:  # such as Ctrl-C: the rest of the answer is still in the pipe
             self.end()
             raise
-        if channels == REASON:
+        if channels == process.REASON:
             raise ValueError(answer.decode())
         return Image.frombytes(_MODES[channels], size, answer)
 
     def _ask(self, content: bytes) -> tuple[int, tuple[int, int], bytes]:
-        """Channels (REASON: none), width and height, and the pixels or the reason.
+        """Channels (none: REASON), width and height, and the pixels or the reason.
 
         EOFError or BrokenPipeError if the process has ended, ValueError if it does not answer so.
         """
-        self._write(REQUEST.pack(len(content)))
+        self._write(process.REQUEST.pack(len(content)))
         self._write(content)
-        channels, width, height, length = ANSWER.unpack(self._read(ANSWER.size))
+        channels, width, height, length = process.ANSWER.unpack(self._read(process.ANSWER.size))
         expected = width * height * channels
-        is_reason = channels == REASON and length <= _LONGEST_REASON
+        is_reason = channels == process.REASON and length <= _LONGEST_REASON
         is_picture = channels in _MODES and length == expected and width * height <= MOST_PIXELS
         if not (is_reason or is_picture):
             raise ValueError("damaged DICOM: its decoder went astray")
@@ -151,14 +151,21 @@ class _Decoder:
             self._process.wait(10)
         code = self._process.poll()
         self.end()
-        if code == NOT_INSTALLED:
+        if code == process.NOT_INSTALLED:
             return ImportError(f"DICOM, but the packages that read it cannot be imported: {_HOW}")
         ending = _ending(code)
         if ending in _FROM_OUTSIDE:
             return MemoryError("the process that decodes DICOM was killed, maybe out of memory")
         if ending in _OUT_OF_TIME:
-            return ValueError(f"DICOM that takes more than {CPU_SECONDS} seconds to decode")
+            return ValueError(f"DICOM that takes more than {process.CPU_SECONDS} seconds to decode")
         return ValueError(f"damaged DICOM, which ended its decoder ({ending})")
+
+
+def _environment() -> dict[str, str]:
+    """This process's, in which strided is found; OpenBLAS would take memory for each core."""
+    paths = [str(Path(process.__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    own = {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    return os.environ | own | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 def _ending(code: int | None) -> str:
