@@ -145,6 +145,8 @@ CASES = (
         "transfer=frozen optimizer=lbfgs",
     ),
     ("callbacks.early_stopping.min_delta=0.1", "", "callbacks.early_stopping.patience=1"),
+    ("evaluation.coverage=0.8", "evaluation.sets=null", "evaluation.sets=aps"),
+    ("evaluation.false_alarms=0.1", "", "evaluation.gate=knn"),
     ("callbacks.ema._target_=strided.training.EMA", "", "callbacks.ema.decay=0.9"),
     ("callbacks.lr_finder.lowest=0.001", "", "callbacks.lr_finder.steps=30"),
     (
@@ -417,7 +419,7 @@ def test_a_data_set_that_ignores_an_argument_is_found(monkeypatch: pytest.Monkey
 
 EVERY_VERB = ("cli.py", "jobs", "verbs/table.py", "config", "sweeps", "runs")
 READERS = {
-    "train": ("verbs/train.py", "training", "loggers", "data", "report"),
+    "train": ("verbs/train.py", "training", "loggers", "data", "report", "evaluation"),
     "eval": ("verbs/eval.py", "evaluation"),
     "predict": ("verbs/predict.py", "evaluation"),
     "explain": ("verbs/explain.py", "explain", "evaluation/imagenet.py"),

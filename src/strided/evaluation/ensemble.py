@@ -16,7 +16,7 @@ from strided.decision.gate import Gated
 from strided.errors import UserError
 from strided.evaluation.calibration import errors_of
 from strided.evaluation.classifier import Classifier
-from strided.evaluation.evaluate import Evaluation, Judge, evaluation_of
+from strided.evaluation.evaluate import Evaluation, Judge, evaluation_of, is_calibrated
 from strided.evaluation.fitting import chosen_decision
 from strided.evaluation.gating import gated_outputs
 from strided.evaluation.held_out import (
@@ -34,7 +34,7 @@ from strided.evaluation.members import (
     disagreement,
     mean_logits,
 )
-from strided.evaluation.overlap import Overlap, seen_by, without_seen
+from strided.evaluation.overlap import Overlap, is_own, seen_by, without_seen
 from strided.evaluation.resampling import mean_by_group
 
 log = logging.getLogger(__name__)
@@ -78,6 +78,8 @@ def run_over_split(checkpoint: Path, config: Config) -> Ran:
     if not new_split:
         require_known_split(classifier, data, split)
     logits, labels, gated = gated_outputs(classifier, data, split, data.splits[split])
+    if split == "val" and is_calibrated(classifier.decision) and is_own(classifier, data, split):
+        log.info("the probabilities were calibrated on these images: their errors flatter")
     return Ran(classifier, data, logits, labels, overlap(), gated)
 
 

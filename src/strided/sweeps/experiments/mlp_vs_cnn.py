@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from strided.data import ImageDataModule
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.held_out import set_up_data
+from strided.evaluation.outputs import predicted
 from strided.report.page import bullets, picture, table
 from strided.sweeps.error_bars import draw_means
 from strided.sweeps.folder import SweepFolder
@@ -69,8 +70,8 @@ def _accuracy(classifier: Classifier, data: ImageDataModule, pixels: int) -> flo
     directions = [(0, 0)] if not pixels else [(pixels, 0), (-pixels, 0), (0, pixels), (0, -pixels)]
     for batch in data.loader("test", data.spread("test", MOST)):
         for down, across in directions:
-            logits = classifier.logits(shift(batch.images, down, across))
-            right += int((logits.argmax(1) == batch.labels).sum())
+            found = predicted(classifier, shift(batch.images, down, across))
+            right += int((found == batch.labels).sum())
             count += len(batch.labels)
     return right / count
 
