@@ -44,6 +44,7 @@ def test_a_run_folder_is_complete_and_nothing_is_written_elsewhere(
         "metrics.csv",
         "results.json",
         "predictions.csv",
+        "val_predictions.csv",
         "report.html",
         "card.md",
         *(f"figures/{name}.png" for name in ("loss", "accuracy", "confusion", "reliability")),
@@ -120,6 +121,8 @@ def test_predictions_have_a_row_per_test_image(trained_run: Path) -> None:
         "predicted",
         "error",
         *(f"prob/{c}" for c in classes),
+        "prediction_set",
+        "entropy",
     ]
     assert len({row["path"] for row in found}) == 359
     right = sum(row["label"] == row["predicted"] for row in found)
