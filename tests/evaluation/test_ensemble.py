@@ -75,7 +75,7 @@ def test_classes_in_another_order_are_matched_by_name_and_others_are_refused(
     (digits / "b.png").write_bytes(b"no picture")
     words = (f"input={digits}", "accelerator=cpu", f"log_dir={log_dir}")
     assert main(["predict", f"checkpoint={sweep}", *words]) == 0
-    (folder,) = log_dir.glob("predict/*/*")
+    (folder,) = log_dir.glob("predict/ensemble/*")
     first, second = predictions(folder)
     alone = Classifier.load(trained_run, device="cpu")(digits / "a.png")
     assert isinstance(alone, Prediction)

@@ -55,7 +55,10 @@ def run_name(config: Config, choices: dict[str, str]) -> str:
         return "ensemble"
     if checkpoint:  # eval and predict: the name of the run
         path = Path(checkpoint[0] if isinstance(checkpoint, list) else checkpoint)
-        known = read_config(path).get("name") if RunFolder(path).config.is_file() else None
+        has_config = RunFolder(path).config.is_file()
+        if not has_config and any(job.name.isdecimal() for job in path.glob("*/")):
+            return "ensemble"  # a sweep's jobs
+        known = read_config(path).get("name") if has_config else None
         name = Path(str(known or path.stem)).name  # the folder may come from elsewhere
         return name if name not in ("", "..") else "run"
     if "checkpoint" in config:
