@@ -77,9 +77,12 @@ class Undecided(nn.Module):
         return logits
 
 
-def test_a_network_that_decides_by_the_image_is_refused(tmp_path: Path) -> None:
+def test_a_network_that_decides_by_the_image_is_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
     network = ServedNetwork(Undecided(), Preprocessing(3, 8, mean=(0.5,) * 3, std=(0.25,) * 3))
     with pytest.raises(UserError, match="Undecided cannot be exported") as refusal:
         write_onnx(network, tmp_path / "model.onnx")
     assert len(str(refusal.value)) < 600
+    assert capfd.readouterr() == ("", "")
     assert not list(tmp_path.iterdir())

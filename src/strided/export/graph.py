@@ -4,7 +4,7 @@ import copy
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -190,9 +190,9 @@ def write_onnx(network: ServedNetwork, file: Path) -> None:
             program.save(file, external_data=False)
         except Exception as error:  # torch.export's and onnxscript's are of many kinds
             raise UserError(
-                f"{type(network.net).__name__} cannot be exported: {_cause(error)}; expected a "
-                "network whose path does not depend on the values in an image, for batches of any "
-                "size. Try another model"
+                f"{type(network.net).__name__} cannot be exported, says torch: {_cause(error)}; "
+                "expected a network whose path does not depend on the values in an image, for "
+                "batches of any size. Try another model"
             ) from error
 
 
@@ -213,17 +213,12 @@ def _cause(error: BaseException) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's notes from the terminal."""
-    loggers: list[Any] = [
-        logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")
-    ]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+    """Keep the notes of the exporter's many loggers, and its graphs, from the terminal."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), redirect_stdout(StringIO()):
+        with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(before)
