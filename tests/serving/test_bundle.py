@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,8 @@ def test_arrays_that_hold_objects_or_are_compressed_are_refused(version: Path) -
     for save, given in ((np.savez, objects), (np.savez_compressed, np.zeros(10**6))):
         save(version / REFERENCE, images=given)
         facts = facts_of((version / REFERENCE).read_bytes())
-        rewritten(version, lambda content, facts=facts: content["files"].update({REFERENCE: facts}))
+        entry = {REFERENCE: facts}
+        rewritten(version, partial(lambda entry, content: content["files"].update(entry), entry))
         with pytest.raises(UserError, match=f"{REFERENCE} is damaged"):
             Bundle.load(version)
 

@@ -156,8 +156,8 @@ def _stressed(new: Contender, old: Contender) -> list[dict[str, Any]]:
     p_values = [mcnemar_exact(int((a & ~b).sum()), int((b & ~a).sum())) for a, b in right]
     adjusted, levels = holm(p_values), holm_levels(p_values)
     return [
-        {"rendering": name, "p": p, **_paired(*pair, level)}
-        for name, p, pair, level in zip(STRESS, adjusted, right, levels, strict=True)
+        {"rendering": name, "p": p, **_paired(ours, theirs, level)}
+        for name, p, (ours, theirs), level in zip(STRESS, adjusted, right, levels, strict=True)
     ]
 
 

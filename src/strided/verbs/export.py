@@ -56,7 +56,7 @@ def export(config: Config, folder: Path, results: Results, _: Interruption) -> N
         facts |= described(classifier, checkpoint, network, intended)
         if classifier.gate is not None:
             require_features_of(network, classifier.gate)
-            np.savez(place / GATE, **classifier.gate.arrays())
+            np.savez(place / GATE, **classifier.gate.arrays())  # type: ignore[arg-type]
         if (run := run_of(checkpoint)) and (run / CARD).is_file():
             shutil.copyfile(run / CARD, place / CARD)
         bundle = _bundle(facts, model.name, images, place)
@@ -143,7 +143,7 @@ def _bundle(facts: dict[str, Any], name: str, images: Checked, place: Path) -> B
     np.savez(place / REFERENCE)  # until there are statistics
     facts["files"] = _files(place)
     bundle = Bundle(_parsed(facts, name), open_session(content), {})
-    np.savez(place / REFERENCE, **reference(bundle, images))
+    np.savez(place / REFERENCE, **reference(bundle, images))  # type: ignore[arg-type]
     facts["files"] = _files(place)
     return bundle
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from strided.config.keys import Config
-from strided.errors import UserError
+from strided.errors import UserError, one_line
 from strided.evaluation.gating import refusals_of
 from strided.evaluation.imagenet import chosen_classifier
 from strided.evaluation.members import members
@@ -64,7 +64,7 @@ def predict(config: Config, folder: Path, results: Results, _: Interruption) -> 
     network = words_of(results, "checkpoint", "model")
     verb = "predict" if len(checkpoints) > 1 else "explain"  # one network can be looked into
     say_ending(
-        f"{len(rows)} image{'s' if len(rows) > 1 else ''} in {config['input']}{unread}",
+        f"{len(rows)} image{'s' if len(rows) > 1 else ''} in {one_line(config['input'])}{unread}",
         predictions=file,
         then=[verb, *network, f"input={config['input']}"] if failed < len(rows) else (),
     )
