@@ -59,8 +59,8 @@ def test_the_risk_is_of_what_the_policy_decides_not_of_urgent_cases_that_are_alw
 
 def test_a_policy_comes_back_from_plain_data() -> None:
     policy = Triage(threshold=0.93, max_risk=0.05, urgent=(0, 2))
-    assert Triage.from_dict(policy.to_dict()) == policy
-    assert Triage.from_dict(NO_POLICY.to_dict()) == NO_POLICY
+    assert Triage.from_dict(policy.to_dict(), 3) == policy
+    assert Triage.from_dict(NO_POLICY.to_dict(), 3) == NO_POLICY
 
 
 @pytest.mark.parametrize(
@@ -71,13 +71,15 @@ def test_a_policy_comes_back_from_plain_data() -> None:
         {"max_risk": 2},
         {"urgent": ["Covid-19"]},
         {"urgent": [-1]},
+        {"urgent": [3]},
+        {"urgent": [True]},
         {"urgent": 3},
         {"more": 1},
     ],
 )
 def test_a_policy_that_no_run_wrote_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="triage policy"):
-        Triage.from_dict({**Triage(0.9, 0.05, (1,)).to_dict(), **change})
+        Triage.from_dict({**Triage(0.9, 0.05, (1,)).to_dict(), **change}, 3)
 
 
 def test_every_reason_of_a_route_has_its_words() -> None:

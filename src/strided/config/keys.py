@@ -23,7 +23,8 @@ class TriageKeys(TypedDict, total=False):
     """Which cases are decided without a person; None in eval: as in training."""
 
     max_risk: float | None
-    urgent: list[str] | None
+    urgent: list[str | int] | None
+    copies: int | None  # most pictures of cases that are copied
 
 
 class PlainKeys(TypedDict, total=False):

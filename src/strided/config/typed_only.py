@@ -16,8 +16,8 @@ from strided.config.schema import arguments_of, check
 from strided.config.targets import MOVED, WRITERS, locate
 from strided.errors import UserError, printable
 
-# places; of `input`, only an address
-KEYS = ("log_dir", "data.cache_dir", "data.external", "data.extra")
+# folders, places, and what writes pictures; of `input`, only an address
+KEYS = ("log_dir", "data.cache_dir", "data.external", "data.extra", "triage.copies")
 # Arguments that a file may set, of what sends or writes: names, and what is logged.
 HARMLESS = {
     "strided.sweeps.search.pruning.Pruning": ("trial", "monitor", "pruner"),

@@ -12,6 +12,7 @@ from strided.errors import UserError, did_you_mean
 _UNIONS = (Union, types.UnionType)
 # Keys of plain nodes that are shares of 1.
 SHARES = ("coverage", "operating_point", "false_alarms", "max_risk")
+MOST_COPIES = 10_000  # pictures that triage.copies may copy
 
 
 def check_plain(key: str, value: Any, annotation: Any) -> None:
@@ -32,6 +33,11 @@ def check_plain(key: str, value: Any, annotation: Any) -> None:
             raise UserError(
                 f"{key}.{name}={inner}; expected a share, above 0 and below 1. "
                 f"Try {key}.{name}={0.9 if name in ('coverage', 'operating_point') else 0.05}"
+            )
+        if name == "copies" and inner is not None and not 1 <= inner <= MOST_COPIES:
+            raise UserError(
+                f"{key}.copies={inner}; expected a number of pictures, 1 to {MOST_COPIES:,}. Try "
+                f"{key}.copies=100"
             )
 
 

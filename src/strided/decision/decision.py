@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -12,20 +12,9 @@ from strided.decision.gate import Gate, Gated
 from strided.decision.operating_point import OperatingPoint
 from strided.decision.plain import numbers
 from strided.decision.sets import METHODS, PredictionSets, label_scores
+from strided.decision.triage import Triage
 
 VALIDATION, INNER_FOLDS = "validation", "inner folds"  # what a decision is fitted on
-
-
-class Triage(Protocol):
-    """Sends each case on its way."""
-
-    def __call__(
-        self, probabilities: np.ndarray, sets: np.ndarray | None, refusals: Sequence[str]
-    ) -> tuple[list[str], list[str]]:
-        """Return route and reasons of each case; `refusals` are the gate's reasons, or ""."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +67,14 @@ class Decided:
 class Scores:
     """What the calibration images gave, n numbers of each, so that thresholds can be chosen anew.
 
-    confidence is the calibrated probability of the predicted class, correct whether that is the
-    label; labels has the score of the label by method of prediction sets. classes are the labels.
+    confidence is the calibrated probability of the predicted class, runner_up that of the next;
+    correct says whether the predicted class is the label; labels has the score of the label by
+    method of prediction sets. classes are the labels.
     """
 
     confidence: np.ndarray
+    runner_up: np.ndarray
+    predicted: np.ndarray
     correct: np.ndarray
     labels: dict[str, np.ndarray]
     classes: np.ndarray
@@ -90,9 +82,12 @@ class Scores:
     @classmethod
     def of(cls, probabilities: np.ndarray, labels: np.ndarray) -> Self:
         """Take them of calibrated probabilities (n, K) and labels (n,)."""
+        predicted = probabilities.argmax(1)
         return cls(
             probabilities.max(1),
-            probabilities.argmax(1) == labels,
+            np.sort(probabilities, axis=1)[:, -2],
+            predicted,
+            predicted == labels,
             {method: label_scores(method, probabilities, labels) for method in METHODS},
             labels,
         )
@@ -102,6 +97,8 @@ class Scores:
         scores = {method: values.tolist() for method, values in self.labels.items()}
         return {
             "confidence": self.confidence.tolist(),
+            "runner_up": self.runner_up.tolist(),
+            "predicted": self.predicted.tolist(),
             "correct": self.correct.astype(int).tolist(),
             "labels": scores,
             "classes": self.classes.tolist(),
@@ -113,10 +110,13 @@ class Scores:
         if not isinstance(data, dict) or not isinstance(data.get("labels"), dict):
             raise ValueError("its scores of the calibration images are incomplete")
         confidence = numbers(data.get("confidence"))
-        correct = numbers(data.get("correct"), len(confidence)) > 0
+        runner_up, predicted, correct = (
+            numbers(data.get(name), len(confidence))
+            for name in ("runner_up", "predicted", "correct")
+        )
         labels = {m: numbers(data["labels"].get(m), len(confidence)) for m in METHODS}
         classes = numbers(data.get("classes"), len(confidence)).astype(int)
-        return cls(confidence, correct, labels, classes)
+        return cls(confidence, runner_up, predicted.astype(int), correct > 0, labels, classes)
 
     @property
     def of_label(self) -> np.ndarray:
@@ -180,6 +180,18 @@ class Decision:
         chosen = OperatingPoint.fit(sensitivity, known.of_label, known.classes, classes)
         return replace(self, operating_point=chosen)
 
+    def with_triage(self, max_risk: float | None, urgent: Sequence[int]) -> Self:
+        """Choose a policy by the scores; without scores, none keeps the risk. None: no policy."""
+        if max_risk is None and not urgent:
+            return replace(self, triage=None)
+        if (known := self.scores) is None:
+            return replace(self, triage=Triage(None, max_risk, tuple(urgent)))
+        single = self.sets.are_single(known.confidence, known.runner_up) if self.sets else None
+        policy = Triage.fit(
+            known.confidence, known.predicted, known.correct, max_risk, urgent, single
+        )
+        return replace(self, triage=policy)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, which JSON can hold."""
         return {
@@ -202,12 +214,13 @@ class Decision:
         """
         if not isinstance(data, dict):
             raise ValueError("its decision is no mapping")
-        parts = ("sets", "gate", "scores", "operating_point")
-        sets, gate, scores, point = (data.get(part) for part in parts)
+        parts = ("sets", "gate", "scores", "operating_point", "triage")
+        sets, gate, scores, point, triage = (data.get(part) for part in parts)
         return cls(
             Calibration.from_dict(data.get("calibration"), classes),
             None if sets is None else PredictionSets.from_dict(sets),
             None if gate is None else Gate.of_arrays(gate, arrays),
+            None if triage is None else Triage.from_dict(triage, classes),
             fitted_on=_source(data.get("fitted_on")),
             scores=None if scores is None else Scores.from_dict(scores),
             operating_point=None if point is None else OperatingPoint.from_dict(point, classes),

@@ -41,9 +41,8 @@ class RiskCoverage:
         return shares
 
     def aurc(self) -> float:
-        """Area under the curve: the mean risk of the 1, 2, ... N surest (Geifman et al. 2019)."""
-        decided = np.arange(1, self.counts[-1] + 1)
-        return float((self._errors_of(decided) / decided).mean())
+        """Area under the curve (Geifman et al. 2019): the mean over cases of the risk at each."""
+        return float((np.diff(self.coverage, prepend=0) * self.risk).sum())
 
     def accuracy_at(self, coverage: float) -> tuple[float, int]:
         """Accuracy of the surest share of the cases, above 0 to 1, and how many these are."""

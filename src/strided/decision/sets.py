@@ -48,6 +48,15 @@ class PredictionSets:
         """Return which classes each set holds: bool (N, K)."""
         return class_scores(self.method, probabilities) <= self.threshold
 
+    def are_single(self, confidence: np.ndarray, runner_up: np.ndarray) -> np.ndarray:
+        """Whether sets hold one class at most: bool (N,).
+
+        confidence and runner_up (N,) are the largest and the next probability of each image.
+        """
+        next_score = 1 - runner_up if self.method == "lac" else confidence
+        single: np.ndarray = next_score > self.threshold
+        return single
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain data; a threshold of infinity is None."""
         threshold = self.threshold if np.isfinite(self.threshold) else None

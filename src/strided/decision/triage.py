@@ -1,11 +1,12 @@
 """Who decides a case: the network alone, or a person, and which cases a person should see first."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 
+from strided.decision.plain import is_number
 from strided.decision.selective import threshold
 
 SEPARATOR = "|"  # of reasons
@@ -96,16 +97,17 @@ class Triage:
         }
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Read what `to_dict` wrote. Raises ValueError for anything else."""
-        if values.keys() != {"threshold", "max_risk", "urgent"}:
-            raise ValueError(f"a triage policy has other keys: {', '.join(map(str, values))}")
+    def from_dict(cls, values: Any, classes: int) -> Self:
+        """Read what `to_dict` wrote, which may be a stranger's. Raises ValueError."""
+        if not isinstance(values, dict) or values.keys() != {"threshold", "max_risk", "urgent"}:
+            raise ValueError("its triage policy has other parts than it should")
         lowest, max_risk = values["threshold"], values["max_risk"]
         if not all(share is None or _is_share(share) for share in (lowest, max_risk)):
-            raise ValueError(f"a triage policy has other shares than 0 to 1: {lowest}, {max_risk}")
+            raise ValueError("its triage policy has other shares than 0 to 1")
         urgent = values["urgent"]
-        if not isinstance(urgent, list) or not all(_is_place(place) for place in urgent):
-            raise ValueError(f"a triage policy has urgent classes that are none: {urgent}")
+        places = range(classes)
+        if not isinstance(urgent, list) or not all(type(k) is int and k in places for k in urgent):
+            raise ValueError("its triage policy has urgent classes that are none")
         return cls(lowest, max_risk, tuple(urgent))
 
 
@@ -113,8 +115,4 @@ NO_POLICY = Triage(None, None)  # everything is reviewed
 
 
 def _is_share(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
-
-
-def _is_place(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return is_number(value) and 0 <= value <= 1

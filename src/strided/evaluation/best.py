@@ -8,6 +8,7 @@ from strided.data import ImageDataModule
 from strided.decision.calibration import Calibration
 from strided.decision.decision import VALIDATION, Decision
 from strided.errors import UserError
+from strided.evaluation.cases import of_split, write_cases
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.evaluate import Evaluation, evaluate
 from strided.evaluation.fitting import (
@@ -23,6 +24,7 @@ from strided.evaluation.from_features import from_features
 from strided.evaluation.gating import fit_gate
 from strided.evaluation.outputs import most_validated
 from strided.evaluation.overlap import overlap, seen_by
+from strided.evaluation.selective import note_selective
 from strided.runs.folder import RunFolder
 from strided.runs.predictions_csv import write_predictions
 from strided.runs.results import by_name
@@ -71,7 +73,8 @@ def decide_by_held_out(
         held = validation_of(best, data, most_validated(run.config, data))
     else:
         held = read_inner(files.inner_logits, data.source.paths)
-    decision, gate = fit_decision(run.config, held), fit_gate(run.config, best, data)
+    decision = fit_decision(run.config, held, data.classes)
+    gate = fit_gate(run.config, best, data)
     best.decision = replace(decision or Decision(Calibration()), gate=gate) if gate else decision
     store_decision(files.best, best.decision)
     if held is None or best.decision is None:
@@ -113,6 +116,7 @@ def test_best(run: Run, best: Classifier | None, data: ImageDataModule) -> Evalu
     )
     if not run.quick:
         write_predictions(RunFolder(run.folder).predictions, evaluation.rows, data.classes)
+        write_cases(run.folder, run.config, evaluation.rows, data.classes, of_split(data, "test"))
     return evaluation
 
 
@@ -137,6 +141,7 @@ def _evaluate(
     evaluation = evaluate(best, data, split, limit, partial(overlap, entries, best, data, split))
     by_name(run.results).update(evaluation.metrics | evaluation.parts())
     note_decision(run.results, best.decision, evaluation)
+    note_selective(run.results, best.decision, evaluation, data.classes)
     run.results["inference_precision"] = evaluation.precision
     run.results["skipped"] = len(data.skipped)
     return evaluation

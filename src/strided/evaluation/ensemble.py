@@ -64,7 +64,7 @@ def run_over_split(checkpoint: Path, config: Config) -> Ran:
     classifier = Classifier.load(
         checkpoint, device=config["accelerator"], precision=config["precision"]
     )
-    classifier.decision = chosen_decision(classifier.decision, config, len(classifier.classes))
+    classifier.decision = chosen_decision(classifier.decision, config, classifier.classes)
     entries = seen_by(classifier, checkpoint)
     exclude = config["overlap"] == "exclude"
     # a new split is no harm if the images that were trained on are known, and left out

@@ -19,6 +19,7 @@ from strided.evaluation.classifier import Classifier
 from strided.evaluation.evaluate import Evaluation
 from strided.evaluation.gating import facts_of_gate
 from strided.evaluation.outputs import outputs_of
+from strided.evaluation.selective import policy_of
 from strided.runs.predictions_csv import Row, write_predictions
 from strided.runs.results import Results
 
@@ -54,8 +55,9 @@ def validation_of(classifier: Classifier, data: ImageDataModule, most: int) -> H
     )
 
 
-def fit_decision(config: Config, held: HeldOut | None) -> Decision | None:
+def fit_decision(config: Config, held: HeldOut | None, classes: Sequence[str]) -> Decision | None:
     """Fit what the config asks for; None without images. Raises UserError for a typed method."""
+    policy = policy_of(config, classes)
     method = str(config.get("calibration") or "auto")
     keys: EvaluationKeys = config.get("evaluation") or {}
     point = keys.get("operating_point")
@@ -66,7 +68,8 @@ def fit_decision(config: Config, held: HeldOut | None) -> Decision | None:
                 "thresholds on; expected some. Try data.val_fraction=0.1"
             )
         if method in ("auto", "none"):
-            return None
+            alone = Decision(Calibration()).with_triage(*policy)  # that reviews everything
+            return alone if alone.triage else None
         raise UserError(
             f"calibration={method}, and there is no validation image to fit it on; expected some. "
             "Try data.val_fraction=0.1"
@@ -81,13 +84,15 @@ def fit_decision(config: Config, held: HeldOut | None) -> Decision | None:
         coverage = keys.get("coverage") or 0.9
         sets = PredictionSets.of_scores(kind, scores.labels[kind], coverage)
     fitted = Decision(calibration, sets, fitted_on=held.source, scores=scores)
-    return fitted.with_operating_point(point, probabilities.shape[1])
+    return fitted.with_operating_point(point, probabilities.shape[1]).with_triage(*policy)
 
 
 _OF_SCORES = ("sets", "coverage", "operating_point")  # keys that eval may choose anew
 
 
-def chosen_decision(stored: Decision | None, config: Config, classes: int) -> Decision | None:
+def chosen_decision(
+    stored: Decision | None, config: Config, classes: Sequence[str]
+) -> Decision | None:
     """Return what eval decides by: the checkpoint's decision, with what was typed for eval.
 
     Raises UserError for what was not fitted in training.
@@ -101,7 +106,10 @@ def chosen_decision(stored: Decision | None, config: Config, classes: int) -> De
             f"validation images. Try src/train.py calibration={method}"
         )
     kind, coverage, point = keys.get("sets"), keys.get("coverage"), keys.get("operating_point")
-    typed = " and ".join(f"evaluation.{k}" for k in _OF_SCORES if keys.get(k))
+    triage = config.get("triage") or {}
+    words = [f"evaluation.{k}" for k in _OF_SCORES if keys.get(k)]
+    words += [f"triage.{k}" for k in ("max_risk", "urgent") if triage.get(k)]
+    typed = " and ".join(words)
     if method == "none" and own != "none":
         if typed:
             raise UserError(
@@ -117,7 +125,8 @@ def chosen_decision(stored: Decision | None, config: Config, classes: int) -> De
                 "src/train.py"
             )
         return None
-    return stored.with_sets(kind, coverage).with_operating_point(point, classes)
+    chosen = stored.with_sets(kind, coverage).with_operating_point(point, len(classes))
+    return chosen.with_triage(*policy_of(config, classes, stored.triage)) if typed else chosen
 
 
 def describe_fit(decision: Decision, held: HeldOut) -> dict[str, Any]:

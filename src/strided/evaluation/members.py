@@ -16,6 +16,7 @@ from strided.decision.decision import INNER_FOLDS, Decision, Scores, entropy
 from strided.decision.sets import PredictionSets
 from strided.errors import UserError
 from strided.evaluation.classifier import Classifier
+from strided.evaluation.selective import policy_of
 from strided.runs.folder import RunFolder, read_results
 from strided.runs.predictions_csv import Predictions
 from strided.system.plain_data import is_there
@@ -171,7 +172,8 @@ def decision_of(each: Sequence[Answers], config: Config) -> tuple[Decision, str]
     whole = Decision(calibration, sets, fitted_on=decided.fitted_on, scores=scores)
     point = decided.operating_point
     sensitivity = keys.get("operating_point") or (point.sensitivity if point else None)
-    return whole.with_operating_point(sensitivity, len(classes)), ""
+    whole = whole.with_operating_point(sensitivity, len(classes))
+    return whole.with_triage(*policy_of(config, classes, decided.triage)), ""
 
 
 def held_out_of(one: Answers) -> Predictions | None:

@@ -81,8 +81,8 @@ def metric_intervals(
     """The two ends of the interval of each metric, by its name as in `classification_metrics`.
 
     probabilities are (N, K), labels (N,) are places in `classes`, groups (N,) are equal for images
-    that belong together. None for a metric that is not defined. There is none of `ece`, which is no
-    mean of images. A single group has no interval at all.
+    that belong together. None for a metric that is not defined. There is none of `ece` and `aurc`,
+    which are no means of images. A single group has no interval at all.
     """
     drawn = Drawn(groups)
     if drawn.count(np.ones(len(labels), dtype=bool)) < 2:
@@ -92,6 +92,10 @@ def metric_intervals(
     if len(classes) > 5:
         top5 = np.argpartition(-probabilities, 4, axis=1)[:, :5]
         found["acc_top5"] = share((top5 == labels[:, None]).any(1), None, drawn).ends
+    surest = np.zeros(len(labels), dtype=bool)
+    order = np.argsort(-probabilities.max(1), kind="stable")
+    surest[order[: max(1, round(0.8 * len(labels)))]] = True
+    found["acc_at_80"] = share(predicted == labels, surest, drawn).ends
     of_label = probabilities[np.arange(len(labels)), labels].astype(float).clip(1e-12)
     distance = np.square(probabilities - np.eye(len(classes))[labels]).sum(1) / 2
     found["nll"] = _mean(-np.log(of_label), drawn)

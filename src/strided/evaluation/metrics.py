@@ -8,6 +8,7 @@ from torch import Tensor
 
 from strided.data.reading.files import as_text
 from strided.decision.calibration import ece
+from strided.decision.selective import RiskCoverage
 
 
 def classification_metrics(
@@ -36,6 +37,11 @@ def classification_metrics(
     one_hot = torch.nn.functional.one_hot(labels, num_classes)
     # half the squared distance, as for two classes: between 0 and 1
     metrics["brier"] = (probabilities.double() - one_hot).square().sum(1).mean().item() / 2
+    curve = RiskCoverage.of(
+        probabilities.max(1).values.double().numpy(), (predicted == labels).numpy()
+    )
+    metrics["aurc"] = curve.aurc()
+    metrics["acc_at_80"] = curve.accuracy_at(0.8)[0]
     for name, values in per_class.items():
         metrics.update({f"{name}/{label}": v for label, v in zip(classes, values, strict=True)})
     return metrics

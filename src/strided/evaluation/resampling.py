@@ -106,6 +106,7 @@ def weighted(
     if num_classes > 5:
         top5 = np.argpartition(-probabilities, 4, axis=1)[:, :5]
         values["acc_top5"] = weights @ (top5 == labels[:, None]).any(1) / total
+    values |= _selective(probabilities, labels, weights)
     each = _per_class(probabilities, labels, weights)
     for name, own in each.items():
         values[name] = _mean_of_known(own)
@@ -117,6 +118,27 @@ def weighted(
         names = (f"ppv_at_prevalence/{label}", f"npv_at_prevalence/{label}")
         values |= dict(zip(names, pair, strict=True))
     return values
+
+
+def _selective(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> Values:
+    """AURC (R,) and the accuracy of the surest 80 %, equal confidences as one threshold."""
+    confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
+    order = np.argsort(-confidence, kind="stable")
+    last = np.flatnonzero(np.append(np.diff(confidence[order]), -1))
+    own = weights[:, order]
+    decided = np.cumsum(own, axis=1)[:, last]
+    errors = np.cumsum(own * ~right[order], axis=1)[:, last]
+    total = decided[:, -1]
+    most = np.round(0.8 * total).clip(1)
+    missed = [
+        np.interp(number, [0, *counts], [0, *wrong])
+        for number, counts, wrong in zip(most, decided, errors, strict=True)
+    ]
+    risk = errors / decided.clip(1e-12)
+    return {
+        "aurc": (np.diff(decided / total[:, None], axis=1, prepend=0) * risk).sum(1),
+        "acc_at_80": 1 - np.array(missed) / most,
+    }
 
 
 def at_prevalence(

@@ -26,7 +26,7 @@ from strided.runs.metrics_csv import read_rows
 from strided.runs.results import Results
 
 # Where the data are now: they may have been moved since the run began.
-DATA_PLACES = ("data.root", "data.csv", "data.cache_dir")
+DATA_PLACES = ("data.root", "data.csv", "data.extra", "data.cache_dir")
 RESUMABLE = (
     *("trainer.max_epochs", "trainer.devices", "logger", "log_dir", *DATA_PLACES),
     *("traceback", "trust"),

@@ -24,6 +24,7 @@ from strided.report.outcome import MOST_CLASSES, draw_confusion, draw_reliabilit
 from strided.report.page import bullets, page, photo, picture, table
 from strided.report.ranking import against_the_rest, draw_ranking
 from strided.report.shortcuts import section, warning
+from strided.report.triage import draw_risk, triage_section
 from strided.runs.folder import RunFolder
 from strided.runs.metrics_csv import read_metrics
 from strided.runs.results import Git, Measured, Results, by_name, measured
@@ -31,7 +32,7 @@ from strided.system.durable import write_text
 
 NOT_FACTS = (
     *("confusion", "val_confusion", "lr_finder", "diagnosis", "data_card", "shortcuts"),
-    *("calibration", "sets", "gate"),
+    *("calibration", "sets", "gate", "selective", "triage"),
 )
 
 
@@ -140,6 +141,8 @@ def _measured(figures: Path, results: Results, contents: Contents) -> str:
     if contents.reliability:
         ece = by_name(results)[f"{found.split}/ece"]
         drawn.append(draw_reliability(contents.reliability, ece, figures))
+    if "selective" in results:
+        drawn.append(draw_risk(results["selective"], figures))
     parts = ["<h2>Test</h2>"]
     if found.split == "val":
         parts = [f"<h2>Validation</h2><p>{html.escape(flatters(results))}</p>"]
@@ -150,7 +153,8 @@ def _measured(figures: Path, results: Results, contents: Contents) -> str:
         parts += ["<h3>Each class</h3>", table(columns, rows)]
     ranking = draw_ranking(contents.curves, figures) if contents.curves else None
     parts.append(against_the_rest(results, found, ranking))
-    parts += [part(results) for part in (calibration_section, sets_section, gate_section)]
+    sections = (calibration_section, sets_section, triage_section, gate_section)
+    parts += [part(results) for part in sections]
     if confused := most_confused(found.confusion, classes):
         heads = ["true", "taken for", "images", "of the class"]
         cells = [(*row[:3], f"{row[3]:.1%}") for row in confused]

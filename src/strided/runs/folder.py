@@ -70,6 +70,11 @@ class RunFolder:
         return self.path / "val_predictions.csv"
 
     @property
+    def cases(self) -> Path:
+        """A row per image that a person shall look at, of a run with a triage policy."""
+        return self.path / "cases.csv"
+
+    @property
     def inner_predictions(self) -> Path:
         """A row per training image, left out of the fit: of optimizer=lbfgs with several l2."""
         return self.path / "inner_predictions.csv"

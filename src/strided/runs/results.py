@@ -123,6 +123,8 @@ class Results(Metrics, total=False):
     operating_point: float | None  # the sensitivity at which each class was also decided
     groups: int  # patients, or what else belongs together, of the measured images
     subgroups: list[dict[str, Any]]  # a row for each part of the measured images, with its figures
+    selective: dict[str, Any]  # risk by coverage of the measured split, thresholds for two risks
+    triage: dict[str, Any]  # the policy, and how many cases go where
     shortcuts: dict[str, Any]  # of a run with shortcuts=true: counts, and the verdict on them
     # the validation images, of a run of train without a test split
     val_confusion: list[list[int]]

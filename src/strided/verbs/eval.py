@@ -3,9 +3,11 @@
 from pathlib import Path
 
 from strided.config.keys import Config
+from strided.evaluation.cases import of_split, write_cases
 from strided.evaluation.ensemble import measure
 from strided.evaluation.fitting import note_decision
 from strided.evaluation.members import members
+from strided.evaluation.selective import note_selective
 from strided.runs.ending import say_ending
 from strided.runs.folder import RunFolder
 from strided.runs.predictions_csv import write_predictions
@@ -21,7 +23,9 @@ def evaluate_checkpoint(config: Config, folder: Path, results: Results, _: Inter
     evaluation, judge, data, ensemble = measure(checkpoints, config)
     write_predictions(RunFolder(folder).predictions, evaluation.rows, judge.classes)
     by_name(results).update(evaluation.metrics | evaluation.parts() | data.fold_facts())
+    write_cases(folder, config, evaluation.rows, judge.classes, of_split(data, split))
     note_decision(results, judge.decision, evaluation)
+    note_selective(results, judge.decision, evaluation, judge.classes)
     results.update(
         {
             "inference_precision": evaluation.precision,

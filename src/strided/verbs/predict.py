@@ -9,11 +9,13 @@ import numpy as np
 
 from strided.config.keys import Config
 from strided.errors import UserError, one_line
+from strided.evaluation.cases import of_files, write_cases
 from strided.evaluation.gating import refusals_of
 from strided.evaluation.imagenet import chosen_classifier
 from strided.evaluation.members import members
 from strided.evaluation.predict_files import find_images, most_probable
 from strided.evaluation.predict_together import predict_alone, predict_together
+from strided.evaluation.selective import note_routes
 from strided.runs.ending import say_ending, words_of
 from strided.runs.folder import RunFolder
 from strided.runs.predictions_csv import Row, write_predictions
@@ -41,6 +43,8 @@ def predict(config: Config, folder: Path, results: Results, _: Interruption) -> 
         answered = predict_alone(classifier, own, found, config["batch_size"])
     rows, file = answered.rows, RunFolder(folder).predictions
     write_predictions(file, rows, answered.classes)
+    write_cases(folder, config, rows, answered.classes, of_files(found.files))
+    note_routes(results, rows)
     failed = sum(row.probabilities is None for row in rows)
     refusals = refusals_of(rows)
     results.update(

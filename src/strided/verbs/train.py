@@ -14,6 +14,7 @@ from strided.evaluation.best import as_measured, best_classifier, decide_by_held
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.evaluate import Evaluation
 from strided.evaluation.gating import refuse_gate
+from strided.evaluation.selective import policy_of
 from strided.explain.overlays import overlays
 from strided.loggers import StartedRun
 from strided.loggers.running import build_loggers, running
@@ -78,6 +79,7 @@ def train_and_test(
     refuse_no_validation(config, data)
     external_files(data)  # found now, or refused
     refuse_gate(config, task, data)
+    policy_of(config, data.classes)
     check_same_data(data)
     report_layers(task)
     begin_seen(run, data)

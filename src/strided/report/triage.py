@@ -1,0 +1,115 @@
+"""The part of a report on deciding the surest cases alone, and on who decides the others."""
+
+import html
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from strided.data.reading.files import as_text
+from strided.report.page import table
+from strided.runs.results import Results, by_name
+
+_WHO = {
+    "auto": "auto: decided without a person",
+    "review": "review: a person decides",
+    "urgent": "urgent: a person decides first",
+    "refused": "refused: no image of this kind",
+}
+
+
+def draw_risk(selective: Mapping[str, Any], folder: Path) -> Path:
+    """Draw the share of errors among the surest cases, over how many of them are decided."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
+
+    figure = Figure(figsize=(4.8, 3.4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(selective["coverage"], selective["risk"], color="C0")
+    for chosen in selective["at_risk"]:
+        axes.axhline(chosen["max_risk"], color="0.7", lw=0.8, ls=":")
+        if chosen["decided"]:
+            low, high = (abs(chosen["risk"] - end) for end in chosen["risk_ci95"])
+            axes.errorbar(
+                chosen["coverage"], chosen["risk"], [[low], [high]], marker="o", capsize=3, c="C1"
+            )
+    axes.set(xlabel="decided, the surest first", ylabel="wrong among them", xlim=(0, 1))
+    axes.set_ylim(bottom=0)
+    axes.set_title("risk by coverage")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1))
+    axes.grid(alpha=0.3)
+    figure.savefig(folder / "risk_coverage.png", dpi=150)
+    return folder / "risk_coverage.png"
+
+
+def triage_section(results: Results) -> str:
+    """What may be decided alone at which risk, and the workload of a policy; nothing if unknown."""
+    found = results.get("selective")
+    if not found:
+        return ""
+    values, split = by_name(results), found["split"]
+    parts = ["<h3>Deciding the surest cases alone</h3>"]
+    if f"{split}/acc_at_80" in values:
+        low, high = values[f"{split}/acc_at_80_ci95"]
+        parts.append(
+            f"<p>Accuracy of the surest 80 %: {values[f'{split}/acc_at_80']:.2%} (95 % interval "
+            f"{low:.2%} to {high:.2%}). Area under the risk-coverage curve: "
+            f"{values[f'{split}/aurc']:.4f}.</p>"
+        )
+    if found["at_risk"]:
+        heads = ["allowed risk", "threshold", "decided alone", "wrong among them"]
+        parts.append(table(heads, [_at_risk(chosen) for chosen in found["at_risk"]]))
+        parts.append(
+            '<p class="note">Thresholds were chosen on held-out images so that the risk of new '
+            "images like those is at most the allowed one with a probability of 95 %; the figures "
+            f"are of {found['images']:,} other images.</p>"
+        )
+    return "\n".join([*parts, _workload(results)])
+
+
+def _at_risk(chosen: Mapping[str, Any]) -> list[str]:
+    risk = f"{chosen['max_risk']:.0%}"
+    if chosen["threshold"] is None:
+        return [risk, "none is safe", "0", ""]
+    decided = _share(chosen["decided"], chosen["coverage"], chosen["coverage_ci95"])
+    wrong = ""
+    if chosen["decided"]:
+        wrong = _share(chosen["wrong"], chosen["risk"], chosen["risk_ci95"])
+    return [risk, f"{chosen['threshold']:.4f}", decided, wrong]
+
+
+def _share(count: int, share: float, interval: tuple[float, float]) -> str:
+    low, high = interval
+    return f"{count:,}: {share:.1%} ({low:.1%} to {high:.1%})"
+
+
+def _workload(results: Results) -> str:
+    found = results.get("triage")
+    if not found or "workload" not in found:
+        return ""
+    rows = []
+    for entry in found["workload"]:
+        low, high = (100 * end for end in entry["share_ci95"])
+        of_100 = f"{100 * entry['share']:.1f} ({low:.1f} to {high:.1f})"
+        wrong = _share(entry["wrong"], entry["risk"], entry["risk_ci95"]) if "risk" in entry else ""
+        rows.append([_WHO[entry["route"]], f"{entry['images']:,}", of_100, wrong])
+    heads = ["route", "images", "of 100", "wrong if the network decided"]
+    said = html.escape(_policy(found))
+    return f"<h3>Triage</h3><p>{said}</p>{table(heads, rows)}"
+
+
+def _policy(found: Mapping[str, Any]) -> str:
+    urgent = ", ".join(map(as_text, found["urgent"]))
+    first = f" Cases of {urgent} are shown first." if urgent else ""
+    if found["max_risk"] is None:
+        return f"A person decides every case: triage.max_risk is not set.{first}"
+    if found["threshold"] is None:
+        return (
+            f"A person decides every case: no threshold keeps a risk of {found['max_risk']:.0%} on "
+            f"the held-out images.{first}"
+        )
+    return (
+        f"The network decides alone from a confidence of {found['threshold']:.4f} on, if its "
+        f"prediction set has no second class: at most {found['max_risk']:.0%} of these cases are "
+        f"wrong, with a probability of 95 %.{first}"
+    )
