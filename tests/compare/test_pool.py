@@ -105,6 +105,13 @@ def test_pooled_figures_are_those_of_all_predictions(sweep: Path, log_dir: Path)
     assert figures["ppv_at_prevalence/loud"]["value"] == pytest.approx(ppv)
     assert not {"ppv_at_prevalence/calm", "ppv_at_prevalence"} & figures.keys()
     assert figures["ece"]["low"] is None
+    assert figures["ece_floor"]["value"] < figures["ece_floor_p95"]["value"]
+    held = np.concatenate([own.sets for own in each if own.sets is not None])
+    covered = held[np.arange(72), [each[0].classes.index(label) for label in labels]]
+    of_sets = figures["set_coverage"]
+    assert of_sets["value"] == pytest.approx(covered.mean())
+    assert of_sets["low"] <= of_sets["value"] <= of_sets["high"]
+    assert figures["set_size"]["value"] == pytest.approx(held.sum(1).mean())
     assert found["confusion"] == sk.confusion_matrix(labels, predicted).tolist()
     with (folder / "pool.csv").open(newline="") as stream:
         rows = {(row["metric"], row["class"]): row for row in csv.DictReader(stream)}
