@@ -15,6 +15,7 @@ from tests.training.transfer.transferring import DATA, FailOnce, results
 from strided.cli import main
 from strided.data.preprocessing import Preprocessing
 from strided.data.sets.image_folder import ImageFolder
+from strided.decision.calibration import Calibration
 from strided.evaluation.classifier import Classifier
 from strided.models.pooled import PooledNetwork
 from strided.runs.predictions_csv import Predictions
@@ -177,8 +178,14 @@ def test_without_validation_all_of_the_rest_is_trained_on(
     assert own["splits"] == {"train": 1438, "val": 0, "test": 359}
     assert own["best_epoch"] == 0 and "diagnosis" not in own
     assert (folder / "report.html").is_file() and own["tested"] == 359
+    assert (own["calibration"]["fitted_on"], own["calibration"]["images"]) == ("inner folds", 1438)
+    with np.load(folder / "checkpoints" / "inner_logits.npz") as kept:
+        fitted = Calibration.fit("temperature", kept["logits"], kept["labels"])
+    assert own["calibration"]["temperature"] == pytest.approx(fitted.temperature)
+    assert not (folder / "val_predictions.csv").exists() and own["test/set_coverage"] > 0.8
     untested = train(log_dir, *words, *SOLVED, "optimizer.l2=0.1", "data.test_fraction=0")
     assert "tested" not in results(untested)
+    assert results(untested)["calibration"]["images"] == 1797  # one l2 needs folds only for this
     capsys.readouterr()
     train(log_dir, *words, "transfer=frozen", code=1)
     assert (

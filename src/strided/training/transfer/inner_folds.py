@@ -73,11 +73,12 @@ def keep_inner(run: Run, data: ImageDataModule, indices: np.ndarray, logits: Ten
     ]
     files = RunFolder(run.folder)
     write_predictions(files.inner_predictions, rows, data.classes)
-    if not len(data.splits["val"]):
+    if not len(data.splits["val"]) and run.checkpoint is not None:
         _write_logits(files.inner_logits, logits.numpy(), labels, indices)
 
 
 def _write_logits(file: Path, logits: np.ndarray, labels: np.ndarray, indices: np.ndarray) -> None:
+    file.parent.mkdir(exist_ok=True)
     unfinished = file.with_suffix(".tmp")
     with unfinished.open("wb") as stream:
         np.savez(stream, logits=logits, labels=labels, indices=indices)
