@@ -8,9 +8,10 @@ from strided.decision.novelty import METHODS
 
 
 def images_of(count: int, seed: int, shift: float = 0.0) -> Images:
-    """Images with 20 features and 25 measures, all of one kind unless they are shifted."""
+    """Images with 20 features and 25 measures, all of one kind unless every other is shifted."""
     drawn = np.random.default_rng(seed)
-    return Images(drawn.normal(shift, 1, (count, 20)), drawn.normal(0, 1, (count, 25)))
+    usual = 4 + shift * (np.arange(20) % 2)
+    return Images(drawn.normal(usual, 1, (count, 20)), drawn.normal(0, 1, (count, 25)))
 
 
 def fitted(seed: int, held_out: int, method: str = "mahalanobis") -> Gate:

@@ -21,7 +21,7 @@ def features_of(count: int, size: int = 8, classes: int = 3) -> tuple[np.ndarray
 def test_mahalanobis_is_the_distance_of_scikit_learns_shrunk_covariance() -> None:
     features, labels = features_of(60)
     found = Novelty.fit("mahalanobis", features, labels).scores(features)
-    standard = (features - features.mean(0)) / features.std(0)
+    standard = (features - features.mean(0)) / np.sqrt(features.var(0).mean())
     means = np.stack([standard[labels == k].mean(0) for k in range(3)])
     precision = LedoitWolf(assume_centered=True).fit(standard - means[labels]).precision_
     apart = standard[:, None] - means

@@ -85,7 +85,7 @@ class Gate:
 
         def parts(images: Images, labels: np.ndarray) -> tuple[Novelty, Novelty]:
             of_looks = Novelty.fit("mahalanobis", images.looks, 0 * labels, LEAST_SPREAD)
-            return Novelty.fit(method, images.features, labels), of_looks
+            return Novelty.fit(method, _unit(images.features), labels), of_looks
 
         if isinstance(held_out, np.ndarray):
             scores = _out_of_fold(parts, own, labels, held_out)
@@ -171,7 +171,19 @@ def least_images(false_alarms: float) -> int:
 
 def _scores(parts: tuple[Novelty, Novelty], images: Images) -> np.ndarray:
     """Return both distances (N, 2)."""
-    return np.stack([parts[0].scores(images.features), parts[1].scores(images.looks)], axis=1)
+    own, of_looks = parts
+    return np.stack([own.scores(_unit(images.features)), of_looks.scores(images.looks)], axis=1)
+
+
+def _unit(features: np.ndarray) -> np.ndarray:
+    """Bring features to length 1, which tells strangers better (Mueller & Hein 2025,
+    "Mahalanobis++").
+
+    The length says how much is in a picture, and varies widely among own ones.
+    """
+    lengths = np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
+    unit: np.ndarray = features / np.maximum(lengths, 1e-12)
+    return unit
 
 
 def _out_of_fold(

@@ -11,7 +11,7 @@ from strided.decision.plain import array_of
 METHODS = ("mahalanobis", "knn")
 AXES = 64  # at most, along which the spread is known by itself
 NEIGHBOUR = 5  # whose distance counts
-_CONSTANT = 1e-6  # of a feature's size: less than that is no spread
+_CONSTANT = 1e-6  # less than that is no spread of features
 _LEAST_VARIANCE = 1e-12  # of standardised features
 _LARGEST = 1 << 20  # features, or rows, of a file that nobody has checked
 _PART = 256  # rows at a time
@@ -21,16 +21,15 @@ _PART = 256  # rows at a time
 class Novelty:
     """A distance of features (N, F) from the training images'.
 
-    Features are standardised (`mean`, `scale`) and turned to the R `axes` (F, R) along which images
-    of one class differ most, each divided by its `spread` (R,). What is left over is one more
-    coordinate: its length, divided by `rest`, the deviation in all other directions. Strangers are
-    often ordinary along the axes, and far off in the rest. Spreads are shrunk to their mean
+    Features less their `mean`, divided by a `scale` (F,), are turned to the R `axes` (F, R) along
+    which images of one class differ most, each divided by its `spread` (R,). What is left is one
+    more coordinate: its length, divided by `rest`, the deviation in all other directions. Strangers
+    are often ordinary along the axes, and far off in the rest. Spreads are shrunk to their mean
     (Ledoit & Wolf 2004), since there are often more features than images.
 
     mahalanobis: `centres` (M, R + 1) are the means of the classes, without any rest; the nearest
     one counts (Lee et al. 2018). knn: they are training images; the fifth nearest one counts
-    (Sun et al. 2022, in whitened coordinates and not on the sphere, where a stranger's greater
-    length would be lost).
+    (Sun et al. 2022, here in whitened coordinates).
     """
 
     method: str
@@ -47,13 +46,18 @@ class Novelty:
         method: str,
         features: np.ndarray,
         labels: np.ndarray,
-        least: np.ndarray | float = 0.0,
+        least: float | None = None,
     ) -> Self:
-        """Fit on features (N, F) and labels (N,), N from 2 on; a `least` scale of each feature."""
+        """Fit on features (N, F) and labels (N,), N from 2 on.
+
+        All have one scale. With a `least` one each has its own: its standard deviation, or that.
+        """
         features = features.astype(np.float64)
-        mean, scale = features.mean(0), np.maximum(features.std(0), least)
-        constant = scale <= _CONSTANT * np.maximum(np.abs(mean), _CONSTANT)
-        scale[constant] = np.maximum(np.abs(mean[constant]), _CONSTANT)
+        mean, deviation = features.mean(0), features.std(0)
+        if least is None:
+            scale = np.full_like(mean, max(np.sqrt((deviation**2).mean()), _CONSTANT))
+        else:
+            scale = np.maximum(deviation, least)
         standard = (features - mean) / scale
         classes, members = np.unique(labels, return_inverse=True)
         means = np.stack([standard[members == k].mean(0) for k in range(len(classes))])
