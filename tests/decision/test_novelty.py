@@ -71,7 +71,7 @@ def test_few_images_and_constant_features_give_finite_distances(method: str) -> 
     features = np.array([[1.0, 0.0, 5.0], [2.0, 0.0, 5.0]])
     own = Novelty.fit(method, features, np.array([0, 1]))
     assert np.isfinite(own.scores(features)).all()
-    assert own.scores(np.array([[1.5, 9.0, 5.0]]))[0] > 100
+    assert own.scores(np.array([[1.5, 9.0, 5.0]]))[0] > 20
 
 
 def test_features_that_are_not_finite_are_infinitely_far_off() -> None:

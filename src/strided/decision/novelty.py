@@ -28,8 +28,8 @@ class Novelty:
     (Ledoit & Wolf 2004), since there are often more features than images.
 
     mahalanobis: `centres` (M, R + 1) are the means of the classes, without any rest; the nearest
-    one counts (Lee et al. 2018). knn: they are training images; the fifth nearest one counts
-    (Sun et al. 2022, here in whitened coordinates).
+    one counts (Lee et al. 2018). knn: they are training images (M, F); the fifth nearest one counts
+    (Sun et al. 2022). It uses no axes: whitened, strangers among flowers were told far worse.
     """
 
     method: str
@@ -61,14 +61,16 @@ class Novelty:
         standard = (features - mean) / scale
         classes, members = np.unique(labels, return_inverse=True)
         means = np.stack([standard[members == k].mean(0) for k in range(len(classes))])
-        axes, spread, rest = _within(standard - means[members])
-        own = cls(method, mean, scale, axes, spread, rest, np.empty((0, len(spread) + 1)))
         if method == "mahalanobis":
+            axes, spread, rest = _within(standard - means[members])
             inside = means @ axes / spread
             centres = np.concatenate([inside, np.zeros((len(classes), 1))], axis=1)
         else:
-            centres = own._coordinates(features)
-        return cls.of_arrays(method, {**own.arrays(), "centres": centres.astype(np.float32)})
+            axes, spread, rest = np.zeros((len(mean), 1)), np.ones(1), 1.0
+            centres = standard
+        # as a checkpoint will have it
+        own = cls(method, mean, scale, axes, spread, rest, centres)
+        return cls.of_arrays(method, own.arrays())
 
     def scores(self, features: np.ndarray) -> np.ndarray:
         """Return the distances (N,) of features (N, F); infinity where they are not finite."""
@@ -85,6 +87,8 @@ class Novelty:
 
     def _coordinates(self, features: np.ndarray) -> np.ndarray:
         standard = (features.astype(np.float64) - self.mean) / self.scale
+        if self.method == "knn":
+            return standard
         along = standard @ self.axes
         left = np.maximum((standard**2).sum(1) - (along**2).sum(1), 0)
         return np.concatenate([along / self.spread, np.sqrt(left)[:, None] / self.rest], axis=1)
@@ -111,7 +115,8 @@ class Novelty:
         scale = array_of(arrays, "scale", mean.shape, _LARGEST)
         spread = array_of(arrays, "spread", (axes.shape[1],), _LARGEST)
         rest = array_of(arrays, "rest", (1,), _LARGEST)
-        centres = array_of(arrays, "centres", (None, len(spread) + 1), _LARGEST)
+        wide = len(mean) if method == "knn" else len(spread) + 1
+        centres = array_of(arrays, "centres", (None, wide), _LARGEST)
         if min(scale.min(), spread.min(), rest.min()) <= 0:
             raise ValueError("a spread of its gate is not above 0")
         return cls(method, mean, scale, axes, spread, float(rest[0]), centres)
