@@ -54,8 +54,9 @@ class Gate:
 
     `features` and `looks` are distances, `limits` the largest that are let through. These were
     chosen on `images` that the distances were not fitted on: a new image of the same kind is
-    refused with a probability of at most `false_alarms` (split conformal: Vovk et al. 2005; with
-    `out_of_fold`, images of training that were left out in turn stand in, and it holds nearly).
+    refused with a probability of about `false_alarms`, as in split conformal prediction (Vovk et
+    al. 2005; not exactly, as two limits are chosen on the same images). With `out_of_fold` they
+    were images of training that were left out in turn.
     `layer` names the network's last linear layer.
     """
 
