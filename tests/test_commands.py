@@ -64,7 +64,7 @@ NOT_RUN = {
     "logger.mlflow.tracking_uri=http": "needs a server; loggers/test_mlflow_logger.py has one",
 }
 # What makes a command take seconds on one batch: networks of 224 pixels, benchmarks, many jobs.
-# `make slow` runs these, except those of the README; `make test` only composes them.
+# `make slow` runs these, except most of the README; `make test` only composes them.
 LARGE = re.compile(
     "alexnet|vgg|googlenet|inception|densenet|resnet50|vit_|two_stage|pooled=|experiment=xray|"
     "transfer_vs_scratch|plain_vs_residual|logger=.wandb,mlflow|benchmark.py .*model"
@@ -85,7 +85,8 @@ def reason(command: str) -> str | None:
 
 def is_slow(command: str) -> bool:
     """Whether `make slow` runs a command, in place of `make test`."""
-    return bool(LARGE.search(command)) and "README.md" not in COMMANDS.get(command, ())
+    small = "README.md" in COMMANDS.get(command, ()) and "benchmark" not in command
+    return bool(LARGE.search(command)) and not small
 
 
 def words_of(command: str) -> tuple[str, list[str]]:
