@@ -163,6 +163,9 @@ def write_runs(run: Path) -> None:
     for name in ("lenet5-digits", "a", "b"):
         shutil.copytree(run, f"logs/train/{name}/{DATE}")
     trained(["model=mlp"])
+    cases = Path(f"logs/predict/lenet5-digits/{DATE}/cases.csv")  # that somebody has labelled
+    write_picture(cases.with_name("case.png"), 900)
+    cases.write_text("path,label\ncase.png,3\n")
     mine = ("--config-dir", "mine", "data=shapes", "model=tiny", "name=mine")
     trained([*mine, "trust=[tiny,shapes]"])
     sweep = trained(["-m", "model=mlp,lenet5"], "multirun")
