@@ -120,6 +120,8 @@ def test_a_bundle_refuses_what_its_checkpoint_refuses(
     file = run / "checkpoints" / "best.ckpt"
     content = torch.load(file, weights_only=True)
     content["strided"]["decision"]["gate"]["method"] = "knn"
+    arrays = content["strided"]["gate"]
+    arrays["features.centres"] = torch.ones(10, len(arrays["features.mean"]))
     torch.save(content, tmp_path / "knn.ckpt")
     export(tmp_path / "knn.ckpt", bundle, log_dir, code=1)
     assert "no row of an image leaves" in capsys.readouterr().err
