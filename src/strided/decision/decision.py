@@ -105,7 +105,7 @@ class Scores:
         }
 
     @classmethod
-    def from_dict(cls, data: Any) -> Self:
+    def from_dict(cls, data: Any, num_classes: int) -> Self:
         """Take over plain data, which may be a stranger's. Raises ValueError."""
         if not isinstance(data, dict) or not isinstance(data.get("labels"), dict):
             raise ValueError("its scores of the calibration images are incomplete")
@@ -115,8 +115,11 @@ class Scores:
             for name in ("runner_up", "predicted", "correct")
         )
         labels = {m: numbers(data["labels"].get(m), len(confidence)) for m in METHODS}
-        classes = numbers(data.get("classes"), len(confidence)).astype(int)
-        return cls(confidence, runner_up, predicted.astype(int), correct > 0, labels, classes)
+        classes = numbers(data.get("classes"), len(confidence))
+        if not np.isin([predicted, classes], range(num_classes)).all():
+            raise ValueError("its calibration images are of other classes")
+        whole = predicted.astype(int), correct > 0, labels, classes.astype(int)
+        return cls(confidence, runner_up, *whole)
 
     @property
     def of_label(self) -> np.ndarray:
@@ -222,7 +225,7 @@ class Decision:
             None if gate is None else Gate.of_arrays(gate, arrays),
             None if triage is None else Triage.from_dict(triage, classes),
             fitted_on=_source(data.get("fitted_on")),
-            scores=None if scores is None else Scores.from_dict(scores),
+            scores=None if scores is None else Scores.from_dict(scores, classes),
             operating_point=None if point is None else OperatingPoint.from_dict(point, classes),
         )
 

@@ -24,6 +24,11 @@ def groups(measures: int) -> list[str]:
     return [name for name, count in _GROUPS for _ in range(count)][:measures]
 
 
+def num_looks(channels: int) -> int:
+    """Return how many measures there are of pictures with so many channels."""
+    return looks(np.zeros((1, channels, 1, 1), dtype=np.uint8)).shape[1]
+
+
 def looks(pixels: np.ndarray) -> np.ndarray:
     """Return M measures (N, M) of uint8 pixels (N, C, S, S): 25 for C = 1, and 29 for C = 3.
 

@@ -1,5 +1,6 @@
 """Plain data of a stranger's file: numbers that are numbers."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
@@ -7,9 +8,13 @@ import numpy as np
 
 
 def is_number(value: Any) -> TypeGuard[float]:
-    """Whether a value is a finite number, and no switch."""
-    is_one = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_one and bool(np.isfinite(value))
+    """Whether a value is a number that float64 holds, and no switch."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an int has no limit
+        return False
 
 
 def numbers(value: Any, count: int | None = None) -> np.ndarray:

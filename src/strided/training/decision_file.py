@@ -10,14 +10,15 @@ from torch import Tensor, nn
 
 from strided.decision.decision import Decision
 from strided.decision.gate import Gate
-from strided.errors import UserError
+from strided.decision.input_gate import num_looks
+from strided.errors import UserError, first_line
 from strided.system.durable import put, sync_folder
 
 _DECISION, _ARRAYS = "decision", "gate"
 
 
 def stored_decision(
-    saved: Mapping[str, Any], file: Path, classes: int, network: nn.Module
+    saved: Mapping[str, Any], file: Path, classes: int, network: nn.Module, channels: int
 ) -> Decision | None:
     """The decision among what strided saved; None in an older checkpoint. Raises UserError."""
     data = saved.get(_DECISION)
@@ -26,11 +27,11 @@ def stored_decision(
     try:
         decision = Decision.from_dict(data, classes, _as_arrays(saved.get(_ARRAYS)))
         if decision.gate is not None:
-            _require_fitting(decision.gate, network)
-    except ValueError as error:
+            _require_fitting(decision.gate, network, channels)
+    except Exception as error:  # of any kind: a stranger's values may be anything
         raise UserError(
-            f"{file} cannot be used: {error}; expected a checkpoint as strided wrote it. Try "
-            "another copy of it"
+            f"{file} cannot be used: {first_line(error)}; expected a checkpoint as strided "
+            "wrote it. Try another copy of it"
         ) from error
     return decision
 
@@ -74,8 +75,10 @@ def _as_arrays(tensors: Any) -> dict[str, np.ndarray]:
     return {str(name): tensor.numpy() for name, tensor in tensors.items()}
 
 
-def _require_fitting(gate: Gate, network: nn.Module) -> None:
-    """Raise ValueError unless the gate is of features that the network has."""
+def _require_fitting(gate: Gate, network: nn.Module, channels: int) -> None:
+    """Raise ValueError unless the gate is of features that the network has, and of its pictures."""
     layer = dict(network.named_modules()).get(gate.layer)
     if not isinstance(layer, nn.Linear) or layer.in_features != len(gate.features.mean):
         raise ValueError("its gate is of another network")
+    if len(gate.looks.mean) != num_looks(channels):
+        raise ValueError("its gate is of pictures with other channels")

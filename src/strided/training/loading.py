@@ -84,7 +84,9 @@ def load_task(file: Path) -> ClassificationTask:
     task.matmul_precision = next((p for p in FLOAT32_PRODUCTS if p == products), None)
     precision = saved.get("precision")
     task.precision = precision if isinstance(precision, str) else task.precision
-    task.decision = stored_decision(saved, file, len(task.classes), task.model)
+    task.decision = stored_decision(
+        saved, file, len(task.classes), task.model, task.preprocessing.channels
+    )
     return task
 
 
