@@ -33,6 +33,7 @@ from strided.config.typed_only import (
 from strided.config.yaml_files import (
     config_folders,
     primary_name,
+    require_known_keys,
     require_usable,
     unreadable,
     verb_keys,
@@ -229,6 +230,7 @@ def _check_top_level(verb: str, config: DictConfig, choices: dict[str, str]) -> 
                 f"the composed config has a key {key} that {verb} does not know. "
                 f"{did_you_mean(key, [*groups, *keys])}"
             )
+    require_known_keys(verb, config)
     needed = (*keys, *(group for group, option in groups.items() if option is not None))
     if missing := sorted({*needed} - {*map(str, config)}, key=needed.index):
         raise UserError(

@@ -3,14 +3,14 @@
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import hydra
 import yaml
 
 from strided.config.keys import PlainKeys
 from strided.config.primary import primary
-from strided.errors import UserError, printable, sought_from
+from strided.errors import UserError, did_you_mean, one_line, printable, sought_from
 from strided.system.plain_data import is_there, read_yaml
 
 _PACKAGE = Path(__file__).parents[1]
@@ -126,3 +126,22 @@ def plain_defaults(verb: str) -> PlainKeys:
     declared = yaml.safe_load((CONF_DIR / f"{verb}.yaml").read_text())
     plain = {key: value for key, value in declared.items() if key not in ("defaults", "hydra")}
     return cast("PlainKeys", plain)
+
+
+def require_known_keys(verb: str, config: Mapping[Any, Any]) -> None:
+    """Raise UserError for a key that a plain node of `conf/<verb>.yaml` has not: it does nothing.
+
+    Another verb may have it: a gate is fitted by train, and eval takes it from the checkpoint.
+    """
+    for key, known in plain_defaults(verb).items():
+        node = config.get(key)
+        if not isinstance(known, dict) or not isinstance(node, Mapping):
+            continue
+        in_training: Any = plain_defaults("train").get(key) or {}
+        for name in map(str, set(node) - set(known)):
+            hint = f"Try it with src/train.py: {key}.{name}=..."
+            raise UserError(
+                f"{one_line(f'{key}.{name}')} is no key of {verb}; expected one of "
+                f"{', '.join(f'{key}.{own}' for own in known)}. "
+                f"{hint if name in in_training else did_you_mean(name, known)}"
+            )

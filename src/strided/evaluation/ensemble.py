@@ -17,7 +17,7 @@ from strided.errors import UserError
 from strided.evaluation.calibration import errors_of
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.evaluate import Evaluation, Judge, evaluation_of, is_calibrated
-from strided.evaluation.fitting import chosen_decision
+from strided.evaluation.fitting import chosen_decision, typed_choices
 from strided.evaluation.gating import gated_outputs
 from strided.evaluation.held_out import (
     require_known_split,
@@ -112,6 +112,11 @@ def _measure_all(
     if first.gated is not None:
         log.info("several checkpoints refuse no image: the gates of their runs are not asked")
     decision, why = decision_of(each, config)
+    if why and (typed := typed_choices(config)):
+        raise UserError(
+            f"{typed}, but {why}; expected checkpoints with the same held-out images: what is "
+            f"asked for is chosen on these. Try runs of one split, or without {typed}"
+        )
     if why:
         log.info("the mean of the networks is not calibrated once more: %s", why)
     ensemble = Ensemble(

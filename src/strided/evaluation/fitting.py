@@ -90,6 +90,14 @@ def fit_decision(config: Config, held: HeldOut | None, classes: Sequence[str]) -
 _OF_SCORES = ("sets", "coverage", "operating_point")  # keys that eval may choose anew
 
 
+def typed_choices(config: Config) -> str:
+    """The keys of eval that choose anew what calibration images decide, or ""."""
+    keys, triage = config.get("evaluation") or {}, config.get("triage") or {}
+    words = [f"evaluation.{k}" for k in _OF_SCORES if keys.get(k)]
+    words += [f"triage.{k}" for k in ("max_risk", "urgent") if triage.get(k)]
+    return " and ".join(words)
+
+
 def chosen_decision(
     stored: Decision | None, config: Config, classes: Sequence[str]
 ) -> Decision | None:
@@ -106,10 +114,7 @@ def chosen_decision(
             f"validation images. Try src/train.py calibration={method}"
         )
     kind, coverage, point = keys.get("sets"), keys.get("coverage"), keys.get("operating_point")
-    triage = config.get("triage") or {}
-    words = [f"evaluation.{k}" for k in _OF_SCORES if keys.get(k)]
-    words += [f"triage.{k}" for k in ("max_risk", "urgent") if triage.get(k)]
-    typed = " and ".join(words)
+    typed = typed_choices(config)
     if method == "none" and own != "none":
         if typed:
             raise UserError(
@@ -117,14 +122,14 @@ def chosen_decision(
                 "were fitted on calibrated probabilities. Try it without calibration=none"
             )
         return None
-    if stored is None:
+    if stored is None or stored.scores is None:
         if typed:
             raise UserError(
                 f"{typed}, but this checkpoint has not kept what its validation images gave; "
                 "expected one that was trained with calibration. Try training again with "
                 "src/train.py"
             )
-        return None
+        return stored
     chosen = stored.with_sets(kind, coverage).with_operating_point(point, len(classes))
     return chosen.with_triage(*policy_of(config, classes, stored.triage)) if typed else chosen
 
