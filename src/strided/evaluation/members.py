@@ -13,10 +13,8 @@ from torch import Tensor, nn
 from strided.config.keys import Config, InferencePrecision
 from strided.decision.calibration import ENOUGH, Calibration
 from strided.decision.decision import INNER_FOLDS, Decision, Scores, entropy
-from strided.decision.sets import PredictionSets
 from strided.errors import UserError
 from strided.evaluation.classifier import Classifier
-from strided.evaluation.selective import policy_of
 from strided.runs.folder import RunFolder, read_results
 from strided.runs.predictions_csv import Predictions
 from strided.system.plain_data import is_there
@@ -164,16 +162,14 @@ def decision_of(each: Sequence[Answers], config: Config) -> tuple[Decision, str]
     scores = Scores.of(calibration.probabilities(logits), labels)
     decided = each[0].decision
     assert decided is not None, "held_out_of asks for one"
-    before = decided.sets or PredictionSets("lac", 0.9, 0.0, 0)
-    keys = config.get("evaluation") or {}
-    kind = keys.get("sets") or before.method
-    coverage = keys.get("coverage") or before.coverage
-    sets = PredictionSets.of_scores(kind, scores.labels[kind], coverage)
-    whole = Decision(calibration, sets, fitted_on=decided.fitted_on, scores=scores)
-    point = decided.operating_point
-    sensitivity = keys.get("operating_point") or (point.sensitivity if point else None)
-    whole = whole.with_operating_point(sensitivity, len(classes))
-    return whole.with_triage(*policy_of(config, classes, decided.triage)), ""
+    whole = Decision(calibration, fitted_on=decided.fitted_on, scores=scores)
+    if (sets := decided.sets) is not None:  # chosen anew for eval, if it was typed
+        whole = whole.with_sets(sets.method, sets.coverage)
+    if (point := decided.operating_point) is not None:
+        whole = whole.with_operating_point(point.sensitivity, len(classes))
+    if (policy := decided.triage) is not None:
+        whole = whole.with_triage(policy.max_risk, policy.urgent)
+    return whole, ""
 
 
 def held_out_of(one: Answers) -> Predictions | None:
