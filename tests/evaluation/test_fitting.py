@@ -10,6 +10,7 @@ from tests.conftest import Train
 from tests.evaluation.test_evaluate import evaluated, predictions, results
 
 import strided
+from strided.cli import main
 from strided.decision.calibration import Calibration, ece
 from strided.errors import UserError
 from strided.evaluation.classifier import Classifier, Prediction
@@ -113,6 +114,8 @@ def test_a_decision_that_is_there_is_not_written_again(copied_run: Path) -> None
         ("sets", {"method": "lac", "coverage": 2, "threshold": 0.5, "images": 1}),
         ("scores", {"confidence": [0.5], "correct": [1, 0], "labels": {}}),
         ("fitted_on", "the test"),
+        ("calibration", {"method": "temperature", "temperature": 10**400}),
+        ("operating_point", {"sensitivity": 0.9, "thresholds": [torch.zeros(1)] * 10}),
     ],
 )
 def test_a_damaged_decision_is_refused(copied_run: Path, part: str, value: Any) -> None:
@@ -122,6 +125,32 @@ def test_a_damaged_decision_is_refused(copied_run: Path, part: str, value: Any) 
     torch.save(checkpoint, file)
     with pytest.raises(UserError, match=r"best.ckpt cannot be used: .*; expected .* Try"):
         Classifier.load(copied_run, device="cpu")
+
+
+def test_scores_of_other_classes_are_refused(copied_run: Path) -> None:
+    file = copied_run / "checkpoints" / "best.ckpt"
+    checkpoint = torch.load(file, weights_only=True)
+    scores = checkpoint["strided"]["decision"]["scores"]
+    scores["classes"][0] = 10
+    torch.save(checkpoint, file)
+    with pytest.raises(UserError, match="calibration images are of other classes; expected"):
+        Classifier.load(copied_run, device="cpu")
+
+
+def test_a_calibration_that_ranks_anew_does_not_flatter_the_gap(run_train: Train) -> None:
+    found = results(run_train("data.val_fraction=0.002", "calibration=isotonic"))
+    told = f"{found['best_val/acc']:.1%}"
+    assert any(f"and {told} (" in line for line in found["diagnosis"]["evidence"])
+
+
+@pytest.mark.parametrize("word", ["evaluation.gate=knn", "triage.copise=1"])
+def test_eval_refuses_a_key_that_only_training_has_or_none(
+    trained_run: Path, log_dir: Path, capsys: pytest.CaptureFixture[str], word: str
+) -> None:
+    assert main(["eval", f"checkpoint={trained_run}", word, f"log_dir={log_dir}"]) == 1
+    message = capsys.readouterr().err
+    assert "is no key of eval; expected" in message
+    assert ("Try it with src/train.py" if "gate" in word else "Did you mean copies") in message
 
 
 def test_few_validation_images_calibrate_nothing_unless_asked_to(run_train: Train) -> None:

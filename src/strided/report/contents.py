@@ -60,20 +60,15 @@ def gather_contents(
 
     classifier is the best checkpoint, None if none was kept; evaluation is its test, or else its
     validation, if any; metrics is the run's metrics.csv; validated has the hits among validation
-    images and the number of these, if they are known.
+    images and the number of these, as the gap is to count them.
     """
     errors = most_confident_errors(evaluation, data) if evaluation else []
     certain = least_certain_hits(evaluation, data) if evaluation else []
     diagnosis, stages = None, results.get("stages", [])
-    if classifier is not None and len(data.splits["val"]):
-        most = most_validated(config, data)
-        if evaluation is not None and evaluation.split == "val":
-            val = Share(int(np.trace(evaluation.confusion)), evaluation.count)
-        else:
-            val = Share(*(validated or count_hits(classifier, data, "val", most)))
-        train = Share(
-            *count_hits(classifier, data, "train", min(most, max(LEAST_TRAIN, val.count)))
-        )
+    if classifier is not None and validated is not None:
+        val = Share(*validated)
+        most = min(most_validated(config, data), max(LEAST_TRAIN, val.count))
+        train = Share(*count_hits(classifier, data, "train", most))
         curves = read_metrics(metrics) if metrics.is_file() else {}
         labels = data.labels("val")
         guessing = np.bincount(labels).max() / len(labels)
