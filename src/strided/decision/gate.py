@@ -160,7 +160,7 @@ class Gate:
             (float(limits[0]), float(limits[1])),
             layer,
             float(share),
-            images,
+            int(images),
             settings.get("out_of_fold") is True,
         )
 

@@ -83,7 +83,7 @@ class PredictionSets:
             data["method"],
             float(coverage),
             float("inf") if threshold is None else float(threshold),
-            images,
+            int(images),
         )
 
 
