@@ -33,6 +33,7 @@ from strided.evaluation.members import (
     decision_of,
     disagreement,
     mean_logits,
+    tell_gates,
 )
 from strided.evaluation.overlap import Overlap, is_own, seen_by, without_seen
 from strided.evaluation.resampling import mean_by_group
@@ -78,9 +79,14 @@ def run_over_split(checkpoint: Path, config: Config) -> Ran:
     if not new_split:
         require_known_split(classifier, data, split)
     logits, labels, gated = gated_outputs(classifier, data, split, data.splits[split])
-    if split == "val" and is_calibrated(classifier.decision) and is_own(classifier, data, split):
-        log.info("the probabilities were calibrated on these images: their errors flatter")
     return Ran(classifier, data, logits, labels, overlap(), gated)
+
+
+def tell_fitted(ran: Ran, split: str) -> None:
+    """Say that a split is what the run was calibrated on."""
+    calibrated = split == "val" and is_calibrated(ran.classifier.decision)
+    if calibrated and is_own(ran.classifier, ran.data, split):
+        log.info("the probabilities were calibrated on these images: their errors flatter")
 
 
 def measure(
@@ -93,6 +99,7 @@ def measure(
     if len(checkpoints) > 1:
         return _measure_all(checkpoints, config)
     ran = run_over_split(checkpoints[0], config)
+    tell_fitted(ran, config["split"])
     given = (ran.classifier, ran.data, config["split"], ran.logits, ran.labels, ran.overlap)
     return evaluation_of(*given, ran.gated), ran.classifier, ran.data, None
 
@@ -101,6 +108,7 @@ def _measure_all(
     checkpoints: Sequence[Path], config: Config
 ) -> tuple[Evaluation, Ensemble, ImageDataModule, dict[str, Any]]:
     split, first = config["split"], run_over_split(checkpoints[0], config)
+    tell_fitted(first, split)
     each = [answers(first.classifier, checkpoints[0], first.logits)]
     overlaps = [first.overlap]
     for checkpoint in checkpoints[1:]:  # one network after the other: each has its own input
@@ -109,8 +117,7 @@ def _measure_all(
         _require_same_images(first, ran, checkpoint, split)
         each.append(own)
         overlaps.append(ran.overlap)
-    if first.gated is not None:
-        log.info("several checkpoints refuse no image: the gates of their runs are not asked")
+    tell_gates(each)
     decision, why = decision_of(each, config)
     if why and (typed := typed_choices(config)):
         raise UserError(

@@ -93,8 +93,8 @@ _OF_SCORES = ("sets", "coverage", "operating_point")  # keys that eval may choos
 def typed_choices(config: Config) -> str:
     """The keys of eval that choose anew what calibration images decide, or ""."""
     keys, triage = config.get("evaluation") or {}, config.get("triage") or {}
-    words = [f"evaluation.{k}" for k in _OF_SCORES if keys.get(k)]
-    words += [f"triage.{k}" for k in ("max_risk", "urgent") if triage.get(k)]
+    words = [f"evaluation.{k}" for k in _OF_SCORES if keys.get(k) is not None]
+    words += [f"triage.{k}" for k in ("max_risk", "urgent") if triage.get(k) is not None]
     return " and ".join(words)
 
 
@@ -107,7 +107,7 @@ def chosen_decision(
     """
     method, keys = config.get("calibration"), config.get("evaluation") or {}
     own = stored.calibration.method if stored else "none"
-    if method not in (None, "none", own):
+    if method not in (None, "auto", "none", own):
         raise UserError(
             f"calibration={method}, but this checkpoint was calibrated by {own}; expected that, or "
             "none for the network's own probabilities: a calibration is fitted in training, on "

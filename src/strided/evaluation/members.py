@@ -120,6 +120,12 @@ def mean_logits(each: Sequence[Answers]) -> Tensor:
     return torch.from_numpy(np.log(mean.clip(LEAST_PROBABILITY)).astype(np.float32))
 
 
+def tell_gates(each: Sequence[Answers]) -> None:
+    """Say so if members have gates: pictures that these refuse get an answer."""
+    if any(one.decision is not None and one.decision.gate is not None for one in each):
+        log.warning("several checkpoints refuse no image: the gates of their runs are not asked")
+
+
 def disagreement(each: Sequence[Answers]) -> dict[str, float]:
     """Mean entropy of the mean, and mutual information, in nats.
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from strided.config.keys import Config, InferencePrecision
 from strided.evaluation.classifier import Classifier
-from strided.evaluation.members import Answers, decision_of, mean_logits
+from strided.evaluation.members import Answers, decision_of, mean_logits, tell_gates
 from strided.evaluation.overlap import seen_by
 from strided.evaluation.predict_files import Found, predict_files
 from strided.runs.predictions_csv import Row
@@ -58,6 +58,7 @@ def predict_together(checkpoints: Sequence[Path], found: Found, config: Config) 
         of = Answers(checkpoint, classifier.classes, _array(own), classifier.decision)
         each.append(of if not each else of.in_order_of(each[0].classes))
         answered.append(own)
+    tell_gates(each)
     decision, why = decision_of(each, config)
     if why:
         log.info("the mean of the networks is not calibrated once more: %s", why)
