@@ -1,6 +1,7 @@
 """Several checkpoints as one: the mean of networks with other inputs and orders of classes."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from strided.errors import UserError
 from strided.evaluation.classifier import Classifier, Prediction
 from strided.evaluation.members import LEAST_PROBABILITY, members
 from strided.runs.predictions_csv import Predictions
+from strided.training.decision_file import store_decision
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 
@@ -91,6 +93,22 @@ def test_classes_in_another_order_are_matched_by_name_and_others_are_refused(
     assert "other classes than the first checkpoint (9, ten" in capsys.readouterr().err
     assert main(["explain", f"checkpoint={sweep}", *words]) == 1
     assert "expected one run. Try checkpoint=" in capsys.readouterr().err
+
+
+def test_members_without_sets_have_none_together_and_may_choose_some(
+    trained_run: Path, tmp_path: Path, log_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copies = [Path(shutil.copytree(trained_run, tmp_path / name)) for name in "ab"]
+    for copy in copies:
+        decision = Classifier.load(copy, device="cpu").decision
+        assert decision is not None
+        store_decision(copy / "checkpoints" / "best.ckpt", replace(decision, sets=None))
+    given = f"checkpoint=[{copies[0]},{copies[1]}]"
+    assert "sets" not in results(evaluated(log_dir, given))
+    assert results(evaluated(log_dir, given, "evaluation.coverage=0.8"))["sets"]["coverage"] == 0.8
+    (copies[1] / "val_predictions.csv").unlink()
+    assert main(["eval", given, "evaluation.coverage=0.8", f"log_dir={log_dir}"]) == 1
+    assert "has not kept what its held-out images gave; expected" in capsys.readouterr().err
 
 
 def test_each_counts_once_and_a_sweep_without_a_finished_job_is_refused(

@@ -56,6 +56,7 @@ def test_the_test_counts_what_is_refused_and_measures_the_rest(gated_run: Path) 
         assert (float(row["ood"]) > 1) == is_refused
         assert (row["predicted"] == "") == is_refused
         assert (row["prob/0"] == "") == is_refused
+        assert not (is_refused and row["prediction_set"])
         assert set(filter(None, row["reasons"].split("|"))) <= REASONS.keys()
 
 
@@ -150,6 +151,12 @@ def test_a_gate_that_could_not_be_fitted_is_refused_before_training(
         lambda saved: saved["gate"].update({"looks.mean": torch.full((25,), torch.nan)}),
         lambda saved: saved["decision"]["gate"].update({"layer": "c1"}),
         lambda saved: saved["decision"]["gate"].update({"limits": [1.0, "1"]}),
+        lambda saved: saved["decision"]["gate"].update({"limits": [1.0, 10**400]}),
+        lambda saved: saved["gate"].update({"looks.rest": torch.ones(1, requires_grad=True)}),
+        lambda saved: saved["gate"].update(
+            {f"looks.{name}": torch.ones(29) for name in ("mean", "scale")}
+            | {"looks.axes": torch.ones(29, len(saved["gate"]["looks.spread"]))}
+        ),
         lambda saved: saved.update({"gate": ["no", "mapping"]}),
     ],
 )

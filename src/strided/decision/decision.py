@@ -52,8 +52,13 @@ class Decided:
         return self.reasons[place] if refused and self.reasons else ""
 
     def said(self, place: int, classes: Sequence[str]) -> dict[str, Any]:
-        """What is said of one image beside its probabilities: the fields of a `Row`."""
-        held = None if self.sets is None else np.flatnonzero(self.sets[place])
+        """What is said of one image beside its probabilities: the fields of a `Row`.
+
+        A refused image has no prediction set: that would name classes for it.
+        """
+        held = None
+        if self.sets is not None and not self.refusal(place):
+            held = np.flatnonzero(self.sets[place])
         return {
             "prediction_set": None if held is None else [classes[k] for k in held.tolist()],
             "entropy": float(self.entropy[place]),

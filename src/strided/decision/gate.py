@@ -149,7 +149,7 @@ class Gate:
             raise ValueError("the limits of its gate are no distances")
         if not isinstance(layer, str) or len(layer) > _LONGEST_NAME:
             raise ValueError("its gate names no layer")
-        if not isinstance(images, int) or not is_number(images) or images < 1:
+        if not isinstance(images, int) or isinstance(images, bool) or not 0 < images < 1 << 63:
             raise ValueError("its gate was fitted on no number of images")
         share = settings.get("false_alarms")
         if not is_number(share) or not 0 < share < 1:

@@ -77,7 +77,7 @@ class PredictionSets:
             raise ValueError("the coverage of its prediction sets is no share")
         if threshold is not None and (not is_number(threshold) or not -1 <= threshold <= 2):
             raise ValueError("the threshold of its prediction sets is no score")
-        if not isinstance(images, int) or not is_number(images) or images < 0:
+        if not isinstance(images, int) or isinstance(images, bool) or not 0 <= images < 1 << 63:
             raise ValueError("its prediction sets were fitted on no number of images")
         return cls(
             data["method"],
