@@ -54,17 +54,20 @@ def explain_image(
     image = classifier.task.as_input(
         classifier.preprocessing.normalise(given.to(classifier.device))
     )
-    logits = classifier.logits(given)
+    logits, decided = classifier.answers(given)
     if not logits.isfinite().all():
         raise UserError(
             f"the network's logits of {source.path} are no numbers; expected trained weights "
             "without NaN. Try another checkpoint"
         )
-    probabilities = classifier.probabilities(logits)[0].tolist()
+    probabilities = decided.probabilities[0].tolist()
     folder = RunFolder(settings.run_folder).figures / source.name
     folder.mkdir()
     entry = _prediction(source, probabilities, classifier.classes)
-    log.info("%s: %s (%.3f)", source.path, entry["predicted"], entry["probability"])
+    refused = ""
+    if why := decided.refusal(0):  # the heatmaps may show what the network took it for
+        entry["refused"], refused = why, f", but the gate refuses it ({why})"
+    log.info("%s: %s (%.3f)%s", source.path, entry["predicted"], entry["probability"], refused)
     if subject.maps:
         maps = feature_maps(subject.net, subject.maps, image)[0]
         file = draw_maps(maps, settings.num_maps, subject.maps, source.path, folder / "maps.png")

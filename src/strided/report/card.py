@@ -197,7 +197,8 @@ def _limits(results: Results, found: Measured) -> list[str]:
     told = [
         "The figures are of images of the same source as the training. Images of another hospital, "
         "device or time may give others, and no interval here knows of them.",
-        "Only the classes above are known. An image of anything else gets one of them.",
+        "Only the classes above are known. An image of anything else gets one of them"
+        + (", unless the gate refuses it." if results.get("gate") else "."),
     ]
     if results.get("groups") is None:
         told.append("No groups are known: with several images of a patient, intervals are short.")
