@@ -106,7 +106,7 @@ def test_python_gets_the_reason_in_place_of_a_class(gated_run: Path) -> None:
 
 
 def test_a_head_on_kept_features_refuses_what_the_whole_network_does(
-    gated_run: Path, log_dir: Path
+    gated_run: Path, log_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without validation images, limits come from training images that were left out in turn."""
     weights = f"model.weights={gated_run / 'checkpoints' / 'best.ckpt'}"
@@ -124,6 +124,8 @@ def test_a_head_on_kept_features_refuses_what_the_whole_network_does(
     assert [row["route"] for row in whole] == [row["route"] for row in kept]
     ood = [[float(row["ood"]) for row in rows] for rows in (whole, kept)]
     assert ood[0] == pytest.approx(ood[1], rel=1e-3)
+    assert main(["eval", f"checkpoint={run}", "split=val", f"log_dir={log_dir}"]) == 1
+    assert "split=val of digits has no image; expected" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

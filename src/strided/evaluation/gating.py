@@ -59,7 +59,7 @@ class Asked:
     def gated(self) -> Gated:
         """The answers about all of them so far."""
         reasons = [reason for found in self._found for reason in found.reasons]
-        return Gated(np.concatenate([found.ood for found in self._found]), reasons)
+        return Gated(np.concatenate([np.empty(0), *(f.ood for f in self._found)]), reasons)
 
 
 def gated_outputs(

@@ -54,6 +54,11 @@ def require_split(data: ImageDataModule, split: str) -> None:
             f"split={split}, but {data.name} has only {', '.join(data.splits)}. "
             "Try split=val, or data=<a data set with a test split>"
         )
+    if not len(data.splits[split]):  # as validation is of a head that was solved on all images
+        raise UserError(
+            f"split={split} of {data.name} has no image; expected some to measure on. "
+            f"Try split={'test' if split == 'val' else 'val'}, or data=<a data set with some>"
+        )
     for sentence in without_images({split: data.splits[split]}, data.source.labels, data.classes):
         log.warning("%s", sentence)
 
