@@ -91,8 +91,9 @@ def test_predict_refuses_what_is_no_digit(gated_run: Path, log_dir: Path, tmp_pa
     assert refusals["refused"] == sum(refused.values())
     command = ["explain", f"checkpoint={gated_run}", f"input={photos / 'blank.png'}", "maps=1"]
     assert main([*command, "methods=[occlusion]", f"log_dir={log_dir}"]) == 0
-    (told,) = results_of(new_folder(log_dir, "explain"))["images"]  # type: ignore[misc,attr-defined]
-    assert told["predicted"] and told["refused"].startswith("unusual_")
+    images = results_of(new_folder(log_dir, "explain"))["images"]
+    assert isinstance(images, list)
+    assert images[0]["predicted"] and images[0]["refused"].startswith("unusual_")
 
 
 def test_python_gets_the_reason_in_place_of_a_class(gated_run: Path) -> None:
