@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from strided.data.renderings import RENDERINGS, STRESS, centre, rendered
+from strided.data.renderings import FAMILIES, RENDERINGS, STRESS, centre, rendered
 
 
 def pictures(channels: int) -> np.ndarray:
@@ -39,3 +39,7 @@ def test_a_zoom_keeps_what_is_in_the_middle_and_a_gamma_black_and_white() -> Non
     assert (zoomed[..., :46] == 0).all() and (zoomed[..., 54:] == 255).all()
     assert np.array_equal(rendered(given, "gamma 0.7"), given)
     assert len(STRESS) == 8
+
+
+def test_each_rendering_of_the_stress_table_is_of_one_family() -> None:
+    assert [name for names in FAMILIES.values() for name in names] == list(STRESS)

@@ -106,6 +106,16 @@ def test_the_worst_rendering_is_named() -> None:
     assert "fragile" not in judged(counts())["evidence"][-1]
 
 
+def test_renderings_that_a_head_was_fitted_on_are_no_evidence_of_others() -> None:
+    fitted = {"zoomed by 8 %": {"hits": 50, "images": 64, "before": 58, "trained": 64}}
+    left_out = {"noise": {"hits": 55, "images": 64, "before": 58, "trained": 0}}
+    last = judged(counts(stress=fitted | left_out))["evidence"][-1]
+    assert last.endswith("Of those that the head was not fitted on, noise harms it most: 85.9%.")
+    assert "leave one out" in judged(counts(stress=fitted))["evidence"][-1]
+    total = added([counts(stress=fitted | left_out)] * 2)["stress"]
+    assert total["noise"]["trained"] == 0 and total["zoomed by 8 %"]["trained"] == 128
+
+
 @pytest.mark.parametrize(
     ("changed", "why"),
     [

@@ -85,6 +85,17 @@ STRESS: Mapping[str, Rendering] = MappingProxyType(
         "JPEG of quality 30": _jpeg,
     }
 )
+# The same by what is done to a picture, as `transfer.renderings` names it.
+FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "zoom": ("zoomed by 8 %",),
+        "gamma": ("gamma 0.7", "gamma 1.4"),
+        "equalize": ("equalized", "CLAHE"),
+        "half_size": ("half the size and back",),
+        "noise": ("noise",),
+        "jpeg": ("JPEG of quality 30",),
+    }
+)
 RENDERINGS: Mapping[str, Rendering] = MappingProxyType({**REGIONS, **STRESS})
 
 

@@ -143,6 +143,11 @@ def of_subgroups(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], Rows]:
 def stress(found: Mapping[str, Any]) -> Rows:
     """Renderings of the same images: right, of how many, right before."""
     return [
-        [name, f"{count['hits']:,}", f"{count['images']:,}", f"{count['before']:,}"]
+        [
+            name + " (fitted on it)" * bool(count.get("trained")),
+            f"{count['hits']:,}",
+            f"{count['images']:,}",
+            f"{count['before']:,}",
+        ]
         for name, count in found["stress"].items()
     ]

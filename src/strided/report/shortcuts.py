@@ -39,7 +39,7 @@ def section(found: Mapping[str, Any] | None, of: str = "") -> str:
         table(heads, _rows(found)),
         f'<p class="note">{html.escape(_note(found))}</p>',
         "<h3>The same images, shown differently</h3>",
-        table(["", "images", "accuracy", "before"], _stress(found)),
+        table(["", "images", "accuracy", "before", *_trained_head(found)], _stress(found)),
         _copies(found["near_copies"]),
     ]
     return "\n".join(parts)
@@ -98,10 +98,17 @@ def _cost(found: Mapping[str, Any]) -> str:
     return words
 
 
+def _trained_head(found: Mapping[str, Any]) -> list[str]:
+    """The head of one more column, of a head that was fitted on renderings."""
+    return ["fitted on it"] if any("trained" in one for one in found["stress"].values()) else []
+
+
 def _stress(found: Mapping[str, Any]) -> Iterator[list[Cell]]:
+    more = bool(_trained_head(found))
     for name, count in found["stress"].items():
-        images = count["images"]
-        yield [name, images, f"{count['hits'] / images:.1%}", f"{count['before'] / images:.1%}"]
+        images, fitted = count["images"], "yes" if count.get("trained") else "no: left out"
+        row = [name, images, f"{count['hits'] / images:.1%}", f"{count['before'] / images:.1%}"]
+        yield [*row, fitted] if more else row
 
 
 def _copies(found: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """How a classifier does on altered images: as it is, and with its head trained again on them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,11 +33,15 @@ def by_region(subject: Subject) -> dict[str, Count]:
     }
 
 
-def by_rendering(subject: Subject) -> dict[str, Count]:
-    """Hits on some of the images of each rendering, and `before` on the same ones unaltered."""
+def by_rendering(subject: Subject, trained_on: Collection[str] = ()) -> dict[str, Count]:
+    """Hits on some of the images of each rendering, and `before` on the same ones unaltered.
+
+    A head that was fitted on renderings has `trained`, the images whose rendering it was fitted on:
+    all or none. It is asked about all tested images, as that is what it was made for.
+    """
     folds = subject.data.rule.num_folds
     most = _MOST_STRESS if folds is None else max(2 * _MOST_STRESS // folds, _LEAST_STRESS)
-    count = min(most, len(subject.test))
+    count = len(subject.test) if trained_on else min(most, len(subject.test))
     places = np.linspace(0, len(subject.test) - 1, count).round().astype(int)
     before = int(subject.right[places].sum())
     return {
@@ -45,6 +49,7 @@ def by_rendering(subject: Subject) -> dict[str, Count]:
             "hits": int(_right(subject, subject.test[places], name).sum()),
             "images": count,
             "before": before,
+            **({"trained": count * (name in trained_on)} if trained_on else {}),
         }
         for name in STRESS
     }

@@ -48,7 +48,7 @@ def look_for_shortcuts(
         "columns": columns,
         "id_like": ids,
         "regions": by_region(subject),
-        "stress": by_rendering(subject),
+        "stress": by_rendering(subject, (solved or {}).get("renderings", ())),
         "near_copies": _near_copies(subject, train, test),
     }
     if reason := why_not_again(subject):

@@ -157,15 +157,37 @@ def _metadata(found: Mapping[str, Any]) -> list[str]:
 
 
 def _worst(found: Mapping[str, Any]) -> str:
-    name = best_of({k: {**v, "hits": v["images"] - v["hits"]} for k, v in found["stress"].items()})
-    assert name is not None
+    name = _most_harmful(found["stress"])
     count = found["stress"][name]
     before = {"hits": count["before"], "images": count["images"]}
     fragile = kept(found, count, before) <= _FRAGILE and _share(before) > _share(count)
     more = " That takes half of its gain or more: it is fragile." if fragile else ""
     return (
         f"The rendering that harms it most is {name}: {_share(count):.1%} of {count['images']:,} "
-        f"images, {_share(before):.1%} before.{more}"
+        f"images, {_share(before):.1%} before.{more}{_left_out(found['stress'])}"
+    )
+
+
+def _most_harmful(stress: Mapping[str, Count]) -> str:
+    name = best_of({k: {**v, "hits": v["images"] - v["hits"]} for k, v in stress.items()})
+    assert name is not None
+    return name
+
+
+def _left_out(stress: Mapping[str, Count]) -> str:
+    """What a head that was fitted on renderings does on the others."""
+    if not any(count.get("trained") for count in stress.values()):
+        return ""
+    others = {name: count for name, count in stress.items() if not count.get("trained")}
+    if not others:
+        return (
+            " The head was fitted on all of these renderings, so that none shows how it does on "
+            "one it has not seen: leave one out of transfer.renderings."
+        )
+    name = _most_harmful(others)
+    return (
+        f" Of those that the head was not fitted on, {name} harms it most: "
+        f"{_share(others[name]):.1%}."
     )
 
 

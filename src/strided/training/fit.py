@@ -159,7 +159,7 @@ def fit_stage(
             results["stages"][-1]["features"] = kept.cost
             macs = kept.cost["macs"]
             if is_solved(run.config) and stage_run.resumed is None:  # else it is in the checkpoint
-                solve_head(run, task, data, kept.features["train"])
+                solve_head(run, task, data, kept.features["train"], kept.rendered)
         try:
             with (
                 data.on_device(trainer.strategy.root_device) as resident,

@@ -19,6 +19,8 @@ from strided.decision.calibration import Calibration
 from strided.evaluation.classifier import Classifier
 from strided.models.pooled import PooledNetwork
 from strided.runs.predictions_csv import Predictions
+from strided.training.logistic import compared, solve
+from strided.training.transfer import solved_head
 from strided.training.transfer.inner_folds import inner_folds
 from strided.training.transfer.solved_head import refuse_no_validation
 
@@ -105,6 +107,49 @@ def test_a_solution_does_not_depend_on_the_seed_and_a_killed_run_solves_again(
     assert results(whole)["solved"]["candidates"] == []
 
 
+def test_renderings_of_an_image_are_fitted_with_it_and_stay_in_its_inner_fold(
+    weights: str, log_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+
+    def spy(features: torch.Tensor, targets: torch.Tensor, fold_of: np.ndarray, *more: Any) -> Any:
+        found = list(compared(features, targets, fold_of, *more))
+        given.append((features, targets, fold_of, found[0].logits))
+        return iter(found)
+
+    monkeypatch.setattr(solved_head, "compared", spy)
+    words = (weights, "model.head=linear", *SOLVED, "optimizer.l2=0.1", "data.val_fraction=0")
+    words += ("data.test_fraction=0.05", "shortcuts=true", "transfer.renderings=[jpeg,gamma]")
+    folder = train(log_dir, *words)
+    own, names = results(folder), ["gamma 0.7", "gamma 1.4", "JPEG of quality 30"]
+    images, (row,) = own["splits"]["train"], own["stages"]
+    assert own["solved"]["renderings"] == names and row["features"]["views"] == 4
+    ((features, targets, fold_of, logits),) = given
+    plain, *rendered = features.reshape(4, images, -1)
+    assert not any(torch.allclose(plain, one) for one in rendered)
+    assert (targets.reshape(4, images, -1) == targets[:images]).all()
+    assert (fold_of.reshape(4, images) == fold_of[:images]).all()
+    net = Classifier.load(folder).task.model
+    head = solve(features, targets, 0.1)
+    assert torch.allclose(net.get_parameter("fc.weight").double(), head.weight, atol=1e-4)
+    inner = Predictions.read(folder / "inner_predictions.csv")  # of images as they are
+    assert np.allclose(inner.probabilities, logits[:images].softmax(1).numpy(), atol=1e-5)
+    stress, tested = own["shortcuts"]["stress"], own["splits"]["test"]
+    assert {count["images"] for count in stress.values()} == {tested}
+    assert [name for name, count in stress.items() if count["trained"] == tested] == names
+    page = (folder / "report.html").read_text()
+    assert page.count("<td>no: left out</td>") == 5
+    assert "Of those that the head was not fitted on" in page
+
+
+def test_renderings_need_a_head_that_is_solved(
+    log_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("data=digits", "transfer.renderings=[zoom]", f"log_dir={log_dir}")
+    assert main(["train", *words]) == 1
+    assert "Try transfer=frozen optimizer=lbfgs" in capsys.readouterr().err
+
+
 def test_inner_folds_keep_groups_and_copies_whole_and_have_every_class() -> None:
     labels = np.tile(np.arange(3), 20)
     digests = np.arange(60, dtype=np.uint64) + np.uint64(1)
@@ -144,6 +189,7 @@ def test_inner_folds_need_no_pixels_of_streamed_images(tmp_path: Path) -> None:
         (("transfer=frozen", "transfer.cache=false"), ["transfer.cache=auto"]),
         (("transfer=frozen", "model.head=mlp"), ["the layers Linear, Linear", "head=linear"]),
         (("transfer=frozen", "loss=focal"), ["loss=cross_entropy"]),
+        (("transfer=frozen", "transfer.renderings=[blur]"), ["has blur", "[zoom,gamma,equalize"]),
         (("transfer=frozen", "optimizer.l2=-1"), ["above 0", "optimizer.l2=0.1"]),
         (("transfer=frozen", "optimizer.last=[layer1]"), ["head=pooled", "optimizer.last=null"]),
         (("transfer=frozen", *POOLED, "optimizer.last=[layer3]"), ["model.pooled=[layer1,layer2]"]),

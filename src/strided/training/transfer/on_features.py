@@ -3,7 +3,7 @@
 import logging
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -42,17 +42,18 @@ _FLOAT32 = 4  # bytes
 class FeaturePlan:
     """How to train a stage on features of `layers`, and in how many views.
 
-    `views` None: one, not augmented. `macs` are the multiply-adds of an image that each epoch still
-    has to compute.
+    `views` None: one, not augmented, and one in each of the `renderings`. `macs` are the
+    multiply-adds of an image that each epoch still has to compute.
     """
 
     layers: FrozenLayers
     views: Views | None
     macs: int
+    renderings: Sequence[str] = ()
 
     @property
     def number(self) -> int:
-        return self.views.number if self.views else 1
+        return self.views.number if self.views else 1 + len(self.renderings)
 
     @property
     def passes(self) -> int:
@@ -68,9 +69,10 @@ class FeaturePlan:
 
 @dataclass(frozen=True)
 class OnFeatures:
-    """Kept features by split, and what they cost, for results.json."""
+    """Kept features by split, those of renderings, and what all cost, for results.json."""
 
     features: dict[str, KeptFeatures]
+    rendered: list[KeptFeatures]
     cost: dict[str, Any]
 
 
@@ -92,12 +94,13 @@ def on_features(
         yield None
         return
     with first_on_each_machine():
-        features = open_features(plan)
-    _describe(plan, features)
+        features, rendered = open_features(plan), open_rendered(plan)
+    opened = {*features.values(), *rendered}
+    _describe(plan, features["train"], opened)
     with plan.layers.cut.taking_features(task):
         data.serve(features)
         try:
-            yield OnFeatures(features, _cost(plan, features))
+            yield OnFeatures(features, rendered, _cost(plan, opened))
         finally:
             data.serve(None)
 
@@ -118,19 +121,27 @@ def open_features(plan: FeaturePlan) -> dict[str, KeptFeatures]:
     return features
 
 
-def _cost(plan: FeaturePlan, features: dict[str, KeptFeatures]) -> dict[str, Any]:
+def open_rendered(plan: FeaturePlan) -> list[KeptFeatures]:
+    """The features of training images in each rendering. Later, frozen layers are skipped."""
+    rendered = [KeptFeatures(plan.layers, rendering=name) for name in plan.renderings]
+    for kept in rendered:
+        kept.require(plan.layers.data.readable("train"))
+    return rendered
+
+
+def _cost(plan: FeaturePlan, opened: Collection[KeptFeatures]) -> dict[str, Any]:
     return {
         "views": plan.number,
         "shape": list(plan.layers.shape),
         "bytes": plan.bytes,
-        "computed": sum(kept.computed for kept in set(features.values())),
-        "seconds": _seconds(features),
+        "computed": sum(kept.computed for kept in opened),
+        "seconds": _seconds(opened),
         "macs": plan.macs,
     }
 
 
-def _seconds(features: dict[str, KeptFeatures]) -> float:
-    return round(sum(kept.seconds for kept in set(features.values())), 3)
+def _seconds(opened: Collection[KeptFeatures]) -> float:
+    return round(sum(kept.seconds for kept in opened), 3)
 
 
 def plan_features(
@@ -154,7 +165,8 @@ def plan_features(
     try:
         layers = _in_training(run, trainer, task, data, Cut(task.model, chosen))
         with layers.cut.taking_features(task):
-            plan = FeaturePlan(layers, views, multiply_adds(task, layers.shape))
+            macs = multiply_adds(task, layers.shape)
+        plan = FeaturePlan(layers, views, macs, transfer.rendered_as)
         why_not = _impossible(data)
         if not insisted and not why_not and known is None:
             frozen = run.results["macs"] - plan.macs
@@ -241,15 +253,18 @@ def not_worthwhile(plan: FeaturePlan, macs: int, to_come: float) -> str | None:
     return None
 
 
-def _describe(plan: FeaturePlan, features: dict[str, KeptFeatures]) -> None:
-    computed = sum(kept.computed for kept in set(features.values()))
+def _describe(plan: FeaturePlan, train: KeptFeatures, opened: Collection[KeptFeatures]) -> None:
+    computed = sum(kept.computed for kept in opened)
+    views = f"{plan.number} augmented views" if plan.views else "one view"
+    if plan.renderings:
+        views = f"images as they are and in {len(plan.renderings)} renderings"
     log.info(
         "features of the frozen layers: %s numbers an image, %s of training, %.1f MB in %s; %s",
         "x".join(map(str, plan.layers.shape)),
-        f"{plan.number} augmented views" if plan.views else "one view",
+        views,
         plan.bytes / 1e6,
-        features["train"].rows.folder,
-        f"{computed:,} computed in {_seconds(features):.1f} s" if computed else "all kept before",
+        train.rows.folder,
+        f"{computed:,} computed in {_seconds(opened):.1f} s" if computed else "all kept before",
     )
     if plan.views is None and plan.layers.data.augmentation != BatchAugment():
         log.info("of images that are not augmented: for that, transfer.cached_views=5")

@@ -1,7 +1,7 @@
 """optimizer=lbfgs: a linear head is solved on kept features; one epoch then measures it."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -26,9 +26,15 @@ _SLOPE = 1e-6  # where candidates are solved: six digits of their losses, in two
 
 def refuse_unsolvable(config: Config) -> None:
     """Raise UserError for a run whose head would have to be solved, and cannot."""
-    if not is_solved(config):
-        return
     transfer = Transfer.of(config)
+    if not is_solved(config):
+        if transfer.renderings:
+            raise UserError(
+                f"transfer.renderings={','.join(transfer.renderings)}, but training takes steps; "
+                "expected a head that is solved on kept features: in steps, images are augmented. "
+                "Try transfer=frozen optimizer=lbfgs, or transfer.renderings=null augment=standard"
+            )
+        return
     kinds = [stage.trainable for stage in transfer.stages.values()]
     reasons = (
         (
@@ -78,39 +84,48 @@ def _unsolvable(why: str, instead: str) -> UserError:
 
 
 def solve_head(
-    run: Run, task: ClassificationTask, data: ImageDataModule, kept: KeptFeatures
+    run: Run,
+    task: ClassificationTask,
+    data: ImageDataModule,
+    kept: KeptFeatures,
+    rendered: Sequence[KeptFeatures] = (),
 ) -> None:
     """Set the head's linear layer to the solution on the training images, and log how it was found.
 
-    Raises UserError for a head with other weights.
+    An image counts once: as it is, and as it is `rendered`, to equal parts. Inner folds have all of
+    these together; what they are kept for later is of images as they are. Raises UserError for a
+    head with other weights.
     """
     if run.trainer.world_size > 1:
         raise _unsolvable("there are several processes", "trainer.devices=1")
     linear = linear_of(kept.layers.cut.parts.trained)
     task.frozen = [*task.frozen, *_dropouts(kept.layers.cut.parts.trained)]
     indices = data.readable("train")
-    features = inputs_of(task, linear, data, kept, indices)
+    shown = [kept, *rendered]
+    features = torch.cat([inputs_of(task, linear, data, one, indices) for one in shown])
     criterion = task.criterion
     assert isinstance(criterion, CrossEntropy)
     labels = torch.from_numpy(data.source.labels[indices])
-    targets = targets_of(criterion, labels, len(data.classes))
+    targets = targets_of(criterion, labels, len(data.classes)).repeat(len(shown), 1)
     node = run.config["optimizer"]
     penalties = np.atleast_1d(node["l2"]).tolist()
     sizes = _sizes(task.model, node.get("last"), features.shape[1])
     found = None
     if len(penalties) * len(sizes) > 1:
         fold_of = inner_folds(data, indices, node["folds"], run.config["seed"])
+        fold_of = np.tile(fold_of, len(shown))
         found = list(compared(features, targets, fold_of, penalties, list(sizes), _SLOPE))
         best = min(found, key=lambda candidate: candidate.loss)
         l2, size = best.l2, best.size
-        keep_inner(run, data, indices, best.logits)
+        keep_inner(run, data, indices, best.logits[: len(indices)])
     else:
         l2, size = penalties[0], next(iter(sizes))
         if not len(data.splits["val"]):
             folds = folds_if_possible(data, indices, node["folds"], run.config["seed"])
             if folds is not None:
+                folds = np.tile(folds, len(shown))
                 alone = next(compared(features, targets, folds, [l2], [size]))
-                keep_inner(run, data, indices, alone.logits)
+                keep_inner(run, data, indices, alone.logits[: len(indices)])
     layer = solve(features[:, :size], targets, l2)
     _set(linear, layer)
     _describe(run, found, layer, l2, sizes, size, len(indices))
@@ -205,7 +220,9 @@ def _describe(
     images: int,
 ) -> None:
     last = sizes[size]
+    rendered_as = Transfer.of(run.config).rendered_as
     run.results["solved"] = {
+        "renderings": rendered_as,
         "l2": l2,
         "last": last,
         "features": size,
@@ -223,9 +240,10 @@ def _describe(
         ],
     }
     log.info(
-        "head solved on %d numbers of %d images%s, l2 %g (scikit-learn's C %.3g)%s",
+        "head solved on %d numbers of %d images%s%s, l2 %g (scikit-learn's C %.3g)%s",
         size,
         images,
+        f", as they are and in {len(rendered_as)} renderings" if rendered_as else "",
         f" up to {last}" if last else "",
         l2,
         1 / (l2 * images),

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from strided.config.targets import build
+from strided.data.renderings import FAMILIES
 from strided.errors import UserError
 
 
@@ -67,6 +68,8 @@ class Transfer:
             auto, where that costs less.
         cached_views: How many views of each training image are computed: 1 as it is, more
             augmented.
+        renderings: What a solved head (optimizer=lbfgs) is fitted on beside the images as they are:
+            zoom, gamma, equalize, half_size, noise, jpeg; null: nothing.
         from_scratch: Random weights for comparison, whatever model.pretrained and model.weights
             say.
     """
@@ -74,6 +77,7 @@ class Transfer:
     stages: Mapping[str, Stage] = field(default_factory=dict)
     cache: Literal["auto"] | bool = "auto"
     cached_views: int = 1
+    renderings: list[str] | None = None
     from_scratch: bool = False
 
     def __post_init__(self) -> None:
@@ -82,6 +86,18 @@ class Transfer:
                 f"transfer.cached_views={self.cached_views}; expected 1 or more views of each "
                 "image. Try transfer.cached_views=5"
             )
+        for family in self.renderings or ():
+            if family not in FAMILIES:
+                raise UserError(
+                    f"transfer.renderings has {family}; expected some of {', '.join(FAMILIES)}. "
+                    f"Try transfer.renderings=[{','.join(FAMILIES)}]"
+                )
+
+    @property
+    def rendered_as(self) -> list[str]:
+        """The names of the renderings of these families, in the order of the stress table."""
+        chosen = self.renderings or ()
+        return [name for family, names in FAMILIES.items() if family in chosen for name in names]
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Transfer":
