@@ -29,8 +29,8 @@ PHOTOGRAPHS = re.compile(
     r"^(data=(flowers|image_folder|csv)|experiment=\w*(flowers|dogs|scratch|pretrained|xray))"
 )
 IMAGENET = re.compile(r"^(model=(?!lenet|mlp)|experiment=)")
-TWO_STAGES = re.compile(r"^(transfer=two_stage|experiment=(\w*(flowers|dogs|pretrained)|xray_))")
-SOLVED = {"optimizer=lbfgs", "experiment=xray"}  # the head takes no steps
+TWO_STAGES = re.compile(r"^(transfer=two_stage|experiment=(\w*(flowers|dogs|pretrained)|xray_(?!robust)))")
+SOLVED = {"optimizer=lbfgs", "experiment=xray", "experiment=xray_robust"}  # the head takes no steps
 # their checkpoints have gigabytes, or they take long: a batch of each split, and nothing is kept
 LARGE = re.compile("alexnet|densenet|googlenet|resnet(18|50)|scratch|vgg")
 WITHIN_FAST_DEV_RUN = [word.partition("=")[0] for word in ONE_BATCH]
@@ -53,7 +53,7 @@ def smaller(verb: str, words: Sequence[str]) -> list[str]:
         added["data.image_size"] = "96"
     if SOLVED & {*words}:
         del added["trainer.max_epochs"]  # there is one
-    if "experiment=xray" in words:
+    if {"experiment=xray", "experiment=xray_robust"} & {*words}:
         added["data.train_fraction"] = "0.1"
     if any(map(TWO_STAGES.search, words)) and "transfer=frozen" not in words:
         added |= {"trainer.max_epochs": "2", "transfer.stages.frozen.epochs": "1"}

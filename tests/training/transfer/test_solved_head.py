@@ -131,7 +131,7 @@ def test_renderings_of_an_image_are_fitted_with_it_and_stay_in_its_inner_fold(
     assert (fold_of.reshape(4, images) == fold_of[:images]).all()
     net = Classifier.load(folder).task.model
     head = solve(features, targets, 0.1)
-    assert torch.allclose(net.get_parameter("fc.weight").double(), head.weight, atol=1e-4)
+    assert torch.allclose(net.get_parameter("fc.1.weight").double(), head.weight, atol=1e-4)
     inner = Predictions.read(folder / "inner_predictions.csv")  # of images as they are
     assert np.allclose(inner.probabilities, logits[:images].softmax(1).numpy(), atol=1e-5)
     stress, tested = own["shortcuts"]["stress"], own["splits"]["test"]
