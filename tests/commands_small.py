@@ -29,7 +29,9 @@ PHOTOGRAPHS = re.compile(
     r"^(data=(flowers|image_folder|csv)|experiment=\w*(flowers|dogs|scratch|pretrained|xray))"
 )
 IMAGENET = re.compile(r"^(model=(?!lenet|mlp)|experiment=)")
-TWO_STAGES = re.compile(r"^(transfer=two_stage|experiment=(\w*(flowers|dogs|pretrained)|xray_(?!robust)))")
+TWO_STAGES = re.compile(
+    r"^(transfer=two_stage|experiment=(\w*(flowers|dogs|pretrained)|xray_(?!robust)))"
+)
 SOLVED = {"optimizer=lbfgs", "experiment=xray", "experiment=xray_robust"}  # the head takes no steps
 # their checkpoints have gigabytes, or they take long: a batch of each split, and nothing is kept
 LARGE = re.compile("alexnet|densenet|googlenet|resnet(18|50)|scratch|vgg")
