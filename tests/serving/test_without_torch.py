@@ -8,9 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.datasets import load_digits
+from tests.conftest import train_in
+from tests.dicom_files import dicom
 
+from strided.cli import main
 from strided.config.yaml_files import CONF_DIR
 from strided.evaluation.classifier import Classifier
+from strided.evaluation.predict_files import find_images, predict_files
+from strided.runs.predictions_csv import Row
 from strided.serving import Answer, Bundle
 
 ROOT = CONF_DIR.parent
@@ -19,6 +25,7 @@ ABSENT = ("torch", "torchvision", "lightning", "timm", "torchmetrics", "wandb", 
           "onnx", "onnxscript", "matplotlib", "captum", "pandas")  # fmt: skip
 PROGRAM = """
 import json, sys
+from dataclasses import asdict
 
 class Absent:
     def find_spec(self, name, path=None, target=None):
@@ -29,7 +36,7 @@ sys.meta_path.insert(0, Absent())
 from strided.serving import Bundle
 
 answers = Bundle.load({bundle!r}, threads=1)({files})
-print(json.dumps([(a.label, a.probabilities, a.prediction_set) for a in answers]))
+print(json.dumps([asdict(answer) for answer in answers]))
 """
 
 
@@ -45,21 +52,70 @@ def pictures(tmp_path: Path) -> list[Path]:
     return files
 
 
-def test_a_bundle_answers_without_torch(
-    exported: Path, trained_run: Path, pictures: list[Path]
-) -> None:
-    files = [str(file) for file in pictures]
-    program = PROGRAM.format(absent=ABSENT, bundle=str(exported), files=files)
+def answered(bundle: Path, files: list[Path]) -> list[Answer]:
+    """What a bundle answers in a process that finds no torch."""
+    program = PROGRAM.format(absent=ABSENT, bundle=str(bundle), files=[str(f) for f in files])
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT / "src"
     )
     assert done.returncode == 0, done.stderr
-    expected = Classifier.load(trained_run, device="cpu")(files)
-    assert isinstance(expected, list)
-    for (label, probabilities, held), own in zip(json.loads(done.stdout), expected, strict=True):
-        assert label == own.label
-        assert probabilities == pytest.approx(own.probabilities, abs=1e-5)
-        assert (held and tuple(held)) == own.prediction_set
+    return [Answer(**answer) for answer in json.loads(done.stdout)]
+
+
+def require_same(answer: Answer, row: Row, classes: list[str]) -> None:
+    """Require an answer to say what predict's row says."""
+    assert row.probabilities is not None
+    named = {} if row.refused else dict(zip(classes, row.probabilities, strict=True))
+    assert answer.label == max(named, key=named.__getitem__, default="")
+    assert answer.probabilities == pytest.approx(named, abs=1e-5)
+    assert answer.ood == (None if row.ood is None else pytest.approx(row.ood, rel=1e-3))
+    assert answer.entropy == pytest.approx(row.entropy, abs=1e-4)
+    for said in ("prediction_set", "route", "reasons"):
+        assert getattr(answer, said) == getattr(row, said), said
+
+
+def test_a_bundle_answers_without_torch(
+    exported: Path, trained_run: Path, pictures: list[Path]
+) -> None:
+    classifier = Classifier.load(trained_run, device="cpu")
+    rows = predict_files(classifier, find_images(str(pictures[0].parent)), 64)
+    for answer, row in zip(answered(exported, pictures), rows, strict=True):
+        require_same(answer, row, classifier.classes)
+        assert answer.route == ""
+
+
+@pytest.fixture(scope="module")
+def routed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A run with a gate and a policy, and its bundle."""
+    root = tmp_path_factory.mktemp("routed")
+    words = ["evaluation.gate=mahalanobis", "triage.max_risk=0.1", "triage.urgent=[3]"]
+    run = train_in(root, "trainer.max_epochs=3", *words)
+    bundle = root / "registry" / "digits"
+    words = [f"checkpoint={run}", f"bundle={bundle}", f"log_dir={root}"]
+    assert main(["export", *words]) == 0
+    return run, bundle
+
+
+def test_a_bundle_routes_each_picture_as_predict_does(
+    routed: tuple[Path, Path], pictures: list[Path]
+) -> None:
+    run, bundle = routed
+    folder = pictures[0].parent
+    digits = (load_digits().images[-100:] * 255 / 16).astype(np.uint8)
+    for index, pixels in enumerate(digits):
+        Image.fromarray(pixels).save(folder / f"digit_{index}.png")
+    (folder / "digit_0.dcm").write_bytes(dicom(digits[0]))
+    classifier = Classifier.load(run, device="cpu")
+    found = find_images(str(folder))
+    rows = predict_files(classifier, found, 64)
+    answers = dict(zip(found.files, answered(bundle, found.files), strict=True))
+    assert len(answers) == len(digits) + len(pictures) + 1
+    for answer, row in zip(answers.values(), rows, strict=True):
+        require_same(answer, row, classifier.classes)
+    assert {row.route for row in rows} == {"auto", "review", "urgent", "refused"}
+    radiograph, picture = (answers[folder / f"digit_0.{kind}"] for kind in ("dcm", "png"))
+    assert radiograph.label == picture.label
+    assert radiograph.probabilities == pytest.approx(picture.probabilities, abs=1e-6)
 
 
 def test_one_picture_has_one_answer(exported: Path, pictures: list[Path]) -> None:
