@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from strided.data import Preprocessing
 from strided.errors import UserError
-from strided.explain.layers import cam_layer, traced
+from strided.explain import cam_layer, grad_cam, traced
 from strided.models import build_model
 from strided.models.anatomy import anatomy
 from strided.models.outline import require_same_network
-from strided.models.pooled import PooledNetwork
+from strided.models.pooled import PooledNetwork, columns_of_blocks, taken_blocks
 from strided.models.weights import load_weights
 
 TORCHVISION = {"_target_": "strided.models.torchvision_model", "stem": "imagenet"}
@@ -96,6 +96,21 @@ def test_a_pooled_network_is_copied_traced_explained_and_trained() -> None:
     assert cam_layer(own, traced(own, images)) == "layer2"
 
 
+def test_a_cam_is_of_the_last_block_that_the_head_takes_anything_of() -> None:
+    own = pooled({**TORCHVISION, "name": "resnet18"}, ["layer1", "layer2", "layer3"]).eval()
+    linear = own.head.get_submodule("1")
+    assert isinstance(linear, nn.Linear) and taken_blocks(own) == own.pooled
+    with torch.no_grad():
+        columns_of_blocks(own, linear)[2].zero_()  # as optimizer.last leaves it
+    assert taken_blocks(own) == ["layer1", "layer2"]
+    images = torch.randn(2, 3, 64, 64)
+    layer = cam_layer(own, traced(own, images))
+    assert layer == "layer2"
+    heat = grad_cam(own, layer, images, torch.tensor([0, 1]))
+    assert (heat.amax((1, 2)) > 0).all()
+    assert not grad_cam(own, "layer3", images, torch.tensor([0, 1])).any()
+
+
 @pytest.mark.parametrize(
     ("config", "more", "expected"),
     [
@@ -120,11 +135,13 @@ class Skips(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.second = (nn.Conv2d(3, 3, 3, padding=1) for _ in range(2))
+        self.first = nn.Conv2d(3, 3, 3, padding=1)
+        self.pool = nn.AvgPool2d(3, 1, 1)
+        self.second = nn.Conv2d(3, 3, 3, padding=1)
         self.head = nn.Linear(3, 5)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.second(self.first(images) + images).mean((2, 3)))
+        return self.head(self.second(self.pool(self.first(images)) + images).mean((2, 3)))
 
 
 def test_a_network_of_other_order_is_refused() -> None:

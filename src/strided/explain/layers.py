@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from strided.errors import UserError, did_you_mean
-from strided.models.anatomy import anatomy
+from strided.models.anatomy import Block, anatomy
+from strided.models.pooled import PooledNetwork, taken_blocks
 
 
 @dataclass(frozen=True)
@@ -93,12 +94,12 @@ def require_maps(layers: Mapping[str, Layer], name: str, key: str = "layer") -> 
 
 
 def cam_layer(net: nn.Module, layers: Mapping[str, Layer]) -> str:
-    """The last layer with spatial extent before the head, except poolings.
+    """The last layer with spatial extent that the head depends on, except poolings.
 
     Layers on vectors may follow it (LeNet-5), but none on tokens: attention mixes tokens, and a
     place of the map would not be a place of the image. Raises UserError if there is no such layer.
     """
-    units = [unit for block in anatomy(net).blocks for unit in block.units]
+    units = [unit for block in _blocks_before_head(net) for unit in block.units]
     for name, module in reversed(units):
         layer = layers.get(name)
         if layer is None or layer.shape is None or "Pool" in type(module).__name__:
@@ -116,3 +117,12 @@ def cam_layer(net: nn.Module, layers: Mapping[str, Layer]) -> str:
         "a CAM to weigh. Expected a network of convolutions. Try "
         "methods=[integrated_gradients,occlusion]"
     )
+
+
+def _blocks_before_head(net: nn.Module) -> list[Block]:
+    """The blocks on which the logits depend: a pooled head may take nothing of the last ones."""
+    blocks = anatomy(net).blocks
+    if isinstance(net, PooledNetwork) and (taken := taken_blocks(net)):
+        names = [block.name for block in blocks]
+        return blocks[: names.index(taken[-1]) + 1]
+    return blocks

@@ -14,6 +14,7 @@ from strided.explain.filters import Filters, first_filters
 from strided.explain.heatmaps import CAMS
 from strided.explain.layers import Layer, cam_layer, require_maps, traced
 from strided.explain.sanity import randomised
+from strided.models.pooled import PooledNetwork, taken_blocks
 
 log = logging.getLogger(__name__)
 
@@ -87,8 +88,8 @@ def _choose_cam(
         return typed, {}
     try:
         chosen = cam_layer(net, layers)
-        if len(pooled := getattr(net, "pooled", [])) > 1:
-            log.info("CAMs show %s only, and the network pools %s", chosen, ", ".join(pooled))
+        if isinstance(net, PooledNetwork) and len(taken := taken_blocks(net)) > 1:
+            log.info("CAMs show %s only, and the head takes %s", chosen, ", ".join(taken))
         return chosen, {}
     except UserError as error:
         if len(cams) == len(config["methods"]):

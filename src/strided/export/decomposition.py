@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from strided.models.pooled import LEAST, PooledNetwork
+from strided.models.pooled import LEAST, PooledNetwork, columns_of_blocks
 
 MOST_PLACES = 56  # a side of the heat: blocks with more places are summed to as many
 
@@ -61,28 +61,18 @@ def shares_of_deviations(maps: Tensor, weight: Tensor) -> Tensor:
     return F.conv2d(squares / (maps.shape[2] * maps.shape[3] * std), weight[:, :, None, None])
 
 
-def counting_blocks(net: PooledNetwork, linear: nn.Linear) -> list[int]:
-    """The places of the pooled blocks of which the linear layer takes anything."""
-    return [place for place, own in enumerate(_weights(net, linear)) if bool(own.any())]
-
-
 def shares_of_blocks(
     net: PooledNetwork, maps: Sequence[Tensor], linear: nn.Linear, chosen: Sequence[int]
 ) -> Tensor:
     """Shares (B, K, h, w) of the chosen pooled blocks, summed at the size of the finest."""
-    weights = _weights(net, linear)
+    weights = columns_of_blocks(net, linear)
     found = [_shares_of_block(net, maps[place], weights[place]) for place in chosen]
     height, width = (min(MOST_PLACES, max(s.shape[axis] for s in found)) for axis in (2, 3))
     return torch.stack([_resized(shares, height, width) for shares in found]).sum(0)
 
 
-def _weights(net: PooledNetwork, linear: nn.Linear) -> Sequence[Tensor]:
-    """The columns of a linear layer that belong to each pooled block."""
-    return linear.weight.split([size for _, size in net.sizes], dim=1)
-
-
 def _shares_of_block(net: PooledNetwork, maps: Tensor, weight: Tensor) -> Tensor:
-    if net.pool == "mean":
+    if net.pool_kind == "mean":
         return shares_of_means(maps, weight)
     of_mean, of_std = weight.chunk(2, dim=1)
     return shares_of_means(maps, of_mean) + shares_of_deviations(maps, of_std)

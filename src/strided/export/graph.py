@@ -18,11 +18,15 @@ from strided.errors import UserError, first_line
 from strided.export.decomposition import (
     Averages,
     averaged_maps,
-    counting_blocks,
     shares_of_blocks,
     shares_of_means,
 )
-from strided.models.pooled import PooledNetwork
+from strided.models.pooled import (
+    PooledNetwork,
+    counting_blocks,
+    pooled_features,
+    pooled_maps,
+)
 
 OPSET = 20  # of ONNX: what the exporter gives; ONNX Runtime reads it from 1.17 on
 
@@ -109,8 +113,8 @@ class ServedNetwork(nn.Module):
     def _pass(self, images: Tensor) -> tuple[Tensor, Tensor, Averages]:
         averages = Averages()
         if isinstance(self.net, PooledNetwork):
-            averages.maps = self.net.maps(images)
-            features = self.net.features(averages.maps)
+            averages.maps = pooled_maps(self.net, images)
+            features = pooled_features(self.net, averages.maps)
             return self.net.head(features), features, averages
         with _input_of(self.net.get_submodule(self.last)) as given, averages:
             logits = self.net(images)

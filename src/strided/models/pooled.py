@@ -25,11 +25,13 @@ class PooledNetwork(nn.Module):
     `blocks` are all up to the last pooled one, under their names in the network, so that its
     published weights fit. Features (B, F) are in the order of the blocks: of each the means of its
     maps over their places, and, if `pool` is mean_std, then the standard deviations.
+
+    It keeps few names for itself, since a module of the network may have any: `features`, `pool`.
     """
 
     def __init__(self, blocks: Sequence[Block], pooled: Sequence[str], pool: Pool) -> None:
         super().__init__()
-        self.pool = pool
+        self.pool_kind = pool
         self.block_units = {block.name: [name for name, _ in block.units] for block in blocks}
         self.pooled = list(pooled)
         for name, module in (unit for block in blocks for unit in block.units):
@@ -45,22 +47,43 @@ class PooledNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (B, C, S, S) to logits (B, K)."""
-        logits: Tensor = self.head(self.features(self.maps(images)))
+        logits: Tensor = self.head(pooled_features(self, pooled_maps(self, images)))
         return logits
 
-    def features(self, maps: Sequence[Tensor]) -> Tensor:
-        """The features (B, F) of the maps of each pooled block."""
-        return torch.cat([_pooled(block, self.pool) for block in maps], 1)
 
-    def maps(self, images: Tensor) -> list[Tensor]:
-        """The maps (B, C, H, W) of each pooled block."""
-        found = []
-        for block, units in self.block_units.items():
-            for name in units:
-                images = self.get_submodule(name)(images)
-            if block in self.pooled:
-                found.append(images)
-        return found
+def pooled_maps(net: PooledNetwork, images: Tensor) -> list[Tensor]:
+    """The maps (B, C, H, W) of each pooled block."""
+    found = []
+    for block, units in net.block_units.items():
+        for name in units:
+            images = net.get_submodule(name)(images)
+        if block in net.pooled:
+            found.append(images)
+    return found
+
+
+def pooled_features(net: PooledNetwork, maps: Sequence[Tensor]) -> Tensor:
+    """The features (B, F) of the maps of each pooled block."""
+    return torch.cat([_pooled(block, net.pool_kind) for block in maps], 1)
+
+
+def columns_of_blocks(net: PooledNetwork, linear: nn.Linear) -> Sequence[Tensor]:
+    """The weights (K, F) of a linear layer on the features, apart by pooled block."""
+    return linear.weight.split([size for _, size in net.sizes], dim=1)
+
+
+def counting_blocks(net: PooledNetwork, linear: nn.Linear) -> list[int]:
+    """The places of the pooled blocks of which a linear layer on the features takes anything.
+
+    `optimizer.last` may have chosen a head that takes nothing of the last ones.
+    """
+    return [place for place, own in enumerate(columns_of_blocks(net, linear)) if bool(own.any())]
+
+
+def taken_blocks(net: PooledNetwork) -> list[str]:
+    """The names of the pooled blocks of which the head takes anything, in their order."""
+    linear = [layer for layer in net.head.modules() if isinstance(layer, nn.Linear)]
+    return [net.pooled[place] for place in counting_blocks(net, linear[-1])] if linear else []
 
 
 def pooled_network(
@@ -118,7 +141,7 @@ def _run_both(net: nn.Module, own: PooledNetwork, images: Tensor) -> list[Tensor
         net(images)
     maps: list[Tensor] = []
     with suppress(Exception):  # a layer may refuse what another one gives it
-        maps = own.maps(images)
+        maps = pooled_maps(own, images)
     net.train(was_training)
     own.train(was_training)
     for end in ends:
