@@ -118,8 +118,8 @@ def test_renderings_of_an_image_are_fitted_with_it_and_stay_in_its_inner_fold(
         return iter(found)
 
     monkeypatch.setattr(solved_head, "compared", spy)
-    words = (weights, "model.head=linear", *SOLVED, "optimizer.l2=0.1", "data.val_fraction=0")
-    words += ("data.test_fraction=0.05", "shortcuts=true", "transfer.renderings=[jpeg,gamma]")
+    words = [weights, "model.head=linear", *SOLVED, "optimizer.l2=0.1", "data.val_fraction=0"]
+    words += ["data.test_fraction=0.05", "shortcuts=true", "transfer.renderings=[jpeg,gamma]"]
     folder = train(log_dir, *words)
     own, names = results(folder), ["gamma 0.7", "gamma 1.4", "JPEG of quality 30"]
     images, (row,) = own["splits"]["train"], own["stages"]
