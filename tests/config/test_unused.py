@@ -389,8 +389,8 @@ def arguments_with_attributes(kind: type) -> Iterator[tuple[str, set[str]]]:
                 yield name, kept.get(name, {name})
 
 
-# read by conf/augment/*.yaml; where the files of a set are missing; by the check for shortcuts
-ELSEWHERE = {"horizontal_flip", "download", "external"}
+# read by conf/augment/*.yaml; where files are missing; by the check for shortcuts; by the card
+ELSEWHERE = {"horizontal_flip", "download", "external", "intended_use"}
 
 
 # XRay has a table of its own, read by ImageTable: tests/data/sets/test_xray.py
