@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from strided.decision.triage import NO_POLICY, REASONS, ROUTES, Triage
+from strided.decision.triage import REASONS, ROUTES, Triage
 
 PROBABILITIES = np.array([[0.9, 0.1, 0.0], [0.5, 0.4, 0.1], [0.1, 0.0, 0.9], [0.2, 0.2, 0.6]])
 SETS = np.array([[1, 0, 0], [1, 1, 0], [0, 0, 1], [0, 0, 0]], dtype=bool)
 KNOWN = [""] * 4  # the gate refuses none
+NO_POLICY = Triage(None, None)
 
 
 def test_a_case_is_decided_alone_if_it_is_sure_and_not_urgent() -> None:

@@ -111,8 +111,5 @@ class Triage:
         return cls(lowest, max_risk, tuple(urgent))
 
 
-NO_POLICY = Triage(None, None)  # everything is reviewed
-
-
 def _is_share(value: Any) -> bool:
     return is_number(value) and 0 <= value <= 1
