@@ -109,3 +109,15 @@ def test_what_is_no_onnx_file_is_refused_and_never_fails_otherwise() -> None:
     for other in (b"\xff" * 100, b"PK\3\4" + b"\0" * 50, content[:-1]):
         with pytest.raises(ValueError, match="no ONNX file"):
             require_plain_graph(other)
+
+
+def test_a_field_that_only_onnx_runtime_would_read_is_refused() -> None:
+    """Of a key of five bytes, protobuf takes the lower 32 bits."""
+    graph = onnx.GraphProto(initializer=[lie_elsewhere(two())]).SerializeToString()
+    key = 7 << 3 | 2 | 1 << 32
+    hidden = bytes((key >> shift) & 127 | 128 for shift in (0, 7, 14, 21)) + bytes([key >> 28])
+    content = plain_model().SerializeToString() + hidden + bytes([len(graph)]) + graph
+    read = onnx.load_from_string(content).graph.initializer
+    assert [tensor.data_location for tensor in read] == [0, TensorProto.EXTERNAL]
+    with pytest.raises(ValueError, match="no ONNX file"):
+        require_plain_graph(content)

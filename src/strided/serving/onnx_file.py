@@ -12,6 +12,7 @@ DOMAINS = ("", "ai.onnx")  # two names of the standard operators
 
 _Value = int | memoryview
 
+_MOST_KEY = 2**32 - 1
 _LENGTHS = {1: 8, 5: 4}  # of protobuf's fixed kinds, in bytes
 _SUBGRAPH = "an operator with a graph of its own (If, Loop, Scan)"
 _ELSEWHERE = "a tensor that lies in another file"
@@ -33,6 +34,8 @@ def _fields(message: memoryview) -> Iterator[tuple[int, _Value]]:
     at = 0
     while at < len(message):
         key, at = _number(message, at)
+        if key > _MOST_KEY:  # protobuf would pass over the upper bits, and read another field
+            raise ValueError("it is no ONNX file")
         field, kind = key >> 3, key & 7
         if kind == 0:
             value, at = _number(message, at)
