@@ -94,8 +94,26 @@ def test_a_name_without_versions_is_refused(tmp_path: Path) -> None:
         active_version(tmp_path / "nothing")
 
 
-@pytest.mark.parametrize("given", ["digits", "registry/..", "registry/.hidden", "r/a b", "/"])
+@pytest.mark.parametrize(
+    "given", ["digits", "registry/..", "registry/.hidden", "r/a b", "/", "r/2"]
+)
 def test_a_name_is_one_of_a_folder_in_a_registry(given: str) -> None:
     with pytest.raises(UserError, match="bundle="):
         model_folder(given)
     assert model_folder("registry/digits").name == "digits"
+
+
+def test_a_version_or_a_file_is_no_place_for_a_bundle(exported: Path, tmp_path: Path) -> None:
+    for within in ("2", "1", "1/mine"):
+        with pytest.raises(UserError, match="lies within a bundle"):
+            model_folder(exported / within, "gate")
+    (tmp_path / "file").touch()
+    for given in (tmp_path / "file", tmp_path / "file" / "digits"):
+        with pytest.raises(UserError, match="is a file"):
+            model_folder(given)
+
+
+@pytest.mark.parametrize("version", [True, "1", 1.0, 0])
+def test_only_the_number_of_a_version_is_activated(version: Any, exported: Path) -> None:
+    with pytest.raises(UserError, match="has no version"):
+        activate(exported, version)

@@ -34,10 +34,21 @@ def model_folder(given: str | Path, key: str = "bundle") -> Path:
             f"{key}={given} names no registry; expected <registry>/<name>. "
             f"Try {key}=registry/{path.name or 'digits'}"
         )
-    if not _NAME.fullmatch(path.name):
+    if any((path.parent / name).exists() for name in (ACTIVE, MANIFEST)):
+        raise UserError(
+            f"{key}={given} lies within a bundle; expected <registry>/<name>, without a version. "
+            f"Try {key}={path.parent}"
+        )
+    if not _NAME.fullmatch(path.name) or _VERSION.fullmatch(path.name):
         raise UserError(
             f"{key}={given}: {path.name!r} is no name of a bundle; expected letters, digits, '.', "
-            f"'_' and '-'. Try {key}={path.parent}/digits"
+            f"'_' and '-', and no plain number. Try {key}={path.parent}/digits"
+        )
+    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not there.is_dir():
+        raise UserError(
+            f"{key}={given}: {there} is a file; expected a folder, or a name that is free. "
+            f"Try {key}=registry/{path.name}"
         )
     return path
 
@@ -79,11 +90,13 @@ def active_version(model: Path) -> int:
 
 def activate(model: str | Path, version: int) -> None:
     """Let this version answer from now on, in services that start and in Triton."""
-    folder = Path(model)
-    if version not in versions(folder):
+    folder = Path(os.path.expanduser(model))
+    known = versions(folder)
+    if type(version) is not int or version not in known:
+        listed = ", ".join(map(str, known[-10:])) or "a bundle, <registry>/<name>"
         raise UserError(
-            f"{printable(str(folder))} has no version {version}; expected one of "
-            f"{', '.join(map(str, versions(folder)[-10:]))}. Try: ls {printable(str(folder))}"
+            f"{printable(str(folder))} has no version {version!r}; expected one of its numbers: "
+            f"{listed}. Try: ls {printable(str(folder))}"
         )
     with alone_in(folder / _LOCK, wait=True):
         _activate(folder, version)
