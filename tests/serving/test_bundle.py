@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from tests.conftest import contents
 
+from strided.decision.gate import Gate, Images
+from strided.decision.input_gate import looks
 from strided.errors import UserError
 from strided.serving import Bundle
-from strided.serving.manifest import MANIFEST, MODEL, REFERENCE, Manifest
+from strided.serving.manifest import GATE, MANIFEST, MODEL, REFERENCE, Manifest, facts_of
 
 Content = dict[str, Any]
 PIXELS = np.zeros((1, 1, 32, 32), np.uint8)
@@ -110,8 +112,6 @@ def test_a_network_of_other_shapes_is_refused(version: Path) -> None:
 
 
 def test_arrays_that_hold_objects_or_are_compressed_are_refused(version: Path) -> None:
-    from strided.serving.manifest import facts_of
-
     objects = np.array([{}], dtype=object)
     for save, given in ((np.savez, objects), (np.savez_compressed, np.zeros(10**6))):
         save(version / REFERENCE, images=given)
@@ -120,6 +120,22 @@ def test_arrays_that_hold_objects_or_are_compressed_are_refused(version: Path) -
         rewritten(version, partial(lambda entry, content: content["files"].update(entry), entry))
         with pytest.raises(UserError, match=f"{REFERENCE} is damaged"):
             Bundle.load(version)
+
+
+@pytest.mark.parametrize(("features", "channels"), [(83, 1), (84, 3)])
+def test_a_gate_of_another_network_is_refused(features: int, channels: int, version: Path) -> None:
+    generator = np.random.default_rng(0)
+    pictures = generator.integers(0, 256, (40, channels, 8, 8), np.uint8)
+    own = Images(generator.normal(size=(40, features)), looks(pictures))
+    gate = Gate.fit("mahalanobis", own, np.arange(40) % 2, own, "output", 0.1)
+    np.savez(version / GATE, **gate.arrays())  # type: ignore[arg-type]
+
+    def gated(content: Content) -> None:
+        content["gate"] = gate.to_dict()
+        content["files"][GATE] = facts_of((version / GATE).read_bytes())
+
+    with pytest.raises(UserError, match=f"{GATE} is damaged .*its gate is of"):
+        Bundle.load(rewritten(version, gated))
 
 
 def test_a_manifest_is_read_as_it_was_written(version: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from strided.decision.input_gate import LEAST_SPREAD, groups, looks
+from strided.decision.input_gate import LEAST_SPREAD, groups, looks, num_looks
 from strided.decision.novelty import Novelty
 from strided.decision.plain import is_number
 
@@ -118,6 +118,13 @@ class Gate:
         apart = np.abs(looks - self.looks.mean) / self.looks.scale
         most = int(apart.argmax())
         return groups(len(looks))[most] if apart[most] > _STANDS_OUT else "unusual_picture"
+
+    def require_sizes(self, features: int, channels: int) -> None:
+        """Raise ValueError unless it judges so many features, and pictures of these channels."""
+        if len(self.features.mean) != features:
+            raise ValueError("its gate is of another network")
+        if len(self.looks.mean) != num_looks(channels):
+            raise ValueError("its gate is of pictures with other channels")
 
     def to_dict(self) -> dict[str, Any]:
         """Return its settings, which JSON can hold; `arrays` has the rest."""

@@ -83,7 +83,10 @@ class Manifest:
         parts = {key: getattr(self, key) for key in OF_DECISION}
         if gate is None:
             parts["gate"] = None
-        return Decision.from_dict({**parts, "scores": None}, len(self.classes), gate or {})
+        found = Decision.from_dict({**parts, "scores": None}, len(self.classes), gate or {})
+        if found.gate is not None:
+            found.gate.require_sizes(self.outputs["features"][0], self.preprocessing["channels"])
+        return found
 
     @classmethod
     def read(cls, version: Path) -> Self:

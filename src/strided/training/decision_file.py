@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from strided.decision.decision import Decision
 from strided.decision.gate import Gate
-from strided.decision.input_gate import num_looks
 from strided.errors import UserError, first_line
 from strided.system.durable import put, sync_folder
 
@@ -78,7 +77,6 @@ def _as_arrays(tensors: Any) -> dict[str, np.ndarray]:
 def _require_fitting(gate: Gate, network: nn.Module, channels: int) -> None:
     """Raise ValueError unless the gate is of features that the network has, and of its pictures."""
     layer = dict(network.named_modules()).get(gate.layer)
-    if not isinstance(layer, nn.Linear) or layer.in_features != len(gate.features.mean):
+    if not isinstance(layer, nn.Linear):
         raise ValueError("its gate is of another network")
-    if len(gate.looks.mean) != num_looks(channels):
-        raise ValueError("its gate is of pictures with other channels")
+    gate.require_sizes(layer.in_features, channels)
