@@ -103,6 +103,21 @@ def test_a_manifest_without_end_is_not_read(version: Path) -> None:
         Bundle.load(version)
 
 
+def test_a_file_that_may_not_be_read_is_named(
+    version: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Path.open
+
+    def refuse(file: Path, *how: Any, **more: Any) -> Any:
+        if file.name == MODEL:  # root may read what others may not
+            raise PermissionError(13, "Permission denied", str(file))
+        return read(file, *how, **more)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(UserError, match=f"cannot be read: .*{MODEL}"):
+        Bundle.load(version)
+
+
 def test_a_network_of_other_shapes_is_refused(version: Path) -> None:
     def wider(content: Content) -> None:
         content["preprocessing"]["image_size"] = 33

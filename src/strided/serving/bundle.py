@@ -79,10 +79,17 @@ class Bundle:
         was written.
         """
         place = Path(os.path.expanduser(folder))
-        if not (place / MANIFEST).exists() and versions(place):
-            place = place / str(active_version(place))
-        manifest = Manifest.read(place)
-        contents = {name: _checked(place / name, facts) for name, facts in manifest.files.items()}
+        try:
+            if not (place / MANIFEST).exists() and versions(place):
+                place = place / str(active_version(place))
+            manifest = Manifest.read(place)
+            files = manifest.files.items()
+            contents = {name: _checked(place / name, facts) for name, facts in files}
+        except OSError as error:
+            raise UserError(
+                f"{printable(str(place))} cannot be read: {printable(str(error))}; expected files "
+                f"that this process may read. Try: ls -l {printable(str(place))}"
+            ) from error
         try:
             require_plain_graph(contents[MODEL])
             session = open_session(contents[MODEL], threads)
