@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -93,6 +95,25 @@ def test_a_preprocessing_survives_being_plain_data() -> None:
     fields = preprocessing.asdict()
     assert fields["mean"] == [0.1307]
     assert Preprocessing.from_dict(fields) == preprocessing
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"channels": 1.0},
+        {"image_size": True},
+        {"white": "x"},
+        {"mean": ["a"]},
+        {"std": [10**400]},
+        {"crop_fraction": None},
+        {"interpolation": None},
+    ],
+    ids=str,
+)
+def test_a_preprocessing_of_other_types_is_refused(other: dict[str, Any]) -> None:
+    fields = Preprocessing(1, 32, mean=(0.1307,), std=(0.3081,)).asdict()
+    with pytest.raises(UserError, match=f"a {next(iter(other))} of another kind"):
+        Preprocessing.from_dict(fields | other)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from strided.data.equalize import Equalize, equalized
 from strided.data.reading.decoding import ImageError
 from strided.data.reading.depth import WHITE, eight_bit
 from strided.errors import UserError
+from strided.system.plain_data import is_number
 
 if TYPE_CHECKING:
     import torch
@@ -91,7 +92,7 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Self:
-        """Rebuild what `asdict` returned. Raises UserError for other fields."""
+        """Rebuild what `asdict` returned. Raises UserError for other fields, or other types."""
         known = set(cls.__dataclass_fields__)
         if not isinstance(fields, dict) or not {"channels", "image_size"} <= set(fields) <= known:
             given = ", ".join(map(str, fields)) if isinstance(fields, dict) else repr(fields)
@@ -102,6 +103,11 @@ class Preprocessing:
         values: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()
         }
+        if wrong := [key for key, value in values.items() if not _is_plain(key, value)]:
+            raise UserError(
+                f"the preprocessing of a checkpoint has a {wrong[0]} of another kind; expected "
+                "numbers and words as strided writes them. Try another copy of the file"
+            )
         return cls(**values)
 
     def _cropped(self, image: Image.Image) -> Image.Image:
@@ -141,6 +147,17 @@ class Preprocessing:
         if image.size == (width, height):
             return image
         return image.resize((width, height), Image.Resampling[self.interpolation.upper()])
+
+
+def _is_plain(key: str, value: Any) -> bool:
+    """Whether a field, of a file, has the type that it should have."""
+    if value is None:
+        return key in ("mean", "std", "white", "equalize")
+    if key in ("mean", "std"):
+        return isinstance(value, tuple) and all(map(is_number, value))
+    if key in ("channels", "image_size", "white"):
+        return type(value) is int
+    return is_number(value) if key == "crop_fraction" else isinstance(value, str)
 
 
 def check_input_format(

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from strided.decision.isotonic import fit_rising
-from strided.decision.plain import is_number, numbers
+from strided.decision.plain import numbers
 from strided.decision.scaling import (
     LEAST_TEMPERATURE,
     MOST_TEMPERATURE,
@@ -21,6 +21,7 @@ from strided.decision.scaling import (
     log_softmax,
     sigmoid,
 )
+from strided.system.plain_data import is_number
 
 METHODS = ("temperature", "platt", "isotonic", "vector", "none")
 ENOUGH = 100  # images for calibration=auto

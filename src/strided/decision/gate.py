@@ -9,7 +9,7 @@ import numpy as np
 
 from strided.decision.input_gate import LEAST_SPREAD, groups, looks, num_looks
 from strided.decision.novelty import Novelty
-from strided.decision.plain import is_number
+from strided.system.plain_data import is_number
 
 REASONS = {
     "unusual_features": "the network's features of it are far from those of the training images",

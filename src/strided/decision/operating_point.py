@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from strided.decision.plain import is_number
+from strided.system.plain_data import is_number
 
 _ROUNDING = 1e-12  # of a threshold that was stored as its difference from 1
 

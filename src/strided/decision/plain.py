@@ -1,20 +1,11 @@
 """Plain data of a stranger's file: numbers that are numbers."""
 
-import math
 from collections.abc import Mapping
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 
-
-def is_number(value: Any) -> TypeGuard[float]:
-    """Whether a value is a number that float64 holds, and no switch."""
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return False
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # an int has no limit
-        return False
+from strided.system.plain_data import is_number
 
 
 def numbers(value: Any, count: int | None = None) -> np.ndarray:

@@ -5,7 +5,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from strided.decision.plain import is_number
+from strided.system.plain_data import is_number
 
 METHODS = ("lac", "aps")
 

@@ -6,8 +6,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from strided.decision.plain import is_number
 from strided.decision.selective import threshold
+from strided.system.plain_data import is_number
 
 SEPARATOR = "|"  # of reasons
 ROUTES = ("auto", "review", "urgent", "refused")  # a refused case is no image of this kind

@@ -1,10 +1,11 @@
 """Read YAML and JSON that may be a stranger's: plain data, of a size and depth that files have."""
 
 import json
+import math
 import os
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 import yaml
 
@@ -122,3 +123,13 @@ def _require_text(text: str) -> None:
         text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
         raise ValueError(f"it holds {error.object[error.start]!a}, which is no character") from None
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether a value is a number that float64 holds, and no switch."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an int has no limit
+        return False
