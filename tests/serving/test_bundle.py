@@ -118,6 +118,15 @@ def test_a_file_that_may_not_be_read_is_named(
         Bundle.load(version)
 
 
+def test_what_is_no_picture_is_named(exported: Path) -> None:
+    bundle = Bundle.load(exported, threads=1)
+    for given in (b"GIF89a", 5, [None]):
+        with pytest.raises(UserError, match="is no image; expected a path"):
+            bundle(given)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"nowhere\.png .*cannot be read"):
+        bundle([np.zeros((8, 8), np.uint8), "nowhere.png"])
+
+
 def test_a_network_of_other_shapes_is_refused(version: Path) -> None:
     def wider(content: Content) -> None:
         content["preprocessing"]["image_size"] = 33

@@ -44,6 +44,9 @@ def test_versions_count_from_1_and_the_first_answers(
     assert "versions: [ 2 ]" in (model / "config.pbtxt").read_text()
     with pytest.raises(UserError, match="no version 3"):
         activate(model, 3)
+    second.rename(model / "7")
+    activate(model, 7)
+    assert "versions: [ 7 ]" in (model / "config.pbtxt").read_text()
 
 
 def test_versions_written_at_once_do_not_collide(

@@ -10,7 +10,6 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from strided.config.from_python import described, folder_from, names_from, path_from
@@ -18,19 +17,17 @@ from strided.config.keys import InferencePrecision
 from strided.config.targets import trusting
 from strided.data import ImageDataModule
 from strided.data.loader import BatchLoader
-from strided.data.reading.decoding import ImageError, as_image
+from strided.data.reading.decoding import ImageLike, no_picture, read_picture
 from strided.decision.calibration import Calibration
 from strided.decision.decision import Decided, Decision
 from strided.decision.gate import Gate, Gated
-from strided.errors import UserError, one_line, sought_from
+from strided.errors import UserError, one_line
 from strided.evaluation.precision import evaluating_in, inference_precision
 from strided.system.devices import choose_device, fix_cublas_workspace, float32_products, sent
 from strided.training.loading import find_checkpoint, load_task
 from strided.training.task import ClassificationTask
 
 NOT_FINITE = "the network's outputs for this image are not finite (NaN or infinity)"
-
-ImageLike = Image.Image | np.ndarray | str | Path
 
 
 @dataclass(frozen=True)
@@ -126,7 +123,7 @@ class Classifier:
         if isinstance(images, ImageLike):
             return self._predictions([images])[0]
         if isinstance(images, Mapping | bytes | Tensor) or not isinstance(images, Iterable):
-            raise _no_image(images)
+            raise no_picture(images)
         if not isinstance(batch_size, int) or batch_size < 1:
             raise UserError(
                 f"batch_size was {described(batch_size)}; expected a whole number from 1 on. "
@@ -137,7 +134,7 @@ class Classifier:
         return [p for at in starts for p in self._predictions(several[at : at + batch_size])]
 
     def _predictions(self, images: Sequence[ImageLike]) -> list[Prediction]:
-        pixels = np.stack([self.preprocessing.pixels(_read(image)) for image in images])
+        pixels = np.stack([self.preprocessing.pixels(read_picture(image)) for image in images])
         _, decided = self.answers(torch.from_numpy(pixels))
         found = []
         for place, row in enumerate(decided.probabilities.tolist()):
@@ -243,25 +240,3 @@ def _followed_by_inputs_of(task: ClassificationTask, layer: str) -> Iterator[Non
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _read(image: ImageLike) -> Image.Image:
-    """Return a picture as it is decoded for training. Raises ImageError that names the file."""
-    if not isinstance(image, ImageLike):
-        raise _no_image(image)
-    try:
-        return as_image(image)
-    except ImageError as error:
-        if isinstance(image, Image.Image | np.ndarray):
-            raise
-        raise ImageError(
-            f"{one_line(str(image))}{sought_from(Path(image))} cannot be read: {error}; expected "
-            "a picture. Try another path, or strided predict for all files of a folder"
-        ) from error
-
-
-def _no_image(given: object) -> UserError:
-    return UserError(
-        f"{described(given)} is no image; expected a path, a PIL image, an array of uint8 (H, W) "
-        'or (H, W, 3), or a list of these. Try classifier("digit.png")'
-    )

@@ -8,18 +8,15 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from PIL import Image
 
 from strided.data.preprocessing import Preprocessing
-from strided.data.reading.decoding import as_image
+from strided.data.reading.decoding import ImageLike, no_picture, read_picture
 from strided.errors import UserError, first_line, printable
 from strided.serving.manifest import GATE, MANIFEST, MODEL, REFERENCE, Manifest, facts_of
 from strided.serving.onnx_file import MOST_BYTES, require_plain_graph
 from strided.serving.registry import active_version, versions
 from strided.system.machine import cores
 from strided.system.plain_data import is_there
-
-ImageLike = Image.Image | np.ndarray | str | Path
 
 Arrays = dict[str, np.ndarray]
 
@@ -114,16 +111,18 @@ class Bundle:
     ) -> Answer | list[Answer]:
         """Answer for one picture, or a list for several: paths, PIL images, uint8 (H, W[, 3]).
 
-        Raises ImageError, a UserError, for one that cannot be read.
+        Raises UserError, which names the file, for one that cannot be read.
         """
         if isinstance(images, ImageLike):
             return self._answers([images], heat)[0]
+        if isinstance(images, bytes) or not isinstance(images, Iterable):
+            raise no_picture(images)
         several = list(images)
         starts = range(0, len(several), _AT_ONCE)
         return [a for at in starts for a in self._answers(several[at : at + _AT_ONCE], heat)]
 
     def _answers(self, images: list[ImageLike], heat: bool) -> list[Answer]:
-        pixels = np.stack([self.preprocessing.pixels(as_image(image)) for image in images])
+        pixels = np.stack([self.preprocessing.pixels(read_picture(image)) for image in images])
         outputs = self.outputs(pixels, heat=heat)
         gate = self.decision.gate
         gated = None if gate is None else gate(outputs.features, pixels)

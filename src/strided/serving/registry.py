@@ -104,7 +104,7 @@ def activate(model: str | Path, version: int) -> None:
 
 def _activate(folder: Path, version: int) -> None:
     manifest = Manifest.read(folder / str(version))
-    write_text(folder / CONFIG, triton_config(manifest, folder.name))
+    write_text(folder / CONFIG, triton_config(manifest, folder.name, version))
     write_json(folder / ACTIVE, {"version": version})
 
 

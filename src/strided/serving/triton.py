@@ -14,11 +14,14 @@ _TENSOR = """  {{
   }}"""
 
 
-def triton_config(manifest: Manifest, name: str) -> str:
-    """The configuration of a name's active version, for Triton's ONNX Runtime backend."""
+def triton_config(manifest: Manifest, name: str, version: int) -> str:
+    """The configuration of a name's active version, for Triton's ONNX Runtime backend.
+
+    `name` and `version` are those of the folders, which may be copies.
+    """
     channels, side = (manifest.preprocessing[key] for key in ("channels", "image_size"))
     outputs = ",\n".join(_tensor(*pair, "TYPE_FP32") for pair in manifest.outputs.items())
-    return f"""# Written by strided for version {manifest.version}.
+    return f"""# Written by strided for version {version}.
 name: "{name}"
 backend: "onnxruntime"
 max_batch_size: {_MOST_IMAGES}
@@ -28,7 +31,7 @@ input [
 output [
 {outputs}
 ]
-version_policy: {{ specific: {{ versions: [ {manifest.version} ] }} }}
+version_policy: {{ specific: {{ versions: [ {version} ] }} }}
 dynamic_batching {{ max_queue_delay_microseconds: {_DELAY} }}
 """
 

@@ -16,6 +16,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from strided.config.from_python import described
 from strided.data.reading.depth import WHITE
 from strided.data.reading.dicom import decode_dicom
 from strided.data.reading.file_kinds import START_BYTES, other_kind
@@ -27,7 +28,7 @@ from strided.data.reading.signatures import (
     is_two_kinds,
     without_texts,
 )
-from strided.errors import UserError
+from strided.errors import UserError, one_line, sought_from
 
 # Pillow goes by the content: without this list, PostScript in a .png would reach Ghostscript.
 # JPEG includes MPO, which some cameras write.
@@ -35,6 +36,8 @@ FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "AVIF", "DIB")
 
 # Pillow keeps an address for each row: of a picture one pixel wide, each pixel takes 20 bytes.
 _LONGEST = 1_000_000  # pixels of a side
+
+ImageLike = Image.Image | np.ndarray | str | Path
 
 _UNKNOWN = "empty, or not an image of a known format"
 _QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)  # as filterwarnings adds it
@@ -140,6 +143,29 @@ def as_image(image: Image.Image | np.ndarray | str | Path) -> Image.Image:
         with image_errors():
             return _grey_or_rgb(_upright(image))
     return decode(image)
+
+
+def read_picture(image: ImageLike) -> Image.Image:
+    """Return a picture as it is decoded for training. Raises ImageError that names the file."""
+    if not isinstance(image, ImageLike):
+        raise no_picture(image)
+    try:
+        return as_image(image)
+    except ImageError as error:
+        if isinstance(image, Image.Image | np.ndarray):
+            raise
+        raise ImageError(
+            f"{one_line(str(image))}{sought_from(Path(image))} cannot be read: {error}; expected "
+            "a picture. Try another path, or strided predict for all files of a folder"
+        ) from error
+
+
+def no_picture(given: object) -> UserError:
+    """Say what stands for a picture."""
+    return UserError(
+        f"{described(given)} is no image; expected a path, a PIL image, an array of uint8 (H, W) "
+        'or (H, W, 3), or a list of these. Try "digit.png"'
+    )
 
 
 @contextmanager
