@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from tests.gpu.check import LEFT_OUT_OF_TINY, LIMITS, wrong
 
 ROOT = Path(__file__).parents[2]
@@ -15,6 +16,7 @@ def check(out: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_every_step_of_the_dry_run_is_good(tmp_path: Path) -> None:
     done = check(tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr

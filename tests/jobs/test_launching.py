@@ -118,7 +118,13 @@ def test_two_processes_reach_what_one_reaches_at_the_same_global_batch(log_dir: 
     assert sorted(path.name for path in log_dir.glob("train/*/*")) == sorted([one.name, two.name])
 
 
-@pytest.mark.parametrize(("batch", "epochs"), [(6, 1), (0, 0)], ids=["training", "validation"])
+@pytest.mark.parametrize(
+    ("batch", "epochs"),
+    [
+        pytest.param(6, 1, id="training", marks=pytest.mark.slow),
+        pytest.param(0, 0, id="validation"),
+    ],
+)
 def test_a_signal_to_one_process_stops_all_and_resume_is_exact(
     batch: int, epochs: int, log_dir: Path, tmp_path: Path, sabotage: list[str], dropout_run: Path,
     capsys: pytest.CaptureFixture[str],
@@ -173,6 +179,7 @@ def test_a_lost_process_ends_the_run_with_a_message_and_it_resumes(
         assert results_of(folder)["state"] == "finished" and "error" not in results_of(folder)
 
 
+@pytest.mark.slow
 def test_each_job_of_a_sweep_has_its_own_processes_and_one_folder(log_dir: Path) -> None:
     words = ["model=googlenet", "data=synthetic", "trainer=ddp_cpu", "data.batch_size=2"]
     limits = [f"trainer.limit_{split}_batches=2" for split in ("train", "val", "test")]
@@ -251,6 +258,7 @@ def started(*commands: list[str], **environments: str) -> Iterator[list[subproce
             process.communicate()
 
 
+@pytest.mark.slow
 def test_two_agents_of_torchrun_are_two_machines_with_one_run_folder(log_dir: Path) -> None:
     agent = f"--rdzv-backend=c10d --rdzv-endpoint=localhost:{free_port()} --rdzv-id=test"
     words = ["-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", *agent.split()]

@@ -69,7 +69,7 @@ def test_predict_says_where_the_classes_of_the_other_images_are(
     assert shown[-5].startswith("4.png: ")
     assert shown[-4:-1] == [
         "... and 2 more in predictions.csv",
-        "7 images",
+        f"7 images in {tmp_path}",
         f"predictions: {folder / 'predictions.csv'}",
     ]
     assert shown[-1].endswith(f"src/explain.py {shlex.join(words)}")

@@ -48,7 +48,7 @@ def test_a_run_folder_is_complete_and_nothing_is_written_elsewhere(
         "report.html",
         "card.md",
         *(f"figures/{name}.png" for name in ("loss", "accuracy", "confusion", "reliability")),
-        "figures/ranking.png",
+        *("figures/ranking.png", "figures/risk_coverage.png"),
         *(f"figures/{name}.png" for name in ("misclassified", "least_certain", "samples")),
         "run.log",
     }

@@ -125,7 +125,7 @@ def _check_options(override: Override, options: list[str]) -> None:
             close = did_you_mean(option, options)
             raise UserError(
                 f"{group}={option}: there is no such option."
-                f"{f' {close}' if close.startswith('Did') else ''}"
+                f" {close if close.startswith('Did') else f'Try {group}={options[0]}'}"
                 f"\nThe options of {group}: {', '.join(options)}"
             )
 

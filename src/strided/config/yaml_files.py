@@ -133,9 +133,10 @@ def require_known_keys(verb: str, config: Mapping[Any, Any]) -> None:
 
     Another verb may have it: a gate is fitted by train, and eval takes it from the checkpoint.
     """
-    for key, known in plain_defaults(verb).items():
+    nested = {k: known for k, known in plain_defaults(verb).items() if isinstance(known, dict)}
+    for key, known in nested.items():
         node = config.get(key)
-        if not isinstance(known, dict) or not isinstance(node, Mapping):
+        if not isinstance(node, Mapping):
             continue
         in_training: Any = plain_defaults("train").get(key) or {}
         for name in map(str, set(node) - set(known)):

@@ -50,11 +50,11 @@ def triage_section(results: Results) -> str:
     values, split = by_name(results), found["split"]
     parts = ["<h3>Deciding the surest cases alone</h3>"]
     if f"{split}/acc_at_80" in values:
-        low, high = values[f"{split}/acc_at_80_ci95"]
+        ends = values.get(f"{split}/acc_at_80_ci95")  # none over a single group
+        within = f" (95 % interval {ends[0]:.2%} to {ends[1]:.2%})" if ends else ""
         parts.append(
-            f"<p>Accuracy of the surest 80 %: {values[f'{split}/acc_at_80']:.2%} (95 % interval "
-            f"{low:.2%} to {high:.2%}). Area under the risk-coverage curve: "
-            f"{values[f'{split}/aurc']:.4f}.</p>"
+            f"<p>Accuracy of the surest 80 %: {values[f'{split}/acc_at_80']:.2%}{within}. Area "
+            f"under the risk-coverage curve: {values[f'{split}/aurc']:.4f}.</p>"
         )
     if found["at_risk"]:
         heads = ["allowed risk", "threshold", "decided alone", "wrong among them"]

@@ -379,7 +379,10 @@ def test_the_keys_of_a_table_are_typed_as_text(
         "data.image_size=6",
     )
     with (run / "predictions.csv").open() as stream:
-        assert next(stream).strip() == "path,label,predicted,error,prob/0,prob/a cat"
+        assert (
+            next(stream).strip()
+            == "path,label,predicted,error,prob/0,prob/a cat,prediction_set,entropy"
+        )
 
 
 def test_predictions_can_be_a_table(photos: Path, run_train: Callable[..., Path]) -> None:

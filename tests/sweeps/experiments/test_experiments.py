@@ -70,6 +70,7 @@ def test_an_order_of_models_is_claimed_only_where_all_seeds_agree() -> None:
         assert "a is not shown to be ahead of b" in reading(found)[0]
 
 
+@pytest.mark.slow
 def test_plain_vs_residual_shows_errors_and_gradients(
     log_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

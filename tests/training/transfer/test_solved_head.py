@@ -107,6 +107,7 @@ def test_a_solution_does_not_depend_on_the_seed_and_a_killed_run_solves_again(
     assert results(whole)["solved"]["candidates"] == []
 
 
+@pytest.mark.slow
 def test_renderings_of_an_image_are_fitted_with_it_and_stay_in_its_inner_fold(
     weights: str, log_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
