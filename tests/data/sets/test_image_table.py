@@ -215,7 +215,7 @@ def test_a_run_on_a_table_is_evaluated_on_its_own_split_only(
     run = run_train("model=mlp", "data=csv", f"data.csv={file}", *columns, "data.image_size=6")
     with (run / "predictions.csv").open() as stream:
         header, *predictions = stream.read().splitlines()
-    assert header == "path,label,predicted,error,prob/cats,prob/dogs,group"
+    assert header == "path,label,predicted,error,prob/cats,prob/dogs,prediction_set,entropy,group"
     assert all(line.rsplit(",", 1)[1] in "0123" for line in predictions)  # numbers, not names
     assert all(line.split("/")[0] == line.split(",")[1] for line in predictions)
     words = ["eval", f"checkpoint={run}", f"log_dir={log_dir}"]
