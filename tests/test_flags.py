@@ -62,6 +62,8 @@ def test_cfg_shows_what_is_still_missing(capsys: Capture) -> None:
 def test_cfg_refuses_what_a_run_would_refuse(capsys: Capture) -> None:
     for word in ("trainer.max_epoch=3", "scheduler.max_lr=1", "data.val_fraction=half"):
         refused(capsys, "train", word, "--cfg", "job")
+    gone = ("scheduler=one_cycle", "~optimizer.lr")
+    assert "scheduler.max_lr refers to" in refused(capsys, "train", *gone, "--cfg", "job")
 
 
 @pytest.mark.parametrize(

@@ -196,6 +196,9 @@ MISTAKES = {
     "train model=resnet18 model.stem=imagenet data.image_size=32 data.batch_size=1": [
         "shrink to 1x1", "data.batch_size=1", "Try data.batch_size=2",
     ],
+    "train experiment=lenet5_mnist optimizer=lbfgs": [
+        "optimizer.lr is not", "an experiment or optimizer=lbfgs sets it", "Try ~optimizer.lr",
+    ],
     "train name=${x}": ["name refers to what does not exist", "'x'", "Try name=<value>"],
     FOLDER + "~nobody/pictures": ["~nobody/pictures does not exist"],
     # resume

@@ -13,7 +13,8 @@ from pathlib import Path
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from strided.config.compose import compose_hydra, hydra_of_our_own
+from strided.config.compose import compose_hydra
+from strided.config.hydra_app import hydra_of_our_own
 from strided.config.overrides import is_hydra, normalise, typed_trust
 from strided.config.primary import beginning_with, primary
 from strided.config.targets import trusting

@@ -17,7 +17,8 @@ from omegaconf import Container, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from strided.completion import complete
-from strided.config.compose import compose_hydra, hydra_of_our_own, with_hydra_node
+from strided.config.compose import compose_hydra
+from strided.config.hydra_app import hydra_of_our_own, with_hydra_node
 from strided.config.overrides import normalise
 from strided.config.primary import primary
 from strided.config.unused import refuse_unused
@@ -51,7 +52,11 @@ def checked(
 ) -> DictConfig:
     """Compose a config; where nothing is missing in it, refuse what a run would refuse."""
     config, _ = compose_hydra(verb, overrides, config_dir)
-    if not OmegaConf.missing_keys(config):
+    try:
+        is_whole = not OmegaConf.missing_keys(config)
+    except OmegaConfBaseException:  # a reference to what is not there
+        is_whole = True
+    if is_whole:
         run, _ = compose_run(verb, words, config_dir)
         if "trainer" in run:
             refuse_unused(run, words)

@@ -49,6 +49,14 @@ PLAIN_KEYS: dict[str, Any] = {
 }
 
 
+class UnknownArgumentError(UserError):
+    """A dotted key that the class of its node does not take."""
+
+    def __init__(self, key: str, target: str, advice: str) -> None:
+        super().__init__(f"{key} is not an argument of {target}. {advice}")
+        self.key = key
+
+
 def check(config: Mapping[str, Any], *, values: bool = True) -> None:
     """Check every node that has a `_target_`: the target is allowed, and takes these arguments.
 
@@ -134,10 +142,8 @@ def _check_arguments(node: Node, path: str, values: bool) -> None:
                 continue
             offered = [name for name in accepted if (path, name) not in FILLED_IN]
             typed = "" if isinstance(value, dict | list) else str(value)
-            raise UserError(
-                f"{path}.{key} is not an argument of {node['_target_']}. "
-                f"{_elsewhere(path, key, typed) or did_you_mean(key, offered)}"
-            )
+            advice = _elsewhere(path, key, typed) or did_you_mean(key, offered)
+            raise UnknownArgumentError(f"{path}.{key}", node["_target_"], advice)
         if value is None and OFF_WHEN_NULL.get(path) == key:
             continue
         annotation = accepted[key]

@@ -4,11 +4,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from strided.config.compose import compose_hydra, plain
+from strided.config.compose import compose_checked
 from strided.config.keys import Config
 from strided.config.networks import compose_models
-from strided.config.overrides import normalise
-from strided.config.schema import check
 from strided.config.trainer_node import processes_to_start
 from strided.errors import UserError
 from strided.jobs.launching import launch
@@ -38,9 +36,7 @@ def compose_choices(
     verb: str, words: Sequence[str], config_dir: Path | None = None
 ) -> tuple[Config, str, dict[str, str]]:
     """Return what `compose_run` does, and the chosen option of each group."""
-    composed, choices = compose_hydra(verb, normalise(verb, words, config_dir), config_dir)
-    config = plain(composed)
-    check(config)
+    config, choices = compose_checked(verb, words, config_dir)
     name = run_name(config, choices)
     if "models" in config:
         config["models"] = compose_models(verb, config, choices["model"], words, config_dir)
