@@ -1,4 +1,6 @@
 import logging
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from strided.data import (
     Preprocessing,
     Synthetic,
 )
+from strided.data.assignment import Assignment
 from strided.errors import UserError
 
 
@@ -93,6 +96,20 @@ def test_split_seed_decides_the_split_and_the_hash(folder: Path) -> None:
     other = ready(opened(folder, split_seed=1))
     assert first.split_hash == again.split_hash != other.split_hash
     assert first.fingerprint == again.fingerprint == other.fingerprint
+
+
+def test_train_alone_is_split_and_hashed_alike_in_a_folder_and_in_a_zip(folder: Path) -> None:
+    around = folder.parent / "pets"
+    around.mkdir()
+    folder.rename(around / "train")
+    zipped = Path(shutil.make_archive(str(around), "zip", around.parent, "pets"))
+    data, packed = ready(opened(around)), ready(opened(zipped))
+    assert packed.split_hashes == data.split_hashes
+    # its earlier runs have other hashes: the split was called train in the zip, not in the folder
+    then = replace(data.source, split=np.full(len(data.source), "train"))
+    known = Assignment.of(data.splits, then).hashes
+    assert known != data.split_hashes
+    assert ready(opened(zipped), split_hashes=known).split_hashes == known
 
 
 def test_broken_images_stop_the_run_and_are_all_listed(folder: Path) -> None:

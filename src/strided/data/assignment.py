@@ -1,8 +1,8 @@
 """Which image of a data set is in which split, and the hashes that tell when that changes."""
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 import numpy as np
@@ -99,13 +99,29 @@ def assign(
     """Assign the readable images (indices of the source) to splits; see `make_splits`.
 
     `copies` numbers all images of the source. `some_absent`: its classes may lack images. `known`
-    are the hashes of an earlier run, from which it follows whether copies were kept together then.
+    are the hashes of an earlier run: its images are assigned and hashed as its version did.
     """
-    kept_together = _assign(source, readable, copies, rule, some_absent)
-    if copies is None or not known or kept_together.is_as(known):
-        return kept_together
-    apart = _assign(source, readable, None, rule, some_absent)
-    return apart if apart.is_as(known) else kept_together
+    assigned = _assign(source, readable, copies, rule, some_absent)
+    if not known or assigned.is_as(known):
+        return assigned
+    for as_then, copies_then in _as_earlier(source, copies):
+        earlier = _assign(as_then, readable, copies_then, rule, some_absent)
+        if earlier.is_as(known):
+            return earlier
+    return assigned
+
+
+def _as_earlier(
+    source: Source, copies: np.ndarray | None
+) -> Iterator[tuple[Source, np.ndarray | None]]:
+    """How earlier versions read the same images: copies apart, or `train/` alone as a split."""
+    if copies is not None:
+        yield source, None
+    if not source.split.any():
+        as_train = replace(source, split=np.full(len(source), "train"))
+        yield as_train, copies
+        if copies is not None:
+            yield as_train, None
 
 
 def _assign(

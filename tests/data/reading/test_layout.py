@@ -318,7 +318,7 @@ def test_a_split_folder_around_all_is_one_more_enclosing_folder(
 ) -> None:
     both = {"cat": 2, "dog": 2}
     write(tmp_path / "alone", f"{prefix}cat", f"{prefix}dog")
-    assert list(splits(tmp_path / "alone").values()) == [both]
+    assert splits(tmp_path / "alone") == {"": both}
     inside = [f"{prefix}{split}/{name}" for split in ("train", "test") for name in both]
     write(tmp_path / "around", *inside)
     assert splits(tmp_path / "around") == {"train": both, "test": both}

@@ -67,9 +67,7 @@ def find_layout(folders: Folders, class_level: ClassLevel | None, root: Path) ->
     direct = {name for name, top in tops.items() if top.direct}
     splits = split_folders(direct, classes, class_level, root, base)
     if not splits and class_level is None:
-        # train/ alone is as good as no split, but the word is in the hashes of runs
-        alone = len(base) > 1 and split_of(base[-1]) == ("train", "")
-        return Layout(base, {base: "train" if alone else ""})
+        return Layout(base, {base: ""})  # train/ alone is as good as no split
     empty = [p for p in folders.all if p[:-1] == base and p not in below.values() and p[-1:] != ()]
     barren = [p for p in empty if p[-1] not in tops and (not splits or split_of(p[-1]))]
     if splits:
