@@ -125,7 +125,7 @@ class Preprocessing:
         if longer > _MOST_OBLONG * shorter:
             raise ImageError(
                 f"{width} x {height} pixels, too oblong to be cropped; expected at most "
-                f"{_MOST_OBLONG} to 1. Try data.resize=pad"
+                f"{_MOST_OBLONG} to 1. Try data.resize=pad in training"
             )
         # the longer side is rounded down, as in torchvision
         return self._resized(image, target * width // shorter, target * height // shorter)

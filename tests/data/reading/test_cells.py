@@ -79,6 +79,25 @@ def test_lines_above_the_header_are_named(tmp_path: Path, above: str) -> None:
         read_cells(file, "path")
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "it is empty"),
+        ("\n \n", "it is empty"),
+        (
+            'path,label\n"a,cat\nb,dog\nc,dog\n',
+            r"line 2 has 1 cells.* closed 3 lines below, or never",
+        ),
+        ('path,label\n"a,cat\n' + "b,dog\n" * 30_000, "is a quote left open"),
+    ],
+)
+def test_a_quote_left_open_and_an_empty_table_are_named(
+    tmp_path: Path, text: str, problem: str
+) -> None:
+    with pytest.raises(UserError, match=rf"(?s){problem}.*Try"):
+        read_cells(written(tmp_path, text), "path")
+
+
 def test_a_repeated_first_cell_is_no_name_of_a_row(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="line 2 has 3 cells, the header 2"):
         read_cells(written(tmp_path, "path,label\na,b,cat\na,c,dog\n"), "path")

@@ -53,6 +53,7 @@ def near(found: Found, *paths: str) -> list[Near | None]:
         r"C:\Users\me\data\img\a.jpg",
         r"\\server\share\img\a.jpg",
         "/home/other/img/a.jpg",
+        "s3://bucket/set/img/a.jpg",
     ],
 )
 def test_a_file_is_found_however_its_path_is_written(root: Path, path: str) -> None:

@@ -135,8 +135,13 @@ def test_a_test_folder_without_labels_is_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write(tmp_path, "train/cat", "train/dog", "test1")
-    assert splits(tmp_path) == {"train": {"cat": 2, "dog": 2}}
-    assert "test1/ has no class folders, so its images are not used" in caplog.text
+    both = {"cat": 2, "dog": 2}
+    assert splits(tmp_path) == {"train": both}
+    unused = "test1/ has no class folders, so its images are not used"
+    assert f"{unused}: the test split comes from the training images" in caplog.text
+    write(tmp_path, "val/cat", "val/dog")  # with which nothing is left to carve
+    assert splits(tmp_path) == {"train": both, "val": both}
+    assert f"{unused}: no test is run" in caplog.text
 
 
 @pytest.mark.parametrize("inner", ["images", "Image Data"])

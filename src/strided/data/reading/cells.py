@@ -58,19 +58,26 @@ def read_cells(file: Path, column: str, key: str = _KEY) -> Cells:
     try:
         mark = separator[1] if separator else _delimiter(text, column)
         records = list(_records(text, mark, first_line=2 if separator else 1))
-    except csv.Error as error:
-        raise _unreadable(file, str(error), key) from error
+    except csv.Error as error:  # of a cell that is too long
+        raise _unreadable(file, f"{error}: is a quote left open?", key) from error
+    if not records:
+        raise _unreadable(file, "it is empty", key)
     _refuse_lines_above(records, column, file, key)
-    header = [name.strip() for name in records[0][1]] if records else []
-    header, lines = _aligned(header, records[1:])
+    header, lines = _aligned([name.strip() for name in records[0][1]], records[1:])
     uneven = [
-        f"line {line} has {len(cells)} cells, the header {len(header)}"
+        f"line {line} has {len(cells)} cells, the header {len(header)}{_opened(cells)}"
         for line, cells in lines
         if len(cells) != len(header)
     ]
     expected = "as many cells in every line (quoted, where one holds the delimiter)"
     refuse(uneven, file, expected, key=key)
     return Cells(header, lines)
+
+
+def _opened(cells: Sequence[str]) -> str:
+    """What may be wrong with a line that has swallowed the ones below it."""
+    swallowed = sum(cell.count("\n") for cell in cells)
+    return f" (a quote in it is closed {swallowed} lines below, or never)" if swallowed else ""
 
 
 def _text(file: Path, key: str) -> str:

@@ -8,7 +8,7 @@ from itertools import takewhile
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-_DRIVE = re.compile(r"[A-Za-z]:/")
+_DRIVE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")  # or what an address begins with, s3:
 
 
 class Near(NamedTuple):
@@ -101,7 +101,7 @@ def slashed(path: str) -> str:
 
 
 def is_absolute(path: str) -> bool:
-    r"""Whether a path with / begins at a root, a drive (C:/) or a server (//server/)."""
+    r"""Whether a path with / begins at a root, a drive (C:/) or a server (//host/, s3://host/)."""
     return path.startswith("/") or bool(_DRIVE.match(path))
 
 

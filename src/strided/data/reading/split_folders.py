@@ -87,10 +87,11 @@ def _check_others(found: Mapping[str, str], others: Names, classes: Inside, root
     flat = {top: told[0] for top in others if top not in classes and (told := split_of(top))}
     for top, split in flat.items():
         if split not in found.values():
+            carved = split == "val" or "val" not in found.values()
             log.warning(
-                "%s: %s/ has no class folders, so its images are not used: the %s split comes from"
-                " the training images",
-                *(root.name, top, split),
+                "%s: %s/ has no class folders, so its images are not used: %s",
+                *(root.name, as_text(top)),
+                f"the {split} split comes from the training images" if carved else "no test is run",
             )
     unknown = [top for top in others if top not in flat]
     alike = _shared({top: classes[top] for top in (*found, *unknown) if top in classes})

@@ -94,9 +94,12 @@ class ImageTable(ImageDataModule):
         classes = sorted({row.label for row in rows})
         if len(classes) < (2 if to_train else 1):
             problem = f"only one label, {as_text(classes[0])}" if classes else "no images"
+            advice = (
+                "data.label_column=<the column of the classes>" if classes else "a line for each"
+            )
             raise UserError(
                 f"data.csv={self.csv} has {problem}; expected images of two or more classes."
-                " Try data.label_column=<the column of the classes>"
+                f" Try {advice}"
             )
         found = self._find(rows)
         names, stamps = [name for name in found.names if name is not None], found.files.stamps
