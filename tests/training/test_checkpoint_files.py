@@ -196,6 +196,9 @@ def test_a_damaged_best_checkpoint_that_nothing_else_holds_is_a_mistake_before_t
         find_resumable(tmp_path)
     with pytest.raises(UserError, match=r"best\.ckpt is damaged: wrong checksum"):
         load_task(tmp_path / "best.ckpt")
+    os.truncate(tmp_path / "best.ckpt", 2000)  # a copy that broke off
+    with pytest.raises(UserError, match=r"best\.ckpt is damaged: its end is missing.*Try a copy"):
+        load_task(tmp_path / "best.ckpt")
 
 
 def test_lightnings_detour_through_the_temporary_folder_is_not_taken(

@@ -85,8 +85,8 @@ def _one_of_each_class(
                 number = has_class[:, label].sum()
                 untested = ", or data.test_fraction=0" if "test" in splits else ""
                 raise UserError(
-                    f"class {one_line(classes[label])} has images of {number} groups, not"
-                    f" enough for {', '.join(splits)} to have one each; expected as many, as no group"
+                    f"class {one_line(classes[label])} has images of {number} groups, not enough"
+                    f" for {', '.join(splits)} to have one each; expected as many, since no group"
                     f" is divided. Try more groups of it, removing the class{untested}"
                 )
             split_of[free[-1]] = split

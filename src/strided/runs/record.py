@@ -31,7 +31,13 @@ def recorded(folder: Path, command: list[str]) -> Iterator[Results]:
     """
     if is_first():
         with alone_in(RunFolder(folder).log):
-            yield from _recorded(folder, command)
+            try:
+                yield from _recorded(folder, command)
+            except OSError as error:  # results.json itself had no room
+                if is_full(error):
+                    _make_room(folder)
+                    raise UserError(_full(folder)) from error
+                raise
     else:
         yield from _followed(folder)
 
@@ -63,21 +69,28 @@ def _recorded(folder: Path, command: list[str]) -> Iterator[Results]:
             results.update({"git": git_state(), "versions": versions(), "hardware": hardware()})
             from_first(results)
             yield results
-            results["state"] = "finished"
         except BaseException as error:
-            stopped = isinstance(error, Interrupted | KeyboardInterrupt)
-            results["state"] = "interrupted" if stopped else "failed"
-            if not stopped:
-                results["error"] = describe_error(error)
             with suppress(OSError):  # the reason itself matters more
-                _log_to_file_only(folder, error)
+                _record_failure(folder, results, error)
             if is_full(error):
-                _make_room(folder)
-                results["error"] = _full(folder)
-                raise UserError(results["error"]) from error
+                raise UserError(_full(folder)) from error
             raise
-        finally:
-            write_json(RunFolder(folder).results, results)
+        results["state"] = "finished"
+        write_json(RunFolder(folder).results, results)
+
+
+def _record_failure(folder: Path, results: Results, error: BaseException) -> None:
+    """Keep the reason in results.json and its traceback in run.log, as far as there is room."""
+    stopped = isinstance(error, Interrupted | KeyboardInterrupt)
+    results["state"] = "interrupted" if stopped else "failed"
+    if not stopped:
+        results["error"] = _full(folder) if is_full(error) else describe_error(error)
+    if is_full(error):
+        _make_room(folder)
+    try:
+        _log_to_file_only(folder, error)
+    finally:
+        write_json(RunFolder(folder).results, results)
 
 
 def _make_room(folder: Path) -> None:
@@ -88,9 +101,10 @@ def _make_room(folder: Path) -> None:
 
 def _full(folder: Path) -> str:
     return (
-        f"a disk is full, or a quota is used up: that of {folder}, of data.cache_dir or of the "
-        "temporary folder; expected room for checkpoints and decoded images. What was saved before "
-        f"is whole. Try making room, then resume={folder} if it is a run of train, else again"
+        f"a disk is full, a quota is used up, or a file grew too large for its disk: that of "
+        f"{folder}, of data.cache_dir or of the temporary folder; expected room for checkpoints "
+        "and decoded images. What was saved before is whole. Try making room, then "
+        f"resume={folder} if it is a run of train, else again"
     )
 
 

@@ -33,8 +33,11 @@ def sync_folder(folder: Path) -> None:
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether the disk was full, or a quota used up; torch raises another error on top of it."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    """Whether the disk had no room, or not for so large a file; torch raises another error on top.
+
+    FAT32, as on many sticks, takes files of up to 4 GB; ulimit -f sets such a limit too.
+    """
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return True
     return error.__context__ is not None and is_full(error.__context__)
 

@@ -143,6 +143,12 @@ def _read(file: Path) -> dict[str, Any]:
         raise DamagedError(first_line(error)) from error
 
 
+def is_packed(file: Path) -> bool:
+    """Whether a checkpoint is a zip, whole or cut off, as torch writes since version 1.6."""
+    with file.open("rb") as stream:
+        return stream.read(4) == b"PK\3\4"
+
+
 def check_sums(file: Path) -> None:
     """Compare a checkpoint with its checksums, which torch.load does not do.
 
@@ -165,6 +171,10 @@ def check_sums(file: Path) -> None:
                 broken = archive.testzip()
         except DamagedError:
             raise
+        except zipfile.BadZipFile as error:
+            cut = not zipfile.is_zipfile(file)
+            reason = "its end is missing: was it copied whole?" if cut else first_line(error)
+            raise DamagedError(reason) from error
         except Exception as error:  # of any kind, as above
             raise DamagedError(first_line(error)) from error
     if broken:

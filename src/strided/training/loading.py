@@ -3,7 +3,6 @@
 import inspect
 import os
 import pickle
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +19,7 @@ from strided.models.weights_file import is_torchscript, require_plain
 from strided.runs.folder import RunFolder
 from strided.system.devices import FLOAT32_PRODUCTS
 from strided.system.plain_data import require_plain as require_plain_data
-from strided.training.checkpoint_files import DamagedError, check_sums
+from strided.training.checkpoint_files import DamagedError, check_sums, is_packed
 from strided.training.decision_file import stored_decision
 from strided.training.task import ClassificationTask
 
@@ -55,7 +54,7 @@ def load_task(file: Path) -> ClassificationTask:
                 f"{file} is TorchScript, a program, which is never run; expected a checkpoint "
                 "written by strided. Try best.ckpt of a run folder"
             )
-        if zipfile.is_zipfile(file):
+        if is_packed(file):
             check_sums(file)
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:  # torch's message would advise to trust the file
