@@ -2,6 +2,7 @@
 
 import logging
 import os
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -171,9 +172,9 @@ class ImageDataModule(ServingDataModule):
         self.known_classes: list[str] | None = None
         self._ready = False
 
+    @abstractmethod
     def make_source(self) -> Source:
         """List the images without decoding any."""
-        raise NotImplementedError
 
     @cached_property
     def source(self) -> Source:

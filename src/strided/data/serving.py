@@ -1,5 +1,6 @@
 """The serving half of a data module: batches of its splits, and the place reached in an epoch."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -19,7 +20,7 @@ from strided.data.splits import Splits
 from strided.errors import UserError
 
 
-class ServingDataModule(LightningDataModule):
+class ServingDataModule(LightningDataModule, ABC):
     """Serves what a subclass lists, decodes and splits: `ImageDataModule`."""
 
     splits: Splits
@@ -46,18 +47,18 @@ class ServingDataModule(LightningDataModule):
         self._resident: dict[str, Pixels] = {}
 
     @property
+    @abstractmethod
     def source(self) -> Source:
         """The listed images."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def preprocessing(self) -> Preprocessing:
         """How an image becomes the network's input."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _open(self) -> Pipeline:
         """The decoded images."""
-        raise NotImplementedError
 
     def serve(self, features: Mapping[str, ArrayPixels] | None) -> None:
         """Train and validate on features of images, by split; None returns to the images.

@@ -2,6 +2,7 @@
 
 import importlib.util
 import logging
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,17 +107,17 @@ class RunLogger(Logger):
                 "%s failed and is switched off for this run: %s", self.title, first_line(error)
             )
 
-    def _start(self, run: StartedRun) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _start(self, run: StartedRun) -> None: ...
 
-    def _log(self, metrics: Mapping[str, float], step: int) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _log(self, metrics: Mapping[str, float], step: int) -> None: ...
 
-    def _finish(self, folder: Path, results: Results, errors: Sequence[Example]) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _finish(self, folder: Path, results: Results, errors: Sequence[Example]) -> None: ...
 
-    def _close(self, failed: bool) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _close(self, failed: bool) -> None: ...
 
 
 def summary(results: Mapping[str, Any]) -> dict[str, float]:

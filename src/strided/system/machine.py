@@ -2,11 +2,12 @@
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from strided.errors import UserError
+from strided.errors import UserError, printable
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
@@ -41,24 +42,53 @@ def alone_in(file: Path, *, wait: bool = False) -> Iterator[int | None]:
 
     Two processes that resume the same run would overwrite each other's checkpoints. Yields the
     file descriptor, None on systems without locks; a child process that inherits it holds the lock
-    too. If another process holds the lock, raises UserError, or waits if `wait` is true.
+    too. If another process holds the lock, raises UserError, or waits if `wait` is true. A `file`
+    that is there and is none, such as a stranger's link or pipe, is a UserError as well.
     """
-    try:
-        import fcntl
-    except ImportError:  # Windows has no flock
+    if os.name == "nt":  # Windows has no flock
         yield None
         return
-    with file.open("a") as stream:
-        held: int | None = stream.fileno()
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError as error:
-            raise UserError(
-                f"another process is at work in {file.parent}; expected one at a time. "
-                "Try again when it has ended"
-            ) from error
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
-            held = None
-        yield held
+    opened = _opened(file)
+    try:
+        yield opened if _locked(opened, file, wait) else None
+    finally:
+        os.close(opened)
+
+
+def _locked(opened: int, file: Path, wait: bool) -> bool:
+    """Lock an open file; False if its file system has no locks."""
+    import fcntl
+
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError as error:
+        raise UserError(
+            f"another process is at work in {file.parent}; expected one at a time. "
+            "Try again when it has ended"
+        ) from error
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return False
+    return True
+
+
+def _opened(file: Path) -> int:
+    """Open or create a file of this very name; opening a pipe would wait for who reads it."""
+    try:
+        opened = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.EISDIR, errno.ENXIO):  # link, folder, socket
+            raise
+        raise _no_file(file) from error
+    if not stat.S_ISREG(os.fstat(opened).st_mode):
+        os.close(opened)
+        raise _no_file(file)
+    return opened
+
+
+def _no_file(file: Path) -> UserError:
+    return UserError(
+        f"{printable(str(file))} is a link, folder, pipe or device; expected a file, which "
+        "processes lock to wait for each other. Try another copy of the folder, or remove it"
+    )

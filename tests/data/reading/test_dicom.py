@@ -167,6 +167,21 @@ def test_a_process_may_write_no_file_and_leave_no_dump() -> None:
     assert int(limits["Max address space"]) < 2 * 2**30 and int(limits["Max cpu time"]) < 100
 
 
+@pytest.mark.usefixtures("new_pool")
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks into /proc")
+def test_a_process_has_no_secret_and_no_file_of_its_parent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "a-secret")
+    with (tmp_path / "open.txt").open("w") as opened:
+        os.set_inheritable(opened.fileno(), True)
+        decode(io.BytesIO(PLAIN))
+        (pid,) = pids()
+        assert b"a-secret" not in Path(f"/proc/{pid}/environ").read_bytes()
+        held = [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()]
+    assert all(place.startswith("pipe:") or place == os.devnull for place in held), held
+
+
 def shade(grey: int) -> int:
     """Decode a picture of one grey, many times; return what it is."""
     content = dicom(np.full((200, 200), grey, dtype=np.uint8))

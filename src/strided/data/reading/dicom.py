@@ -24,6 +24,11 @@ _MOST_PROCESSES = 4  # that decode at once for this process; it waits meanwhile
 _MOST_BYTES = 500_000_000  # of a file
 _PACKAGES = ("pydicom", "pylibjpeg", "openjpeg", "rle")
 _COMMAND = (sys.executable, "-P", "-m", "strided.dicom.process")
+# of Python and the loader of shared libraries
+_ENVIRONMENT = (
+    *("HOME", "PYTHONHOME", "PYTHONNOUSERSITE", "PYTHONUSERBASE", "PYTHONDONTWRITEBYTECODE"),
+    *("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH"),
+)
 _HOW = "pip install 'strided[dicom]'"
 _MODES = {1: "L", 3: "RGB"}
 _LONGEST_REASON = 1000  # bytes
@@ -80,6 +85,7 @@ class _Decoder:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             bufsize=0,
+            close_fds=True,  # the default, on which the promise of docs/security.md rests
             env=_environment(),
             start_new_session=True,  # a terminal's Ctrl-C is for the run alone
         )
@@ -162,10 +168,12 @@ class _Decoder:
 
 
 def _environment() -> dict[str, str]:
-    """This process's, in which strided is found; OpenBLAS would take memory for each core."""
+    """What Python needs to start and find its packages; nothing else, such as keys of services."""
+    kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     paths = [str(Path(process.__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     own = {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    return os.environ | own | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    # OpenBLAS would take memory for each core
+    return kept | own | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 def _ending(code: int | None) -> str:

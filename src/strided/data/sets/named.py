@@ -1,6 +1,7 @@
 """Sets known by name: official files, else class folders of that name, else a download."""
 
 import logging
+from abc import abstractmethod
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -30,13 +31,13 @@ class NamedDataModule(ImageDataModule):
         super().__init__(**kwargs)
         self.may_download = download
 
+    @abstractmethod
     def official_source(self) -> Source | None:
         """The official files under data.root; None if they are not there."""
-        raise NotImplementedError
 
+    @abstractmethod
     def download(self) -> None:
         """Download the official files into data.root; may raise OSError or RuntimeError."""
-        raise NotImplementedError
 
     def make_source(self) -> Source:
         """Try official files, then class folders, then a download."""
