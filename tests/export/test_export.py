@@ -158,3 +158,24 @@ def test_mistakes_are_told_before_anything_is_exported(
     export(trained_run, Path("registry/digits"), log_dir, *words, code=1)
     assert says in capsys.readouterr().err
     assert not Path("registry").exists()
+
+
+@pytest.mark.parametrize(
+    ("verb", "within", "words"),
+    [
+        ("predict", "", ["input=digit.png"]),
+        ("eval", "1", []),
+        ("export", "1/model.onnx", ["bundle=registry/digits"]),
+    ],
+)
+def test_a_bundle_is_no_checkpoint(
+    verb: str,
+    within: str,
+    words: list[str],
+    exported: Path,
+    log_dir: Path,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    words = [f"checkpoint={exported / within}", f"log_dir={log_dir}", *words]
+    assert main([verb, *words]) == 1
+    assert "belongs to a bundle" in capsys.readouterr().err

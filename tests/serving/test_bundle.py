@@ -15,7 +15,8 @@ from strided.decision.gate import Gate, Images
 from strided.decision.input_gate import looks
 from strided.errors import UserError
 from strided.serving import Bundle
-from strided.serving.manifest import GATE, MANIFEST, MODEL, REFERENCE, Manifest, facts_of
+from strided.serving.files import GATE, MANIFEST, MODEL, REFERENCE, facts_of
+from strided.serving.manifest import Manifest
 
 Content = dict[str, Any]
 PIXELS = np.zeros((1, 1, 32, 32), np.uint8)
@@ -74,6 +75,22 @@ MANIFESTS: dict[str, Callable[[Content], object]] = {
     "classes of another kind": lambda content: content.update(classes=[0, 1]),
     "a version that is a text": lambda content: content.update(version="1"),
     "a version that is true": lambda content: content.update(version=True),
+    "a version below 1": lambda content: content.update(version=-1),
+    "a version without end": lambda content: content.update(version=10**300),
+    "a metric that is a mapping": lambda content: content["metrics"].update({"test/acc": {}}),
+    "a metric without end": lambda content: content["metrics"].update({"test/acc": 10**300}),
+    "an interval of three": lambda content: content["metrics"].update({"test/acc": [0, 1, 2]}),
+    "a time below 0": lambda content: content["latency"][0].update(wall_ms=-1),
+    "a time that is a text": lambda content: content["latency"][0].update(cpu_ms="fast"),
+    "latency of a million batches": lambda content: content.update(
+        latency=content["latency"] * 1000
+    ),
+    "another heatmap": lambda content: content["heatmap"].update(method="mine"),
+    "a reason without end": lambda content: content["heatmap"].update(reason="x" * 99_999),
+    "parity of a text": lambda content: content["parity"].update(same_classes="yes"),
+    "a class without end": lambda content: content["classes"].append("x" * 5000),
+    "sets without calibration": lambda content: content.update(sets={"method": "aps"}),
+    "another comparison": lambda content: content.update(comparison={"worse": []}),
     "an input without end": lambda content: content["preprocessing"].update(image_size=10**9),
     "other outputs": lambda content: content["outputs"].update(logits=[9]),
     "heat of another size": lambda content: content["outputs"].update(heat=[10, 4]),

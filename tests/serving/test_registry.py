@@ -1,8 +1,10 @@
 """Versions are whole, never change, and one of them answers."""
 
 import json
+import os
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +81,43 @@ def test_a_killed_export_leaves_no_version(prepared: Path, manifest: Any, tmp_pa
     version = register(model, prepared, manifest)
     assert version.name == "1" and not (version / "left_over.bin").exists()
     assert not (model / ".unfinished").exists()
+
+
+def test_a_damaged_version_does_not_get_to_answer(
+    prepared: Path, manifest: Any, tmp_path: Path
+) -> None:
+    model = tmp_path / "registry" / "mine"
+    register(model, prepared, manifest)
+    network = register(model, prepared, manifest) / "model.onnx"
+    network.write_bytes(network.read_bytes()[:-1] + b"?")
+    with pytest.raises(UserError, match=r"2/model\.onnx is damaged"):
+        activate(model, 2)
+    assert active_version(model) == 1
+
+
+@pytest.mark.parametrize("lead", [os.mkfifo, lambda lock: lock.symlink_to("../../stolen")])
+def test_a_lock_leads_nowhere(
+    lead: Callable[[Path], None], prepared: Path, manifest: Any, tmp_path: Path
+) -> None:
+    model = tmp_path / "registry" / "mine"
+    register(model, prepared, manifest)
+    (model / ".lock").unlink()
+    lead(model / ".lock")
+    for change in (lambda: activate(model, 1), lambda: register(model, prepared, manifest)):
+        with pytest.raises(UserError, match=r"\.lock is a link, folder, pipe"):
+            change()
+    assert versions(model) == [1] and not (tmp_path / "stolen").exists()
+
+
+def test_a_registry_that_may_not_be_written_is_named(
+    prepared: Path, manifest: Any, tmp_path: Path
+) -> None:
+    model = tmp_path / "registry" / "mine"
+    register(model, prepared, manifest)
+    (model / "config.pbtxt").unlink()
+    (model / "config.pbtxt").mkdir()  # root may write what others may not
+    with pytest.raises(UserError, match="mine cannot be changed"):
+        activate(model, 1)
 
 
 @pytest.mark.parametrize("content", ["{}", '{"version": 7}', '{"version": "1"}', "{", "[1]"])

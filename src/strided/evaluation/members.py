@@ -18,7 +18,7 @@ from strided.evaluation.classifier import Classifier
 from strided.runs.folder import RunFolder, read_results
 from strided.runs.predictions_csv import Predictions
 from strided.system.plain_data import is_there
-from strided.training.loading import find_checkpoint
+from strided.training.loading import find_checkpoint, refuse_bundle
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ def members(given: str | Sequence[str]) -> list[Path]:
 def _runs_in(given: str) -> list[str]:
     """The folders of a sweep's finished jobs; else what was given."""
     folder = Path(os.path.expanduser(given))
+    refuse_bundle(folder)
     jobs = [job for job in folder.glob("*/") if job.name.isdecimal()] if folder.is_dir() else []
     if not jobs or RunFolder(folder).config.is_file():
         return [given]

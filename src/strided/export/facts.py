@@ -12,7 +12,8 @@ from strided.export.graph import OPSET, ServedNetwork
 from strided.runs.environment import versions
 from strided.runs.folder import RunFolder, read_results
 from strided.runs.results import Results, by_name
-from strided.serving.manifest import FORMAT, NOTICE, OF_DECISION
+from strided.serving.manifest import NOTICE
+from strided.serving.schema import FORMAT, OF_DECISION
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 

@@ -12,11 +12,11 @@ import numpy as np
 from strided.data.preprocessing import Preprocessing
 from strided.data.reading.decoding import ImageLike, no_picture, read_picture
 from strided.errors import UserError, first_line, printable
-from strided.serving.manifest import GATE, MANIFEST, MODEL, REFERENCE, Manifest, facts_of
-from strided.serving.onnx_file import MOST_BYTES, require_plain_graph
+from strided.serving.files import GATE, MANIFEST, MODEL, REFERENCE, checked, refused
+from strided.serving.manifest import Manifest
+from strided.serving.onnx_file import require_plain_graph
 from strided.serving.registry import active_version, versions
 from strided.system.machine import cores
-from strided.system.plain_data import is_there
 
 Arrays = dict[str, np.ndarray]
 
@@ -81,7 +81,7 @@ class Bundle:
                 place = place / str(active_version(place))
             manifest = Manifest.read(place)
             files = manifest.files.items()
-            contents = {name: _checked(place / name, facts) for name, facts in files}
+            contents = {name: checked(place / name, facts) for name, facts in files}
         except OSError as error:
             raise UserError(
                 f"{printable(str(place))} cannot be read: {printable(str(error))}; expected files "
@@ -92,13 +92,13 @@ class Bundle:
             session = open_session(contents[MODEL], threads)
             _require_as_said(session, manifest)
         except Exception as error:  # ONNX Runtime's are of no common kind
-            raise _refused(place / MODEL, first_line(error)) from error
+            raise refused(place / MODEL, first_line(error)) from error
         reference = _arrays(place / REFERENCE, contents[REFERENCE])
         gate = _arrays(place / GATE, contents[GATE]) if GATE in contents else None
         try:
             return cls(manifest, session, reference, gate)
         except ValueError as error:
-            raise _refused(place / GATE, first_line(error)) from error
+            raise refused(place / GATE, first_line(error)) from error
 
     def __repr__(self) -> str:
         return (
@@ -172,29 +172,6 @@ def run_session(session: Any, pixels: np.ndarray, names: list[str]) -> list[np.n
     return found
 
 
-def _checked(file: Path, facts: dict[str, Any]) -> bytes:
-    """The content of a file. Raises UserError unless it is as the manifest says."""
-    expected = facts["bytes"]
-    if not is_there(file):
-        raise _refused(file, "it is missing")
-    if expected > MOST_BYTES:
-        raise _refused(file, f"it has more than {MOST_BYTES:,} bytes")
-    if (size := file.stat().st_size) != expected:
-        raise _refused(file, f"it has {size:,} bytes and not {expected:,}")
-    with file.open("rb") as stream:
-        content = stream.read(expected)
-    if facts_of(content) != facts:
-        raise _refused(file, "its content is another one (sha256)")
-    return content
-
-
-def _refused(file: Path, why: str) -> UserError:
-    return UserError(
-        f"{printable(str(file))} is damaged or was changed: {printable(why)}; expected the file "
-        "that export wrote. Try another copy of the bundle, or export again"
-    )
-
-
 def _require_as_said(session: Any, manifest: Manifest) -> None:
     """Raise ValueError unless the network takes and gives what the manifest says."""
     side = manifest.preprocessing["image_size"]
@@ -213,4 +190,4 @@ def _arrays(file: Path, content: bytes) -> Arrays:
                 raise ValueError("it is compressed, and may unpack to any size")
             return {name: arrays[name] for name in arrays.files}
     except Exception as error:  # of zipfile, zlib, NumPy
-        raise _refused(file, first_line(error)) from error
+        raise refused(file, first_line(error)) from error

@@ -7,7 +7,6 @@ a service needs no package for it.
 
 from collections.abc import Callable, Iterator
 
-MOST_BYTES = 2**31 - 1  # of one protobuf message
 DOMAINS = ("", "ai.onnx")  # two names of the standard operators
 
 _Value = int | memoryview

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from strided.errors import UserError, printable
-from strided.serving.manifest import MANIFEST, Manifest
+from strided.serving.files import MANIFEST, checked
+from strided.serving.manifest import Manifest
 from strided.serving.triton import CONFIG, triton_config
 from strided.system.durable import sync_folder, write_json, write_text
 from strided.system.machine import alone_in
@@ -89,8 +90,23 @@ def active_version(model: Path) -> int:
 
 
 def activate(model: str | Path, version: int) -> None:
-    """Let this version answer from now on, in services that start and in Triton."""
+    """Let this version answer from now on, in services that start and in Triton.
+
+    Raises UserError for a version that is not there, or whose files are not as they were written.
+    """
     folder = Path(os.path.expanduser(model))
+    try:
+        _require_version(folder, version)
+        with alone_in(folder / _LOCK, wait=True):
+            _activate(folder, version)
+    except OSError as error:
+        raise UserError(
+            f"{printable(str(folder))} cannot be changed: {printable(str(error))}; expected a "
+            f"registry that you may read and write. Try: ls -la {printable(str(folder))}"
+        ) from error
+
+
+def _require_version(folder: Path, version: int) -> None:
     known = versions(folder)
     if type(version) is not int or version not in known:
         listed = ", ".join(map(str, known[-10:])) or "a bundle, <registry>/<name>"
@@ -98,12 +114,13 @@ def activate(model: str | Path, version: int) -> None:
             f"{printable(str(folder))} has no version {version!r}; expected one of its numbers: "
             f"{listed}. Try: ls {printable(str(folder))}"
         )
-    with alone_in(folder / _LOCK, wait=True):
-        _activate(folder, version)
 
 
 def _activate(folder: Path, version: int) -> None:
-    manifest = Manifest.read(folder / str(version))
+    place = folder / str(version)
+    manifest = Manifest.read(place)
+    for name, facts in manifest.files.items():
+        checked(place / name, facts)
     write_text(folder / CONFIG, triton_config(manifest, folder.name, version))
     write_json(folder / ACTIVE, {"version": version})
 

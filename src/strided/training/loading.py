@@ -23,6 +23,8 @@ from strided.training.checkpoint_files import DamagedError, check_sums, is_packe
 from strided.training.decision_file import stored_decision
 from strided.training.task import ClassificationTask
 
+_NETWORK = "model.onnx"  # of a bundle (serving/files.py)
+
 # Keys of a model node that are only about its first weights, and one that `plan` decides.
 _BEGINNINGS = ("weights", "pretrained", "stem")
 
@@ -30,6 +32,7 @@ _BEGINNINGS = ("weights", "pretrained", "stem")
 def find_checkpoint(run_or_checkpoint: str | Path) -> Path:
     """Return the .ckpt file itself, or best.ckpt of a run folder. Raises UserError."""
     path = Path(os.path.expanduser(run_or_checkpoint))
+    refuse_bundle(path)
     if path.is_dir():
         best = RunFolder(path).best
         if not best.is_file():
@@ -44,6 +47,18 @@ def find_checkpoint(run_or_checkpoint: str | Path) -> Path:
             "folder or a .ckpt file. Try: ls logs/train/*"
         )
     return path
+
+
+def refuse_bundle(path: Path) -> None:
+    """Raise UserError for a bundle, a version or its network: versions look like a sweep's jobs."""
+    is_network = path.suffix == ".onnx" and path.is_file()
+    if is_network or (path / _NETWORK).is_file() or any(path.glob(f"*/{_NETWORK}")):
+        folder = path.parent if is_network else path
+        raise UserError(
+            f"{path} belongs to a bundle, which answers without its checkpoint and does not hold "
+            "it; expected a run folder or a .ckpt file. Try the run that manifest.json names in "
+            f"source, or in Python strided.serving.Bundle.load({str(folder)!r})"
+        )
 
 
 def load_task(file: Path) -> ClassificationTask:

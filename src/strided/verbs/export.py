@@ -25,7 +25,8 @@ from strided.export.reference import reference
 from strided.runs.ending import say_ending
 from strided.runs.results import Results
 from strided.serving.bundle import Bundle, open_session
-from strided.serving.manifest import CARD, GATE, MODEL, REFERENCE, Manifest, facts_of
+from strided.serving.files import CARD, GATE, MODEL, REFERENCE, facts_of
+from strided.serving.manifest import Manifest
 from strided.serving.registry import active_version, model_folder, register
 from strided.system.signals import Interruption
 
@@ -152,7 +153,7 @@ def _files(place: Path) -> dict[str, Any]:
     return {file.name: facts_of(file.read_bytes()) for file in sorted(place.iterdir())}
 
 
-def _parsed(facts: dict[str, Any], name: str, version: int = 0) -> Manifest:
+def _parsed(facts: dict[str, Any], name: str, version: int = 1) -> Manifest:
     return Manifest.from_dict({**facts, "name": name, "version": version})
 
 
