@@ -59,6 +59,8 @@ class PlainKeys(TypedDict, total=False):
     bundle: str  # <registry>/<name>
     gate: str | None  # another, whose active version must not be better
     force: bool
+    int8: bool
+    openvino: bool
     intended_use: str | None
     # of explain
     max_images: int

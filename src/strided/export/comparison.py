@@ -73,7 +73,7 @@ def compare(
         theirs = set_up_data(classifier, typed, preprocessing=Preprocessing.from_dict(other))
     new = Contender(bundle, bundle.classes, data)
     old = Contender(active, bundle.classes, theirs)
-    accuracy = _paired(new.right(), old.right())
+    accuracy = paired(new.right(), old.right())
     ece = _calibration(new.probabilities, old.probabilities, new.labels)
     stress = _stressed(new, old)
     is_worse = {
@@ -140,7 +140,7 @@ def _geometry(preprocessing: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in preprocessing.items() if key not in ("mean", "std")}
 
 
-def _paired(new: np.ndarray, old: np.ndarray, level: float = 0.95) -> dict[str, Any]:
+def paired(new: np.ndarray, old: np.ndarray, level: float = 0.95) -> dict[str, Any]:
     """Two accuracies on the same images, and the interval of new - active."""
     only_new, only_old = int((new & ~old).sum()), int((old & ~new).sum())
     interval = paired_interval(only_new, only_old, len(new), level)
@@ -156,7 +156,7 @@ def _stressed(new: Contender, old: Contender) -> list[dict[str, Any]]:
     p_values = [mcnemar_exact(int((a & ~b).sum()), int((b & ~a).sum())) for a, b in right]
     adjusted, levels = holm(p_values), holm_levels(p_values)
     return [
-        {"rendering": name, "p": p, **_paired(ours, theirs, level)}
+        {"rendering": name, "p": p, **paired(ours, theirs, level)}
         for name, p, (ours, theirs), level in zip(STRESS, adjusted, right, levels, strict=True)
     ]
 

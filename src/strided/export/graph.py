@@ -176,7 +176,7 @@ def write_onnx(network: ServedNetwork, file: Path) -> None:
     """Write the network as one ONNX file that takes batches of any size. Raises UserError."""
     names = ["logits", "features", "heat"]
     batch = torch.export.Dim("batch")
-    with _quiet():
+    with quiet():
         try:
             program = torch.onnx.export(
                 network,
@@ -216,8 +216,8 @@ def _cause(error: BaseException) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the notes of the exporter's many loggers, and its graphs, from the terminal."""
+def quiet() -> Iterator[None]:
+    """Keep the notes of torch's exporter, of its many loggers, and its graphs from the terminal."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,6 +1,7 @@
 """What an answer costs on this machine: a table of batches and threads."""
 
 import time
+from collections.abc import Callable
 from statistics import median
 from typing import Any
 
@@ -14,14 +15,20 @@ _SECONDS = 0.3  # for each cell, after a first run
 _MOST_RUNS = 20
 
 
-def latency(model: bytes, picture: np.ndarray, names: list[str]) -> list[dict[str, Any]]:
+def latency(
+    model: bytes,
+    picture: np.ndarray,
+    names: list[str],
+    opened: Callable[[bytes, int], Any] = open_session,
+) -> list[dict[str, Any]]:
     """Milliseconds an image of `names`, for one picture (C, S, S) repeated: a row for each cell.
 
-    wall_ms is the median of the runs, cpu_ms the mean over all cores.
+    wall_ms is the median of the runs, cpu_ms the mean over all cores. `opened` opens a session of
+    so many threads.
     """
     rows = []
     for threads in sorted({1, cores()}):
-        session = open_session(model, threads)
+        session = opened(model, threads)
         for batch in BATCHES:
             pixels = np.repeat(picture[None], batch, axis=0)
             rows.append({"batch": batch, "threads": threads, **_timed(session, pixels, names)})

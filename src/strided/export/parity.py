@@ -40,10 +40,7 @@ def own_images(classifier: Classifier, data: ImageDataModule, most: int) -> Chec
 
 
 def parity(classifier: Classifier, session: Any, images: Checked) -> dict[str, Any]:
-    """Compare the logits of a session with the classifier's, in batches of three sizes.
-
-    Raises UserError if one differs by more than MOST_DIFFERENCE, or if a class does.
-    """
+    """Compare the logits of a session with the classifier's, in batches of three sizes."""
     pixels = images.pixels[np.arange(_IMAGES) % len(images.pixels)]
     expected = classifier.logits(torch.from_numpy(pixels)).numpy()
     differences, classes = [], True
@@ -51,7 +48,7 @@ def parity(classifier: Classifier, session: Any, images: Checked) -> dict[str, A
         logits = np.concatenate([r[0] for r in _runs(session, pixels, size, ["logits"])])
         differences.append(float(np.abs(logits - expected).max()))
         classes &= bool((logits.argmax(1) == expected.argmax(1)).all())
-    facts = {
+    return {
         "split": images.split,
         "images": min(_IMAGES, len(images.pixels)),
         "batches": list(BATCHES),
@@ -59,15 +56,18 @@ def parity(classifier: Classifier, session: Any, images: Checked) -> dict[str, A
         "allowed_difference": MOST_DIFFERENCE,
         "same_classes": classes,
     }
-    if not max(differences) <= MOST_DIFFERENCE or not classes:  # NaN is no match either
-        sizes = ", ".join(f"{d:.1e}" for d in differences)
+
+
+def require_parity(facts: dict[str, Any]) -> None:
+    """Raise UserError if a logit differs by more than MOST_DIFFERENCE, or if a class does."""
+    found, classes = facts["largest_difference"], facts["same_classes"]
+    if not found <= MOST_DIFFERENCE or not classes:  # NaN is no match either
         raise UserError(
-            f"the exported network differs from predict by {sizes} in its logits, in batches of "
-            f"1, 2 and 7{'' if classes else ', and in the class'}; expected at most "
+            f"the exported network differs from predict by up to {found:.1e} in its logits, in "
+            f"batches of 1, 2 and 7{'' if classes else ', and in the class'}; expected at most "
             f"{MOST_DIFFERENCE:g} and the same classes. Nothing was registered. Try another "
             "version of onnxruntime or torch"
         )
-    return facts
 
 
 def missed_by_shares(session: Any, images: Checked, bias: np.ndarray | None) -> float:

@@ -150,6 +150,8 @@ class Results(Metrics, total=False):
     # of export
     bundle: dict[str, Any]  # its name and version, and what its manifest says of the network
     comparison: dict[str, Any]  # with the active version of gate=
+    int8: dict[str, Any]  # what int8 layers cost
+    openvino: dict[str, Any]  # whether that runtime answers alike
     # of benchmark
     benchmarks: list[dict[str, Any]]  # a row for each model
 

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
@@ -15,9 +15,11 @@ from strided.errors import UserError, first_line, printable
 from strided.serving.files import GATE, MANIFEST, MODEL, REFERENCE, checked, refused
 from strided.serving.manifest import Manifest
 from strided.serving.onnx_file import require_plain_graph
+from strided.serving.openvino_session import OpenVINOSession, require_openvino
 from strided.serving.registry import active_version, versions
 from strided.system.machine import cores
 
+Runtime = Literal["onnxruntime", "openvino"]
 Arrays = dict[str, np.ndarray]
 
 _AT_ONCE = 16  # pictures of a pass
@@ -69,17 +71,23 @@ class Bundle:
         self._session = session
 
     @classmethod
-    def load(cls, folder: str | os.PathLike[str], threads: int | None = None) -> Self:
+    def load(
+        cls,
+        folder: str | os.PathLike[str],
+        threads: int | None = None,
+        runtime: Runtime = "onnxruntime",
+    ) -> Self:
         """Load <registry>/<name>/<version>, or the active version of <registry>/<name>.
 
-        `threads` None: one for each core. Raises UserError, which names a file that is not as it
-        was written.
+        `threads` None: one for each core. `runtime` is what computes; OpenVINO only where export
+        saw it answer alike. Raises UserError, which names a file that is not as it was written.
         """
         place = Path(os.path.expanduser(folder))
         try:
             if not (place / MANIFEST).exists() and versions(place):
                 place = place / str(active_version(place))
             manifest = Manifest.read(place)
+            _require_runtime(manifest, runtime)
             files = manifest.files.items()
             contents = {name: checked(place / name, facts) for name, facts in files}
         except OSError as error:
@@ -89,7 +97,7 @@ class Bundle:
             ) from error
         try:
             require_plain_graph(contents[MODEL])
-            session = open_session(contents[MODEL], threads)
+            session = _opened(contents[MODEL], threads, runtime, manifest)
             _require_as_said(session, manifest)
         except Exception as error:  # ONNX Runtime's are of no common kind
             raise refused(place / MODEL, first_line(error)) from error
@@ -148,6 +156,13 @@ class Bundle:
         return self.decision.calibration.probabilities(logits)
 
 
+def _opened(content: bytes, threads: int | None, runtime: Runtime, manifest: Manifest) -> Any:
+    if runtime == "onnxruntime":
+        return open_session(content, threads)
+    assert manifest.openvino is not None, "_require_runtime refuses none"
+    return OpenVINOSession(content, threads, manifest.openvino["precision"])
+
+
 def open_session(content: bytes, threads: int | None = None) -> Any:
     """Open a network of ONNX Runtime on the CPU; idle threads wait without taking time."""
     import onnxruntime
@@ -170,6 +185,25 @@ def run_session(session: Any, pixels: np.ndarray, names: list[str]) -> list[np.n
     options.only_execute_path_to_fetches = True
     found: list[np.ndarray] = session.run(names, {"pixels": pixels}, options)
     return found
+
+
+def _require_runtime(manifest: Manifest, runtime: str) -> None:
+    """Raise UserError for a runtime that is none, is not there or has not answered alike."""
+    if runtime not in get_args(Runtime):
+        known = " or ".join(get_args(Runtime))
+        raise UserError(
+            f"runtime={runtime!r}; expected {known}. Try runtime='{get_args(Runtime)[0]}'"
+        )
+    if runtime == "onnxruntime":
+        return
+    if manifest.openvino is None or not manifest.openvino["passed"]:
+        found = "says that it does not" if manifest.openvino else "does not say whether it does"
+        raise UserError(
+            f"runtime=openvino for version {manifest.version} of {printable(manifest.name)}: its "
+            f"manifest {found} answer as ONNX Runtime does; expected a version that passed. Try "
+            "runtime=onnxruntime, or export with openvino=true"
+        )
+    require_openvino()
 
 
 def _require_as_said(session: Any, manifest: Manifest) -> None:

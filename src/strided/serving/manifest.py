@@ -31,7 +31,8 @@ class Manifest:
     image. calibration, sets, gate, triage and operating_point are those of the checkpoint's
     decision, and fitted_on says on which images it was fitted: None without one. comparison is with
     the version that answered before, None if none was asked for. The metrics are of the run that
-    trained the network.
+    trained the network; those of int8 layers, of this very network. int8 says what these cost, and
+    openvino whether that runtime answers alike: None if they were not asked for.
     """
 
     format: str
@@ -60,10 +61,14 @@ class Manifest:
     source: dict[str, Any]
     intended_use: str | None
     notice: str
+    int8: dict[str, Any] | None = None
+    openvino: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for `read` to take back."""
-        return asdict(self)
+        """Plain data for `read` to take back, without what was not asked for."""
+        found = asdict(self)
+        unasked = [key for key in ("int8", "openvino") if found[key] is None]
+        return {key: value for key, value in found.items() if key not in unasked}
 
     def decision(self, gate: Mapping[str, np.ndarray] | None = None) -> Decision:
         """What makes answers of logits: plain probabilities, unless the checkpoint says more.

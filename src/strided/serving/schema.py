@@ -26,6 +26,7 @@ _MOST_CLASSES = 100_000
 
 _SPLIT, _COUNT, _SHARE = word_of("train", "val", "test"), whole(0), number(0, 1)
 _TIME = number(0)
+_LATENCY = list_of(record(batch=whole(1), threads=whole(1), wall_ms=_TIME, cpu_ms=_TIME))
 _PAIR = {"new": _SHARE, "active": _SHARE, "interval": list_of(number(-1, 1), 2, 2)}
 _KINDS: dict[str, Kind] = {
     "name": text(100),
@@ -47,7 +48,7 @@ _KINDS: dict[str, Kind] = {
         images=_COUNT,
         batches=list_of(whole(1)),
         largest_difference=number(0),
-        allowed_difference=number(0),
+        allowed_difference=null_or(number(0)),
         same_classes=is_flag,
     ),
     "comparison": null_or(
@@ -63,7 +64,7 @@ _KINDS: dict[str, Kind] = {
             forced=is_flag,
         )
     ),
-    "latency": list_of(record(batch=whole(1), threads=whole(1), wall_ms=_TIME, cpu_ms=_TIME)),
+    "latency": _LATENCY,
     "reference": record(split=_SPLIT, images=_COUNT),
     "data_fingerprint": null_or(text()),
     "split_hashes": names_to(text()),
@@ -73,15 +74,38 @@ _KINDS: dict[str, Kind] = {
     "notice": text(),
 }
 
+_IF_ASKED: dict[str, Kind] = {  # keys of a version for which they were asked for
+    "int8": record(
+        split=_SPLIT,
+        calibrated_on=_COUNT,
+        images=_COUNT,
+        accuracy=record(int8=_SHARE, float=_SHARE, interval=_PAIR["interval"]),
+        other_classes=_COUNT,
+        largest_difference=_SHARE,
+        forced=is_flag,
+    ),
+    "openvino": record(
+        passed=is_flag,
+        precision=text(20),
+        version=text(100),
+        split=_SPLIT,
+        images=_COUNT,
+        other_classes=_COUNT,
+        largest_difference=_SHARE,
+        allowed_difference=_SHARE,
+        latency=_LATENCY,
+    ),
+}
+
 
 def require_schema(content: Any) -> None:
     """Raise ValueError, with the reason, for what is no content of a manifest."""
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f"its format is not {FORMAT}")
-    if others := {"format", *_KINDS} ^ content.keys():
+    if others := {"format", *_KINDS} ^ (content.keys() - _IF_ASKED.keys()):
         raise ValueError(f"it lacks keys, or has others: {', '.join(sorted(others))[:200]}")
-    for key, is_kind in _KINDS.items():
-        if not is_kind(content[key]):
+    for key, is_kind in (_KINDS | _IF_ASKED).items():
+        if key in content and not is_kind(content[key]):
             raise ValueError(f"its {key} is not of the kind that export writes")
     if len(set(content["classes"])) < len(content["classes"]):
         raise ValueError("it has a class twice")

@@ -19,14 +19,24 @@ from strided.evaluation.overlap import seen_by, without_seen
 from strided.export.comparison import compare, require_no_worse
 from strided.export.facts import PACKAGES, described, run_of
 from strided.export.graph import ServedNetwork, require_features_of, write_onnx
+from strided.export.int8 import compared, quantised, require_accuracy
 from strided.export.latency import latency
-from strided.export.parity import MOST_MISSED, Checked, missed_by_shares, own_images, parity
+from strided.export.parity import (
+    MOST_MISSED,
+    Checked,
+    missed_by_shares,
+    own_images,
+    parity,
+    require_parity,
+)
 from strided.export.reference import reference
+from strided.export.second_runtime import second_runtime
 from strided.runs.ending import say_ending
 from strided.runs.results import Results
 from strided.serving.bundle import Bundle, open_session
 from strided.serving.files import CARD, GATE, MODEL, REFERENCE, facts_of
 from strided.serving.manifest import Manifest
+from strided.serving.openvino_session import require_openvino
 from strided.serving.registry import active_version, model_folder, register
 from strided.system.signals import Interruption
 
@@ -38,6 +48,8 @@ MOST_IMAGES = 1_000  # whose statistics a bundle carries
 def export(config: Config, folder: Path, results: Results, _: Interruption) -> None:
     """Write the next version of `bundle` for `checkpoint`, or nothing. Raises UserError."""
     _require_packages()
+    if config["openvino"]:
+        require_openvino()
     assert config["checkpoint"], "check() refuses none"
     checkpoint = _one_checkpoint(config["checkpoint"])
     model = model_folder(config["bundle"])
@@ -46,21 +58,25 @@ def export(config: Config, folder: Path, results: Results, _: Interruption) -> N
     classifier = Classifier.load(checkpoint, device="cpu", precision="32-true")
     data = set_up_data(classifier, config.get("data"))
     _require_no_rows(classifier)
-    if active is not None:
+    if active is not None or config["int8"]:
         _require_new_images(classifier, data, checkpoint)
     images = own_images(classifier, data, MOST_IMAGES)
     with TemporaryDirectory(prefix="bundle-", dir=folder) as prepared:
         place = Path(prepared)
         network = ServedNetwork(classifier.task.model, classifier.preprocessing)
-        facts = _proven(classifier, network, images, place / MODEL)
+        facts, plain = _proven(classifier, network, images, place / MODEL, config["int8"])
         intended = config["intended_use"] or data.intended_use
         facts |= described(classifier, checkpoint, network, intended)
-        if classifier.gate is not None:
-            require_features_of(network, classifier.gate)
-            np.savez(place / GATE, **classifier.gate.arrays())  # type: ignore[arg-type]
-        if (run := run_of(checkpoint)) and (run / CARD).is_file():
-            shutil.copyfile(run / CARD, place / CARD)
+        _write_beside(place, classifier, network, checkpoint)
         bundle = _bundle(facts, model.name, images, place)
+        if config["int8"]:
+            facts |= compared(bundle, _with(bundle, plain), classifier, data, images)
+            results["int8"] = facts["int8"]
+            require_accuracy(facts["int8"], config["force"])
+        if config["openvino"]:
+            content = (place / MODEL).read_bytes()
+            facts["openvino"] = second_runtime(bundle, content, data, images.split)
+            results["openvino"] = facts["openvino"]
         if active is not None:
             found = compare(bundle, active, classifier, data, config.get("data"))
             results["comparison"] = found
@@ -109,31 +125,56 @@ def _require_packages() -> None:
         )
 
 
+def _write_beside(
+    place: Path, classifier: Classifier, network: ServedNetwork, checkpoint: Path
+) -> None:
+    """Write the gate and the run's card beside the network, if there are any."""
+    if classifier.gate is not None:
+        require_features_of(network, classifier.gate)
+        np.savez(place / GATE, **classifier.gate.arrays())  # type: ignore[arg-type]
+    if (run := run_of(checkpoint)) and (run / CARD).is_file():
+        shutil.copyfile(run / CARD, place / CARD)
+
+
 def _proven(
-    classifier: Classifier, network: ServedNetwork, images: Checked, file: Path
-) -> dict[str, Any]:
-    """Write the network, and check its answers; its heat is left out if its sums are not exact."""
+    classifier: Classifier, network: ServedNetwork, images: Checked, file: Path, int8: bool
+) -> tuple[dict[str, Any], bytes]:
+    """Write the network, and check its answers; its heat is left out if its sums are not exact.
+
+    Returns the facts, and the network in float, from which an int8 one was made.
+    """
     write_onnx(network, file)
-    content = file.read_bytes()
-    session = open_session(content)
-    facts = parity(classifier, session, images)
+    content = plain = file.read_bytes()
+    facts: dict[str, Any] = {"parity": parity(classifier, open_session(plain), images)}
+    require_parity(facts["parity"])
+    if int8:
+        content = quantised(plain, images, file.parent)
+        file.write_bytes(content)
+        found = parity(classifier, open_session(content), images)
+        facts["parity"] = found | {"allowed_difference": None}  # accuracy decides
     missed = None
     if network.has_heat:
         bias = None if network.bias is None else network.bias.numpy()
-        missed = missed_by_shares(session, images, bias)
+        missed = missed_by_shares(open_session(content), images, bias)
         if not missed <= MOST_MISSED:
             network.reason = f"the sums of its shares miss the logits by up to {missed:.1e}"
-            return _proven(classifier, network, images, file)
-    heatmap = {
+            return _proven(classifier, network, images, file, int8)
+    facts["heatmap"] = {
         "method": "shares" if network.has_heat else None,
         "reason": network.reason,
         "largest_miss": missed,
     }
     log.info(
         "%s, %d bytes: logits differ from predict's by at most %.1e; heatmap: %s",
-        *(MODEL, len(content), facts["largest_difference"], network.reason or "exact shares"),
+        *(MODEL, len(content), facts["parity"]["largest_difference"]),
+        network.reason or "exact shares",
     )
-    return {"parity": facts, "heatmap": heatmap}
+    return facts, plain
+
+
+def _with(bundle: Bundle, network: bytes) -> Bundle:
+    """The same bundle with another network."""
+    return Bundle(bundle.manifest, open_session(network), {})
 
 
 def _bundle(facts: dict[str, Any], name: str, images: Checked, place: Path) -> Bundle:
@@ -175,7 +216,8 @@ def _told(facts: dict[str, Any]) -> dict[str, Any]:
 
 def _headline(facts: dict[str, Any]) -> str:
     one = next(row for row in facts["latency"] if row["batch"] == 1)
-    return (
-        f"logits within {facts['parity']['largest_difference']:.1e} of predict's, "
-        f"{one['wall_ms']:.2f} ms an image on one thread"
-    )
+    alike = f"logits within {facts['parity']['largest_difference']:.1e} of predict's"
+    if "int8" in facts:
+        right = facts["int8"]["accuracy"]
+        alike = f"int8 with accuracy {right['int8']:.4f} against {right['float']:.4f} of float"
+    return f"{alike}, {one['wall_ms']:.2f} ms an image on one thread"
