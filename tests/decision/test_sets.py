@@ -1,19 +1,23 @@
-"""Prediction sets: thresholds by hand, what they promise, what a damaged file gives."""
+"""Prediction sets: thresholds by hand, what they promise, MAPIE's, what a damaged file gives."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+from mapie.classification import SplitConformalClassifier
+from sklearn.base import BaseEstimator, ClassifierMixin
 
 from strided.decision.scaling import log_softmax
 from strided.decision.sets import METHODS, PredictionSets, class_scores, label_scores
+from strided.runs.predictions_csv import Predictions
 
 
-def drawn(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities (N, 4) of a calibrated model, and labels."""
+def drawn(count: int, seed: int, classes: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities (N, K) of a calibrated model, and labels."""
     generator = np.random.default_rng(seed)
-    p = np.exp(log_softmax(generator.normal(size=(count, 4)) * 2))
-    return p, (p.cumsum(1) < generator.random((count, 1))).sum(1).clip(max=3)
+    p = np.exp(log_softmax(generator.normal(size=(count, classes)) * 2))
+    return p, (p.cumsum(1) < generator.random((count, 1))).sum(1).clip(max=classes - 1)
 
 
 def test_scores_by_hand() -> None:
@@ -72,3 +76,82 @@ def test_sets_survive_a_file_and_a_damaged_one_is_refused() -> None:
     }.items():
         with pytest.raises(ValueError, match="its"):
             PredictionSets.from_dict({**whole, key: value})
+
+
+class Given(ClassifierMixin, BaseEstimator):
+    """What MAPIE takes for a fitted model: its input are the probabilities."""
+
+    def __init__(self, classes: int = 2) -> None:
+        self.classes = classes
+        self.classes_ = np.arange(classes)
+
+    def predict_proba(self, p: np.ndarray) -> np.ndarray:
+        return p
+
+    def predict(self, p: np.ndarray) -> np.ndarray:
+        return np.asarray(p.argmax(1))
+
+
+class Ones(np.random.RandomState):
+    """Draws 1 as the random number of APS."""
+
+    def uniform(self, *_: object, size: int | tuple[int, ...] = 1) -> np.ndarray:  # type: ignore[override]
+        return np.ones(size)
+
+
+def by_mapie(
+    method: str,
+    fitted: tuple[np.ndarray, np.ndarray],
+    p: np.ndarray,
+    coverage: float,
+    noise: np.random.RandomState | None = None,
+) -> tuple[float, np.ndarray]:
+    """MAPIE's threshold, and its sets of p (N, K)."""
+    oracle = SplitConformalClassifier(
+        Given(p.shape[1]), coverage, method, random_state=noise or Ones()
+    ).conformalize(*fitted)
+    sets = oracle.predict_set(p, {"include_last_label": True})[1][:, :, 0]
+    return float(np.ravel(oracle._conformity_score.quantiles_)[0]), sets.astype(bool)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("coverage", [0.8, 0.9, 0.95])
+@pytest.mark.parametrize("count", [20, 299, 1000])
+def test_thresholds_and_sets_are_those_of_mapie(method: str, coverage: float, count: int) -> None:
+    """MAPIE's APS draws a number u for each image and takes u times its probability off a score.
+
+    Ours takes all of it off, as if u were 1, so that the same image always has the same set.
+    """
+    p, labels = drawn(count + 500, count, classes=7)
+    fitted = p[:count], labels[:count]
+    own = PredictionSets.fit(method, *fitted, coverage)
+    threshold, sets = by_mapie(method, fitted, p[count:], coverage)
+    assert own.threshold == pytest.approx(threshold, abs=1e-12)
+    assert (own.sets(p[count:]) == sets).all()
+
+
+def test_sets_of_a_run_are_those_of_mapie(trained_run: Path) -> None:
+    """Probabilities of a network, some of which are equal, as files round them."""
+    known = Predictions.read(trained_run / "val_predictions.csv")
+    p = known.probabilities / known.probabilities.sum(1, keepdims=True)
+    labels = np.array([known.classes.index(name) for name in known.labels])
+    half = len(p) // 2
+    for method in METHODS:
+        own = PredictionSets.fit(method, p[:half], labels[:half], 0.9)
+        threshold, sets = by_mapie(method, (p[:half], labels[:half]), p[half:], 0.9)
+        assert own.threshold == pytest.approx(threshold, abs=1e-12)
+        assert (own.sets(p[half:]) == sets).all()
+
+
+def test_where_mapie_differs() -> None:
+    p, labels = drawn(1000, 5, classes=7)
+    fitted = p[:500], labels[:500]
+    own = PredictionSets.fit("aps", *fitted, 0.9)
+    # with its random number, MAPIE's scores and threshold are higher, and its sets hold ours
+    threshold, sets = by_mapie("aps", fitted, p[500:], 0.9, np.random.RandomState(0))
+    assert threshold > own.threshold and (sets >= own.sets(p[500:])).all()
+    assert sets.sum() > own.sets(p[500:]).sum()
+    # it asks for 20 images where the largest score of 19 is exactly the quantile of 95 %
+    assert PredictionSets.fit("lac", p[:19], labels[:19], 0.95).threshold < 1
+    with pytest.raises(ValueError, match="Number of samples of the score is too low"):
+        by_mapie("lac", (p[:19], labels[:19]), p, 0.95)

@@ -20,7 +20,7 @@ class PredictionSets:
 
     lac: a class's score is 1 - its probability (Sadinle et al. 2019). Its sets are the smallest on
     average; a set may be empty. aps: the score is the probability of all more probable classes
-    (Romano et al. 2020, with u = 0 in place of a random number, so that the same image always has
+    (Romano et al. 2020, with u = 1 in place of a random number, so that the same image always has
     the same set). No set of it is empty.
     """
 
