@@ -63,6 +63,15 @@ def test_sets_of_aps_are_never_empty_and_those_of_lac_may_be() -> None:
     assert empty.any() and p[2000:][empty].max() < p[2000:][~empty].max(1).min()
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("coverage", [0.3, 0.9])
+def test_sets_of_one_class_are_told_by_two_probabilities(method: str, coverage: float) -> None:
+    p, labels = drawn(4000, seed=3)
+    own = PredictionSets.fit(method, p[:2000], labels[:2000], coverage)
+    top = np.sort(p, axis=1)
+    assert (own.are_single(top[:, -1], top[:, -2]) == (own.sets(p).sum(1) == 1)).all()
+
+
 def test_sets_survive_a_file_and_a_damaged_one_is_refused() -> None:
     for scores in (np.linspace(0, 1, 50), np.ones(2)):
         own = PredictionSets.of_scores("aps", scores, 0.9)

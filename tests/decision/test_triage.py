@@ -17,7 +17,20 @@ def test_a_case_is_decided_alone_if_it_is_sure_and_not_urgent() -> None:
     policy = Triage(threshold=0.9, max_risk=0.05, urgent=(2,))
     assert policy(PROBABILITIES, SETS, KNOWN) == (
         ["auto", "review", "urgent", "urgent"],
-        ["", "low_confidence|several_classes", "urgent_class", "urgent_class|low_confidence"],
+        [
+            "",
+            "low_confidence|several_classes",
+            "urgent_class",
+            "urgent_class|low_confidence|no_class_fits",
+        ],
+    )
+
+
+def test_a_case_that_no_class_fits_is_reviewed_however_sure_it_is() -> None:
+    policy = Triage(threshold=0.5, max_risk=0.05)
+    assert policy(PROBABILITIES[[0, 3]], SETS[[0, 3]], KNOWN[:2]) == (
+        ["auto", "review"],
+        ["", "no_class_fits"],
     )
 
 

@@ -49,12 +49,15 @@ class PredictionSets:
         return class_scores(self.method, probabilities) <= self.threshold
 
     def are_single(self, confidence: np.ndarray, runner_up: np.ndarray) -> np.ndarray:
-        """Whether sets hold one class at most: bool (N,).
+        """Whether sets hold one class: bool (N,).
 
         confidence and runner_up (N,) are the largest and the next probability of each image.
         """
-        next_score = 1 - runner_up if self.method == "lac" else confidence
-        single: np.ndarray = next_score > self.threshold
+        if self.method == "lac":
+            first, second = 1 - confidence, 1 - runner_up
+        else:
+            first, second = np.zeros_like(confidence), confidence
+        single: np.ndarray = (first <= self.threshold) & (second > self.threshold)
         return single
 
     def to_dict(self) -> dict[str, Any]:
@@ -94,9 +97,8 @@ def class_scores(method: str, probabilities: np.ndarray) -> np.ndarray:
         return 1 - p
     if method == "aps":
         order = np.argsort(-p, axis=1, kind="stable")
-        ranked = np.take_along_axis(p, order, axis=1)
-        above = np.cumsum(ranked, axis=1) - ranked
-        above[:, 0] = 0
+        above = np.cumsum(np.take_along_axis(p, order, axis=1), axis=1)
+        above = np.concatenate([np.zeros((len(p), 1)), above[:, :-1]], axis=1)
         scores = np.empty_like(p)
         np.put_along_axis(scores, order, above, axis=1)
         return scores

@@ -15,6 +15,7 @@ REASONS = {
     "urgent_class": "it was predicted as a class of triage.urgent",
     "low_confidence": "its confidence is below the threshold that keeps triage.max_risk",
     "several_classes": "its prediction set holds more than one class",
+    "no_class_fits": "its prediction set is empty: it is unlike the images of every class",
     "risk_not_reached": "no threshold keeps triage.max_risk on the validation images",
     "no_triage_policy": "triage.max_risk is not set, so a person decides every case",
 }
@@ -46,8 +47,8 @@ class Triage:
         """Choose the threshold on N images that the network was not trained on.
 
         Each array is (N,): calibrated confidence, predicted class, whether it is right, and
-        whether its prediction set holds no other class. The risk is that of what the policy would
-        decide, so urgent cases and those of several classes do not count.
+        whether its prediction set holds one class. The risk is that of what the policy would
+        decide, so urgent cases and those of no class or of several do not count.
         """
         if max_risk is None:
             return cls(None, None, tuple(urgent))
@@ -65,16 +66,16 @@ class Triage:
         probabilities (N, K) are calibrated, sets (N, K) say which classes a prediction set holds.
         `refusals` says why the gate refuses each case: "" for an image of this kind.
         """
-        several = np.zeros(len(probabilities), bool) if sets is None else sets.sum(1) > 1
+        sizes = np.ones(len(probabilities), int) if sets is None else sets.sum(1)
         confidence, predicted = probabilities.max(1).tolist(), probabilities.argmax(1).tolist()
         found = [
             self._route(*case)
-            for case in zip(confidence, predicted, several.tolist(), refusals, strict=True)
+            for case in zip(confidence, predicted, sizes.tolist(), refusals, strict=True)
         ]
         return [route for route, _ in found], [SEPARATOR.join(why) for _, why in found]
 
     def _route(
-        self, confidence: float, predicted: int, several: bool, refusal: str
+        self, confidence: float, predicted: int, size: int, refusal: str
     ) -> tuple[str, list[str]]:
         if refusal:
             return "refused", [refusal]
@@ -85,7 +86,8 @@ class Triage:
             reasons.append("risk_not_reached")
         elif confidence < self.threshold:
             reasons.append("low_confidence")
-        reasons += ["several_classes"] * several
+        if size != 1:
+            reasons.append("several_classes" if size else "no_class_fits")
         return "urgent" if predicted in self.urgent else "review" if reasons else "auto", reasons
 
     def to_dict(self) -> dict[str, Any]:
