@@ -16,11 +16,16 @@ def describe_error(error: BaseException) -> str:
     return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
 
 
-def did_you_mean(word: str, words: Iterable[str]) -> str:
-    """Return the sentence that offers the closest of `words`, or all of them when few."""
+def did_you_mean(word: str, words: Iterable[str], otherwise: str | None = None) -> str:
+    """Return the sentence that offers the closest of `words`; without one, what to do `otherwise`.
+
+    None: the sentence lists all of them when few, in a message that has not done so.
+    """
     known = sorted(set(words))
     if close := get_close_matches(word, known, n=1, cutoff=0.6):
         return f"Did you mean {one_line(close[0])}?"
+    if otherwise is not None:
+        return otherwise
     shown = ", ".join(map(one_line, known[:30])) + (", ..." if len(known) > 30 else "")
     return f"Known: {shown}" if known else ""
 

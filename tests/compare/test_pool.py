@@ -250,7 +250,10 @@ def test_what_eval_measured_of_each_fold_is_pooled_too(sweep: Path, log_dir: Pat
     [
         (["runs=[a,b]"], "both were given"),
         (["prevalence=1.5"], "prevalence=1.5; expected the share of a class"),
-        (["prevalence={load: 0.1}"], "has the class load; expected some of calm, dark, loud"),
+        (
+            ["prevalence={load: 0.1}"],
+            "has load, which is no class; expected some of calm, dark",
+        ),
         (["num_classes=3"], "pool= compares what runs have measured"),
     ],
 )

@@ -25,6 +25,7 @@ from strided.training.loading import load_task
 def test_the_closest_word_is_offered() -> None:
     assert did_you_mean("resnet81", ["resnet18", "mlp"]) == "Did you mean resnet18?"
     assert did_you_mean("zzz", ["b", "a"]) == "Known: a, b"
+    assert did_you_mean("zzz", ["b", "a"], "Try a") == "Try a"
     assert did_you_mean("zzz", []) == ""
 
 

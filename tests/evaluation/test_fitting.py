@@ -12,8 +12,10 @@ from tests.evaluation.test_evaluate import evaluated, predictions, results
 import strided
 from strided.cli import main
 from strided.decision.calibration import Calibration, ece
+from strided.decision.decision import VALIDATION
 from strided.errors import UserError
 from strided.evaluation.classifier import Classifier, Prediction
+from strided.evaluation.fitting import HeldOut, fit_decision
 from strided.evaluation.held_out import set_up_data
 from strided.evaluation.outputs import outputs_of
 from strided.runs.predictions_csv import Predictions
@@ -138,7 +140,7 @@ def test_scores_of_other_classes_are_refused(copied_run: Path) -> None:
 
 
 def test_a_calibration_that_ranks_anew_does_not_flatter_the_gap(run_train: Train) -> None:
-    found = results(run_train("data.val_fraction=0.002", "calibration=isotonic"))
+    found = results(run_train("calibration=isotonic"))
     told = f"{found['best_val/acc']:.1%}"
     assert any(f"and {told} (" in line for line in found["diagnosis"]["evidence"])
 
@@ -160,3 +162,27 @@ def test_few_validation_images_calibrate_nothing_unless_asked_to(run_train: Trai
     assert found["calibration"]["method"] == "none" and found["calibration"]["temperature"] is None
     assert "test/ece_raw" not in found and found["test/set_coverage"] > 0.7
     assert found["test/nll"] == pytest.approx(found["test/loss"], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("method", "fraction", "told"),
+    [
+        ("isotonic", 0.05, "held-out images; expected 10 of each class or more"),
+        ("vector", 0.002, "Try calibration=temperature, or a larger data.val_fraction"),
+    ],
+)
+def test_a_calibration_on_a_handful_of_images_is_refused_before_training(
+    log_dir: Path, capsys: pytest.CaptureFixture[str], method: str, fraction: float, told: str
+) -> None:
+    words = ["trainer=cpu", f"data.val_fraction={fraction}", f"calibration={method}"]
+    assert main(["train", *words, f"log_dir={log_dir}"]) == 1
+    error = capsys.readouterr().err
+    assert f"calibration={method}, but" in error and told in error and "Traceback" not in error
+    assert not list(log_dir.glob("train/*/*/checkpoints/*"))
+
+
+def test_a_temperature_of_three_images_is_refused() -> None:
+    held = HeldOut(np.eye(3), np.arange(3), ["a", "b", "c"], VALIDATION)
+    config: Any = {"calibration": "temperature"}
+    with pytest.raises(UserError, match="3 images are held out of training; expected 10 or more"):
+        fit_decision(config, held, ["0", "1", "2"])

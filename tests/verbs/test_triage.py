@@ -140,7 +140,10 @@ def test_labelled_cases_come_back_into_training_and_the_test_stays(
     ("word", "told"),
     [
         ("triage.max_risk=5", "triage.max_risk=5; expected a share"),
-        ("triage.urgent=[seven]", "triage.urgent has the class seven; expected some of 0, 1"),
+        (
+            "triage.urgent=[seven]",
+            "has seven, which is no class; expected some of 0, 1",
+        ),
         ("triage.copies=-1", "triage.copies=-1; expected a number of pictures"),
     ],
 )

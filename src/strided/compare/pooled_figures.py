@@ -135,8 +135,9 @@ def _shares(
     for label, share in shares.items():
         if label not in classes:
             raise UserError(
-                f"prevalence has the class {label}; expected some of {', '.join(classes)}. "
-                f"{did_you_mean(label, classes)}"
+                f"prevalence has {label}, which is no class; expected some of "
+                f"{', '.join(classes)}. "
+                f"{did_you_mean(label, classes, f'Try prevalence={{{classes[0]}: 0.01}}')}"
             )
         if not fits(share, float) or not 0 < share < 1:
             raise UserError(

@@ -122,10 +122,9 @@ def _check_options(override: Override, options: list[str]) -> None:
     typed = ("null" if entry is None else str(entry) for several in nested for entry in several)
     for option in typed:
         if option.removesuffix(".yaml") not in options:
-            close = did_you_mean(option, options)
             raise UserError(
                 f"{group}={option}: there is no such option."
-                f" {close if close.startswith('Did') else f'Try {group}={options[0]}'}"
+                f" {did_you_mean(option, options, f'Try {group}={options[0]}')}"
                 f"\nThe options of {group}: {', '.join(options)}"
             )
 

@@ -117,7 +117,8 @@ def _check_monitor(node: Node, path: str) -> None:
     if monitor not in MONITORS:
         raise UserError(
             f"{path}.monitor={monitor} is not measured while training; expected one of "
-            f"{', '.join(MONITORS)}. {did_you_mean(str(monitor), MONITORS)}"
+            f"{', '.join(MONITORS)}. "
+            f"{did_you_mean(str(monitor), MONITORS, f'Try {path}.monitor={next(iter(MONITORS))}')}"
         )
     if mode is not None and mode != MONITORS[monitor]:
         raise UserError(

@@ -26,7 +26,7 @@ def check_plain(key: str, value: Any, annotation: Any) -> None:
         if name not in known:
             raise UserError(
                 f"{key}.{name} is no key of {key}; expected one of {', '.join(known)}. "
-                f"{did_you_mean(str(name), known)}"
+                f"{did_you_mean(str(name), known, f'Try {key}.{next(iter(known))}')}"
             )
         check_plain(f"{key}.{name}", inner, known[name])
         if name in SHARES and inner is not None and not 0 < inner < 1:
@@ -93,6 +93,6 @@ def misfit(key: str, value: Any, annotation: Any) -> str:
     example = choices[0] if choices else f"<{wanted}>"
     if isinstance(value, str) and any(get_origin(member) is list for member in members):
         example = f"[{value}]"
-    close = did_you_mean(value, choices) if isinstance(value, str) and choices else ""
-    hint = close if close.startswith("Did") else f"Try {key}={example}"
+    near = choices if isinstance(value, str) else ()
+    hint = did_you_mean(str(value), near, f"Try {key}={example}")
     return f"{key}={typed} does not fit; expected {wanted}. {hint}"

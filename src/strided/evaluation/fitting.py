@@ -10,15 +10,15 @@ import numpy as np
 
 from strided.config.keys import Config, EvaluationKeys
 from strided.data import ImageDataModule
-from strided.decision.calibration import ENOUGH, Calibration, ece_floor
+from strided.decision.calibration import ENOUGH, LEAST, OF_CLASSES, Calibration, ece_floor
 from strided.decision.decision import INNER_FOLDS, VALIDATION, Decision, Scores
 from strided.decision.sets import PredictionSets
-from strided.errors import UserError
+from strided.errors import UserError, one_line
 from strided.evaluation.calibration import errors_of
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.evaluate import Evaluation
 from strided.evaluation.gating import facts_of_gate
-from strided.evaluation.outputs import outputs_of
+from strided.evaluation.outputs import most_validated, outputs_of
 from strided.evaluation.selective import policy_of
 from strided.runs.predictions_csv import Row, write_predictions
 from strided.runs.results import Results
@@ -76,8 +76,9 @@ def fit_decision(config: Config, held: HeldOut | None, classes: Sequence[str]) -
         )
     if method == "auto":
         method = "temperature" if len(held.labels) >= ENOUGH else "none"
+    _require_enough(method, held.labels, classes)
     calibration = Calibration.fit(method, held.logits, held.labels)
-    probabilities = calibration.probabilities(held.logits)
+    probabilities = Calibration.left_out(method, held.logits, held.labels)
     scores = Scores.of(probabilities, held.labels)
     sets = None
     if (kind := keys.get("sets")) is not None:
@@ -85,6 +86,31 @@ def fit_decision(config: Config, held: HeldOut | None, classes: Sequence[str]) -
         sets = PredictionSets.of_scores(kind, scores.labels[kind], coverage)
     fitted = Decision(calibration, sets, fitted_on=held.source, scores=scores)
     return fitted.with_operating_point(point, probabilities.shape[1]).with_triage(*policy)
+
+
+def refuse_calibration(config: Config, data: ImageDataModule) -> None:
+    """Raise UserError for a calibration that could not be fitted after training."""
+    chosen = data.spread("val", most_validated(config, data))
+    if not len(chosen):  # then inner folds of the training images are held out
+        chosen = data.splits["train"]
+    method = str(config.get("calibration") or "auto")
+    _require_enough(method, data.source.labels[chosen], data.classes)
+
+
+def _require_enough(method: str, labels: np.ndarray, classes: Sequence[str]) -> None:
+    counts = np.bincount(labels, minlength=len(classes))
+    if method in OF_CLASSES and counts.min() < LEAST:
+        what = f"class {one_line(classes[int(counts.argmin())])} has {counts.min()} held-out images"
+        expected = f"{LEAST} of each class or more, as it fits something for each"
+    elif method == "temperature" and len(labels) < LEAST:
+        what, expected = f"{len(labels)} images are held out of training", f"{LEAST} or more"
+    else:
+        return
+    raise UserError(
+        f"calibration={method}, but {what}; expected {expected}. Try "
+        f"calibration={'temperature' if len(labels) >= LEAST else 'none'}, or a larger "
+        "data.val_fraction"
+    )
 
 
 _OF_SCORES = ("sets", "coverage", "operating_point")  # keys that eval may choose anew

@@ -40,8 +40,9 @@ def policy_of(
     for name in named:
         if name not in classes:
             raise UserError(
-                f"triage.urgent has the class {one_line(name)}; expected some of "
-                f"{', '.join(map(one_line, classes[:10]))}. {did_you_mean(name, classes)}"
+                f"triage.urgent has {one_line(name)}, which is no class; expected some of "
+                f"{', '.join(map(one_line, classes[:10]))}{', ...' * (len(classes) > 10)}. "
+                f"{did_you_mean(name, classes, f'Try triage.urgent=[{one_line(classes[0])}]')}"
             )
     return risk, [list(classes).index(name) for name in named]
 

@@ -56,7 +56,7 @@ def help_of(verb: str, words: Sequence[str], config_dir: Path | None) -> str:
                 if key not in known:
                     raise UserError(
                         f"{key} is no key of {group}; expected one of {', '.join(known)}. "
-                        f"{did_you_mean(key, known)}"
+                        f"{did_you_mean(key, known, f'Try {group}')}"
                     )
                 own = [a for a in own if a.key == key]
             pages[key] = "\n".join(line for argument in own for line in _in_full(argument))

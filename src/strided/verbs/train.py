@@ -13,6 +13,7 @@ from strided.data import ImageDataModule
 from strided.evaluation.best import as_measured, best_classifier, decide_by_held_out, measure_best
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.evaluate import Evaluation
+from strided.evaluation.fitting import refuse_calibration
 from strided.evaluation.gating import refuse_gate
 from strided.evaluation.selective import policy_of
 from strided.explain.overlays import overlays
@@ -78,6 +79,8 @@ def train_and_test(
         task = build_task(config, decided, data, results, fresh=run.resume_from is None)
     refuse_no_validation(config, data)
     external_files(data)  # found now, or refused
+    if not run.quick:
+        refuse_calibration(config, data)
     refuse_gate(config, task, data)
     policy_of(config, data.classes)
     check_same_data(data)
