@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
+from bootstrap import intervals
 
 from strided.evaluation.metric_intervals import metric_intervals
 from strided.evaluation.metrics import classification_metrics
-from strided.evaluation.resampling import intervals
 
 SHOWN = ("recall/", "f1/", "auroc/", "auprc/", "balanced_acc", "f1", "auroc", "auprc", "nll")
 NOISE = np.random.default_rng(1)

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from strided.compare.files import LABEL_SUSPECTS, POOL_PAGE, POOL_TABLE, SUBGROUPS
-from strided.compare.pooled_figures import OF_SUBGROUPS, SMALL, Pooled, measure
+from strided.compare.pooled_figures import Pooled, measure
 from strided.compare.pooled_shortcuts import write_label_suspects
 from strided.compare.pooling import Pool, read_pools
 from strided.data.reading.files import as_text
-from strided.evaluation.resampling import RESAMPLES
+from strided.evaluation.subgroups import OF_SUBGROUPS, SMALL
 from strided.report.page import Cell, bullets, page, table
 from strided.report.shortcuts import section, warning
 from strided.runs.csv_files import write_csv
@@ -39,7 +39,7 @@ def compare_pools(
     """
     pools = [measure(pool, prevalence) for pool in read_pools(folders)]
     facts = [{**pooled.facts(), "shortcuts": pooled.pool.shortcuts} for pooled in pools]
-    results.update({"pools": facts, "resamples": RESAMPLES})
+    results["pools"] = facts
     write_pools(folder / POOL_TABLE, pools)
     rows = [{"pool": own.pool.label, **row} for own in pools for row in own.subgroups]
     if rows:
@@ -137,14 +137,12 @@ def notes(pools: Sequence[Pooled]) -> list[str]:
     if any(pooled.pool.num_groups is None for pooled in pools):
         found.append(
             "No groups (patients) are known: the data have none, or the runs are older than their "
-            "record in predictions.csv. Each image then counts as independent of the others. The "
-            f"interval of acc is Wilson's, the others are of {RESAMPLES:,} bootstrap samples of "
-            "the images. They are too narrow where several images are of one patient."
+            "record in predictions.csv. Each image then counts as independent of the others, and "
+            "intervals are too narrow where several images are of one patient."
         )
     if any(pooled.pool.num_groups is not None for pooled in pools):
         found.append(
-            f"Where groups are known, intervals are of {RESAMPLES:,} bootstrap samples of whole "
-            "groups."
+            "Where groups are known, these count as independent of each other, not their images."
         )
     found.append(
         "ece_floor is the ece that a perfectly calibrated network of these confidences would show "

@@ -11,16 +11,14 @@ from strided.compare.pooling import Pool
 from strided.config.values import fits
 from strided.decision.calibration import ece_floor
 from strided.errors import UserError, did_you_mean
-from strided.evaluation.bands import banded
-from strided.evaluation.intervals import wilson_interval
+from strided.evaluation.metric_intervals import Drawn, mean, metric_intervals, share
 from strided.evaluation.metrics import classification_metrics, confusion_matrix
-from strided.evaluation.resampling import RESAMPLES, at_prevalence, intervals, mean_by_group
+from strided.evaluation.prevalence import Share, at_prevalence
+from strided.evaluation.subgroups import Parts, by_subgroup
 from strided.runs.predictions_csv import Predictions
 
-SMALL = 20  # images of a subgroup, below which its figures say next to nothing
-OF_SUBGROUPS = ("acc", "balanced_acc", "auroc", "auprc")
-
-Figures = dict[str, dict[str, float | None]]  # by metric: value, low, high
+Figure = dict[str, float | None]  # value, low, high
+Figures = dict[str, Figure]  # by metric
 
 
 @dataclass(frozen=True)
@@ -72,57 +70,73 @@ class Pooled:
         }
 
 
-def measure(
-    pool: Pool, prevalence: float | Mapping[str, float] | None, resamples: int = RESAMPLES
-) -> Pooled:
+def measure(pool: Pool, prevalence: float | Mapping[str, float] | None) -> Pooled:
     """Measure a pool; `prevalence` is of each class against the rest. Raises UserError."""
     known = pool.predictions
-    shares = _shares(prevalence, known.classes)
-    labels = _numbers(known)
+    shares, labels = _shares(prevalence, known.classes), _numbers(known)
     counts = confusion_matrix(
         torch.from_numpy(known.probabilities.argmax(1)),
         torch.from_numpy(labels),
         len(known.classes),
     )
-    everywhere = np.ones(len(labels), dtype=bool)
-    figures = _figures(known, labels, everywhere, shares, resamples)
-    figures |= _floor(known.probabilities) | _coverage(known, labels, resamples)
-    return Pooled(pool, figures, counts.tolist(), _subgroups(known, labels, resamples))
+    figures = _figures(known, labels) | _floor(known.probabilities) | _coverage(known, labels)
+    for label, prevalent in shares.items():
+        figures |= _predictive(figures, label, prevalent)
+    parts = Parts(known.groups, known.subgroups)
+    rows = by_subgroup(known.probabilities, labels, known.classes, parts)
+    return Pooled(pool, figures, counts.tolist(), rows)
+
+
+def _figures(known: Predictions, labels: np.ndarray) -> Figures:
+    """Every metric as of a single run, with its interval."""
+    probabilities, classes = known.probabilities, known.classes
+    values = classification_metrics(
+        torch.from_numpy(probabilities), torch.from_numpy(labels), classes
+    )
+    ends = metric_intervals(probabilities, labels, classes, known.groups)
+    return {name: _figure(value, ends.get(name)) for name, value in values.items()}
+
+
+def _figure(value: float | None, ends: Sequence[float] | None = None) -> Figure:
+    low, high = ends or (None, None)
+    return {"value": value, "low": low, "high": high}
 
 
 def _floor(probabilities: np.ndarray) -> Figures:
     """The calibration error that chance alone gives so many images: mean and 95th percentile."""
-    ends = zip(("ece_floor", "ece_floor_p95"), ece_floor(probabilities), strict=True)
-    return {name: {"value": value, "low": None, "high": None} for name, value in ends}
+    mean, p95 = ece_floor(probabilities)
+    return {"ece_floor": _figure(mean), "ece_floor_p95": _figure(p95)}
 
 
-def _coverage(known: Predictions, labels: np.ndarray, resamples: int) -> Figures:
-    """How often prediction sets hold the class, of all images and of each class; their size.
-
-    Intervals are of drawn groups if these are known, else Wilson's.
-    """
+def _coverage(known: Predictions, labels: np.ndarray) -> Figures:
+    """How often prediction sets hold the class, of all images and of each class; their size."""
     if known.sets is None:
         return {}
-    covered = known.sets[np.arange(len(labels)), labels].astype(float)
-    figures = {"set_size": _mean(known.sets.sum(1).astype(float), known.groups, resamples)}
-    for name, chosen in {
-        "set_coverage": np.ones(len(labels), dtype=bool),
-        **{f"set_coverage/{c}": labels == k for k, c in enumerate(known.classes)},
-    }.items():
-        groups = None if known.groups is None else known.groups[chosen]
-        figures[name] = _mean(covered[chosen], groups, resamples)
-        if groups is None and chosen.any():
-            low, high = wilson_interval(float(covered[chosen].mean()), int(chosen.sum()))
-            figures[name] |= {"low": low, "high": high}
+    drawn, everywhere = Drawn(known.groups), np.ones(len(labels), dtype=bool)
+    covered, sizes = known.sets[np.arange(len(labels)), labels], known.sets.sum(1).astype(float)
+    is_alone = drawn.count(everywhere) < 2  # a single group has no interval
+    figures = {"set_size": _figure(float(sizes.mean()), None if is_alone else mean(sizes, drawn))}
+    chosen = {f"set_coverage/{name}": labels == k for k, name in enumerate(known.classes)}
+    for name, own in {"set_coverage": everywhere, **chosen}.items():
+        held = share(covered, own, drawn)
+        found = _figure(held.value, None if is_alone else held.ends)
+        figures[name] = found if own.any() else _figure(None)
     return figures
 
 
-def _mean(values: np.ndarray, groups: np.ndarray | None, resamples: int) -> dict[str, float | None]:
-    if not len(values):
-        return {"value": None, "low": None, "high": None}
-    each = np.arange(len(values)) if groups is None else groups
-    low, high = mean_by_group(values, each, resamples) or (None, None)
-    return {"value": float(values.mean()), "low": low, "high": high}
+def _predictive(figures: Figures, label: str, prevalence: float) -> Figures:
+    """What positive and negative answers are worth at a prevalence of the class."""
+    rates = [figures[f"{name}/{label}"] for name in ("recall", "specificity")]
+    names = (f"ppv_at_prevalence/{label}", f"npv_at_prevalence/{label}")
+    known = [(rate["value"], rate["low"], rate["high"]) for rate in rates]
+    if any(end is None for rate in known for end in rate):
+        return dict.fromkeys(names, _figure(None))
+    sensitivity, specificity = (Share(*rate) for rate in known)  # type: ignore[arg-type]
+    found = at_prevalence(sensitivity, specificity, prevalence)
+    return {
+        name: _figure(own and own.value, own and own[1:])
+        for name, own in zip(names, found, strict=True)
+    }
 
 
 def _shares(
@@ -131,17 +145,17 @@ def _shares(
     if prevalence is None:
         return {}
     each = prevalence if isinstance(prevalence, Mapping) else dict.fromkeys(classes, prevalence)
-    shares = {str(label): share for label, share in each.items()}  # a typed 3 is a number
-    for label, share in shares.items():
+    shares = {str(label): own for label, own in each.items()}  # a typed 3 is a number
+    for label, own in shares.items():
         if label not in classes:
             raise UserError(
                 f"prevalence has {label}, which is no class; expected some of "
                 f"{', '.join(classes)}. "
                 f"{did_you_mean(label, classes, f'Try prevalence={{{classes[0]}: 0.01}}')}"
             )
-        if not fits(share, float) or not 0 < share < 1:
+        if not fits(own, float) or not 0 < own < 1:
             raise UserError(
-                f"prevalence={share}; expected the share of a class among those to be examined, "
+                f"prevalence={own}; expected the share of a class among those to be examined, "
                 "between 0 and 1. Try prevalence=0.01"
             )
     return shares
@@ -151,60 +165,3 @@ def _numbers(known: Predictions) -> np.ndarray:
     """The labels as places in the classes."""
     place = {label: number for number, label in enumerate(known.classes)}
     return np.array([place[label] for label in known.labels.tolist()], dtype=np.int64)
-
-
-def _figures(
-    known: Predictions,
-    labels: np.ndarray,
-    chosen: np.ndarray,
-    shares: Mapping[str, float],
-    resamples: int,
-) -> Figures:
-    """Every metric of the chosen images: its value as of a single run, and its interval."""
-    probabilities, labels = known.probabilities[chosen], labels[chosen]
-    groups = None if known.groups is None else known.groups[chosen]
-    values = classification_metrics(
-        torch.from_numpy(probabilities), torch.from_numpy(labels), known.classes
-    )
-    for label, share in shares.items():
-        values |= _predictive(values, label, share)
-    ends = intervals(probabilities, labels, known.classes, groups, shares, resamples)
-    if groups is None:
-        ends["acc"] = wilson_interval(float(values["acc"] or 0), len(labels))
-    figures = {}
-    for name, value in values.items():
-        low, high = ends.get(name) or (None, None)
-        figures[name] = {"value": value, "low": low, "high": high}
-    return figures
-
-
-def _predictive(
-    values: Mapping[str, float | None], label: str, share: float
-) -> dict[str, float | None]:
-    names = (f"ppv_at_prevalence/{label}", f"npv_at_prevalence/{label}")
-    rates = values[f"recall/{label}"], values[f"specificity/{label}"]
-    if rates[0] is None or rates[1] is None:
-        return dict.fromkeys(names)
-    pair = at_prevalence(np.array(rates[0]), np.array(rates[1]), share)
-    return {n: None if np.isnan(v) else float(v) for n, v in zip(names, pair, strict=True)}
-
-
-def _subgroups(known: Predictions, labels: np.ndarray, resamples: int) -> list[dict[str, Any]]:
-    """A row for each value, or band of values, of each column."""
-    rows = []
-    for column, values in known.subgroups.items():
-        for name, chosen in banded(column, values):
-            figures = _figures(known, labels, chosen, {}, resamples)
-            row: dict[str, Any] = {
-                "column": column,
-                "value": name,
-                "images": int(chosen.sum()),
-                "groups": None if known.groups is None else len(np.unique(known.groups[chosen])),
-                "small": bool(chosen.sum() < SMALL),
-            }
-            for metric in (*OF_SUBGROUPS, *(f"recall/{label}" for label in known.classes)):
-                figure = figures[metric]
-                row |= {metric: figure["value"]}
-                row |= {f"{metric}_{end}": figure[end] for end in ("low", "high")}
-            rows.append(row)
-    return rows

@@ -98,8 +98,8 @@ def metric_intervals(
     found["acc_at_80"] = share(predicted == labels, surest, drawn).ends
     of_label = probabilities[np.arange(len(labels)), labels].astype(float).clip(1e-12)
     distance = np.square(probabilities - np.eye(len(classes))[labels]).sum(1) / 2
-    found["nll"] = _mean(-np.log(of_label), drawn)
-    found["brier"] = _mean(distance, drawn)
+    found["nll"] = mean(-np.log(of_label), drawn)
+    found["brier"] = mean(distance, drawn)
     averages: dict[str, _Average] = {}
     for k, label in enumerate(classes):
         for name, figure in _of_class(probabilities[:, k], labels == k, predicted == k, drawn):
@@ -183,11 +183,11 @@ def _auprc(curve: Curve, ours: np.ndarray, drawn: Drawn) -> Figure:
     return Figure(area, wilson_interval(area, worth, student(count)), influences)
 
 
-def _mean(values: np.ndarray, drawn: Drawn) -> list[float]:
-    """Of the mean of values (N,) from 0 on."""
-    mean, count = float(values.mean()), drawn.count(np.ones(len(values), dtype=bool))
-    spread = student(count) * math.sqrt(drawn.variance((values - mean) / len(values)))
-    return [max(0.0, mean - spread), mean + spread]
+def mean(values: np.ndarray, drawn: Drawn) -> list[float]:
+    """The ends of the interval of the mean of values (N,) from 0 on."""
+    middle, count = float(values.mean()), drawn.count(np.ones(len(values), dtype=bool))
+    spread = student(count) * math.sqrt(drawn.variance((values - middle) / len(values)))
+    return [max(0.0, middle - spread), middle + spread]
 
 
 class _Average:
