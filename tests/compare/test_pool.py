@@ -120,6 +120,38 @@ def test_pooled_figures_are_those_of_all_predictions(sweep: Path, log_dir: Path)
     assert "72 images of 24 groups" in page and "prevalence of 0.02 (loud)" in page
 
 
+def test_a_pool_has_a_card_with_its_figures(sweep: Path, log_dir: Path) -> None:
+    folder, results = pooled(log_dir, *(sweep / job for job in "012"))
+    card, (found,) = (folder / "card.md").read_text(), results["pools"]
+    acc, recall = (found["metrics"][name] for name in ("acc", "recall/loud"))
+    assert f"| accuracy | {acc['value']:.1%} | {acc['low']:.1%} to {acc['high']:.1%} |" in card
+    assert f"{recall['value']:.1%} ({100 * recall['low']:.1f}-{100 * recall['high']:.1f})" in card
+    assert "| runs put together | 3, each tested" in card and "| images | test 72 |" in card
+    assert "| groups (patients) measured | 24 |" in card and "| sex: m |" in card
+    assert "This is one fold" not in card
+    whole = (sweep / "card.md").read_text()  # of both partitions
+    assert whole.count("# Model card: folds, all folds, data.split_seed=") == 2
+    assert f"| {found['partition_hash']} |" in whole
+
+
+def test_policies_and_gates_of_folds_are_added_up(jobs: Path, log_dir: Path) -> None:
+    for job, wrong in zip("012", (1, 0, 2), strict=True):
+        alone = {"route": "auto", "images": 10, "wrong": wrong}
+        rest = {"route": "review", "images": 14, "wrong": 5}
+        policy = {"max_risk": 0.1, "urgent": ["loud"], "workload": [alone, rest]}
+        measured = {"images": 24, "refused": 1}
+        gate = {"method": "knn", "false_alarms": 0.05, "measured": measured}
+        more = {"triage": {**policy, "threshold": 0.9}, "gate": gate, "operating_point": 0.95}
+        change(jobs / job, lambda results, more=more: results.update(more))
+    folder, _ = pooled(log_dir, *(jobs / job for job in "012"))
+    card = (folder / "card.md").read_text()
+    assert "| 30 | 41.7% (31.0% to 53.2%) | 10.0% (3.5% to 25.6%) |" in card
+    assert (
+        "that each run has chosen to let at most 10.0%" in card and "Urgent are the class" in card
+    )
+    assert "3 of the measured ones, 4.2%" in card and "at a sensitivity of 95.0%" in card
+
+
 def test_subgroups_are_shown_with_their_size_and_absent_classes_are_null(
     sweep: Path, log_dir: Path
 ) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from strided.compare.files import LABEL_SUSPECTS, POOL_PAGE, POOL_TABLE, SUBGROUPS
+from strided.compare.files import CARD, LABEL_SUSPECTS, POOL_PAGE, POOL_TABLE, SUBGROUPS
+from strided.compare.pool_card import write_pool_cards
 from strided.compare.pooled_figures import Pooled, measure
 from strided.compare.pooled_shortcuts import write_label_suspects
 from strided.compare.pooling import Pool, read_pools
@@ -46,6 +47,7 @@ def compare_pools(
         write_csv(folder / SUBGROUPS, list(rows[0]), rows)
     write_errors(folder / LABEL_SUSPECTS, pools)
     write_text(folder / POOL_PAGE, render(pools, prevalence))
+    write_pool_cards(folder / CARD, pools)
     for pooled in pools:
         log.info("%s", headline(pooled))
         for sentence in warnings(pooled):

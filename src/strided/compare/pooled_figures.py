@@ -73,7 +73,7 @@ class Pooled:
 def measure(pool: Pool, prevalence: float | Mapping[str, float] | None) -> Pooled:
     """Measure a pool; `prevalence` is of each class against the rest. Raises UserError."""
     known = pool.predictions
-    shares, labels = _shares(prevalence, known.classes), _numbers(known)
+    shares, labels = _shares(prevalence, known.classes), numbers_of(known)
     counts = confusion_matrix(
         torch.from_numpy(known.probabilities.argmax(1)),
         torch.from_numpy(labels),
@@ -161,7 +161,7 @@ def _shares(
     return shares
 
 
-def _numbers(known: Predictions) -> np.ndarray:
+def numbers_of(known: Predictions) -> np.ndarray:
     """The labels as places in the classes."""
     place = {label: number for number, label in enumerate(known.classes)}
     return np.array([place[label] for label in known.labels.tolist()], dtype=np.int64)

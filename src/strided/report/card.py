@@ -82,6 +82,11 @@ def _use(config: Config, results: Results) -> Iterator[Part]:
             "(the key data.intended_use)."
         )
     )
+    if about := results.get("ensemble"):
+        yield (
+            f"{len(about['members'])} networks answer as one: the mean of their probabilities. "
+            "results.json has each of them alone."
+        )
     classes = results.get("classes", [])
     shown = ", ".join(classes) if len(classes) <= _MOST_NAMED else f"{len(classes)} classes"
     yield f"Given an image, it gives a probability for each of: {shown}."
@@ -102,6 +107,8 @@ def _data(config: Config, results: Results, found: Measured | None) -> Iterator[
         rows.append(("groups (patients) measured", _count(results.get("groups"), none)))
     if results.get("num_folds"):
         rows.append(("fold", f"{results['fold']} of {results['num_folds']}, counted from 0"))
+    if runs := results.get("runs"):
+        rows.append(("runs put together", f"{len(runs)}, each tested on its own part"))
     rows += [
         ("fingerprint of the images", str(results.get("data_fingerprint") or "unknown")),
         ("hash of the split", str(results.get("split_hash", "unknown"))),
@@ -125,7 +132,7 @@ def _figures(results: Results, found: Measured) -> Iterator[Part]:
     if found.split == "val":
         yield (
             "Measured on validation images, which also chose the weights: these figures flatter. "
-            "There was no test."
+            "A test was not measured."
         )
     yield Table(["", "value", "95 % interval", "what it says"], of_all(results, found.split))
     shown = shown_classes(results, found.split)
@@ -208,6 +215,11 @@ def _limits(results: Results, found: Measured) -> list[str]:
         told.append("Some of the measured images were seen in training: the figures flatter.")
     if results.get("num_folds"):
         told.append("This is one fold of several; all of them put together say more.")
+    if results.get("runs"):
+        told.append(
+            "Each run tested its own network. Whichever is used, or one that is trained on all "
+            "images, is another: these figures say how well this way of training does."
+        )
     return told
 
 

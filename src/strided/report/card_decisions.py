@@ -46,6 +46,12 @@ def _sets(about: Mapping[str, Any] | None) -> Iterator[Part]:
 def _triage(about: Mapping[str, Any] | None) -> Iterator[Part]:
     if not about or about.get("max_risk") is None:
         yield "Triage: no policy. A person decides every case (triage.max_risk)."
+    elif "threshold" not in about:
+        yield (
+            "Triage: a case is decided without a person from a confidence on that each run has "
+            f"chosen to let at most {percent(about['max_risk'])} of such cases be wrong, with a "
+            "probability of 95 %."
+        )
     elif about["threshold"] is None:
         yield (
             f"Triage: a person decides every case, as no threshold kept a risk of "

@@ -108,6 +108,12 @@ def operating_point(results: Results, split: str, shown: Sequence[str]) -> Itera
         )
         return
     named = by_name(results)
+    if not any(f"{split}/threshold_at_op/{label}" in named for label in shown):
+        yield (
+            f"Each run also decides every class at a sensitivity of {percent(sensitivity)}; what "
+            "that gives is on its own card."
+        )
+        return
     yield (
         f"Each class against the rest, at the threshold of its probability that reached a "
         f"sensitivity of {percent(sensitivity)} on the calibration images:"

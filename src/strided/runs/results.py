@@ -157,7 +157,7 @@ class Results(Metrics, total=False):
 
 
 class Measured(NamedTuple):
-    """The split that a run of train measured: its confusion matrix, its images seen in training."""
+    """The split that train or eval measured: its confusion matrix, its images seen in training."""
 
     split: Literal["test", "val"]
     confusion: list[list[int]]
@@ -169,7 +169,10 @@ def measured(results: Results) -> Measured | None:
     if "test/acc" in results:
         return Measured("test", results.get("confusion", []), results.get("overlap"))
     if "val/acc" in results:
-        return Measured("val", results.get("val_confusion", []), results.get("val_overlap"))
+        of_eval = results.get("confusion", []), results.get("overlap")  # which has no other split
+        return Measured(
+            "val", results.get("val_confusion", of_eval[0]), results.get("val_overlap", of_eval[1])
+        )
     return None
 
 

@@ -48,6 +48,11 @@ class SweepFolder:
         return self.path / "label_suspects.csv"
 
     @property
+    def card(self) -> Path:
+        """The model card of all these folds."""
+        return self.path / "card.md"
+
+    @property
     def page(self) -> Path:
         """The page that shows the tables."""
         return self.path / "summary.html"

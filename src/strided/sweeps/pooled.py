@@ -18,7 +18,7 @@ FOLD = "data.fold"
 
 
 def section(folder: Path, jobs: Sequence[Job]) -> tuple[str, str]:
-    """Write pool.csv and label_suspects.csv of a sweep over all folds, also of several configs.
+    """Write pool.csv, label_suspects.csv and card.md of a sweep over all folds of each config.
 
     Returns the pool as HTML, with the checks for shortcuts, and the lines for the terminal: a sweep
     over anything else has none. Why folds cannot be put together is told.
@@ -28,6 +28,7 @@ def section(folder: Path, jobs: Sequence[Job]) -> tuple[str, str]:
     if len(folds) < 2 or not tested or any(job.state != "finished" for job in jobs):
         return "", ""
     from strided.compare.finished_run import FinishedRun  # torch takes seconds
+    from strided.compare.pool_card import write_pool_cards
     from strided.compare.pool_comparison import headline, warnings, write_errors, write_pools
     from strided.compare.pooled_figures import measure
     from strided.compare.pooling import pools_of
@@ -41,6 +42,7 @@ def section(folder: Path, jobs: Sequence[Job]) -> tuple[str, str]:
         return f"<h2>Folds</h2><p>{html.escape(why)}</p>", why
     write_pools(SweepFolder(folder).pool, pools)
     write_errors(SweepFolder(folder).label_suspects, pools)
+    write_pool_cards(SweepFolder(folder).card, pools)
     lines = []
     for pooled in pools:
         lines.append(f"all folds together: {headline(pooled)}")

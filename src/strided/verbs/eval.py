@@ -8,6 +8,7 @@ from strided.evaluation.ensemble import measure
 from strided.evaluation.fitting import note_decision
 from strided.evaluation.members import members
 from strided.evaluation.selective import note_selective
+from strided.report.card import write_card
 from strided.runs.ending import say_ending
 from strided.runs.folder import RunFolder
 from strided.runs.predictions_csv import write_predictions
@@ -40,6 +41,8 @@ def evaluate_checkpoint(config: Config, folder: Path, results: Results, _: Inter
     )
     if ensemble is not None:
         results["ensemble"] = ensemble
+    used = {"_target_": type(data).__name__, "intended_use": data.intended_use}
+    write_card(folder, {**config, "data": used}, results)
     then = ["explain", f"checkpoint={given}", "input=photos/"]
     if isinstance(given, list) or len(checkpoints) > 1:
         then = ["predict", f"checkpoint={_as_typed(given)}", "input=photos/"]
