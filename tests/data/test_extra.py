@@ -1,6 +1,7 @@
 """Labelled images that come back: into training alone, and never a copy of what is measured."""
 
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -131,16 +132,23 @@ def test_no_group_of_validation_or_test_comes_into_training(tmp_path: Path) -> N
         ({"new.png": ""}, "path,label", "has no label in any of its 1 rows"),
         ({"new.png": "red"}, "path,class", "expected one called label"),
         ({"images/red/0.png": "red"}, "path,label", "none of its 1 labelled images is new"),
+        ({"../" * 30 + "etc/passwd": "red"}, "path,label", "not an image of a known format"),
+        ({"/dev/zero": "red", "pipe.png": "red"}, "path,label", "line 3: pipe.png"),
+        ({"new.png": "red", "./new.png": "blue"}, "path,label", "./new.png is in line 2 too"),
+        ({"a" * 5000 + ".png": "red"}, "path,label", "aaa..."),
+        ({}, "", "is empty; expected a table"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused(
     tmp_path: Path, rows: dict[str, str], header: str, told: str
 ) -> None:
     picture(tmp_path / "new.png", 1)
+    os.mkfifo(tmp_path / "pipe.png")
     csv = table(tmp_path / "t.csv", rows, header)
-    with pytest.raises(UserError, match="data.extra") as caught:
+    with pytest.raises(UserError) as caught:
         ready(folder(tmp_path, extra=csv))
     assert told in str(caught.value) and len(str(caught.value).splitlines()) <= 6
+    assert "extra" in str(caught.value) and len(str(caught.value)) < 800
 
 
 def test_extra_images_need_a_store_and_a_table(tmp_path: Path) -> None:

@@ -9,11 +9,12 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.datasets import load_digits, load_sample_images
-from tests.conftest import train_in
+from tests.conftest import train_in, with_splits, write_images
 
 from strided.cli import main
 from strided.decision.gate import REASONS
 from strided.evaluation.classifier import Classifier
+from strided.runs.predictions_csv import Predictions
 
 SQUEEZENET = ("model=torchvision", "model.name=squeezenet1_1", "data.image_size=64")
 
@@ -58,6 +59,22 @@ def test_the_test_counts_what_is_refused_and_measures_the_rest(gated_run: Path) 
         assert (row["prob/0"] == "") == is_refused
         assert not (is_refused and row["prediction_set"])
         assert set(filter(None, row["reasons"].split("|"))) <= REASONS.keys()
+
+
+def test_validation_keeps_what_the_gate_refuses_as_the_calibration_is_fitted_on_it(
+    tmp_path: Path,
+) -> None:
+    root = with_splits(write_images(tmp_path / "images"), "train", "val")
+    words = ["data=image_folder", f"data.root={root}", "data.image_size=32"]
+    words += ["evaluation.gate=mahalanobis", "evaluation.false_alarms=0.4"]
+    folder = train_in(tmp_path / "logs", *words)
+    gate = results_of(folder)["gate"]
+    assert isinstance(gate, dict) and gate["measured"]["refused"] > 0
+    with (folder / "val_predictions.csv").open(newline="") as stream:
+        refused = [row for row in csv.DictReader(stream) if float(row["ood"]) > 1]
+    assert len(refused) == gate["measured"]["refused"]
+    assert all(row["predicted"] and row["prob/red"] and row["reasons"] for row in refused)
+    assert len(Predictions.read(folder / "val_predictions.csv").paths) == 24
 
 
 def test_eval_refuses_the_same_images(gated_run: Path, log_dir: Path) -> None:

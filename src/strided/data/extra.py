@@ -5,6 +5,7 @@ validation stay what they were, and so do the fingerprints of the data set.
 """
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -70,6 +71,7 @@ def with_extra(source: Source, file: Path) -> Source:
     cases = _cases(file, source)
     found = find_files(file.parent, [case.path for case in cases])
     _refuse_unfound(cases, found.names, file)
+    _refuse_repeated(cases, file)
     names = [name for name in found.names if name is not None]
     stamps = [found.files.stamps[name] for name in names]
     number = {label_of(known): index for index, known in enumerate(source.classes)}
@@ -116,6 +118,8 @@ def _place(name: str, cells: Cells, file: Path) -> int:
     found = [k for k, column in enumerate(cells.header) if same_name(column) == name]
     if len(found) == 1:
         return found[0]
+    if not any(cells.header):
+        raise UserError(f"{_KEY}={file} is empty; expected a table. Try the columns path,label")
     why = ", since the images of a group may not be in two splits" if name == "group" else ""
     raise UserError(
         f"{_KEY}={file} has the columns {', '.join(map(one_line, cells.header[:12]))}; expected one"
@@ -159,6 +163,23 @@ def _refuse_unfound(cases: Sequence[Case], names: Sequence[str | None], file: Pa
         file,
         f"images that are there, by paths from {file.parent}",
         "correcting the paths, or moving the images there",
+        _KEY,
+    )
+
+
+def _refuse_repeated(cases: Sequence[Case], file: Path) -> None:
+    """Each file is read once: a table that lists one a million times would fill the disk."""
+    first: dict[str, Case] = {}
+    refuse(
+        [
+            f"line {case.line}: {case.path} is in line {before.line} too"
+            for case in cases
+            if (before := first.setdefault(os.path.normpath(file.parent / case.path), case))
+            is not case
+        ],
+        file,
+        "each image once, with one label",
+        "leaving out all lines of an image but one",
         _KEY,
     )
 

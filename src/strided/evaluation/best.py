@@ -123,13 +123,16 @@ def test_best(run: Run, best: Classifier | None, data: ImageDataModule) -> Evalu
 def validate_best(run: Run, best: Classifier, data: ImageDataModule) -> Evaluation:
     """Measure the best checkpoint on the images that it was chosen by.
 
-    It writes no key and no file of a test, so that nothing takes these figures for one.
+    It writes no key and no file of a test, so that nothing takes these figures for one. What the
+    gate refuses keeps its probabilities: the calibration was fitted on these images too, and an
+    ensemble's is.
     """
     limit = run.config["trainer"].get("limit_val_batches")
     evaluation = _evaluate(run, best, data, "val", limit)
     run.results["val_confusion"] = evaluation.confusion
     run.results["val_overlap"] = evaluation.overlap()
-    write_predictions(RunFolder(run.folder).val_predictions, evaluation.rows, data.classes)
+    rows = [replace(row, route="") if row.refused else row for row in evaluation.rows]
+    write_predictions(RunFolder(run.folder).val_predictions, rows, data.classes)
     return evaluation
 
 

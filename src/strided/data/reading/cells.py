@@ -14,6 +14,7 @@ from strided.errors import UserError, one_line, sought_from
 
 _KEY = "data.csv"  # that names the file, unless another one does
 _SHOWN = 5  # lines with a problem
+_LONGEST = 300  # letters of one
 _MARKS = ",;\t|"
 _FIRST = 10  # lines in which a header is looked for
 _SEPARATOR = re.compile(r'"?sep=(.)"?\r?\n')  # Excel reads it, and writes it for some
@@ -31,7 +32,8 @@ def refuse(
 ) -> None:
     """Raise UserError with the first few problems of `key`'s file, if there are any."""
     if problems:
-        shown = [f"  {one_line(problem)}" for problem in problems[:_SHOWN]]
+        first = map(one_line, problems[:_SHOWN])
+        shown = [f"  {text[:_LONGEST]}{'...' * (len(text) > _LONGEST)}" for text in first]
         if len(problems) > _SHOWN:
             shown.append(f"  and {len(problems) - _SHOWN} more")
         raise UserError(
