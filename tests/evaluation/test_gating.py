@@ -12,8 +12,9 @@ from sklearn.datasets import load_digits, load_sample_images
 from tests.conftest import train_in, with_splits, write_images
 
 from strided.cli import main
-from strided.decision.gate import REASONS
+from strided.decision.gate import REASONS, Gated
 from strided.evaluation.classifier import Classifier
+from strided.evaluation.members import gated_together
 from strided.runs.predictions_csv import Predictions
 
 SQUEEZENET = ("model=torchvision", "model.name=squeezenet1_1", "data.image_size=64")
@@ -82,6 +83,44 @@ def test_eval_refuses_the_same_images(gated_run: Path, log_dir: Path) -> None:
     folder = new_folder(log_dir, "eval")
     assert rows_of(folder) == rows_of(gated_run)
     assert results_of(folder)["gate"] == results_of(gated_run)["gate"]
+
+
+def test_an_ensemble_refuses_what_most_of_its_gates_refuse(
+    gated_run: Path, tmp_path: Path, log_dir: Path
+) -> None:
+    words = ["model=mlp_small", "evaluation.gate=mahalanobis", "evaluation.false_alarms=0.2"]
+    runs = [gated_run, train_in(tmp_path / "second", *words)]
+    assert main(["eval", f"checkpoint=[{runs[0]},{runs[1]}]", f"log_dir={log_dir}"]) == 0
+    folder = new_folder(log_dir, "eval")
+    scores = [[float(row["ood"]) for row in rows_of(run)] for run in (*runs, folder)]
+    assert scores[2] == pytest.approx(np.mean(scores[:2], axis=0), rel=1e-4)
+    refused = [row for row in rows_of(folder) if row["route"] == "refused"]
+    assert 0 < len(refused) == sum(score > 1 for score in scores[2])
+    assert all(row["reasons"] and not row["prob/0"] for row in refused)
+    gate = results_of(folder)["gate"]
+    assert isinstance(gate, dict) and gate["measured"]["refused"] == len(refused)
+    assert f"refused (median), and so are a few of this kind: {len(refused)} of the" in (
+        folder / "card.md"
+    ).read_text(encoding="utf-8")
+
+    Image.new("L", (8, 8)).save(tmp_path / "blank.png")
+    given = [f"checkpoint=[{runs[0]},{runs[1]}]", f"input={tmp_path / 'blank.png'}"]
+    assert main(["predict", *given, f"log_dir={log_dir}"]) == 0
+    (row,) = rows_of(new_folder(log_dir, "predict"))
+    assert row["route"] == "refused" and row["predicted"] == "" and float(row["ood"]) > 1
+
+
+def test_the_median_of_three_gates_is_that_of_most() -> None:
+    each = [
+        Gated(np.array([2.0, 2.0, 0.5]), ["unusual_contrast", "unusual_layout", ""]),
+        None,
+        Gated(np.array([0.4, 3.0, 0.5]), ["", "unusual_layout|unusual_colour", ""]),
+        Gated(np.array([0.5, 0.1, 9.0]), ["", "", "unusual_picture"]),
+    ]
+    found = gated_together(each)
+    assert found and found.ood.tolist() == [0.5, 2.0, 0.5]
+    assert found.reasons == ["", "unusual_layout|unusual_colour", ""]
+    assert gated_together([None, None]) is None
 
 
 def test_predict_refuses_what_is_no_digit(gated_run: Path, log_dir: Path, tmp_path: Path) -> None:

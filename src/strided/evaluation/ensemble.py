@@ -32,8 +32,8 @@ from strided.evaluation.members import (
     answers,
     decision_of,
     disagreement,
+    gated_together,
     mean_logits,
-    tell_gates,
 )
 from strided.evaluation.overlap import Overlap, is_own, seen_by, without_seen
 from strided.evaluation.resampling import mean_by_group
@@ -110,14 +110,14 @@ def _measure_all(
     split, first = config["split"], run_over_split(checkpoints[0], config)
     tell_fitted(first, split)
     each = [answers(first.classifier, checkpoints[0], first.logits)]
-    overlaps = [first.overlap]
+    overlaps, gated = [first.overlap], [first.gated]
     for checkpoint in checkpoints[1:]:  # one network after the other: each has its own input
         ran = run_over_split(checkpoint, config)
         own = answers(ran.classifier, checkpoint, ran.logits).in_order_of(each[0].classes)
         _require_same_images(first, ran, checkpoint, split)
         each.append(own)
         overlaps.append(ran.overlap)
-    tell_gates(each)
+        gated.append(ran.gated)
     decision, why = decision_of(each, config)
     if why and (typed := typed_choices(config)):
         raise UserError(
@@ -133,7 +133,8 @@ def _measure_all(
         first.classifier.criterion,
     )
     logits = mean_logits(each)
-    evaluation = evaluation_of(ensemble, first.data, split, logits, first.labels, _union(overlaps))
+    given = (ensemble, first.data, split, logits, first.labels, _union(overlaps))
+    evaluation = evaluation_of(*given, gated_together(gated))
     facts = disagreement(each)
     evaluation.metrics.update({f"{split}/{name}": value for name, value in facts.items()})
     compared = against_members(evaluation, each, first.labels.numpy())

@@ -206,7 +206,7 @@ def note_decision(results: Results, decision: Decision | None, evaluation: Evalu
     results["calibration"] = {**about, "measured": measured}
     if decision.operating_point is not None:
         results["operating_point"] = decision.operating_point.sensitivity
-    if decision.gate is not None and evaluation.refusals is not None:
+    if evaluation.refusals is not None:
         refused = {"split": evaluation.split, **evaluation.refusals}
         results["gate"] = {**facts_of_gate(decision.gate), "measured": refused}
     if decision.sets is not None and evaluation.sets is not None:

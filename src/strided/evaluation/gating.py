@@ -179,8 +179,10 @@ def refusals_of(rows: Sequence[Row]) -> dict[str, Any] | None:
     }
 
 
-def facts_of_gate(gate: Gate) -> dict[str, Any]:
-    """What results.json says of a gate itself."""
+def facts_of_gate(gate: Gate | None) -> dict[str, Any]:
+    """What results.json says of a gate itself; None: of several checkpoints' together."""
+    if gate is None:
+        return {"method": "median", "false_alarms": None}
     return {
         "method": gate.features.method,
         "layer": gate.layer,

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from strided.config.keys import Config, InferencePrecision
 from strided.decision.calibration import ENOUGH, Calibration
 from strided.decision.decision import INNER_FOLDS, Decision, Scores, entropy
+from strided.decision.gate import Gated
+from strided.decision.triage import SEPARATOR
 from strided.errors import UserError
 from strided.evaluation.classifier import Classifier
 from strided.runs.folder import RunFolder, read_results
@@ -121,10 +123,24 @@ def mean_logits(each: Sequence[Answers]) -> Tensor:
     return torch.from_numpy(np.log(mean.clip(LEAST_PROBABILITY)).astype(np.float32))
 
 
-def tell_gates(each: Sequence[Answers]) -> None:
-    """Say so if members have gates: pictures that these refuse get an answer."""
-    if any(one.decision is not None and one.decision.gate is not None for one in each):
-        log.warning("several checkpoints refuse no image: the gates of their runs are not asked")
+def gated_together(each: Sequence[Gated | None]) -> Gated | None:
+    """What the gates of members say of the same N images; None if no member has one.
+
+    `ood` is the median of their scores: an image is refused if most of them refuse it, or by two
+    if their scores are above 1 on average. The reasons are of those that do.
+    """
+    known = [gated for gated in each if gated is not None]
+    if not known:
+        return None
+    if len(known) < len(each):
+        log.info("%d of %d checkpoints have a gate: these are asked", len(known), len(each))
+    ood = np.median([gated.ood for gated in known], axis=0)
+    reasons = [
+        SEPARATOR.join(dict.fromkeys(why for one in several if one for why in one.split(SEPARATOR)))
+        for several in zip(*(gated.reasons for gated in known), strict=True)
+    ]
+    is_out = (ood > 1).tolist()
+    return Gated(ood, [why if out else "" for why, out in zip(reasons, is_out, strict=True)])
 
 
 def disagreement(each: Sequence[Answers]) -> dict[str, float]:

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from strided.config.keys import Config, InferencePrecision
+from strided.decision.gate import Gated
 from strided.evaluation.classifier import Classifier
-from strided.evaluation.members import Answers, decision_of, mean_logits, tell_gates
+from strided.evaluation.members import Answers, decision_of, gated_together, mean_logits
 from strided.evaluation.overlap import seen_by
 from strided.evaluation.predict_files import Found, predict_files
 from strided.runs.predictions_csv import Row
@@ -58,13 +59,13 @@ def predict_together(checkpoints: Sequence[Path], found: Found, config: Config) 
         of = Answers(checkpoint, classifier.classes, _array(own), classifier.decision)
         each.append(of if not each else of.in_order_of(each[0].classes))
         answered.append(own)
-    tell_gates(each)
     decision, why = decision_of(each, config)
     if why:
         log.info("the mean of the networks is not calibrated once more: %s", why)
     logits = mean_logits(each).numpy()
     finite = np.isfinite(logits).all(1)
-    decided = decision(np.where(finite[:, None], logits, 0.0))
+    gated = gated_together([_gated(own.rows) for own in answered])
+    decided = decision(np.where(finite[:, None], logits, 0.0), gated)
     first, rows = answered[0], []
     for place, several in enumerate(zip(*(own.rows for own in answered), strict=True)):
         row = next((row for row in several if row.error), several[0])
@@ -75,6 +76,14 @@ def predict_together(checkpoints: Sequence[Path], found: Found, config: Config) 
     known = [own.seen for own in answered if own.seen is not None]
     seen = np.any(known, axis=0) if len(known) == len(answered) else None
     return Answered(rows, first.classes, first.precision, seen)
+
+
+def _gated(rows: Sequence[Row]) -> Gated | None:
+    """What a member's gate said of the images of its rows; None if it has none."""
+    if all(row.ood is None for row in rows):
+        return None
+    ood = np.array([row.ood or 0.0 for row in rows])  # 0: it could not be read
+    return Gated(ood, [row.reasons if row.refused else "" for row in rows])
 
 
 def _array(answered: Answered) -> np.ndarray:

@@ -81,10 +81,12 @@ def _route(entry: Mapping[str, Any]) -> Sequence[str]:
 def _gate(about: Mapping[str, Any] | None) -> str:
     if not about or "measured" not in about:
         return "Images of another kind are not refused (evaluation.gate)."
-    measured = about["measured"]
+    measured, intended = about["measured"], ""
+    if about["false_alarms"] is not None:  # of an ensemble nothing was chosen
+        intended = f"{percent(about['false_alarms'])} by intention, "
     return (
         f"Images of another kind are refused ({about['method']}), and so are a few of this kind: "
-        f"{percent(about['false_alarms'])} by intention, {measured['refused']:,} of the measured "
+        f"{intended}{measured['refused']:,} of the measured "
         f"ones, {percent(measured['share'])} ({_between(*measured['share_ci95'])}). The figures "
         "above are without them."
     )
