@@ -91,6 +91,10 @@ def test_shares_of_int8_layers_are_exact(tmp_path: Path) -> None:
     assert network.bias is not None
     assert missed_by_shares(session, images, network.bias.numpy()) <= MOST_MISSED
     assert list(tmp_path.iterdir()) == [tmp_path / "model.onnx"]
+    with pytest.raises(UserError, match="cannot have int8 layers"):
+        int8.quantised(b"no network", images, tmp_path)
+    with pytest.raises(UserError, match="OpenVINO cannot run"):
+        second_runtime._opened(b"no network")
 
 
 def test_openvino_answers_alike_in_several_threads(quick: Path) -> None:

@@ -16,13 +16,14 @@ import torch
 
 from strided.data import ImageDataModule
 from strided.decision.gate import Gated
-from strided.errors import UserError
+from strided.errors import UserError, first_line
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.evaluate import evaluation_of
 from strided.export.comparison import paired
 from strided.export.graph import quiet
 from strided.export.parity import Checked
 from strided.serving.bundle import Bundle
+from strided.serving.onnx_file import require_plain_graph
 
 log = logging.getLogger(__name__)
 
@@ -33,29 +34,43 @@ _BATCH = 32
 
 
 def quantised(content: bytes, images: Checked, folder: Path) -> bytes:
-    """Return an ONNX network with int8 layers; works in a folder within `folder`."""
+    """Return an ONNX network with int8 layers; works in a folder within `folder`.
+
+    Raises UserError for a network that cannot have them.
+    """
+    with TemporaryDirectory(dir=folder) as place, quiet():
+        try:
+            _quantise(content, images, Path(place) / "int8.onnx")
+            found = (Path(place) / "int8.onnx").read_bytes()
+            require_plain_graph(found)
+        except Exception as error:  # the quantiser's are of many kinds
+            raise UserError(
+                f"the network cannot have int8 layers, says ONNX Runtime: {first_line(error)}; "
+                "expected one of convolutions and linear layers. Try int8=false"
+            ) from error
+    return found
+
+
+def _quantise(content: bytes, images: Checked, file: Path) -> None:
     import onnx
     from onnxruntime import quantization as ort
 
     model = onnx.load_model_from_string(content)
     chosen = np.linspace(0, len(images.pixels) - 1, _calibrated_on(images)).round().astype(int)
-    with TemporaryDirectory(dir=folder) as place, quiet():
-        file = Path(place) / "int8.onnx"
-        ort.quantize_static(
-            model,
-            file,
-            _Reader(images.pixels[chosen]),
-            op_types_to_quantize=_LAYERS,
-            nodes_to_exclude=_behind_features(model),
-            per_channel=True,
-            activation_type=ort.QuantType.QUInt8,
-            weight_type=ort.QuantType.QInt8,
-            calibrate_method=ort.CalibrationMethod.MinMax,
-            # the mean of the images' own ends: the very largest value of all would cost
-            # all others their resolution
-            extra_options={"CalibMovingAverage": True, "MatMulConstBOnly": True},
-        )
-        return file.read_bytes()
+    ort.quantize_static(
+        model,
+        file,
+        _Reader(images.pixels[chosen]),
+        op_types_to_quantize=_LAYERS,
+        nodes_to_exclude=_behind_features(model),
+        per_channel=True,
+        activation_type=ort.QuantType.QUInt8,
+        weight_type=ort.QuantType.QInt8,
+        calibrate_method=ort.CalibrationMethod.MinMax,
+        # the mean of the images' own ends: the very largest value of all would cost all others
+        # their resolution
+        extra_options={"CalibMovingAverage": True, "MatMulConstBOnly": True},
+    )
 
 
 def _calibrated_on(images: Checked) -> int:

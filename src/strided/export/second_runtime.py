@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from strided.data import ImageDataModule
+from strided.errors import UserError, first_line
 from strided.export.latency import latency
 from strided.serving.bundle import Bundle
 from strided.serving.openvino_session import OpenVINOSession
@@ -25,7 +26,7 @@ def second_runtime(
 
     `content` is the bundle's network, `split` the one of its validation images.
     """
-    own = OpenVINOSession(content).precision
+    own = _opened(content).precision
     for precision in dict.fromkeys((own, "f32")):
         session = OpenVINOSession(content, precision=precision)
         facts = _compared(bundle, Bundle(bundle.manifest, session, {}), data, split)
@@ -48,6 +49,16 @@ def second_runtime(
         "allowed_difference": MOST_DIFFERENCE,
         "latency": latency(content, picture.numpy(), names, opened),
     }
+
+
+def _opened(content: bytes) -> OpenVINOSession:
+    try:
+        return OpenVINOSession(content)
+    except Exception as error:  # OpenVINO's are of no common kind
+        raise UserError(
+            f"OpenVINO cannot run this network: {first_line(error)}; expected operators that it "
+            "knows. Nothing was registered. Try openvino=false"
+        ) from error
 
 
 def _compared(first: Bundle, second: Bundle, data: ImageDataModule, split: str) -> dict[str, Any]:

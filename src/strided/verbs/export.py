@@ -144,29 +144,25 @@ def _proven(
     Returns the facts, and the network in float, from which an int8 one was made.
     """
     write_onnx(network, file)
-    content = plain = file.read_bytes()
-    facts: dict[str, Any] = {"parity": parity(classifier, open_session(plain), images)}
+    plain = file.read_bytes()
+    facts = {"parity": parity(classifier, open_session(plain), images)}
     require_parity(facts["parity"])
     if int8:
-        content = quantised(plain, images, file.parent)
-        file.write_bytes(content)
-        found = parity(classifier, open_session(content), images)
+        file.write_bytes(quantised(plain, images, file.parent))
+        found = parity(classifier, open_session(file.read_bytes()), images)
         facts["parity"] = found | {"allowed_difference": None}  # accuracy decides
     missed = None
     if network.has_heat:
         bias = None if network.bias is None else network.bias.numpy()
-        missed = missed_by_shares(open_session(content), images, bias)
+        missed = missed_by_shares(open_session(file.read_bytes()), images, bias)
         if not missed <= MOST_MISSED:
             network.reason = f"the sums of its shares miss the logits by up to {missed:.1e}"
             return _proven(classifier, network, images, file, int8)
-    facts["heatmap"] = {
-        "method": "shares" if network.has_heat else None,
-        "reason": network.reason,
-        "largest_miss": missed,
-    }
+    method = "shares" if network.has_heat else None
+    facts["heatmap"] = {"method": method, "reason": network.reason, "largest_miss": missed}
     log.info(
         "%s, %d bytes: logits differ from predict's by at most %.1e; heatmap: %s",
-        *(MODEL, len(content), facts["parity"]["largest_difference"]),
+        *(MODEL, file.stat().st_size, facts["parity"]["largest_difference"]),
         network.reason or "exact shares",
     )
     return facts, plain
