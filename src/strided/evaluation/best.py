@@ -10,7 +10,8 @@ from strided.decision.decision import VALIDATION, Decision
 from strided.errors import UserError
 from strided.evaluation.cases import of_split, write_cases
 from strided.evaluation.classifier import Classifier
-from strided.evaluation.evaluate import Evaluation, evaluate
+from strided.evaluation.evaluate import evaluate
+from strided.evaluation.evaluation import Evaluation
 from strided.evaluation.fitting import (
     HeldOut,
     describe_fit,

@@ -16,7 +16,8 @@ from strided.decision.gate import Gated
 from strided.errors import UserError
 from strided.evaluation.calibration import errors_of
 from strided.evaluation.classifier import Classifier
-from strided.evaluation.evaluate import Evaluation, Judge, evaluation_of, is_calibrated
+from strided.evaluation.evaluate import Judge, evaluation_of, is_calibrated
+from strided.evaluation.evaluation import Evaluation
 from strided.evaluation.fitting import chosen_decision, typed_choices
 from strided.evaluation.gating import gated_outputs
 from strided.evaluation.held_out import (

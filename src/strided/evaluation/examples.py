@@ -7,7 +7,7 @@ import numpy as np
 
 from strided.data import ImageDataModule
 from strided.data.reading.files import as_text
-from strided.evaluation.evaluate import Evaluation
+from strided.evaluation.evaluation import Evaluation
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from strided.decision.sets import PredictionSets
 from strided.errors import UserError, one_line
 from strided.evaluation.calibration import errors_of
 from strided.evaluation.classifier import Classifier
-from strided.evaluation.evaluate import Evaluation
+from strided.evaluation.evaluation import Evaluation
 from strided.evaluation.gating import facts_of_gate
 from strided.evaluation.outputs import most_validated, outputs_of
 from strided.evaluation.selective import policy_of

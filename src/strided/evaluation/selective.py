@@ -12,7 +12,7 @@ from strided.decision.decision import Decision, Scores
 from strided.decision.selective import RiskCoverage, threshold
 from strided.decision.triage import ROUTES, Triage
 from strided.errors import UserError, did_you_mean, one_line
-from strided.evaluation.evaluate import Evaluation
+from strided.evaluation.evaluation import Evaluation
 from strided.evaluation.intervals import wilson_interval
 from strided.runs.predictions_csv import Row
 from strided.runs.results import Results

@@ -10,7 +10,7 @@ import numpy as np
 from strided.config.keys import Config
 from strided.data import ImageDataModule
 from strided.evaluation.classifier import Classifier
-from strided.evaluation.evaluate import Evaluation
+from strided.evaluation.evaluation import Evaluation
 from strided.evaluation.examples import Example, least_certain_hits, most_confident_errors
 from strided.evaluation.outputs import count_hits, most_validated
 from strided.report.advice import is_augmented

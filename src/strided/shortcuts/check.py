@@ -9,7 +9,7 @@ import numpy as np
 
 from strided.data import ImageDataModule
 from strided.evaluation.classifier import Classifier
-from strided.evaluation.evaluate import Evaluation
+from strided.evaluation.evaluation import Evaluation
 from strided.shortcuts.altered import by_region, by_rendering, trained_again, why_not_again
 from strided.shortcuts.baselines import of_metadata, of_pictures
 from strided.shortcuts.external import KEY, external_files, near_external

@@ -7,7 +7,7 @@ import numpy as np
 
 from strided.data import ImageDataModule
 from strided.evaluation.classifier import Classifier
-from strided.evaluation.evaluate import Evaluation
+from strided.evaluation.evaluation import Evaluation
 from strided.evaluation.from_features import FromFeatures
 from strided.training.transfer.features import KeptFeatures
 

@@ -12,7 +12,7 @@ from strided.config.keys import Config
 from strided.data import ImageDataModule
 from strided.evaluation.best import as_measured, best_classifier, decide_by_held_out, measure_best
 from strided.evaluation.classifier import Classifier
-from strided.evaluation.evaluate import Evaluation
+from strided.evaluation.evaluation import Evaluation
 from strided.evaluation.fitting import refuse_calibration
 from strided.evaluation.gating import refuse_gate
 from strided.evaluation.selective import policy_of
