@@ -7,6 +7,8 @@ from statistics import NormalDist
 import numpy as np
 
 Z = 1.959964  # the normal quantile of a 95 % interval
+RESAMPLES = 10_000
+_AT_ONCE = 2_000_000  # drawn numbers in memory
 
 
 def wilson_interval(fraction: float, count: float, z: float = Z) -> list[float]:
@@ -15,10 +17,6 @@ def wilson_interval(fraction: float, count: float, z: float = Z) -> list[float]:
     half = z * math.sqrt(fraction * (1 - fraction) / count + z**2 / (4 * count**2))
     scale = 1 + z**2 / count
     return [max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)]
-
-
-RESAMPLES = 10_000
-_AT_ONCE = 2_000_000  # drawn numbers in memory
 
 
 def mcnemar_exact(only_first: int, only_second: int) -> float:
