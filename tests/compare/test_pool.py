@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,7 @@ def test_policies_and_gates_of_folds_are_added_up(jobs: Path, log_dir: Path) -> 
         measured = {"images": 24, "refused": 1}
         gate = {"method": "knn", "false_alarms": 0.05, "measured": measured}
         more = {"triage": {**policy, "threshold": 0.9}, "gate": gate, "operating_point": 0.95}
-        change(jobs / job, lambda results, more=more: results.update(more))
+        change(jobs / job, partial(dict.update, **more))
     folder, _ = pooled(log_dir, *(jobs / job for job in "012"))
     card = (folder / "card.md").read_text()
     assert "| 30 | 41.7% (31.0% to 53.2%) | 10.0% (3.5% to 25.6%) |" in card

@@ -173,9 +173,9 @@ def test_the_operating_point_of_a_run_is_measured_and_eval_takes_another(
     assert other["operating_point"] == 0.2
     assert other["test/threshold_at_op/red"] > same["test/threshold_at_op/red"]
     assert same["subgroups"] == found["subgroups"] and same["groups"] == found["groups"]
-    own = (min(log_dir.glob("eval/*/*")) / "card.md").read_text(encoding="utf-8")
+    text = (min(log_dir.glob("eval/*/*")) / "card.md").read_text(encoding="utf-8")
     figures = (rich_run / "card.md").read_text(encoding="utf-8").split("## ")
-    assert "Sorting marbles." in own and f"## {figures[3]}## {figures[4]}" in own
+    assert "Sorting marbles." in text and f"## {figures[3]}## {figures[4]}" in text
 
 
 def test_a_policy_and_a_gate_are_on_the_card(trained_run: Path) -> None:
