@@ -71,6 +71,10 @@ def test_a_batch_that_does_not_fit_leaves_a_run_to_resume(
     assert "Try data.batch_size=50 trainer.accumulate_grad_batches=6" in said
     (folder,) = log_dir.glob("train/*/*")
     assert f"resume={folder} goes on" in said
+    weights = f"model.weights={folder / 'checkpoints' / 'last.ckpt'}"
+    assert said.endswith(f"{weights}\n")
+    assert main(["train", f"resume={folder}", "trust=[hungry]", "data.batch_size=50"]) == 1
+    assert capsys.readouterr().err.endswith(f"which may begin with its weights: {weights}\n")
     import hungry  # type: ignore[import-not-found]
 
     hungry.Hungry.fed = 1000

@@ -56,7 +56,7 @@ def resume_run(
     known = _read_config(folder)
     home = ("log_dir",) if lies_in(folder, known.get("log_dir")) else ()
     config, left = without_places(known, home)
-    _require_resumable(changes, left)
+    _require_resumable(changes, left, folder)
     if command or not any(config["logger"].values()):  # only MLflow's store would be in log_dir
         left.pop("log_dir", None)
     if "data.root" in map(key_of, changes):  # typed now, so a download may go there
@@ -94,15 +94,18 @@ def _read_config(folder: Path) -> Config:
     return {**plain_defaults("train"), **config}
 
 
-def _require_resumable(changes: Sequence[str], left: Mapping[str, Any]) -> None:
+def _require_resumable(changes: Sequence[str], left: Mapping[str, Any], folder: Path) -> None:
     """Raise UserError for a word that a resume cannot change; it can bring back what was left."""
+    last = RunFolder(folder).last
     for word in changes:
         key = key_of(word)
         known = key in RESUMABLE or key.startswith("logger.")
         if not known and not brings_back(word, left):
+            kept = last.is_file() and not key.startswith("model")
+            begin = f", which may begin with its weights: model.weights={last}" if kept else ""
             raise UserError(
                 f"{word} cannot be changed on resume: the run continues from its config.yaml. "
-                f"Expected only {', '.join(RESUMABLE)}. Try a new run without resume="
+                f"Expected only {', '.join(RESUMABLE)}. Try a new run without resume={begin}"
             )
 
 

@@ -108,9 +108,12 @@ def _host_memory() -> str:
 
 
 def _saved(folder: Path | None) -> str:
-    if folder is None or not RunFolder(folder).last.is_file():
+    if folder is None or not (last := RunFolder(folder).last).is_file():
         return ""
-    return f". Once more memory is free, resume={folder} goes on from what was saved"
+    return (
+        f". Once more memory is free, resume={folder} goes on from what was saved; a new run that "
+        f"needs less may begin with its weights, model.weights={last}"
+    )
 
 
 def _wanted(config: Config, results: Results) -> str:
