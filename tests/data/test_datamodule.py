@@ -211,6 +211,15 @@ def test_training_is_shuffled_but_not_when_overfitting(tmp_path: Path) -> None:
     assert torch.equal(watch(data, overfit_batches=1).seen["train"][0][1], ordered)
 
 
+@pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec:FutureWarning")
+@pytest.mark.parametrize("limit", [1, 0.5])
+def test_a_limited_validation_is_of_the_whole_split(folder: Path, limit: int | float) -> None:
+    data = opened(folder, val_fraction=0.4, batch_size=8)  # 16 images: all cats lie before all dogs
+    data.use(Preprocessing(3, 16))
+    ((_, labels),) = watch(data, limit_val_batches=limit, num_sanity_val_steps=0).seen["val"]
+    assert labels.bincount().tolist() == [4, 4]
+
+
 def test_the_last_training_batch_is_never_a_single_image(tmp_path: Path) -> None:
     data = ready(Synthetic(num_images=100, cache_dir=str(tmp_path), batch_size=23))
     assert len(data.splits["train"]) == 70  # 3 * 23 + 1

@@ -124,8 +124,15 @@ class ServingDataModule(LightningDataModule, ABC):
         self._resume_at = state_dict.get("loader")
 
     def val_dataloader(self) -> BatchLoader:
-        """Batches in order; each process has its share."""
-        return self._loader("val", seed=None, drop_last=False, mark_repeated=True)
+        """Batches in order; each process has its share.
+
+        If trainer.limit_val_batches takes the first ones, these are spread over the split.
+        """
+        loader = self._loader("val", seed=None, drop_last=False, mark_repeated=True)
+        limit = getattr(self.trainer, "limit_val_batches", None)
+        first = self.limited("val", limit, self._world()[1])
+        loader.indices = np.concatenate([first, np.setdiff1d(loader.indices, first)])
+        return loader
 
     def loader(
         self,
@@ -149,6 +156,17 @@ class ServingDataModule(LightningDataModule, ABC):
             self.batch_size,
             pin_memory=pin_memory,
         )
+
+    def limited(self, split: str, limit: int | float | None, processes: int = 1) -> np.ndarray:
+        """Indices of so many batches, or of so large a part of them, spread over the whole split.
+
+        The images of a folder are in the order of their classes: the first would be of few.
+        """
+        size = processes * self.batch_size
+        batches = -(-len(self.splits[split]) // size)
+        if limit is not None:
+            batches = limit if isinstance(limit, int) else max(1, int(batches * limit))
+        return self.spread(split, batches * size)
 
     def spread(self, split: str, most: int) -> np.ndarray:
         """Indices, for `loader`, of at most `most` images spread over the whole split."""
