@@ -297,6 +297,18 @@ def test_predictions_of_no_image_are_not_paired(
     assert "359 and 0 images" in results["pairs"][0]["reason"]
 
 
+def test_a_run_that_has_tested_nothing_is_told_as_that_alone(
+    trained_run: Path, copied_run: Path, log_dir: Path
+) -> None:
+    results = json.loads((copied_run / "results.json").read_text())
+    untested = {k: v for k, v in results.items() if not k.startswith("test/") and k != "overlap"}
+    (copied_run / "results.json").write_text(json.dumps(untested))
+    (copied_run / "predictions.csv").unlink()
+    folder, _ = compared(log_dir, trained_run, copied_run)
+    said = (folder / "run.log").read_text()
+    assert "nothing tested" in said and "cannot be checked" not in said
+
+
 def test_paths_are_listed_where_the_pictures_are_gone(
     copied_run: Path, log_dir: Path, run_train: Any
 ) -> None:

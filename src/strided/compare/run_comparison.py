@@ -57,7 +57,8 @@ def compare_runs(folders: list[Path], folder: Path, results: Results) -> None:
     write_text(folder / PAGE, _render(runs, pairs, _figures(runs, pairs, folder)))
     for run in runs:
         log.info("%s: %s", run.label, _accuracy(run.row()))
-    if unknown := [run.label for run in runs if run.shared is None]:
+    measured = [run for run in runs if run.row()["acc"] is not None]
+    if unknown := [run.label for run in measured if run.shared is None]:
         log.info(
             "overlap with the images of training cannot be checked for %s: they were measured "
             "without it (eval measures a run again)",

@@ -173,7 +173,7 @@ def check_sums(file: Path) -> None:
             raise
         except zipfile.BadZipFile as error:
             cut = not zipfile.is_zipfile(file)
-            reason = "its end is missing: was it copied whole?" if cut else first_line(error)
+            reason = "its end is missing, as of a copy that broke off" if cut else first_line(error)
             raise DamagedError(reason) from error
         except Exception as error:  # of any kind, as above
             raise DamagedError(first_line(error)) from error
