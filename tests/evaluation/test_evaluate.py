@@ -10,7 +10,6 @@ from PIL import Image
 from tests.conftest import Train, with_splits, write_images
 
 from strided.cli import main
-from strided.config.targets import build
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.evaluate import evaluate
 from strided.evaluation.held_out import set_up_data
@@ -251,22 +250,18 @@ def test_a_skipped_test_image_has_a_row_with_the_reason(
     assert results(run)["splits"]["test"] == 24
 
 
-@pytest.mark.parametrize(("limit", "images"), [(None, 359), (2, 128), (0.5, 192), (0.01, 64)])
-def test_a_limit_counts_batches_or_is_their_fraction(
-    limit: float | None, images: int, trained_run: Path
+@pytest.mark.parametrize(("limit", "images"), [(4, 16), (0.5, 12), (0.01, 4)])
+def test_a_limited_test_is_of_every_class_in_order(
+    limit: int | float, images: int, image_folder: Path, run_train: Train
 ) -> None:
-    classifier = Classifier.load(trained_run, device="cpu")
-    data = build(classifier.task.hparams["data"], "data")
-    data.use(classifier.preprocessing)
-    data.setup()
-    evaluation = evaluate(classifier, data, "test", limit)
-    assert len(evaluation.rows) == sum(map(sum, evaluation.confusion)) == images
-
-
-def test_limit_test_batches_reaches_the_test_of_training(run_train: Train) -> None:
-    run = run_train("model=mlp", "data.train_fraction=0.2", "trainer.limit_test_batches=2")
-    assert len(predictions(run)) == results(run)["tested"] == 128
-    assert results(run)["splits"]["test"] == 359
+    root = with_splits(image_folder, "train", "test")  # 8 blue, 8 green, then 8 red
+    words = [f"data.root={root}", "data.batch_size=4", f"trainer.limit_test_batches={limit}"]
+    run = run_train("data=image_folder", "data.image_size=32", *words)
+    rows = predictions(run)
+    assert len(rows) == results(run)["tested"] == images and results(run)["splits"]["test"] == 24
+    labels = [row["label"] for row in rows]
+    assert set(labels) == {"blue", "green", "red"} and labels == sorted(labels)
+    assert all(row["path"].startswith(f"{row['label']}/") for row in rows)
 
 
 # Outputs that are no numbers
@@ -304,8 +299,9 @@ def test_an_image_with_outputs_that_are_not_finite_has_a_row_and_no_part_in_the_
 ) -> None:
     classifier = Classifier.load(trained_run, device="cpu")
     data = set_up_data(classifier, None)
-    whole = evaluate(classifier, data, "test", 1)
-    part = evaluate(with_nan(classifier, 3), data, "test", 1)
+    data.splits["test"] = data.limited("test", 1)
+    whole = evaluate(classifier, data, "test")
+    part = evaluate(with_nan(classifier, 3), data, "test")
     assert part.count == whole.count - 1
     assert "not finite" in part.rows[3].error and part.rows[3].probabilities is None
     assert [row.path for row in part.rows] == [row.path for row in whole.rows]

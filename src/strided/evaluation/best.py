@@ -140,9 +140,15 @@ def validate_best(run: Run, best: Classifier, data: ImageDataModule) -> Evaluati
 def _evaluate(
     run: Run, best: Classifier, data: ImageDataModule, split: str, limit: int | float | None
 ) -> Evaluation:
-    """Evaluate on a split; its metrics go into the results."""
+    """Evaluate on a split; its metrics go into the results.
+
+    A `limit` leaves so many batches, or so large a part of them, in the split: what comes after it
+    shows the images that were measured.
+    """
+    data.splits = {**data.splits, split: data.limited(split, limit)}
     entries = None if run.quick else seen_by(best, RunFolder(run.folder).best)
-    evaluation = evaluate(best, data, split, limit, partial(overlap, entries, best, data, split))
+    found = partial(overlap, entries, best, data, split)
+    evaluation = evaluate(best, data, split, found, whole=limit is None)
     by_name(run.results).update(evaluation.metrics | evaluation.parts())
     note_decision(run.results, best.decision, evaluation)
     note_selective(run.results, best.decision, evaluation, data.classes)

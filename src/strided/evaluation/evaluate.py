@@ -21,7 +21,6 @@ from strided.evaluation.gating import gated_outputs, refusals_of
 from strided.evaluation.intervals import wilson_interval
 from strided.evaluation.metric_intervals import named_intervals
 from strided.evaluation.metrics import classification_metrics, confusion_matrix
-from strided.evaluation.outputs import limited
 from strided.evaluation.overlap import Overlap
 from strided.evaluation.subgroups import Parts, by_subgroup
 from strided.runs.predictions_csv import Row
@@ -44,19 +43,19 @@ def evaluate(
     classifier: Classifier,
     data: ImageDataModule,
     split: str,
-    limit: int | float | None = None,
     overlap: Callable[[], Overlap | None] = lambda: None,
+    *,
+    whole: bool = True,
 ) -> Evaluation:
     """Run the classifier over a split of a data module that is set up.
 
     `<split>/loss` is the training loss in evaluation mode. Images that cannot be read, and images
     with outputs that are not finite, have a row with the reason and do not count in the metrics.
-    `limit` is a number or a fraction of the batches, as trainer.limit_test_batches. `overlap` is
-    asked once the images are read, since data.pipeline=streaming does not know them before. Raises
-    UserError if no output is finite.
+    `whole`: the split was not cut short by trainer.limit_test_batches. `overlap` is asked once the
+    images are read, since data.pipeline=streaming does not know them before. Raises UserError if no
+    output is finite.
     """
-    chosen, whole = limited(data, split, limit), limit is None
-    logits, labels, gated = gated_outputs(classifier, data, split, chosen)
+    logits, labels, gated = gated_outputs(classifier, data, split, data.splits[split])
     return evaluation_of(classifier, data, split, logits, labels, overlap(), gated, whole=whole)
 
 

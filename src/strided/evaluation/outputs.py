@@ -22,16 +22,6 @@ def most_validated(config: Config, data: ImageDataModule) -> int:
     return min(MOST_IMAGES, limit * data.batch_size if isinstance(limit, int) else MOST_IMAGES)
 
 
-def limited(data: ImageDataModule, split: str, limit: int | float | None) -> np.ndarray:
-    """The indices of a split's images, or of those in so many batches, or in so large a part."""
-    chosen: np.ndarray = data.splits[split]
-    if limit is None:
-        return chosen
-    batches = -(-len(chosen) // data.batch_size)
-    batches = limit if isinstance(limit, int) else max(1, int(batches * limit))
-    return chosen[: batches * data.batch_size]
-
-
 class Watch(Protocol):
     """Is shown what the linear `layer` is given for each image, in the pass that gives logits."""
 
