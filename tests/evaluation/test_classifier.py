@@ -215,6 +215,11 @@ def test_each_file_is_a_row_or_is_counted_by_its_ending(trained_run: Path, tmp_p
         find_images(str(photos / "pipe.png"))
     with pytest.raises(UserError, match=r"gives no image \(1 .txt\).*expected.*Try"):
         find_images(f"{photos}/*.txt")
+    with pytest.raises(UserError, match=r"notes.txt is no image.*expected.*Try.*data=csv"):
+        find_images(str(photos / "notes.txt"))
+    (photos / "moved.png").symlink_to("/nowhere/a.png")
+    with pytest.raises(UserError, match=r"is a link to /nowhere/a.png.*expected.*Try"):
+        find_images(str(photos / "moved.png"))
 
 
 def test_a_file_name_that_is_no_unicode_is_kept(

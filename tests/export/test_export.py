@@ -160,6 +160,15 @@ def test_mistakes_are_told_before_anything_is_exported(
     assert not Path("registry").exists()
 
 
+def test_results_that_cannot_be_read_are_told_before_anything_is_exported(
+    copied_run: Path, log_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    (copied_run / "results.json").write_text('{"state":')
+    monkeypatch.setattr("strided.verbs.export.write_onnx", lambda *_: pytest.fail("exported"))
+    export(copied_run, Path("registry/digits"), log_dir, code=1)
+    assert "results.json" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("verb", "within", "words"),
     [

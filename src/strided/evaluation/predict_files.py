@@ -22,8 +22,8 @@ from strided.data.reading.files import folder_files, head_of
 from strided.data.reading.labels import label_of
 from strided.data.reading.leavings import is_hidden
 from strided.data.reading.pictures import by_ending, contents_of, counted, is_image
-from strided.data.reading.signatures import FORMAT_NAMES
-from strided.errors import UserError, sought_from
+from strided.data.reading.signatures import FORMAT_NAMES, ending, is_known_other, is_picture
+from strided.errors import UserError, printable, sought_from
 from strided.evaluation.classifier import NOT_FINITE, Classifier
 from strided.runs.predictions_csv import Row
 
@@ -50,7 +50,7 @@ def find_images(given: str, key: str = "input") -> Found:
     """
     path = Path(os.path.expanduser(given))
     if path.is_file():
-        _refuse_archive(path, given, key)
+        _refuse_other(path, given, key)
         return Found([path], None, {}, {})
     if path.is_dir():
         found = _in_folder(path)
@@ -59,8 +59,18 @@ def find_images(given: str, key: str = "input") -> Found:
             f"{key}={given} is a pipe, socket or device; expected a file, a folder or a glob."
             " Try saving it as a file first"
         )
+    elif path.is_symlink():
+        raise UserError(
+            f"{key}={given} is a link to {printable(os.readlink(path))}, which does not exist; "
+            "expected a file, a folder or a glob. Try the place where the images are now"
+        )
     else:
         found = _by_glob(path)
+    if reason := found.closed.get("") if not found.files else None:
+        raise UserError(
+            f"{key}={given} cannot be opened ({reason}); expected a folder that you may read. "
+            f"Try: ls -ld {given}"
+        )
     if found.ignored:
         log.info("files that are no images: %s", counted(found.ignored))
     for name, reason in found.closed.items():
@@ -74,8 +84,8 @@ def find_images(given: str, key: str = "input") -> Found:
     return found
 
 
-def _refuse_archive(file: Path, given: str, key: str) -> None:
-    """Raise UserError for a zip or another archive, in place of a row that says it is no image."""
+def _refuse_other(file: Path, given: str, key: str) -> None:
+    """Raise UserError for an archive, table or text, in place of a row that says it is no image."""
     with suppress(OSError), file.open("rb") as stream:
         start = stream.read(START_BYTES)
         packed = ArchiveKind("a zip", "unzip") if start[:4] == b"PK\3\4" else archive_kind(start)
@@ -83,6 +93,12 @@ def _refuse_archive(file: Path, given: str, key: str) -> None:
             raise UserError(
                 f"{key}={given} is {packed.name}; expected a file, a folder or a glob of images."
                 f" Try unpacking it ({packed.command} {file.name}), and {key}=<that folder>"
+            )
+        if is_known_other(ending(file.name)) and not is_picture(start):
+            raise UserError(
+                f"{key}={given} is no image, by its content and its ending; expected a file, a "
+                f"folder or a glob of images: {FORMAT_NAMES}. Try {key}=<their folder>; a table of "
+                "labelled images is measured by eval, with data=csv data.csv=<the table>"
             )
 
 

@@ -19,11 +19,17 @@ PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
 def described(
-    classifier: Classifier, checkpoint: Path, network: ServedNetwork, intended_use: str | None
+    classifier: Classifier,
+    checkpoint: Path,
+    found: Results,
+    network: ServedNetwork,
+    intended_use: str | None,
 ) -> dict[str, Any]:
-    """The entries of a manifest that are known before anything is measured."""
+    """The entries of a manifest that are known before anything is measured.
+
+    `found` are the results of the checkpoint's run.
+    """
     run, trained_on = run_of(checkpoint), classifier.task.trained_on
-    found = read_results(run) if run else {}
     return {
         "format": FORMAT,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -44,6 +50,12 @@ def described(
         "intended_use": intended_use,
         "notice": NOTICE,
     }
+
+
+def results_of(checkpoint: Path) -> Results:
+    """The results of the checkpoint's run; empty without one. Raises UserError."""
+    run = run_of(checkpoint)
+    return read_results(run) if run else {}
 
 
 def _decision(classifier: Classifier) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from strided.models.pooled import (
     pooled_features,
     pooled_maps,
 )
+from strided.system.durable import is_full
 
 OPSET = 20  # of ONNX: what the exporter gives; ONNX Runtime reads it from 1.17 on
 
@@ -193,6 +194,8 @@ def write_onnx(network: ServedNetwork, file: Path) -> None:
             _forget_origins(program.model)
             program.save(file, external_data=False)
         except Exception as error:  # torch.export's and onnxscript's are of many kinds
+            if is_full(error):
+                raise
             raise UserError(
                 f"{type(network.net).__name__} cannot be exported, says torch: {_cause(error)}; "
                 "expected a network whose path does not depend on the values in an image, for "

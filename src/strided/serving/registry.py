@@ -125,6 +125,13 @@ def _activate(folder: Path, version: int) -> None:
     write_json(folder / ACTIVE, {"version": version})
 
 
+def require_writable(model: Path) -> None:
+    """Raise UserError if no version can be written to the folder of a name."""
+    there = next(folder for folder in (model, *model.absolute().parents) if folder.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise _unwritable(model, f"{there} may not be written")
+
+
 def register(model: Path, prepared: Path, manifest: Callable[[int], dict[str, Any]]) -> Path:
     """Give the files of a folder, and their manifest, the next version of a name; return it.
 
@@ -135,10 +142,14 @@ def register(model: Path, prepared: Path, manifest: Callable[[int], dict[str, An
         model.mkdir(parents=True, exist_ok=True)
         return _registered(model, prepared, manifest)
     except OSError as error:
-        raise UserError(
-            f"{printable(str(model))} cannot be written: {error}; expected a folder that you may "
-            "write, with room for a bundle. Try bundle=<another registry>/<name>"
-        ) from error
+        raise _unwritable(model, str(error)) from error
+
+
+def _unwritable(model: Path, why: str) -> UserError:
+    return UserError(
+        f"{printable(str(model))} cannot be written: {printable(why)}; expected a folder that you "
+        "may write, with room for a bundle. Try bundle=<another registry>/<name>"
+    )
 
 
 def _registered(model: Path, prepared: Path, manifest: Callable[[int], dict[str, Any]]) -> Path:

@@ -17,7 +17,7 @@ from strided.evaluation.held_out import require_known_split, require_split, set_
 from strided.evaluation.members import members
 from strided.evaluation.overlap import seen_by, without_seen
 from strided.export.comparison import compare, require_no_worse
-from strided.export.facts import PACKAGES, described, run_of
+from strided.export.facts import PACKAGES, described, results_of, run_of
 from strided.export.graph import ServedNetwork, require_features_of, write_onnx
 from strided.export.int8 import compared, quantised, require_accuracy
 from strided.export.latency import latency
@@ -37,7 +37,7 @@ from strided.serving.bundle import Bundle, open_session
 from strided.serving.files import CARD, GATE, MODEL, REFERENCE, facts_of
 from strided.serving.manifest import Manifest
 from strided.serving.openvino_session import require_openvino
-from strided.serving.registry import active_version, model_folder, register
+from strided.serving.registry import active_version, model_folder, register, require_writable
 from strided.system.signals import Interruption
 
 log = logging.getLogger(__name__)
@@ -53,6 +53,8 @@ def export(config: Config, folder: Path, results: Results, _: Interruption) -> N
     assert config["checkpoint"], "check() refuses none"
     checkpoint = _one_checkpoint(config["checkpoint"])
     model = model_folder(config["bundle"])
+    require_writable(model)
+    measured = results_of(checkpoint)
     gate = config["gate"]
     active = None if gate is None else Bundle.load(_active(gate))
     classifier = Classifier.load(checkpoint, device="cpu", precision="32-true")
@@ -66,7 +68,7 @@ def export(config: Config, folder: Path, results: Results, _: Interruption) -> N
         network = ServedNetwork(classifier.task.model, classifier.preprocessing)
         facts, plain = _proven(classifier, network, images, place / MODEL, config["int8"])
         intended = config["intended_use"] or data.intended_use
-        facts |= described(classifier, checkpoint, network, intended)
+        facts |= described(classifier, checkpoint, measured, network, intended)
         _write_beside(place, classifier, network, checkpoint)
         bundle = _bundle(facts, model.name, images, place)
         if config["int8"]:
