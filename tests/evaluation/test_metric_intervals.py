@@ -138,6 +138,20 @@ def test_every_metric_with_a_value_has_an_interval_about_it() -> None:
                 assert ends[0] < ends[1], name
 
 
+@pytest.mark.parametrize("in_groups", [False, True])
+def test_equally_sure_images_count_the_same_whatever_their_order(in_groups: bool) -> None:
+    labels = np.repeat([0, 1, 2], 100)
+    answers = np.where(np.arange(300) < 240, labels, 0)  # the last ones, which are wrong
+    groups = np.arange(300) // 2 if in_groups else None
+    sure = np.full((300, 3), 0.0)
+    sure[np.arange(300), answers] = 1.0
+    low, high = metric_intervals(sure, labels, CLASSES, groups)["acc_at_80"] or (0, 0)
+    value = classification_metrics(torch.tensor(sure), torch.tensor(labels), CLASSES)["acc_at_80"]
+    assert value == pytest.approx(0.8) and low < 0.8 < high
+    if not in_groups:
+        assert [low, high] == pytest.approx(wilson_interval(0.8, 240))
+
+
 def test_copies_in_a_group_tell_as_much_as_one_image() -> None:
     probabilities, labels, _ = sample((30, 40, 50), 1.0)
     single = metric_intervals(probabilities, labels, CLASSES, np.arange(120))

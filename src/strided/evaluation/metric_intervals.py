@@ -92,10 +92,7 @@ def metric_intervals(
     if len(classes) > 5:
         top5 = np.argpartition(-probabilities, 4, axis=1)[:, :5]
         found["acc_top5"] = share((top5 == labels[:, None]).any(1), None, drawn).ends
-    surest = np.zeros(len(labels), dtype=bool)
-    order = np.argsort(-probabilities.max(1), kind="stable")
-    surest[order[: max(1, round(0.8 * len(labels)))]] = True
-    found["acc_at_80"] = share(predicted == labels, surest, drawn).ends
+    found["acc_at_80"] = share(predicted == labels, surest(probabilities.max(1), 0.8), drawn).ends
     of_label = probabilities[np.arange(len(labels)), labels].astype(float).clip(1e-12)
     distance = np.square(probabilities - np.eye(len(classes))[labels]).sum(1) / 2
     found["nll"] = mean(-np.log(of_label), drawn)
@@ -143,14 +140,28 @@ def _of_class(
     yield "auprc", _auprc(curve, ours, drawn) if curve else None
 
 
+def surest(confidence: np.ndarray, coverage: float) -> np.ndarray:
+    """The part (N,), 0 to 1, of each image that is among the surest, as `RiskCoverage` has it.
+
+    Of equally sure ones that are not all among them, each counts the same.
+    """
+    decided = max(1, round(coverage * len(confidence)))
+    last = np.sort(confidence)[-decided]
+    above, level = confidence > last, confidence == last
+    return above + level * ((decided - above.sum()) / level.sum())
+
+
 def share(hits: np.ndarray, of: np.ndarray | None, drawn: Drawn) -> Figure:
-    """The part of some images (N,), or of all, that are hits; 0 to 1 if there are none."""
+    """The part of some images (N,), or of all, that are hits; 0 to 1 if there are none.
+
+    `of` says which, or how much of each (`surest`).
+    """
     of = np.ones(len(hits), dtype=bool) if of is None else of
-    count = int(of.sum())
+    count = round(float(of.sum()))
     if not count:
         return Figure(0.0, [0.0, 1.0], np.zeros(len(hits)))
-    value = float((hits & of).sum() / count)
-    influences = np.where(of, hits - value, 0.0) / count
+    value = float((hits * of).sum() / count)
+    influences = of * (hits - value) / count
     worth = count * drawn.part_worth(influences, of)
     z = drawn.quantile(drawn.count(of))
     return Figure(value, wilson_interval(value, worth, z), influences)
