@@ -101,6 +101,16 @@ def test_a_run_without_a_test_says_so(tmp_path: Path) -> None:
     assert not (tmp_path / "figures" / "confusion.png").exists()
 
 
+def test_a_run_that_fitted_nothing_says_so(tmp_path: Path) -> None:
+    errors = {"ece": 0.1, "ece_mass": 0.1, "nll": 0.5, "brier": 0.2}
+    floor = {name: {"mean": 0.01, "p95": 0.02} for name in ("ece", "ece_mass")}
+    measured = {"split": "test", "images": 20, "after": errors, "floor": floor}
+    about = {"method": "none", "temperature": None, "fitted_on": None, "images": 0}
+    page = reported(tmp_path, RESULTS | {"calibration": {**about, "measured": measured}})
+    assert "they were not calibrated" in page and "Not calibrated: its" in page
+    assert "None" not in page.partition("<h2>To repeat it</h2>")[0]
+
+
 @pytest.mark.parametrize("num_classes", [2, 40])
 def test_many_classes_have_no_confusion_figure(num_classes: int, tmp_path: Path) -> None:
     classes = [f"class {k}" for k in range(num_classes)]

@@ -170,7 +170,11 @@ def _calibration(results: Results) -> Iterator[Part]:
     temperature = about.get("temperature")
     how = about["method"] + (f" {temperature:.3f}" if temperature else "")
     fitted = f"{about['images']:,} images" if about.get("images") else "images"
-    yield f"Method: {how}, fitted on {fitted} ({about['fitted_on']})."
+    yield (
+        "Not calibrated: its probabilities are those of the network."
+        if how == "none"
+        else f"Method: {how}, fitted on {fitted} ({about['fitted_on']})."
+    )
     rows = [["as given", f"{after['ece']:.3f}", f"{after['nll']:.3f}", f"{after['brier']:.3f}"]]
     if before:
         values = [f"{before[name]:.3f}" for name in ("ece", "nll", "brier")]

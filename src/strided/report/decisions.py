@@ -43,9 +43,9 @@ def calibration_section(results: Results) -> str:
 
 
 def _how(found: Mapping[str, Any]) -> str:
-    images = f"{found['images']:,} {_IMAGES[found['fitted_on']]}"
-    if found["method"] == "none":
+    if found["method"] == "none":  # there may have been no image to fit anything on
         return "The probabilities are those of the network: they were not calibrated."
+    images = f"{found['images']:,} {_IMAGES[found['fitted_on']]}"
     if (temperature := found.get("temperature")) is not None:
         way = "too sure" if temperature > 1 else "not sure enough"
         return (
