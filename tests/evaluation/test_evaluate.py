@@ -10,6 +10,7 @@ from PIL import Image
 from tests.conftest import Train, with_splits, write_images
 
 from strided.cli import main
+from strided.errors import UserError
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.evaluate import evaluate
 from strided.evaluation.held_out import set_up_data
@@ -317,6 +318,8 @@ def test_predict_gives_such_an_image_an_error(trained_run: Path, tmp_path: Path)
     classifier = with_nan(Classifier.load(trained_run, device="cpu"), 1)
     rows = predict_files(classifier, find_images(str(write_images(tmp_path / "images", 1))), 8)
     assert [bool(row.error) for row in rows] == [False, True, False]
+    with pytest.raises(UserError, match="not finite"):  # and no class that looks like any other
+        classifier(sorted((tmp_path / "images").glob("*/*.png")))
 
 
 def test_a_set_with_some_of_the_classes_is_measured_by_the_checkpoints_names(

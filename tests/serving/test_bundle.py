@@ -15,6 +15,7 @@ from strided.decision.gate import Gate, Images
 from strided.decision.input_gate import looks
 from strided.errors import UserError
 from strided.serving import Bundle
+from strided.serving.bundle import Outputs
 from strided.serving.files import GATE, MANIFEST, MODEL, REFERENCE, facts_of
 from strided.serving.manifest import Manifest
 
@@ -142,6 +143,16 @@ def test_what_is_no_picture_is_named(exported: Path) -> None:
             bundle(given)  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"nowhere\.png .*cannot be read"):
         bundle([np.zeros((8, 8), np.uint8), "nowhere.png"])
+
+
+def test_an_image_without_finite_outputs_has_no_answer(
+    exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = Bundle.load(exported, threads=1)
+    lost = Outputs(np.full((1, 10), np.nan, np.float32), np.zeros((1, 84), np.float32))
+    monkeypatch.setattr(bundle, "outputs", lambda pixels, heat: lost)
+    with pytest.raises(UserError, match="not finite"):
+        bundle(np.zeros((8, 8), np.uint8))
 
 
 def test_a_network_of_other_shapes_is_refused(version: Path) -> None:

@@ -21,8 +21,10 @@ from strided.decision.scaling import (
     log_softmax,
     sigmoid,
 )
+from strided.errors import UserError
 from strided.system.plain_data import is_number
 
+NOT_FINITE = "the network's outputs for this image are not finite (NaN or infinity)"
 METHODS = ("temperature", "platt", "isotonic", "vector", "none")
 OF_CLASSES = ("platt", "isotonic", "vector")  # that fit something for each class
 ENOUGH = 100  # images for calibration=auto
@@ -156,6 +158,15 @@ def _of_curves(values: np.ndarray) -> np.ndarray:
         return np.concatenate([1 - values, values], axis=1)
     total = values.sum(1, keepdims=True)
     return np.divide(values, total, out=np.full_like(values, 1 / values.shape[1]), where=total > 0)
+
+
+def require_finite(logits: np.ndarray) -> None:
+    """Raise UserError unless all logits (N, K) are finite: others give no probabilities."""
+    if not np.isfinite(logits).all():
+        raise UserError(
+            f"{NOT_FINITE}; expected a network that tells classes apart. Try a checkpoint from "
+            "before the training failed"
+        )
 
 
 def ece(

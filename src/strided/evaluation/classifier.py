@@ -18,7 +18,7 @@ from strided.config.targets import trusting
 from strided.data import ImageDataModule
 from strided.data.loader import BatchLoader
 from strided.data.reading.decoding import ImageLike, no_picture, read_picture
-from strided.decision.calibration import Calibration
+from strided.decision.calibration import Calibration, require_finite
 from strided.decision.decision import Decided, Decision
 from strided.decision.gate import Gate, Gated
 from strided.errors import UserError, one_line
@@ -26,8 +26,6 @@ from strided.evaluation.precision import evaluating_in, inference_precision
 from strided.system.devices import choose_device, fix_cublas_workspace, float32_products, sent
 from strided.training.loading import find_checkpoint, load_task
 from strided.training.task import ClassificationTask
-
-NOT_FINITE = "the network's outputs for this image are not finite (NaN or infinity)"
 
 
 @dataclass(frozen=True)
@@ -118,7 +116,8 @@ class Classifier:
     ) -> Prediction | list[Prediction]:
         """Classify one image, giving a Prediction, or several, giving a list of them.
 
-        Raises ImageError, a UserError, for an unreadable image.
+        Raises ImageError, a UserError, for an unreadable image, and UserError for one of which
+        the network makes no number.
         """
         if isinstance(images, ImageLike):
             return self._predictions([images])[0]
@@ -135,7 +134,8 @@ class Classifier:
 
     def _predictions(self, images: Sequence[ImageLike]) -> list[Prediction]:
         pixels = np.stack([self.preprocessing.pixels(read_picture(image)) for image in images])
-        _, decided = self.answers(torch.from_numpy(pixels))
+        logits, decided = self.answers(torch.from_numpy(pixels))
+        require_finite(logits.numpy())
         found = []
         for place, row in enumerate(decided.probabilities.tolist()):
             if why := decided.refusal(place):

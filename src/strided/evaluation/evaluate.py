@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from strided.config.keys import InferencePrecision
 from strided.data import ImageDataModule
+from strided.decision.calibration import NOT_FINITE
 from strided.decision.decision import Decided, Decision
 from strided.decision.gate import Gated
 from strided.errors import UserError
 from strided.evaluation.at_operating_point import at_operating_point
 from strided.evaluation.calibration import coverage_of, errors_of, floors_of, reliability
-from strided.evaluation.classifier import NOT_FINITE, Classifier, decide
+from strided.evaluation.classifier import Classifier, decide
 from strided.evaluation.evaluation import Evaluation
 from strided.evaluation.gating import gated_outputs, refusals_of
 from strided.evaluation.intervals import wilson_interval

@@ -23,8 +23,9 @@ from strided.data.reading.labels import label_of
 from strided.data.reading.leavings import is_hidden
 from strided.data.reading.pictures import by_ending, contents_of, counted, is_image
 from strided.data.reading.signatures import FORMAT_NAMES, ending, is_known_other, is_picture
+from strided.decision.calibration import NOT_FINITE
 from strided.errors import UserError, printable, sought_from
-from strided.evaluation.classifier import NOT_FINITE, Classifier
+from strided.evaluation.classifier import Classifier
 from strided.runs.predictions_csv import Row
 
 log = logging.getLogger(__name__)

@@ -11,6 +11,7 @@ import numpy as np
 
 from strided.data.preprocessing import Preprocessing
 from strided.data.reading.decoding import ImageLike, no_picture, read_picture
+from strided.decision.calibration import require_finite
 from strided.errors import UserError, first_line, printable
 from strided.serving.files import GATE, MANIFEST, MODEL, REFERENCE, checked, refused
 from strided.serving.manifest import Manifest
@@ -119,7 +120,8 @@ class Bundle:
     ) -> Answer | list[Answer]:
         """Answer for one picture, or a list for several: paths, PIL images, uint8 (H, W[, 3]).
 
-        Raises UserError, which names the file, for one that cannot be read.
+        Raises UserError, which names the file, for one that cannot be read, and for one of which
+        the network makes no number.
         """
         if isinstance(images, ImageLike):
             return self._answers([images], heat)[0]
@@ -132,6 +134,7 @@ class Bundle:
     def _answers(self, images: list[ImageLike], heat: bool) -> list[Answer]:
         pixels = np.stack([self.preprocessing.pixels(read_picture(image)) for image in images])
         outputs = self.outputs(pixels, heat=heat)
+        require_finite(outputs.logits)
         gate = self.decision.gate
         gated = None if gate is None else gate(outputs.features, pixels)
         decided = self.decision(outputs.logits, gated)
