@@ -252,6 +252,17 @@ def as_an_older_run(run: Path) -> None:
         csv.writer(stream).writerows(rows)
 
 
+def refuse_first(run: Path) -> None:
+    """Let the gate of an older run refuse its first image."""
+    with (run / "predictions.csv").open(newline="") as stream:
+        head, first, *rows = csv.reader(stream)
+    with (run / "predictions.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([head, first[:2] + [""] * (len(first) - 2), *rows])
+    measured = {"images": 24, "refused": 1, "share": 1 / 24, "share_ci95": [0.0, 0.2]}
+    gate = {"method": "knn", "false_alarms": 0.05, "measured": measured}
+    change(run, lambda results: results.update(gate=gate))
+
+
 def test_older_runs_are_pooled_by_their_images_and_intervals_are_over_images(
     jobs: Path, log_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -264,7 +275,12 @@ def test_older_runs_are_pooled_by_their_images_and_intervals_are_over_images(
     acc = found["metrics"]["acc"]
     assert [acc["low"], acc["high"]] == wilson_interval(acc["value"], 72)
     assert "No groups (patients) are known" in (folder / "pool.html").read_text()
-    assert "tested 48 of the 72 images" in refused(capsys, log_dir, *runs[:2])
+    change(runs[1], lambda results: results.update(skipped=1))
+    refuse_first(runs[0])
+    folder, results = pooled(log_dir / "gated", *runs)  # each image counts, answered or not
+    assert results["pools"][0]["images"] == 71
+    assert "| images unreadable | 1 |" in (folder / "card.md").read_text()
+    assert "tested 49 of the 72 images" in refused(capsys, log_dir, *runs[:2])
     change_config(runs[1], "max_epochs: 1", "max_epochs: 2")
     assert "differ in trainer.max_epochs; expected" in refused(capsys, log_dir, *runs)
     assert "has no fold, and other runs have" in refused(capsys, log_dir, *runs[:2], jobs / "5")

@@ -39,7 +39,7 @@ def results_of(pooled: Pooled) -> Results:
         split_hash=str(runs[0].get("partition_hash", "unknown")),
         confusion=pooled.confusion,
         overlap={"shared": pooled.seen},
-        skipped=sum(int(run.get("skipped") or 0) for run in runs),
+        skipped=max(int(run.get("skipped") or 0) for run in runs),  # each has looked at all
         subgroups=pooled.subgroups,
         runs=[{"folder": str(run.folder)} for run in pooled.pool.runs],
     )

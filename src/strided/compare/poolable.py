@@ -1,7 +1,7 @@
 """What runs must have in common to be put together: the test of a whole part, images, a config."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from strided.compare.finished_run import FinishedRun
@@ -28,9 +28,16 @@ def predictions_of(run: FinishedRun) -> Predictions:
     return run.predictions
 
 
+def without_answer(run: FinishedRun) -> int:
+    """How many of its images have no prediction: the gate refused them."""
+    gate: Mapping[str, Any] = run.results.get("gate") or {}
+    return int(gate.get("measured", {}).get("refused") or 0)
+
+
 def require_whole(run: FinishedRun) -> None:
     """Raise UserError for a run whose trainer.limit_test_batches left some of its images out."""
-    tested = len(predictions_of(run).paths) + int(run.results.get("skipped") or 0)
+    tested = len(predictions_of(run).paths) + without_answer(run)
+    tested += int(run.results.get("skipped") or 0)
     total = run.results["splits"].get("test")
     limit = (run.config.get("trainer") or {}).get("limit_test_batches")
     if limit is not None and fits(total, int) and tested < int(total or 0):

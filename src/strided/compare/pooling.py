@@ -16,6 +16,7 @@ from strided.compare.poolable import (
     of_one_kind,
     predictions_of,
     require_whole,
+    without_answer,
 )
 from strided.compare.pooled_shortcuts import check_of
 from strided.config.values import fits
@@ -182,7 +183,8 @@ def _covering(runs: list[FinishedRun]) -> list[FinishedRun]:
     """Return runs without numbers of folds, as of a table for each. Raises UserError for gaps."""
     _require_each_image_once(runs)
     total = sum(size for size in runs[0].results["splits"].values() if fits(size, int))
-    tested = sum(len(predictions_of(run).paths) for run in runs)
+    tested = sum(len(predictions_of(run).paths) + without_answer(run) for run in runs)
+    tested += max(int(run.results.get("skipped") or 0) for run in runs)  # of the whole data set
     if "train" in runs[0].results["splits"] and tested < total:
         raise UserError(
             f"the runs of pool have tested {tested} of the {total} images, and no fold is named; "
