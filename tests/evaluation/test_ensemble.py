@@ -12,6 +12,7 @@ from tests.conftest import train_in
 from tests.evaluation.test_evaluate import evaluated, predictions, results
 
 from strided.cli import main
+from strided.decision.calibration import Calibration
 from strided.errors import UserError
 from strided.evaluation.classifier import Classifier, Prediction
 from strided.evaluation.members import LEAST_PROBABILITY, members
@@ -109,6 +110,19 @@ def test_members_without_sets_have_none_together_and_may_choose_some(
     (copies[1] / "val_predictions.csv").unlink()
     assert main(["eval", given, "evaluation.coverage=0.8", f"log_dir={log_dir}"]) == 1
     assert "has not kept what its held-out images gave; expected" in capsys.readouterr().err
+
+
+def test_members_that_follow_their_held_out_images_choose_nothing_on_them(
+    trained_run: Path, other_run: Path, tmp_path: Path, log_dir: Path
+) -> None:
+    copy = Path(shutil.copytree(trained_run, tmp_path / "vector"))
+    decision = Classifier.load(copy, device="cpu").decision
+    assert decision is not None and decision.sets is not None
+    vector = Calibration("vector", {"weight": [1.0] * 10, "bias": [0.0] * 10})
+    store_decision(copy / "checkpoints" / "best.ckpt", replace(decision, calibration=vector))
+    found = results(evaluated(log_dir, f"checkpoint=[{other_run},{copy}]"))
+    assert "was calibrated by vector, which follows" in found["ensemble"]["not_calibrated"]
+    assert "sets" not in found
 
 
 def test_each_counts_once_and_a_sweep_without_a_finished_job_is_refused(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from strided.config.keys import Config, InferencePrecision
-from strided.decision.calibration import ENOUGH, Calibration
+from strided.decision.calibration import ENOUGH, OF_CLASSES, Calibration
 from strided.decision.decision import INNER_FOLDS, Decision, Scores, entropy
 from strided.decision.gate import Gated
 from strided.decision.triage import SEPARATOR
@@ -159,6 +159,8 @@ def disagreement(each: Sequence[Answers]) -> dict[str, float]:
 def decision_of(each: Sequence[Answers], config: Config) -> tuple[Decision, str]:
     """Fit one temperature and sets on the members' held-out images, if all have the same.
 
+    A member that has fitted a curve for each class on them looks surer there than elsewhere: sets
+    for 90 % that were chosen by such ones held 85 %.
     If that is not possible or not asked for, returns one that changes nothing, and why.
     """
     plain = Decision(Calibration())
@@ -170,6 +172,8 @@ def decision_of(each: Sequence[Answers], config: Config) -> tuple[Decision, str]
     for one, predictions in zip(each, kept, strict=True):
         if predictions is None:
             return plain, f"{one.checkpoint} has not kept what its held-out images gave"
+        if (method := one.decision.calibration.method) in OF_CLASSES:  # type: ignore[union-attr]
+            return plain, f"{one.checkpoint} was calibrated by {method}, which follows these images"
         if set(predictions.classes) != set(classes):
             return plain, f"the held-out images of {one.checkpoint} have other classes"
         found.append(predictions)
