@@ -120,7 +120,9 @@ def test_metrics_follow_from_the_predictions(trained_run: Path, log_dir: Path) -
 
 
 def test_val_can_be_measured_and_is_that_of_training(trained_run: Path, log_dir: Path) -> None:
-    found = results(evaluated(log_dir, f"checkpoint={trained_run}", "split=val"))
+    folder = evaluated(log_dir, f"checkpoint={trained_run}", "split=val")
+    assert "were chosen on these images: figures flatter" in (folder / "run.log").read_text()
+    found = results(folder)
     assert found["val/acc"] == pytest.approx(results(trained_run)["best_val/acc"], abs=1e-6)
     assert not any(key.startswith("test/") for key in found)
     assert found["splits"] == {"val": 288}

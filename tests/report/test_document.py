@@ -14,6 +14,7 @@ from tests.conftest import with_splits
 
 from strided.config.keys import Config
 from strided.report.document import write_report
+from strided.report.triage import triage_section
 from strided.runs.metrics_csv import read_metrics
 
 Train = Callable[..., Path]
@@ -99,6 +100,12 @@ def test_a_run_without_a_test_says_so(tmp_path: Path) -> None:
     page = reported(tmp_path, {key: RESULTS[key] for key in kept})
     assert "Nothing was tested" in page and "Test accuracy" not in page
     assert not (tmp_path / "figures" / "confusion.png").exists()
+
+
+def test_thresholds_that_are_measured_where_they_were_chosen_say_so() -> None:
+    selective: Any = {"images": 20, "at_risk": [{"max_risk": 0.1, "threshold": None}]}
+    for split, words in (("test", "of 20 other images"), ("val", "of the same images, and so")):
+        assert words in triage_section({"selective": {**selective, "split": split}})
 
 
 def test_a_run_that_fitted_nothing_says_so(tmp_path: Path) -> None:

@@ -84,10 +84,12 @@ def run_over_split(checkpoint: Path, config: Config) -> Ran:
 
 
 def tell_fitted(ran: Ran, split: str) -> None:
-    """Say that a split is what the run was calibrated on."""
-    calibrated = split == "val" and is_calibrated(ran.classifier.decision)
-    if calibrated and is_own(ran.classifier, ran.data, split):
-        log.info("the probabilities were calibrated on these images: their errors flatter")
+    """Say that a split is what the run has fitted its decision on."""
+    known = ran.classifier.decision
+    if split != "val" or known is None or not is_own(ran.classifier, ran.data, split):
+        return
+    if is_calibrated(known) or any((known.sets, known.triage, known.operating_point)):
+        log.info("calibration, sets and thresholds were chosen on these images: figures flatter")
 
 
 def measure(

@@ -59,10 +59,13 @@ def triage_section(results: Results) -> str:
     if found["at_risk"]:
         heads = ["allowed risk", "threshold", "decided alone", "wrong among them"]
         parts.append(table(heads, [_at_risk(chosen) for chosen in found["at_risk"]]))
+        others = f"{found['images']:,} other images"
+        if split == "val":
+            others = "the same images, and so flatter"
         parts.append(
             '<p class="note">Thresholds were chosen on held-out images so that the risk of new '
             "images like those is at most the allowed one with a probability of 95 %; the figures "
-            f"are of {found['images']:,} other images.</p>"
+            f"are of {others}.</p>"
         )
     return "\n".join([*parts, _workload(results)])
 
