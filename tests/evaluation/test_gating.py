@@ -13,6 +13,7 @@ from tests.conftest import train_in, with_splits, write_images
 
 from strided.cli import main
 from strided.decision.gate import REASONS, Gated
+from strided.evaluation import gating
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.members import gated_together
 from strided.runs.predictions_csv import Predictions
@@ -83,6 +84,13 @@ def test_eval_refuses_the_same_images(gated_run: Path, log_dir: Path) -> None:
     folder = new_folder(log_dir, "eval")
     assert rows_of(folder) == rows_of(gated_run)
     assert results_of(folder)["gate"] == results_of(gated_run)["gate"]
+
+
+def test_a_gate_stays_where_the_calibration_is_taken_away(gated_run: Path, log_dir: Path) -> None:
+    assert main(["eval", f"checkpoint={gated_run}", "calibration=none", f"log_dir={log_dir}"]) == 0
+    found, known = (results_of(folder) for folder in (new_folder(log_dir, "eval"), gated_run))
+    assert found["gate"] == known["gate"] and "sets" not in found
+    assert "test/ece_raw" not in found
 
 
 def test_an_ensemble_refuses_what_most_of_its_gates_refuse(
@@ -183,6 +191,16 @@ def test_a_head_on_kept_features_refuses_what_the_whole_network_does(
     assert ood[0] == pytest.approx(ood[1], rel=1e-3)
     assert main(["eval", f"checkpoint={run}", "split=val", f"log_dir={log_dir}"]) == 1
     assert "split=val of digits has no image; expected" in capsys.readouterr().err
+
+
+def test_no_more_images_count_than_the_limits_are_chosen_on(
+    monkeypatch: pytest.MonkeyPatch, log_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gating, "MOST_IMAGES", 10)
+    command = ["train", "trainer=cpu", "trainer.max_epochs=1", "evaluation.gate=knn"]
+    assert main([*command, f"log_dir={log_dir}"]) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "but 10 images are held out" in said and "epoch 0" not in said
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,8 @@ def test_versions_count_from_1_and_the_first_answers(
     second.rename(model / "7")
     activate(model, 7)
     assert "versions: [ 7 ]" in (model / "config.pbtxt").read_text()
+    (model / "8").touch()  # no version, and in the way of one
+    assert register(model, prepared, manifest).name == "9"
 
 
 def test_versions_written_at_once_do_not_collide(

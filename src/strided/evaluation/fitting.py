@@ -147,7 +147,8 @@ def chosen_decision(
                 f"calibration=none beside {typed}; expected one of them: the sets and thresholds "
                 "were fitted on calibrated probabilities. Try it without calibration=none"
             )
-        return None
+        # the gate looks at no probability
+        return Decision(Calibration(), gate=stored.gate) if stored and stored.gate else None
     if stored is None or stored.scores is None:
         if typed:
             raise UserError(

@@ -78,9 +78,9 @@ def refuse_gate(config: Config, task: ClassificationTask, data: ImageDataModule)
         return
     last_linear(task)
     share = keys.get("false_alarms") or 0.05
-    held, least = len(data.splits["val"]), least_images(share)
+    held, least = len(data.spread("val", MOST_IMAGES)), least_images(share)
     if not held and np.ptp(_folds(data, config["seed"])) > 0:
-        held = len(data.splits["train"])
+        held = len(data.spread("train", MOST_IMAGES))
     if held < least:
         raise UserError(
             f"evaluation.false_alarms={share}, but {held} images are held out of training; "

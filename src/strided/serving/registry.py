@@ -170,7 +170,8 @@ def _registered(model: Path, prepared: Path, manifest: Callable[[int], dict[str,
 def _named(unfinished: Path, model: Path, manifest: Callable[[int], dict[str, Any]]) -> Path:
     """Rename the folder to the next free number: not every file system has locks."""
     while True:
-        version = max(versions(model), default=0) + 1
+        taken = [int(entry.name) for entry in model.iterdir() if _VERSION.fullmatch(entry.name)]
+        version = max(taken, default=0) + 1  # also above a file of such a name
         write_json(unfinished / MANIFEST, manifest(version))
         sync_folder(unfinished)
         place = model / str(version)
