@@ -16,6 +16,8 @@ from strided.evaluation.classifier import Classifier
 from strided.evaluation.held_out import set_up_data
 from strided.export import parity
 from strided.export.comparison import compare
+from strided.export.parity import Checked
+from strided.export.reference import reference
 from strided.serving import Bundle
 from strided.serving.registry import versions
 
@@ -34,6 +36,19 @@ def test_a_bundle_answers_as_predict_does(exported: Path, trained_run: Path) -> 
     expected = classifier.logits(torch.from_numpy(pixels))
     logits = torch.from_numpy(bundle.outputs(pixels).logits)
     torch.testing.assert_close(logits, expected, rtol=0, atol=1e-4)
+
+
+def test_few_images_leave_no_row_of_one(exported: Path) -> None:
+    bundle = Bundle.load(exported, threads=1)
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 1, 32, 32), np.uint8)
+    labels = np.zeros(20, np.int64)
+    few = reference(bundle, Checked("val", pixels[:1], labels[:1]))
+    of_classes = {"class_predicted", "class_labelled", "class_feature_mean"}
+    assert few.keys() == {"images", "levels"} | of_classes
+    assert np.isnan(few["class_feature_mean"]).all()
+    enough = reference(bundle, Checked("val", pixels, labels))
+    assert np.isfinite(enough["feature_mean"]).all() and "confidence_quantiles" in enough
+    assert np.isfinite(enough["class_feature_mean"]).sum() == 84  # of the one class that has 20
 
 
 def test_a_version_says_what_it_is(exported: Path, trained_run: Path) -> None:

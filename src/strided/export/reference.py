@@ -1,6 +1,6 @@
 """Statistics of own images, to which a service compares what it is sent: no row of an image.
 
-A class of few images has no mean of its own: that of one image would be the image's features.
+Few images have no means, nor has a class of few: that of one image would be the image's features.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ Arrays = dict[str, np.ndarray]
 def reference(bundle: Bundle, images: Checked) -> Arrays:
     """Arrays by name, float32, of what a bundle gives for these images.
 
-    Means of classes, of heat, quantiles and the covariance are left out of too few images.
+    Of too few images there are only the shares of the classes, and means of classes that are NaN.
     """
     features, probabilities, heat = _answers(bundle, images.pixels)
     count, classes = probabilities.shape
@@ -31,13 +31,13 @@ def reference(bundle: Bundle, images: Checked) -> Arrays:
     found: dict[str, Any] = {
         "images": np.array(count),
         "levels": LEVELS,
-        "feature_mean": features.mean(0, dtype=np.float64),
-        "class_probability": probabilities.mean(0),
         "class_predicted": np.bincount(predicted, minlength=classes) / count,
         "class_labelled": np.bincount(images.labels, minlength=classes) / count,
         "class_feature_mean": _means_of_classes(features, images.labels, classes),
     }
     if count >= LEAST_IMAGES:
+        found["feature_mean"] = features.mean(0, dtype=np.float64)
+        found["class_probability"] = probabilities.mean(0)
         found |= _quantiles(images.pixels, features, probabilities) | _spread(features)
         found |= {} if heat is None else {"heat_mean": heat / count}
     return {name: np.asarray(value, np.float32) for name, value in found.items()}
