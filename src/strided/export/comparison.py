@@ -8,6 +8,7 @@ import numpy as np
 
 from strided.data import ImageDataModule, Preprocessing
 from strided.data.renderings import STRESS, rendered
+from strided.decision.calibration import BINS, bin_of
 from strided.errors import UserError, one_line
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.held_out import set_up_data
@@ -17,7 +18,6 @@ from strided.serving.bundle import Bundle
 log = logging.getLogger(__name__)
 
 RESAMPLES = 2_000
-_BINS = 15  # of the ECE
 _MOST_STRESSED = 1_000  # images that are shown differently, in eight ways
 _BATCH = 32
 
@@ -181,10 +181,10 @@ def _calibration(new: np.ndarray, old: np.ndarray, labels: np.ndarray) -> dict[s
 def _gaps(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The bin of confidence of each image, and its confidence less 1 if it is right."""
     confidence = probabilities.max(1)
-    bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
-    return bins, confidence - (probabilities.argmax(1) == labels)
+    gap = confidence - (probabilities.argmax(1) == labels)
+    return bin_of(confidence, BINS, "width"), gap
 
 
 def _ece(gaps: tuple[np.ndarray, np.ndarray], weight: np.ndarray) -> float:
     bins, gap = gaps
-    return float(np.abs(np.bincount(bins, gap * weight, _BINS)).sum() / weight.sum())
+    return float(np.abs(np.bincount(bins, gap * weight, BINS)).sum() / weight.sum())
