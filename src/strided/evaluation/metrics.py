@@ -9,6 +9,7 @@ from torch import Tensor
 from strided.data.reading.files import as_text
 from strided.decision.calibration import ece
 from strided.decision.selective import RiskCoverage
+from strided.evaluation.ranking import Curve
 
 
 def classification_metrics(
@@ -76,19 +77,12 @@ def _per_class(
 def _ranking(
     probabilities: Tensor, labels: Tensor, defined: list[bool]
 ) -> dict[str, list[float | None]]:
-    """AUROC and average precision (AUPRC) of each class against the rest.
-
-    torchmetrics' own average over classes counts absent ones as 0. Intervals are of the same
-    figures, by `Curve`.
-    """
-    from torchmetrics.functional.classification import binary_auroc, binary_average_precision
-
+    """AUROC and average precision (AUPRC) of each class against the rest."""
+    scores, of = probabilities.numpy(), labels.numpy()
+    curves = [Curve.of(scores[:, k], of == k) if known else None for k, known in enumerate(defined)]
     return {
-        name: [
-            float(measure(probabilities[:, k], (labels == k).long())) if known else None
-            for k, known in enumerate(defined)
-        ]
-        for name, measure in (("auroc", binary_auroc), ("auprc", binary_average_precision))
+        "auroc": [curve.auroc() if curve else None for curve in curves],
+        "auprc": [curve.auprc() if curve else None for curve in curves],
     }
 
 
