@@ -320,6 +320,14 @@ def test_paths_are_listed_where_the_pictures_are_gone(
     assert f"<li>{first['path']}</li>" in (folder / "compare.html").read_text()
 
 
+def test_the_images_of_a_run_are_those_that_were_measured(copied_run: Path) -> None:
+    file = copied_run / "results.json"
+    results = json.loads(file.read_text())
+    assert FinishedRun.read(copied_run).row()["images"] == results["splits"]["test"] == 359
+    file.write_text(json.dumps({**results, "tested": 337}))  # a gate refused the others
+    assert FinishedRun.read(copied_run).row()["images"] == 337
+
+
 def test_a_run_that_is_not_finished_is_refused(copied_run: Path, trained_run: Path) -> None:
     results = json.loads((copied_run / "results.json").read_text())
     (copied_run / "results.json").write_text(json.dumps({**results, "state": "interrupted"}))

@@ -74,6 +74,11 @@ class FinishedRun:
             return None
         return 0 if found.get("excluded") else int(found["shared"])
 
+    @property
+    def _measured(self) -> int | None:
+        """How many images its figures are of: a test may leave some out, and a gate refuse some."""
+        return self.results.get("tested", self.results["splits"].get(self.split))
+
     def row(self) -> dict[str, Any]:
         """The row of compare.csv; None for values that this run lacks."""
         results, named, split = self.results, by_name(self.results), self.split
@@ -81,7 +86,7 @@ class FinishedRun:
         return {
             "run": self.label,
             "split": split,
-            "images": results["splits"].get(split) if f"{split}/acc" in named else None,
+            "images": self._measured if f"{split}/acc" in named else None,
             "acc": named.get(f"{split}/acc"),
             "acc_low": low,
             "acc_high": high,
