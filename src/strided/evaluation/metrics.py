@@ -50,8 +50,9 @@ def classification_metrics(
 
 def confusion_matrix(predicted: Tensor, labels: Tensor, num_classes: int) -> Tensor:
     """Return counts (K, K): rows are the true class, columns the predicted one."""
-    flat = torch.bincount(labels * num_classes + predicted, minlength=num_classes**2)
-    return flat.reshape(num_classes, num_classes)
+    from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+    return multiclass_confusion_matrix(predicted, labels, num_classes)
 
 
 def _per_class(
