@@ -1,4 +1,4 @@
-"""A lock is a file of its own: not what a stranger's folder leads to."""
+"""Locks are files of their own, and the cores are those that a container allows."""
 
 import os
 import socket
@@ -7,7 +7,36 @@ from pathlib import Path
 import pytest
 
 from strided.errors import UserError
-from strided.system.machine import alone_in
+from strided.system.machine import alone_in, cores, quota
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "expected"),
+    [
+        ("0::/", {"cpu.max": "250000 100000\n"}, 3),
+        ("0::/", {"cpu.max": "max 100000\n"}, None),
+        ("0::/a/b", {"a/cpu.max": "50000 100000\n", "a/b/cpu.max": "max 100000\n"}, 1),
+        (
+            "4:cpu,cpuacct:/docker/x\n3:memory:/docker/x",
+            {"cpu/cpu.cfs_quota_us": "200000\n", "cpu/cpu.cfs_period_us": "100000\n"},
+            2,
+        ),
+        ("4:cpu:/", {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        ("0::/", {}, None),
+        ("nonsense", {"cpu.max": "nonsense"}, None),
+    ],
+)
+def test_the_quota_of_a_container_counts(
+    own: str, files: dict[str, str], expected: int | None, tmp_path: Path
+) -> None:
+    root = tmp_path / "cgroup"
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(content)
+    (tmp_path / "own").write_text(own)
+    assert quota(root, tmp_path / "own") == expected
+    assert quota(root, tmp_path / "absent") is None
+    assert cores() >= 1
 
 
 def linked(file: Path) -> None:

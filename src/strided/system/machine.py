@@ -1,10 +1,11 @@
 """This process's part of the machine: cores, and a folder for itself."""
 
 import errno
+import math
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from strided.errors import UserError, printable
@@ -13,10 +14,43 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.
 
 
 def cores() -> int:
-    """Return the number of cores this process may use; a cluster may limit it."""
+    """Return the number of cores this process may use; a cluster or a container may limit it."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
+        allowed = len(os.sched_getaffinity(0))
+        return min(allowed, quota() or allowed)
     return os.cpu_count() or 1
+
+
+def quota(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int | None:
+    """Return how many cores' time the control groups of this process allow, rounded up.
+
+    None without a limit. Linux, both versions of control groups: a container of `--cpus=2` sees all
+    cores of the machine, and more threads than two would be halted in turn.
+    """
+    shares = []
+    with suppress(OSError, ValueError):
+        lines = [line.split(":", 2) for line in own.read_text().splitlines()]
+        for _, kinds, path in lines:
+            if kinds == "":
+                files = _above(root, path, "cpu.max")
+                shares += [_share(*file.read_text().split()) for file in files]
+            elif "cpu" in kinds.split(","):
+                for file in _above(root / "cpu", path, "cpu.cfs_quota_us"):
+                    period = file.with_name("cpu.cfs_period_us").read_text()
+                    shares.append(_share(file.read_text(), period))
+    limits = [share for share in shares if share is not None]
+    return max(1, math.ceil(min(limits))) if limits else None
+
+
+def _above(root: Path, path: str, name: str) -> list[Path]:
+    """The files of this name in a group and in those above it, as far as this process sees them."""
+    group = root / path.lstrip("/")
+    return [file for place in (group, *group.parents) if (file := place / name).is_file()]
+
+
+def _share(allowed: str, period: str) -> float | None:
+    """Cores, of microseconds in each period; None for no limit, which is max, or -1."""
+    return int(allowed) / int(period) if allowed.strip() not in ("max", "-1") else None
 
 
 def host_memory() -> tuple[int, int, int | None] | None:
