@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 GREYS = ("MONOCHROME1", "MONOCHROME2")
 PALETTE = "PALETTE COLOR"
+TOO_LARGE = "too large to decode safely"  # how the reason for too many pixels begins
 MOST_PIXELS = 178_956_970  # twice Pillow's MAX_IMAGE_PIXELS: there it refuses other pictures
 
 _COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
@@ -66,14 +67,14 @@ def read_header(content: bytes) -> "Dataset":
     return pydicom.dcmread(BytesIO(content), specific_tags=list(_READ))
 
 
-def form_of(header: "Dataset") -> Form:
+def form_of(header: "Dataset", most_pixels: int = MOST_PIXELS) -> Form:
     """How the pixels are stored; RefusedError for anything but one whole picture to be shown."""
     _check_kind(header)
     codec = _codec(header)
     _check_frames(header)
     rows, columns = _number(header, "Rows", 1, 65535), _number(header, "Columns", 1, 65535)
-    if rows * columns > MOST_PIXELS:
-        raise RefusedError(f"too large to decode safely: DICOM of {columns} x {rows} pixels")
+    if rows * columns > most_pixels:
+        raise RefusedError(f"{TOO_LARGE}: DICOM of {columns} x {rows} pixels")
     colours = str(header.get("PhotometricInterpretation", ""))
     if colours not in (*GREYS, *_COLOURS, PALETTE):
         raise RefusedError(f"DICOM in a colour space that is not read; expected {GREYS[1]} or RGB")

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from strided.dicom.grey import grey
-from strided.dicom.header import GREYS, PALETTE, Form, RefusedError, form_of, read_header
+from strided.dicom.header import (
+    GREYS,
+    MOST_PIXELS,
+    PALETTE,
+    Form,
+    RefusedError,
+    form_of,
+    read_header,
+)
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -14,14 +22,16 @@ if TYPE_CHECKING:
 _PIXEL_BYTES = 16  # of memory for each value, while it is decoded
 
 
-def pixels_of(content: bytes, reserve: Callable[[int], None]) -> np.ndarray:
+def pixels_of(
+    content: bytes, reserve: Callable[[int], None], most_pixels: int = MOST_PIXELS
+) -> np.ndarray:
     """uint8 (H, W), or (H, W, 3) of colours; RefusedError, or nearly any error if damaged.
 
     `reserve` is told how many bytes of memory the next step may use.
     """
     reserve(4 * len(content))
     header = read_header(content)
-    form = form_of(header)
+    form = form_of(header, most_pixels)
     reserve(4 * len(content) + _PIXEL_BYTES * form.rows * form.columns * form.samples)
     stored = _stored(header, form)
     if form.colours in GREYS:

@@ -11,16 +11,35 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
+
+from strided.dicom.header import MOST_PIXELS, RefusedError
 
 REQUEST = struct.Struct("<Q")  # the number of bytes, which follow
 ANSWER = struct.Struct("<BIIQ")  # channels, width, height and the number of bytes, which follow
 REASON = 0  # in place of the channels: the bytes are the reason why the file is refused
 NOT_INSTALLED = 3  # exit code
 
-CPU_SECONDS = 20  # for a file
 SECONDS = 300  # of the clock, on a busy machine
 _SPARE = 128 * 2**20  # bytes of memory beside what a file and its pixels need
+
+
+class Limits(NamedTuple):
+    """What one file may take: pixels, seconds of CPU, and bytes of memory beside the process's own.
+
+    `memory` None: as much as pixels of their number need.
+    """
+
+    pixels: int = MOST_PIXELS
+    seconds: int = 20
+    memory: int | None = None
+
+    def words(self) -> list[str]:
+        """These as `main` reads them."""
+        return [str(self.pixels), str(self.seconds), str(self.memory or 0)]
+
+
+ANY = Limits()
 
 
 def main() -> None:
@@ -39,31 +58,31 @@ def main() -> None:
         _limit("RLIMIT_FSIZE", 0)  # and so would any other file
     except ImportError:
         sys.exit(NOT_INSTALLED)
-    serve(sys.stdin.buffer, answers)
+    pixels, seconds, memory = map(int, sys.argv[1:])
+    serve(sys.stdin.buffer, answers, Limits(pixels, seconds, memory or None))
 
 
-def serve(files: BinaryIO, answers: BinaryIO) -> None:
+def serve(files: BinaryIO, answers: BinaryIO, limits: Limits) -> None:
     """Answer each file with its pixels or the reason why it has none."""
     own = _memory()
     while head := files.read(REQUEST.size):
         (size,) = REQUEST.unpack(head)
-        _limit("RLIMIT_AS", own + _SPARE + 4 * size)  # that of the last file may be too small
+        _reserve(4 * size, own, limits)  # that of the last file may be too small
         content = files.read(size)
-        _limit("RLIMIT_CPU", int(time.process_time()) + 1 + CPU_SECONDS)
+        _limit("RLIMIT_CPU", int(time.process_time()) + 1 + limits.seconds)
         signal.alarm(SECONDS)
-        answer = _answer(content, own)
+        answer = _answer(content, own, limits)
         signal.alarm(0)
         for part in answer:
             answers.write(part)
         answers.flush()
 
 
-def _answer(content: bytes, own: int) -> tuple[bytes, bytes]:
-    from strided.dicom.header import RefusedError
+def _answer(content: bytes, own: int, limits: Limits) -> tuple[bytes, bytes]:
     from strided.dicom.pixels import pixels_of
 
     try:
-        pixels = pixels_of(content, lambda size: _limit("RLIMIT_AS", own + _SPARE + size))
+        pixels = pixels_of(content, lambda size: _reserve(size, own, limits), limits.pixels)
         height, width, *channels = pixels.shape
         packed = pixels.tobytes()
         return ANSWER.pack(*channels or [1], width, height, len(packed)), packed
@@ -75,6 +94,12 @@ def _answer(content: bytes, own: int) -> tuple[bytes, bytes]:
         reason = f"damaged DICOM ({type(error).__name__})"
     said = reason.encode()
     return ANSWER.pack(REASON, 0, 0, len(said)), said
+
+
+def _reserve(size: int, own: int, limits: Limits) -> None:
+    """Let the process have so many bytes beside its own, but no more than the limit."""
+    wanted = _SPARE + size
+    _limit("RLIMIT_AS", own + (wanted if limits.memory is None else min(wanted, limits.memory)))
 
 
 def _memory() -> int:

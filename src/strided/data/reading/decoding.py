@@ -28,6 +28,7 @@ from strided.data.reading.signatures import (
     is_two_kinds,
     without_texts,
 )
+from strided.dicom.process import ANY, Limits
 from strided.errors import UserError, one_line, sought_from
 
 # Pillow goes by the content: without this list, PostScript in a .png would reach Ghostscript.
@@ -48,11 +49,11 @@ class ImageError(UserError):
     """One picture cannot be read; the message is the reason, without the file's name."""
 
 
-def decode(file: str | Path | BinaryIO) -> Image.Image:
+def decode(file: str | Path | BinaryIO, dicom: Limits = ANY) -> Image.Image:
     """Decode the first frame, upright, transparency on white; raises ImageError with the reason.
 
     Grey of 16 bits, also when held in 32, stays so ("I;16"); floating-point pixels must lie in
-    0..1. Of colours of 16 bits Pillow reads the upper eight.
+    0..1. Of colours of 16 bits Pillow reads the upper eight. `dicom` is what such a file may take.
     """
     # One bad picture among thousands must not flood the terminal. `catch_warnings` would swap the
     # filters of the whole process under the other decoding threads; adding a filter is harmless.
@@ -60,20 +61,20 @@ def decode(file: str | Path | BinaryIO) -> Image.Image:
         warnings.filterwarnings("ignore", module=r"PIL\.")
     with image_errors():
         if not isinstance(file, str | Path):
-            return _decode(file)
+            return _decode(file, dicom)
         if not stat.S_ISREG(os.stat(file).st_mode):  # opening a pipe would wait for its writer
             raise ImageError("no file, but a folder, pipe, socket or device")
         with open(file, "rb") as stream:
-            return _decode(stream)
+            return _decode(stream, dicom)
 
 
-def _decode(stream: BinaryIO) -> Image.Image:
+def _decode(stream: BinaryIO, dicom: Limits) -> Image.Image:
     start = stream.read(HEAD)
     stream.seek(0)
     if is_dicom(start):
         if is_two_kinds(start):
             raise ImageError("DICOM and another picture in one file; expected one picture")
-        return decode_dicom(stream)
+        return decode_dicom(stream, dicom)
     # only what Pillow refuses is looked at again: most sets are of small and plain images
     try:
         return _first_frame(stream, FORMATS)

@@ -18,7 +18,7 @@ from typing import BinaryIO
 from PIL import Image
 
 from strided.dicom import process
-from strided.dicom.header import MOST_PIXELS
+from strided.dicom.process import ANY, Limits
 
 _MOST_PROCESSES = 4  # that decode at once for this process; it waits meanwhile
 _MOST_BYTES = 500_000_000  # of a file
@@ -29,7 +29,10 @@ _ENVIRONMENT = (
     *("HOME", "PYTHONHOME", "PYTHONNOUSERSITE", "PYTHONUSERBASE", "PYTHONDONTWRITEBYTECODE"),
     *("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH"),
 )
-_HOW = "pip install 'strided[dicom]'"
+_HOW = (
+    "pip install 'strided[dicom]', or in a service without torch "
+    "pip install pydicom pylibjpeg pylibjpeg-openjpeg pylibjpeg-rle"
+)
 _MODES = {1: "L", 3: "RGB"}
 _LONGEST_REASON = 1000  # bytes
 _PIECE = 2**20  # bytes
@@ -37,7 +40,7 @@ _OUT_OF_TIME = ("SIGXCPU", "SIGALRM")
 _FROM_OUTSIDE = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
 
 
-def decode_dicom(file: BinaryIO) -> Image.Image:
+def decode_dicom(file: BinaryIO, limits: Limits = ANY) -> Image.Image:
     """Decode to "L" or "RGB", windowed as the file says; ValueError with the reason if refused.
 
     ImportError says what to install. MemoryError is no fault of the file: its process was killed.
@@ -45,15 +48,16 @@ def decode_dicom(file: BinaryIO) -> Image.Image:
     content = file.read(_MOST_BYTES + 1)
     if len(content) > _MOST_BYTES:
         raise ValueError(f"DICOM of more than the {_MOST_BYTES:,} bytes that are read")
-    here = os.getpid()
-    pool = _pools.get(here) or _pools.setdefault(here, _Pool(_MOST_PROCESSES))
+    here = os.getpid(), limits
+    pool = _pools.get(here) or _pools.setdefault(here, _Pool(_MOST_PROCESSES, limits))
     return pool.decode(content)
 
 
 class _Pool:
     """Processes that decode, each started when all others are busy; threads may share it."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, limits: Limits) -> None:
+        self._limits = limits
         self._places: LifoQueue[_Decoder | None] = LifoQueue()  # the last used is the first
         for _ in range(most):
             self._places.put(None)
@@ -63,24 +67,25 @@ class _Pool:
         decoder = self._places.get()
         try:
             if decoder is None or not decoder.is_running():
-                decoder = _Decoder()
+                decoder = _Decoder(self._limits)
             return decoder.decode(content)
         finally:
             self._places.put(decoder)
 
 
 # For each process its own: a forked one must not write into the pipes of the other.
-_pools: dict[int, _Pool] = {}
+_pools: dict[tuple[int, Limits], _Pool] = {}
 
 
 class _Decoder:
     """A process that decodes one file at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
         if missing := [name for name in _PACKAGES if find_spec(name) is None]:
             raise ImportError(f"DICOM, which needs more packages ({', '.join(missing)}): {_HOW}")
         self._process = subprocess.Popen(
-            _COMMAND,
+            (*_COMMAND, *limits.words()),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -130,7 +135,8 @@ class _Decoder:
         channels, width, height, length = process.ANSWER.unpack(self._read(process.ANSWER.size))
         expected = width * height * channels
         is_reason = channels == process.REASON and length <= _LONGEST_REASON
-        is_picture = channels in _MODES and length == expected and width * height <= MOST_PIXELS
+        fits = length == expected and width * height <= self._limits.pixels
+        is_picture = channels in _MODES and fits
         if not (is_reason or is_picture):
             raise ValueError("damaged DICOM: its decoder went astray")
         return channels, (width, height), self._read(length)
@@ -163,7 +169,9 @@ class _Decoder:
         if ending in _FROM_OUTSIDE:
             return MemoryError("the process that decodes DICOM was killed, maybe out of memory")
         if ending in _OUT_OF_TIME:
-            return ValueError(f"DICOM that takes more than {process.CPU_SECONDS} seconds to decode")
+            return ValueError(
+                f"DICOM that takes more than {self._limits.seconds} seconds to decode"
+            )
         return ValueError(f"damaged DICOM, which ended its decoder ({ending})")
 
 
