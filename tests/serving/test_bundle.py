@@ -145,16 +145,6 @@ def test_what_is_no_picture_is_named(exported: Path) -> None:
         bundle([np.zeros((8, 8), np.uint8), "nowhere.png"])
 
 
-def test_an_image_without_finite_outputs_has_no_answer(
-    exported: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bundle = Bundle.load(exported, threads=1)
-    lost = Outputs(np.full((1, 10), np.nan, np.float32), np.zeros((1, 84), np.float32))
-    monkeypatch.setattr(bundle, "outputs", lambda pixels, heat: lost)
-    with pytest.raises(UserError, match="not finite"):
-        bundle(np.zeros((8, 8), np.uint8))
-
-
 def test_a_network_of_other_shapes_is_refused(version: Path) -> None:
     def wider(content: Content) -> None:
         content["preprocessing"]["image_size"] = 33
@@ -205,3 +195,15 @@ def test_nothing_of_this_machine_and_no_image_is_in_a_bundle(
         images = int(arrays["images"])
         assert images > 200
         assert not [name for name in arrays.files if images in arrays[name].shape]
+
+
+def test_numbers_that_are_not_finite_are_no_answer(
+    exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = Bundle.load(exported, threads=1)
+    found = bundle.outputs(PIXELS)
+    found.logits[0, 3] = np.nan
+    assert found.finite().tolist() == [False]
+    monkeypatch.setattr(bundle, "outputs", lambda *_, **__: found)
+    with pytest.raises(UserError, match="not finite; expected an answer .* Try another version"):
+        bundle(PIXELS[0, 0])

@@ -39,23 +39,31 @@ def reference(bundle: Bundle, images: Checked) -> Arrays:
         found["feature_mean"] = features.mean(0, dtype=np.float64)
         found["class_probability"] = probabilities.mean(0)
         found |= _quantiles(images.pixels, features, probabilities) | _spread(features)
-        found |= {} if heat is None else {"heat_mean": heat / count}
+        found |= {} if heat is None else _of_heat(*heat, count)
     return {name: np.asarray(value, np.float32) for name, value in found.items()}
 
 
 def _answers(
     bundle: Bundle, pixels: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Features (N, F), probabilities (N, K) and the sum of the images' heat (K, h, w)."""
+) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray] | None]:
+    """Features (N, F), probabilities (N, K), the sums of the images' heat and its square."""
     features, logits, heat = [], [], None
     for at in range(0, len(pixels), _BATCH):
         outputs = bundle.outputs(pixels[at : at + _BATCH], heat=True)
         features.append(outputs.features)
         logits.append(outputs.logits)
         if outputs.heat is not None:
-            own = outputs.heat.sum(0, dtype=np.float64)
-            heat = own if heat is None else heat + own
+            own = outputs.heat.astype(np.float64)
+            before = (0.0, 0.0) if heat is None else heat
+            heat = before[0] + own.sum(0), before[1] + (own**2).sum(0)
     return np.concatenate(features), bundle.probabilities(np.concatenate(logits)), heat
+
+
+def _of_heat(total: np.ndarray, of_squares: np.ndarray, count: int) -> Arrays:
+    """The mean at each place (K, h, w), and the deviation from it (K,) over images and places."""
+    mean = total / count
+    variance = (of_squares / count - mean**2).mean((1, 2))
+    return {"heat_mean": mean, "heat_deviation": np.sqrt(variance.clip(0))}
 
 
 def _means_of_classes(features: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:

@@ -5,13 +5,12 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 import numpy as np
 
 from strided.data.preprocessing import Preprocessing
 from strided.data.reading.decoding import ImageLike, no_picture, read_picture
-from strided.decision.calibration import require_finite
 from strided.errors import UserError, first_line, printable
 from strided.serving.files import GATE, MANIFEST, MODEL, REFERENCE, checked, refused
 from strided.serving.manifest import Manifest
@@ -26,8 +25,7 @@ Arrays = dict[str, np.ndarray]
 _AT_ONCE = 16  # pictures of a pass
 
 
-@dataclass(frozen=True)
-class Outputs:
+class Outputs(NamedTuple):
     """Of B images: logits (B, K) and features (B, F), float32.
 
     heat (B, K, h, w) is the share of each logit that comes from each place; None if it was not
@@ -37,6 +35,18 @@ class Outputs:
     logits: np.ndarray
     features: np.ndarray
     heat: np.ndarray | None = None
+
+    def finite(self) -> np.ndarray:
+        """Which images (B,) have only finite numbers: others have no answer."""
+        parts = [part for part in self if part is not None]
+        rows = [np.isfinite(part.reshape(len(part), -1)).all(1) for part in parts]
+        found: np.ndarray = np.logical_and.reduce(rows)
+        return found
+
+    def at(self, places: np.ndarray) -> "Outputs":
+        """Those at indices, or where a mask (B,) is true."""
+        heat = None if self.heat is None else self.heat[places]
+        return Outputs(self.logits[places], self.features[places], heat)
 
 
 @dataclass(frozen=True)
@@ -134,7 +144,19 @@ class Bundle:
     def _answers(self, images: list[ImageLike], heat: bool) -> list[Answer]:
         pixels = np.stack([self.preprocessing.pixels(read_picture(image)) for image in images])
         outputs = self.outputs(pixels, heat=heat)
-        require_finite(outputs.logits)
+        self.require_finite(outputs)
+        return self.answers(outputs, pixels)
+
+    def require_finite(self, outputs: Outputs) -> None:
+        """Raise UserError if the network gave what is no number."""
+        if not outputs.finite().all():
+            raise UserError(
+                f"the network of {self!r} gives numbers that are not finite; expected an answer "
+                "to every picture. Try another version, or export again"
+            )
+
+    def answers(self, outputs: Outputs, pixels: np.ndarray) -> list[Answer]:
+        """Answers of finite outputs of uint8 pixels (B, C, S, S)."""
         gate = self.decision.gate
         gated = None if gate is None else gate(outputs.features, pixels)
         decided = self.decision(outputs.logits, gated)
