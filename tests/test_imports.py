@@ -31,6 +31,7 @@ ORDER = [
     "evaluation",
     "serving",
     "export",
+    "service",
     "shortcuts",
     "benchmark",
     "report",
@@ -124,8 +125,9 @@ def test_the_command_line_starts_without_the_heavy_packages() -> None:
 
 
 def test_a_service_needs_no_torch() -> None:
-    modules = ", ".join(name for name in MODULES if name.startswith("strided.serving"))
-    loaded = newly_loaded(f"import {modules}")
+    served = ("strided.serving", "strided.service")
+    modules = ", ".join(name for name in MODULES if name.startswith(served))
+    loaded = newly_loaded(f"import {modules}, strided.verbs.serve")
     assert not loaded.intersection((*HEAVY, "torchmetrics", "hydra", "onnx", "scipy"))
 
 

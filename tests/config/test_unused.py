@@ -426,6 +426,7 @@ READERS = {
     "compare": ("verbs/compare.py", "compare"),
     "benchmark": ("verbs/benchmark.py", "benchmark", "training"),
     "export": ("verbs/export.py", "export"),
+    "serve": ("verbs/serve.py", "service"),
 }
 RECORDED = {"benchmark": {"tags"}}  # config.yaml is all that a label is for
 

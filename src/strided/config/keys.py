@@ -27,6 +27,37 @@ class TriageKeys(TypedDict, total=False):
     copies: int | None  # most pictures of cases that are copied
 
 
+class BatchKeys(TypedDict):
+    """Of serve: pictures that run together."""
+
+    max: Literal["auto"] | int
+    window_ms: float
+
+
+class QueueKeys(TypedDict):
+    """Of serve: how many pictures wait, and how long."""
+
+    images: int
+    deadline_s: float
+
+
+class LimitsKeys(TypedDict):
+    """Of serve: what a stranger's file may take."""
+
+    body_mb: float
+    files: int
+    pixels: float  # so that 36e6 may be typed
+    dicom_memory_mb: int
+    dicom_seconds: int
+
+
+class DrainKeys(TypedDict):
+    """Of serve: how it stops."""
+
+    delay_s: float
+    limit_s: float
+
+
 class PlainKeys(TypedDict, total=False):
     """The keys that belong to no group. Each verb has some of them: see conf/<verb>.yaml."""
 
@@ -55,13 +86,22 @@ class PlainKeys(TypedDict, total=False):
     split: Literal["test", "val"]
     overlap: Literal["refuse", "exclude"]  # images of the split that were seen in training
     precision: InferencePrecision | None  # None: on a GPU as in training, on a CPU float32
-    # of export
+    # of export and serve
     bundle: str  # <registry>/<name>
     gate: str | None  # another, whose active version must not be better
     force: bool
     int8: bool
     openvino: bool
     intended_use: str | None
+    # of serve
+    host: str
+    port: int
+    runtime: Literal["onnxruntime", "openvino"]
+    sessions: Literal["auto"] | int
+    batch: BatchKeys
+    queue: QueueKeys
+    limits: LimitsKeys
+    drain: DrainKeys
     # of explain
     max_images: int
     target: str | int | list[str | int] | None

@@ -59,6 +59,10 @@ def run_name(config: Config, choices: dict[str, str]) -> str:
         return name if name not in ("", "..") else "run"
     if "checkpoint" in config:
         return _inside_log_dir(choices["model"])
+    if "bundle" in config:  # serve
+        place = Path(str(config["bundle"]))
+        name = place.parent.name if place.name.isdecimal() else place.name
+        return name if name not in ("", "..") else "run"
     if "runs" in config:  # compare
         return next((kind for kind in ("runs", "pool") if config.get(kind)), "models")
     if choices["experiment"] not in ("null", "None"):
@@ -94,7 +98,7 @@ def run_job(
     with (
         joined(),
         Interruption().listening() as interruption,
-        recorded(folder, command) as results,
+        recorded(folder, command, is_service=VERBS[verb].is_service) as results,
         noticing_loss(folder),
     ):
         if is_first():

@@ -4,6 +4,7 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Iterable
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +13,7 @@ from strided.config.yaml_files import CONF_DIR, IS_CHECKOUT
 from strided.runs.results import Git, Gpu, Hardware
 from strided.version import __version__
 
+SERVED_BY = ("onnxruntime", "numpy", "pillow", "fastapi", "uvicorn")  # what a service depends on
 PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "torchmetrics", "timm", "numpy")
 
 
@@ -30,10 +32,15 @@ def git_state() -> Git:
     return {"commit": commit, "dirty": bool(git("status", "--porcelain")) if commit else None}
 
 
-def versions() -> dict[str, str]:
+def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
     """Return the versions of Python, strided and the packages its numbers depend on."""
-    found = {name: version(name) for name in PACKAGES}
+    found = {name: version(name) for name in packages}
     return {"python": platform.python_version(), "strided": __version__, **found}
+
+
+def processor() -> Hardware:
+    """Return the processor and its cores."""
+    return {"cpu": _cpu_name(), "cores": os.cpu_count()}
 
 
 def hardware() -> Hardware:
@@ -42,8 +49,7 @@ def hardware() -> Hardware:
 
     found = torch.cuda.is_available()
     return {
-        "cpu": _cpu_name(),
-        "cores": os.cpu_count(),
+        **processor(),
         "torch_threads": torch.get_num_threads(),
         "accelerator": torch.cuda.get_device_name() if found else None,
         "gpu": _gpu() if found else None,

@@ -76,24 +76,11 @@ def help_of(verb: str, words: Sequence[str], config_dir: Path | None) -> str:
 
 def verb_help(verb: str, config_dir: Path | None) -> str:
     """Return the help of a verb."""
-    groups, _ = verb_keys(verb)
-    options = {group: [""] for group in groups} | group_options(config_folders(config_dir))
-    meanings = group_meanings(verb)
-    width = max(map(len, groups))
     return "\n".join(
         [
             f"{verb}: {VERBS[verb].purpose}",
             "",
-            "groups (group=option; any argument of what stands behind: group.argument=value)",
-            *(
-                _wrapped(
-                    f"  {group:<{width}}  ",
-                    f"{meanings[group]}: {', '.join(options.get(group, []))}",
-                )
-                for group in groups
-            ),
-            f"  {_launcher(verb)} {next(iter(groups))} --help shows one of them with its arguments",
-            "",
+            *_groups(verb, config_dir),
             "keys (key=default)",
             *_listed(plain_keys(verb)),
             "",
@@ -106,6 +93,23 @@ def verb_help(verb: str, config_dir: Path | None) -> str:
             *(f"  {example}" for example in VERBS[verb].examples),
         ]
     )
+
+
+def _groups(verb: str, config_dir: Path | None) -> Iterator[str]:
+    """Yield the lines of a verb's groups, if it has any."""
+    groups, _ = verb_keys(verb)
+    if not groups:
+        return
+    options = {group: [""] for group in groups} | group_options(config_folders(config_dir))
+    meanings = group_meanings(verb)
+    width = max(map(len, groups))
+    yield "groups (group=option; any argument of what stands behind: group.argument=value)"
+    for group in groups:
+        text = f"{meanings[group]}: {', '.join(options.get(group, []))}"
+        yield _wrapped(f"  {group:<{width}}  ", text)
+    first = next(iter(groups))
+    yield f"  {_launcher(verb)} {first} --help shows one of them with its arguments"
+    yield ""
 
 
 def group_help(verb: str, group: str, default: str | None, folders: Sequence[Path]) -> str:

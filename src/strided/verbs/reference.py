@@ -36,7 +36,7 @@ def reference() -> str:
         used = ", ".join(f"[{group}](#{group})" for group in verb_keys(verb)[0])
         blocks.append(f"## strided {verb}\n")
         purpose = row.purpose[0].upper() + row.purpose[1:]
-        blocks.append(_filled(f"{purpose}. Groups: {used}.") + "\n")
+        blocks.append(_filled(f"{purpose}. Groups: {used or 'none'}.") + "\n")
         bullets = (_bullet(a.key, a.default, a.words, a.meaning) for a in plain_keys(verb))
         blocks.append("\n".join(bullets) + "\n")
     meanings = {group: text for verb in VERBS for group, text in group_meanings(verb).items()}

@@ -26,6 +26,7 @@ class Verb:
     purpose: str
     function: str
     examples: tuple[str, ...]
+    is_service: bool = False  # it runs where there is no torch, and its run.log is lines of JSON
 
     def work(self) -> Work:
         """Import the function of this verb; --help does not need it, and torch takes seconds."""
@@ -84,6 +85,16 @@ VERBS = {
             "python src/export.py checkpoint=logs/train/lenet5-digits/<date_time> "
             "bundle=registry/digits gate=registry/digits",
         ),
+    ),
+    "serve": Verb(
+        purpose="answer over HTTP with a bundle that export wrote",
+        function="strided.verbs.serve:serve_bundle",
+        examples=(
+            "python src/serve.py bundle=registry/digits",
+            "python src/serve.py bundle=registry/digits/2 port=8001",
+            "python src/serve.py bundle=registry/digits queue.images=256 queue.deadline_s=30",
+        ),
+        is_service=True,
     ),
     "compare": Verb(
         purpose="a table of architectures, runs side by side with paired tests, folds together",

@@ -1,0 +1,187 @@
+"""The addresses of the service, as FastAPI serves them."""
+
+import re
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse
+from starlette.exceptions import HTTPException
+
+from strided.service import metrics, problems, schema
+from strided.service.front import PROBLEM_TYPE, nobody_waits, problem_response
+from strided.service.page import page
+from strided.service.problems import ClientLeftError, ProblemError
+from strided.service.service import Service
+from strided.service.upload import FIELD, FORM, RAW
+from strided.version import __version__
+
+_FILE = {"type": "string", "format": "binary"}
+_BODY = {
+    FORM: {
+        "schema": {
+            "type": "object",
+            "required": [FIELD],
+            "additionalProperties": False,
+            "properties": {FIELD: {"type": "array", "minItems": 1, "items": _FILE}},
+        }
+    },
+    **{kind: {"schema": _FILE} for kind in RAW},
+}
+_HEADERS = {"X-Request-ID": {"schema": {"type": "string"}, "description": "As given, or made."}}
+
+_VERSION = {
+    "name": "version",
+    "in": "path",
+    "required": True,
+    "description": "One that the registry has.",
+    "schema": {"type": "integer", "minimum": 1},
+}
+_NUMBER = re.compile("[1-9][0-9]{0,8}")
+
+
+def create_app(service: Service) -> FastAPI:
+    """Build the application of a service."""
+    app = FastAPI(
+        title="strided",
+        version=__version__,
+        description="Predictions of one image classifier. For research and teaching.",
+        openapi_url="/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    _add_predictions(app, service)
+    _add_models(app, service)
+    _add_health(app, service)
+    for kind, answer in _ANSWERS.items():
+        app.add_exception_handler(kind, answer)
+    return app
+
+
+def _add_predictions(app: FastAPI, service: Service) -> None:
+    @app.post(
+        "/v1/predict",
+        response_model=schema.Predictions,
+        responses=_said(413, 415, 422, 429, 503, 504),
+        openapi_extra={"requestBody": {"required": True, "content": _BODY}},
+    )
+    async def predict(
+        request: Request,
+        heatmap: Annotated[bool, Query(description="Show where the logit comes from.")] = False,
+        class_: Annotated[
+            str | None, Query(alias="class", description="Of the heatmap; the predicted one.")
+        ] = None,
+    ) -> Response:
+        """Answer for 1 or more pictures: JPEG, PNG or DICOM."""
+        _require_known(request, ("heatmap", "class"))
+        answer = await service.predict(request, heatmap, class_)
+        return _json(answer)
+
+
+def _add_models(app: FastAPI, service: Service) -> None:
+    @app.get("/v1/model", response_model=schema.ModelFacts, responses=_said(503))
+    async def model() -> Response:
+        """What the active version is, and which others there are."""
+        return _json(await service.facts())
+
+    @app.post("/v1/models/rollback", response_model=schema.Activated, responses=_said(409, 503))
+    async def rollback() -> Response:
+        """Let the version that answered before this one answer again."""
+        return _json(await service.rollback())
+
+    @app.post(
+        "/v1/models/{version}/activate",
+        response_model=schema.Activated,
+        responses=_said(404, 409, 503),
+        openapi_extra={"parameters": [_VERSION]},
+    )
+    async def activate(request: Request) -> Response:
+        """Load another version beside this one, then let it answer."""
+        version = request.path_params["version"]
+        if not _NUMBER.fullmatch(version):
+            raise ProblemError("unknown_version")
+        return _json(await service.activate(int(version)))
+
+
+def _add_health(app: FastAPI, service: Service) -> None:
+    @app.get("/livez", response_model=schema.Health, responses=_said())
+    async def livez() -> Response:
+        """Whether the process answers at all."""
+        return _json(schema.Health(status="live"))
+
+    @app.get("/readyz", response_model=schema.Health, responses=_said(503))
+    async def readyz() -> Response:
+        """Whether it takes pictures: the model is warm, the queue not full, no stop under way."""
+        service.require_ready()
+        return _json(schema.Health(status="ready"))
+
+    @app.get("/metrics", response_class=Response, responses=_said())
+    async def prometheus() -> Response:
+        """What Prometheus reads."""
+        return Response(service.metrics.text(), headers={"Content-Type": metrics.CONTENT_TYPE})
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs(request: Request) -> Response:
+        return HTMLResponse(page(app.openapi(), request.url.netloc))
+
+
+def _json(content: schema.Schema) -> Response:
+    return Response(content.model_dump_json(), media_type="application/json")
+
+
+def _said(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The responses of a route, for OpenAPI."""
+    said: dict[int | str, dict[str, Any]] = {200: {"headers": _HEADERS}}
+    for status in sorted({400, *statuses}):
+        codes = [code for code, (own, _) in problems.CODES.items() if own == status]
+        said[status] = {
+            "description": f"code: {', '.join(codes)}",
+            "headers": _HEADERS,
+            "content": {PROBLEM_TYPE: {"schema": schema.ProblemDetails.model_json_schema()}},
+        }
+    return said
+
+
+def _require_known(request: Request, names: tuple[str, ...]) -> None:
+    if set(request.query_params) - set(names):
+        raise ProblemError("bad_parameter", f"Expected no parameters but {', '.join(names)}.")
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ProblemError), "registered for these"
+    return problem_response(request.scope, error)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    """Answer for values of parameters that do not fit."""
+    assert isinstance(error, RequestValidationError), "registered for these"
+    names = {str(found["loc"][-1]) for found in error.errors()}
+    text = f"The value of {', '.join(sorted(names))} does not fit."
+    return problem_response(request.scope, ProblemError("bad_parameter", text))
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    """Answer in place of Starlette: addresses and methods that there are not."""
+    assert isinstance(error, HTTPException), "registered for these"
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "malformed_request")
+    response = problem_response(request.scope, ProblemError(code))
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _left(request: Request, _: Exception) -> Response:
+    return nobody_waits(request.scope)
+
+
+async def _fault(request: Request, _: Exception) -> Response:
+    return problem_response(request.scope, ProblemError("internal"))
+
+
+_ANSWERS = {
+    ProblemError: _problem,
+    RequestValidationError: _invalid,
+    HTTPException: _http,
+    ClientLeftError: _left,
+    Exception: _fault,  # which is raised again, for the log
+}

@@ -1,0 +1,116 @@
+"""The stages of a picture: a place in the queue, decoding, running. The loop does none of them.
+
+The queue is bounded in images: those accepted, and not yet answered. A request holds a place from
+its first byte on, so that the memory of bodies is bounded, too.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from queue import SimpleQueue
+from threading import Thread
+
+from strided.service.case import Answered, Case, Job
+from strided.service.decoding import decoded
+from strided.service.loaded import Loaded
+from strided.service.problems import ProblemError
+from strided.service.schema import Input
+from strided.service.settings import Settings
+from strided.system.machine import cores
+
+log = logging.getLogger(__name__)
+
+
+class Pipeline:
+    """Takes pictures and has them decoded by threads, one a core, for the threads of their model.
+
+    Its methods are for the loop's thread. `watch` is told of pictures that are through, those of a
+    batch together.
+    """
+
+    def __init__(self, settings: Settings, watch: Callable[[Sequence[Case]], None]) -> None:
+        self._settings = settings
+        self._watch = watch
+        self._loop = asyncio.get_running_loop()
+        self._undecoded: SimpleQueue[tuple[Case, Loaded]] = SimpleQueue()
+        self.images = 0  # that hold a place
+        for number in range(cores()):
+            Thread(target=self._decode_all, name=f"decode-{number}", daemon=True).start()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no picture would be taken now."""
+        return self.images >= self._settings.queue_images
+
+    def reserve(self, count: int) -> None:
+        """Hold places for so many pictures. Raises ProblemError if there are fewer."""
+        if self.images + count > self._settings.queue_images:
+            raise ProblemError(
+                "queue_full",
+                f"{self._settings.queue_images} pictures wait at most; try again in a second.",
+            )
+        self.images += count
+
+    def release(self, count: int) -> None:
+        """Give places back."""
+        self.images -= count
+
+    def submit(self, cases: Sequence[Case], model: Loaded, deadline: float) -> Job:
+        """Send pictures that hold places on their way. Each gives its place back by itself."""
+        job = Job(list(cases), deadline)
+        model.enter(len(cases))
+        for case in cases:
+            case.job = job
+            self._undecoded.put((case, model))
+        return job
+
+    def deliver(
+        self, model: Loaded, cases: Sequence[Case], outcomes: Sequence[Answered | ProblemError]
+    ) -> None:
+        """Give outcomes to the loop, from any thread."""
+        with suppress(RuntimeError):  # the loop has ended before its time
+            self._loop.call_soon_threadsafe(self._finish, model, cases, outcomes)
+
+    def _decode_all(self) -> None:
+        while True:
+            case, model = self._undecoded.get()
+            try:
+                case.require_wanted()
+                self._decode(case, model)
+            except ProblemError as problem:
+                self._refuse(case, model, problem)
+            except Exception:
+                log.exception("a picture could not be decoded by a fault of the service")
+                self._refuse(case, model, ProblemError("internal"))
+            else:
+                model.batches.put(case)
+            del case, model  # the last ones would be kept while nothing comes
+
+    def _decode(self, case: Case, model: Loaded) -> None:
+        began = time.monotonic()
+        case.queue = began - case.arrived
+        found = decoded(case.content, self._settings)
+        case.content = b""
+        width, height = found.image.size
+        case.input = Input(format=found.format, width=width, height=height, frames=found.frames)
+        case.pixels = model.pixels(found.image)
+        case.ready = time.monotonic()
+        case.decode = case.ready - began
+
+    def _refuse(self, case: Case, model: Loaded, problem: ProblemError) -> None:
+        model.batches.drop()
+        self.deliver(model, [case], [problem])
+
+    def _finish(
+        self, model: Loaded, cases: Sequence[Case], outcomes: Sequence[Answered | ProblemError]
+    ) -> None:
+        self.release(len(cases))
+        model.leave(len(cases))
+        self._watch(cases)
+        for case, outcome in zip(cases, outcomes, strict=True):
+            if case.outcome is None:  # else its time was over
+                case.outcome = outcome
+            assert case.job is not None, "submit() gives each its job"
+            case.job.one_finished()

@@ -1,0 +1,191 @@
+"""The process of a service: it listens, and stops without losing what it has accepted."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from strided.errors import UserError
+from strided.service.app import create_app
+from strided.service.front import Front, log_request
+from strided.service.schema import Predictions
+from strided.service.service import Service
+from strided.service.settings import Settings
+from strided.system.signals import Interrupted, heeded
+
+log = logging.getLogger(__name__)
+
+_KEEP_ALIVE = 75  # seconds of an idle connection: above the 60 that proxies take
+_MOST_HEADERS = 65_536  # bytes
+# Bytes that asyncio reads at once: little of a request that may be refused, since a burst of them
+# is read before the first can be.
+_FIRST_READ, _READ = 16_384, 262_144
+_TICKS = 0.3  # seconds that uvicorn takes to notice that it should stop
+
+
+def serve(settings: Settings) -> None:
+    """Answer until a signal comes. Raises Interrupted then, UserError if it cannot begin."""
+    with bound(settings.host, settings.port) as listener:
+        signum = asyncio.run(_run(settings, listener))
+    raise Interrupted(signum)
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket of this address. Raises UserError if the port is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio sends at once (TCP_NODELAY) only where the protocol is named: else a pause of 40 ms
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise UserError(
+            f"host={host} port={port} cannot be listened on ({error.strerror}); expected a port "
+            "that is free. Try port=8001, or port=0 for any free one"
+        ) from error
+    return listener
+
+
+async def _run(settings: Settings, listener: socket.socket) -> int:
+    """Answer until a signal comes; return its number. Raises UserError."""
+    service = Service(settings, _record)
+    server = _Server(
+        uvicorn.Config(
+            Front(create_app(service), service),
+            http=_Protocol,
+            ws="none",
+            lifespan="off",
+            loop="asyncio",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=_KEEP_ALIVE,
+            timeout_graceful_shutdown=max(  # type: ignore[arg-type]  # it may be a float
+                0.1, settings.drain_limit - settings.drain_delay - _TICKS
+            ),
+        )
+    )
+    stop = _Stop(service, server)
+    loading = asyncio.create_task(_start(service, server, listener))
+    await server.serve(sockets=[listener])
+    if loading.done():
+        loading.result()  # or what went wrong
+    return stop.signum
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own way to stop, which would end the process by the signal again."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class _Stop:
+    """What a signal does: not ready any more, then closed, then the end of what was accepted."""
+
+    def __init__(self, service: Service, server: uvicorn.Server) -> None:
+        self.signum = 0
+        self._service, self._server = service, server
+        self._loop = asyncio.get_running_loop()
+        for number in heeded():
+            self._loop.add_signal_handler(number, self._begin, number)
+
+    def _begin(self, signum: int) -> None:
+        if self.signum:  # the second one
+            self._close()
+            self._server.force_exit = True
+            return
+        self.signum = signum
+        self._service.is_draining = True
+        text = "stopping: what was accepted is finished"
+        log.info(text, extra={"fields": {"event.action": "stop"}})
+        self._loop.call_later(self._service.settings.drain_delay, self._close)
+
+    def _close(self) -> None:
+        self._service.is_closed = True
+        self._server.should_exit = True
+
+
+async def _start(service: Service, server: uvicorn.Server, listener: socket.socket) -> None:
+    """Load the model, while requests are told that it is being loaded."""
+    try:
+        await service.start()
+    except BaseException:
+        server.should_exit = True
+        raise
+    host, port, *_ = listener.getsockname()
+    at = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    model = service.models.active
+    assert model is not None, "it has started"
+    settings = service.settings
+    log.info(
+        "version %d of %s answers at %s with %d sessions of %s; %s/docs says how to ask",
+        *(model.facts.version, model.facts.name, at, settings.sessions, settings.runtime, at),
+        extra={"fields": {"event.action": "start"}},
+    )
+
+
+async def _record(answer: Predictions) -> None:
+    """Write the line of an answer; an audit may take this place."""
+    routes = [result.route or "error" for result in answer.results]
+    log_request(
+        "POST",
+        "/v1/predict",
+        200,
+        answer.request_id,
+        answer.timing_ms.total / 1000,
+        **{
+            "strided.model.name": answer.model.name,
+            "strided.model.version": answer.model.version,
+            "strided.routes": routes,
+        },
+    )
+
+
+class _Protocol(HttpToolsProtocol):
+    """HTTP with headers of a bounded size; what is no HTTP gets a problem, as all errors do."""
+
+    _header_bytes = 0
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        transport.max_size = _FIRST_READ
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self.transport.max_size = _READ  # type: ignore[attr-defined]  # of asyncio's transports
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self.transport.max_size = _FIRST_READ  # type: ignore[attr-defined]
+
+    def on_message_begin(self) -> None:
+        self._header_bytes = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._bound(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._bound(len(name) + len(value) + 4)
+        super().on_header(name, value)
+
+    def _bound(self, count: int) -> None:
+        self._header_bytes += count
+        if self._header_bytes > _MOST_HEADERS:
+            raise ValueError("the headers are too long")
+
+    def send_400_response(self, _: str) -> None:
+        front = self.app
+        assert isinstance(front, Front), "the application of the configuration"
+        self.transport.write(front.no_http())
+        self.transport.close()

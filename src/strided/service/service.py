@@ -1,0 +1,181 @@
+"""The service behind the addresses: one model, one queue, one count of what happened."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+from starlette.requests import Request
+from starlette.types import Receive
+
+from strided.service.case import Case, Job
+from strided.service.loaded import Loaded
+from strided.service.metrics import Metrics
+from strided.service.models import Models
+from strided.service.pipeline import Pipeline
+from strided.service.problems import ClientLeftError, ProblemError, worst
+from strided.service.results import result_of, timing_of
+from strided.service.schema import Activated, ModelFacts, Predictions
+from strided.service.settings import Settings
+from strided.service.upload import files_of
+
+log = logging.getLogger(__name__)
+
+Record = Callable[[Predictions], Awaitable[None]]
+
+
+class Service:
+    """What the routes call; all methods are for the loop's thread.
+
+    `record` is awaited with each answer before it is sent: a prediction that cannot be recorded is
+    not given.
+    """
+
+    def __init__(self, settings: Settings, record: Record) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.pipeline = Pipeline(settings, self._count)
+        self.models = Models(settings, self.pipeline.deliver)
+        self.metrics.queue_images.set_function(lambda: self.pipeline.images)
+        self.is_draining = False  # not ready, but answering
+        self.is_closed = False  # answering what was accepted
+        self._record = record
+        self._loop = asyncio.get_running_loop()
+
+    async def start(self) -> None:
+        """Load the model. Raises UserError."""
+        await self.models.start()
+        self.metrics.show_model(self._active().facts)
+
+    def require_ready(self) -> None:
+        """Raise ProblemError unless pictures are taken."""
+        self._active()
+        if self.is_draining:
+            raise ProblemError("draining")
+        if self.pipeline.is_full:
+            raise ProblemError("queue_full")
+
+    def _active(self) -> Loaded:
+        if self.models.active is None:
+            raise ProblemError("starting")
+        return self.models.active
+
+    async def predict(self, request: Request, heatmap: bool, target: str | None) -> Predictions:
+        """Answer for the files of a request. Raises ProblemError, and ClientLeftError."""
+        began = self._loop.time()
+        self._require_open()
+        job, model = await self._accepted(request, heatmap, target, began)
+        await self._finished(job, request.receive)
+        problems = [case.outcome for case in job.cases if isinstance(case.outcome, ProblemError)]
+        if len(problems) == len(job.cases):
+            raise worst(problems)
+        for problem in problems:
+            self.metrics.rejected.labels(problem.code).inc()
+        return await self._recorded(request, model, job.cases, began)
+
+    async def _accepted(
+        self, request: Request, heatmap: bool, target: str | None, began: float
+    ) -> tuple[Job, Loaded]:
+        """Read the files, and send them on their way. Raises ProblemError, and ClientLeftError."""
+        deadline = began + self.settings.deadline
+        self.pipeline.reserve(1)
+        held = 1
+        try:
+            files = await self._upload(request, deadline)
+            self.pipeline.reserve(len(files) - 1)
+            held = len(files)
+            model = self._active()
+            _require_class(model, target)
+            cases = [Case(file, deadline, heatmap, target) for file in files]
+            job = self.pipeline.submit(cases, model, deadline)
+            held = 0  # each picture gives back its own
+        finally:
+            self.pipeline.release(held)
+        return job, model
+
+    def _require_open(self) -> None:
+        if self.is_closed:
+            raise ProblemError("draining")
+        self._active()
+
+    async def _upload(self, request: Request, deadline: float) -> list[bytes]:
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await files_of(request, self.settings)
+        except TimeoutError:
+            raise ProblemError("malformed_request", "The body did not arrive in time.") from None
+
+    async def _finished(self, job: Job, receive: Receive) -> None:
+        """Wait for the outcomes. Raises ClientLeftError if nobody waits for them."""
+        connection = asyncio.ensure_future(receive())  # ends when the client leaves
+        connection.add_done_callback(lambda ended: None if ended.cancelled() else job.leave())
+        try:
+            await job.finished()
+        finally:
+            connection.cancel()
+        if job.client_left:
+            raise ClientLeftError
+
+    async def _recorded(
+        self, request: Request, model: Loaded, cases: Sequence[Case], began: float
+    ) -> Predictions:
+        """The answer, once it is recorded."""
+        request_id = request.scope["request_id"]
+        results = [result_of(case, index, request_id) for index, case in enumerate(cases)]
+        answer = Predictions(
+            request_id=request_id,
+            model=model.facts,
+            notice=model.bundle.manifest.notice,
+            results=results,
+            timing_ms=timing_of(cases, self._loop.time() - began),
+        )
+        try:
+            await self._record(answer)
+        except Exception as error:
+            log.exception("a prediction could not be recorded")
+            raise ProblemError("not_recorded") from error
+        request.scope["recorded"] = True
+        self.metrics.stage_seconds.labels("total").observe(self._loop.time() - began)
+        for result in results:
+            if result.route:
+                self.metrics.images.labels(result.route, result.class_ or "").inc()
+        return answer
+
+    def _count(self, cases: Sequence[Case]) -> None:
+        """Count pictures that are through; those of a batch come together."""
+        if size := cases[0].batch:
+            self.metrics.batch_size.observe(size)
+        for case in cases:
+            for stage in ("decode", "queue", "run"):
+                if seconds := getattr(case, stage):
+                    self.metrics.stage_seconds.labels(stage).observe(seconds)
+
+    async def facts(self) -> ModelFacts:
+        """What the active version is."""
+        model = self._active()
+        return ModelFacts(
+            active=model.facts,
+            available=await self.models.available(),
+            manifest=model.bundle.manifest.to_dict(),
+        )
+
+    async def activate(self, version: int) -> Activated:
+        """Let another version answer. Raises ProblemError."""
+        return self._switched(await self.models.activate(version))
+
+    async def rollback(self) -> Activated:
+        """Let the version before answer again. Raises ProblemError."""
+        return self._switched(await self.models.rollback())
+
+    def _switched(self, model: Loaded) -> Activated:
+        self.metrics.show_model(model.facts)
+        fields = {"event.action": "activate"}
+        text = "version %d of %s answers"
+        log.info(text, model.facts.version, model.facts.name, extra={"fields": fields})
+        return Activated(model=model.facts)
+
+
+def _require_class(model: Loaded, target: str | None) -> None:
+    if target is not None and target not in model.bundle.classes:
+        raise ProblemError(
+            "bad_parameter", "class is none of the model's; GET /v1/model lists these."
+        )

@@ -1,0 +1,87 @@
+"""A service that cannot begin says why: what was given, what was expected, what to try."""
+
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from strided.cli import main
+from strided.config.compose import compose
+from strided.service.settings import Settings
+from strided.system.machine import cores
+
+
+def test_the_defaults_fit_this_machine() -> None:
+    settings = Settings.of(compose("serve", ["bundle=registry/digits"]))
+    assert settings.sessions == cores() and settings.batch is None
+    assert settings.body == 25 * 2**20 and settings.pixels == 36_000_000
+    assert settings.dicom.pixels == settings.pixels and settings.dicom.seconds == 2
+    assert Settings.of(compose("serve", ["bundle=a/b", "limits.pixels=36e6"])) == Settings.of(
+        compose("serve", ["bundle=a/b"])
+    )
+    assert Settings.of(compose("serve", ["bundle=a/b", "host=localhost"])).host == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("host=0.0.0.0", "host=0.0.0.0 is no loopback address; expected 127.0.0.1"),
+        ("host=strided.example", "is no loopback address"),
+        ("port=70000", "port=70000; expected 0 to 65,535. Try port=8000"),
+        ("sessions=0", "sessions=0; expected 1 to"),
+        ("sessions=few", "sessions=few does not fit; expected auto or a whole number"),
+        ("batch.max=0", "batch.max=0; expected 1 to"),
+        ("batch.max=65", "batch.max=65 with queue.images=64"),
+        ("batch.window=2", "batch.window is no key of serve; expected one of batch.max"),
+        ("limits.files=65", "Try queue.images=65"),
+        ("limits.pixels=1e9", "limits.pixels=1000000000.0; expected 1 to 89,000,000"),
+        ("queue.deadline_s=0", "queue.deadline_s=0; expected 0.1 to"),
+        ("drain.delay_s=30", "leaves no time to finish"),
+        ("runtime=tensorrt", "runtime=tensorrt does not fit; expected onnxruntime"),
+    ],
+)
+def test_a_setting_out_of_its_range_is_refused(
+    word: str, said: str, exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["serve", f"bundle={exported}", f"log_dir={tmp_path}", word]) == 1
+    shown = capsys.readouterr().err
+    assert said in shown and ("Try" in shown or "Did you mean" in shown)
+    assert "Traceback" not in shown and len(shown.splitlines()) <= 15
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        yield int(other.getsockname()[1])
+
+
+def test_a_port_that_is_taken_is_named(
+    exported: Path, tmp_path: Path, taken_port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [f"bundle={exported}", f"log_dir={tmp_path}", f"port={taken_port}"]
+    assert main(["serve", *words]) == 1
+    shown = capsys.readouterr().err
+    assert f"port={taken_port} cannot be listened on" in shown and "Try port=" in shown
+
+
+def test_a_bundle_that_cannot_be_used_ends_the_start(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = Path(shutil.copytree(exported / "1", tmp_path / "digits" / "1"))
+    (damaged / "model.onnx").write_bytes(b"another")
+    absent = tmp_path / "registry" / "nothing"
+    said_of = {
+        damaged: "is damaged or was changed",
+        absent: "has no version; expected a bundle",
+        exported / "7": "has no version 7; expected one of 1. Try bundle=",
+    }
+    for bundle, said in said_of.items():
+        words = [f"bundle={bundle}", f"log_dir={tmp_path / 'logs'}", "port=0"]
+        assert main(["serve", *words]) == 1
+        shown = capsys.readouterr().err
+        assert said in shown and "Traceback" not in shown
+    assert {run.parent.name for run in tmp_path.glob("logs/serve/*/*")} == {"digits", "nothing"}
