@@ -15,7 +15,6 @@ from strided.decision.gate import Gate, Images
 from strided.decision.input_gate import looks
 from strided.errors import UserError
 from strided.serving import Bundle
-from strided.serving.bundle import Outputs
 from strided.serving.files import GATE, MANIFEST, MODEL, REFERENCE, facts_of
 from strided.serving.manifest import Manifest
 
