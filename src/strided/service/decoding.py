@@ -8,6 +8,7 @@ from PIL import Image
 from strided.data.reading.decoding import ImageError, decode
 from strided.data.reading.signatures import HEAD, is_dicom, is_png
 from strided.dicom.header import TOO_LARGE
+from strided.service.parts import has_too_many_parts
 from strided.service.problems import ProblemError
 from strided.service.schema import Format
 from strided.service.settings import Settings
@@ -52,8 +53,10 @@ def decoded(content: bytes, settings: Settings) -> Decoded:
         raise _problem(error, form) from error
 
 
-def _checked_frames(content: bytes, form: str, most_pixels: int) -> int:
+def _checked_frames(content: bytes, form: Format, most_pixels: int) -> int:
     """Read the header alone: the number of frames. Raises ProblemError for too much work."""
+    if has_too_many_parts(content, form):
+        raise ProblemError("unreadable", f"The {form} has more parts than a picture needs.")
     try:
         with Image.open(BytesIO(content), formats=(form,)) as image:
             (width, height), frames = image.size, getattr(image, "n_frames", 1)

@@ -55,6 +55,8 @@ def bound(host: str, port: int) -> socket.socket:
 async def _run(settings: Settings, listener: socket.socket) -> int:
     """Answer until a signal comes; return its number. Raises UserError."""
     service = Service(settings, _record)
+    # it and uvicorn would write lines of their own about each bad request, which has its line
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     server = _Server(
         uvicorn.Config(
             Front(create_app(service), service),
@@ -63,6 +65,7 @@ async def _run(settings: Settings, listener: socket.socket) -> int:
             lifespan="off",
             loop="asyncio",
             log_config=None,
+            log_level=logging.ERROR,
             access_log=False,
             proxy_headers=False,
             server_header=False,
