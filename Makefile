@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: setup train test slow check reference real kills gpu gpu-carry
+.PHONY: setup train test slow check reference real kills load gpu gpu-carry
 
 setup: .venv/installed
 
@@ -31,6 +31,10 @@ real: setup
 # Kill runs at random moments and resume them: make kills ARGS="--kills=40 --data-root=/folder/of/MNIST"
 kills: setup
 	$(BIN)/python tests/kills.py $(ARGS)
+
+# The service under load beside a plain endpoint: make load ARGS="--models=lite0,densenet121"
+load: setup
+	$(BIN)/python -m tests.load.check $(ARGS)
 
 check: setup
 	$(BIN)/ruff check .
