@@ -66,12 +66,23 @@ def test_sets_keep_their_promise_after_a_calibration_with_a_part_for_each_class(
     covered = []
     for start in range(0, 3000, 300):
         part = slice(start, start + 300)
-        scored = Calibration.left_out(method, logits[part], labels[part])
+        scored = Calibration.left_out(method, logits[part], labels[part], np.arange(300))
         own = PredictionSets.fit("lac", scored, labels[part], 0.9)
         fitted = Calibration.fit(method, logits[part], labels[part])
         sets = own.sets(fitted.probabilities(logits[3000:]))
         covered.append(sets[np.arange(5000), labels[3000:]].mean())
     assert 0.89 < np.mean(covered) < 0.93
+
+
+@pytest.mark.parametrize("method", ["platt", "isotonic", "vector"])
+def test_copies_of_a_picture_are_left_out_of_the_fit_together(method: str) -> None:
+    p, labels = drawn(60, seed=4)
+    logits, of = np.repeat(np.log(p), 5, axis=0), np.repeat(labels, 5)
+    whole = Calibration.left_out(method, logits, of, np.repeat(np.arange(60), 5)).reshape(60, 5, -1)
+    parted = Calibration.left_out(method, logits, of, np.arange(300)).reshape(60, 5, -1)
+    assert (whole == whole[:, :1]).all() and not (parted == parted[:, :1]).all()
+    alone = Calibration.left_out(method, logits, of, np.zeros(300))  # of one patient
+    assert np.isfinite(alone).all()
 
 
 def test_sets_of_aps_are_never_empty_and_those_of_lac_may_be() -> None:

@@ -182,7 +182,7 @@ def test_a_calibration_on_a_handful_of_images_is_refused_before_training(
 
 
 def test_a_temperature_of_three_images_is_refused() -> None:
-    held = HeldOut(np.eye(3), np.arange(3), ["a", "b", "c"], VALIDATION)
+    held = HeldOut(np.eye(3), np.arange(3), ["a", "b", "c"], np.arange(3), VALIDATION)
     config: Any = {"calibration": "temperature"}
     with pytest.raises(UserError, match="3 images are held out of training; expected 10 or more"):
         fit_decision(config, held, ["0", "1", "2"])

@@ -74,7 +74,8 @@ def _calibration(pooled: Pooled, runs: Sequence[Results]) -> dict[str, Any] | No
         return None
     p, labels = pooled.pool.predictions.probabilities, numbers_of(pooled.pool.predictions)
     measured = {"split": "test", "after": errors_of(p, labels), "floor": floors_of(p)}
-    return {"method": about["method"], "fitted_on": about["fitted_on"], "measured": measured}
+    methods = dict.fromkeys(one["method"] for run in runs if (one := run.get("calibration")))
+    return {"method": " or ".join(methods), "fitted_on": about["fitted_on"], "measured": measured}
 
 
 def _sets(pooled: Pooled, runs: Sequence[Results]) -> dict[str, Any] | None:

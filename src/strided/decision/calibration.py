@@ -71,17 +71,23 @@ class Calibration:
         raise ValueError(f"calibration {method!r} is none of {', '.join(METHODS)}")
 
     @classmethod
-    def left_out(cls, method: str, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    def left_out(
+        cls, method: str, logits: np.ndarray, labels: np.ndarray, together: np.ndarray
+    ) -> np.ndarray:
         """Return probabilities (N, K) of images by calibrations that were fitted without them.
 
         Thresholds are chosen on these: a curve of each class follows its own images, so that these
         would look surer and more often right than others. One temperature does not, and is of all.
+        Images of one number in `together` (N,), of a patient or copies, are left out together.
         """
         if method not in OF_CLASSES:
             return cls.fit(method, logits, labels).probabilities(logits)
-        fold = np.random.default_rng(0).permutation(len(labels)) % _FOLDS
+        numbers, members = np.unique(together, return_inverse=True)
+        if len(numbers) == 1:  # which cannot be left out
+            numbers, members = np.arange(len(labels)), np.arange(len(labels))
+        fold = (np.random.default_rng(0).permutation(len(numbers)) % _FOLDS)[members]
         found = np.empty(logits.shape)
-        for own in (fold == number for number in range(_FOLDS)):
+        for own in (fold == number for number in np.unique(fold)):
             found[own] = cls.fit(method, logits[~own], labels[~own]).probabilities(logits[own])
         return found
 

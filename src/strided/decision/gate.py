@@ -9,6 +9,7 @@ import numpy as np
 
 from strided.decision.input_gate import LEAST_SPREAD, groups, looks, num_looks
 from strided.decision.novelty import Novelty
+from strided.decision.triage import SEPARATOR
 from strided.system.plain_data import is_number
 
 REASONS = {
@@ -110,7 +111,7 @@ class Gate:
             found = ["unusual_features"] if ratios[place, 0] > 1 else []
             if ratios[place, 1] > 1:
                 found.append(self._why(images.looks[place]))
-            reasons[place] = "|".join(found)
+            reasons[place] = SEPARATOR.join(found)
         return Gated(ratios.max(1, initial=0), reasons)
 
     def _why(self, looks: np.ndarray) -> str:

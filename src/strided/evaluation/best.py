@@ -73,7 +73,7 @@ def decide_by_held_out(
     if len(data.splits["val"]):
         held = validation_of(best, data, most_validated(run.config, data))
     else:
-        held = read_inner(files.inner_logits, data.source.paths)
+        held = read_inner(files.inner_logits, data)
     decision = fit_decision(run.config, held, data.classes)
     gate = fit_gate(run.config, best, data)
     best.decision = replace(decision or Decision(Calibration()), gate=gate) if gate else decision

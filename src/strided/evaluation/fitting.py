@@ -22,6 +22,7 @@ from strided.evaluation.outputs import most_validated, outputs_of
 from strided.evaluation.selective import policy_of
 from strided.runs.predictions_csv import Row, write_predictions
 from strided.runs.results import Results
+from strided.training.transfer.inner_folds import belonging_together
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +31,14 @@ log = logging.getLogger(__name__)
 class HeldOut:
     """Images that were not trained on: finite logits (n, K), labels (n,), and their paths.
 
-    `source` is decision.VALIDATION or INNER_FOLDS.
+    `together` (n,) has equal numbers for images of one group and for copies. `source` is
+    decision.VALIDATION or INNER_FOLDS.
     """
 
     logits: np.ndarray
     labels: np.ndarray
     paths: Sequence[str]
+    together: np.ndarray
     source: str
 
 
@@ -45,12 +48,13 @@ def validation_of(classifier: Classifier, data: ImageDataModule, most: int) -> H
     logits, labels = outputs_of(classifier, data, "val", chosen)
     readable = data.readable("val")  # known by now, of streamed images too
     of_index = dict(zip(readable.tolist(), data.paths("val"), strict=True))
-    paths = [of_index[index] for index in chosen.tolist() if index in of_index]
     finite = logits.isfinite().all(1)
+    indices = chosen[np.isin(chosen, readable)][finite.numpy()]
     return HeldOut(
         logits[finite].numpy(),
         labels[finite].numpy(),
-        [path for path, is_finite in zip(paths, finite.tolist(), strict=True) if is_finite],
+        [of_index[index] for index in indices.tolist()],
+        belonging_together(data, indices),
         VALIDATION,
     )
 
@@ -78,7 +82,7 @@ def fit_decision(config: Config, held: HeldOut | None, classes: Sequence[str]) -
         method = "temperature" if len(held.labels) >= ENOUGH else "none"
     _require_enough(method, held.labels, classes)
     calibration = Calibration.fit(method, held.logits, held.labels)
-    probabilities = Calibration.left_out(method, held.logits, held.labels)
+    probabilities = Calibration.left_out(method, held.logits, held.labels, held.together)
     scores = Scores.of(probabilities, held.labels)
     sets = None
     if (kind := keys.get("sets")) is not None:
@@ -147,8 +151,11 @@ def chosen_decision(
                 f"calibration=none beside {typed}; expected one of them: the sets and thresholds "
                 "were fitted on calibrated probabilities. Try it without calibration=none"
             )
+        assert stored is not None, "another method was fitted"
+        if stored.sets or stored.triage:
+            log.info("calibration=none: the checkpoint's sets, thresholds and routes do not apply")
         # the gate looks at no probability
-        return Decision(Calibration(), gate=stored.gate) if stored and stored.gate else None
+        return Decision(Calibration(), gate=stored.gate) if stored.gate else None
     if stored is None or stored.scores is None:
         if typed:
             raise UserError(
@@ -222,10 +229,11 @@ def write_held_out(file: Path, decision: Decision, held: HeldOut, classes: Seque
     write_predictions(file, (Row(p, classes[k], probabilities=row) for p, k, row in rows), classes)
 
 
-def read_inner(file: Path, paths: Sequence[str]) -> HeldOut | None:
+def read_inner(file: Path, data: ImageDataModule) -> HeldOut | None:
     """Read the logits that a solved head has kept of inner folds; None if there are none."""
     if not file.is_file():
         return None
     with np.load(file, allow_pickle=False) as kept:
         logits, labels, indices = (kept[name] for name in ("logits", "labels", "indices"))
-    return HeldOut(logits, labels, [paths[index] for index in indices.tolist()], INNER_FOLDS)
+    paths = [data.source.paths[index] for index in indices.tolist()]
+    return HeldOut(logits, labels, paths, belonging_together(data, indices), INNER_FOLDS)

@@ -12,6 +12,7 @@ from strided.config.keys import Config
 from strided.data import ImageDataModule
 from strided.decision.gate import REASONS, Gate, Gated, Images, least_images
 from strided.decision.input_gate import looks
+from strided.decision.triage import SEPARATOR
 from strided.errors import UserError
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.intervals import wilson_interval
@@ -85,8 +86,8 @@ def refuse_gate(config: Config, task: ClassificationTask, data: ImageDataModule)
         raise UserError(
             f"evaluation.false_alarms={share}, but {held} images are held out of training; "
             f"expected {least} or more, as fewer cannot show so small a share. Try "
-            f"evaluation.false_alarms={min(0.5, round(1.5 / (held + 1), 2) or 0.5)}, or a larger "
-            "data.val_fraction"
+            + (f"evaluation.false_alarms={1.5 / (held + 1):.2g}, or " if held > 1 else "")
+            + "a larger data.val_fraction"
         )
 
 
@@ -168,7 +169,7 @@ def refusals_of(rows: Sequence[Row]) -> dict[str, Any] | None:
     if not judged:
         return None
     refused = [row for row in judged if row.refused]
-    reasons = [reason for row in refused for reason in row.reasons.split("|")]
+    reasons = [reason for row in refused for reason in row.reasons.split(SEPARATOR)]
     share = len(refused) / len(judged)
     return {
         "images": len(judged),

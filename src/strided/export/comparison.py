@@ -85,7 +85,7 @@ def compare(
         "name": active.manifest.name,
         "version": active.manifest.version,
         "images": len(new.labels),
-        "same_split": _same_split(bundle, active),
+        "same_split": _same_split(data, active),
         "accuracy": accuracy,
         "ece": ece,
         "stress": stress,
@@ -125,10 +125,10 @@ def _require_same_classes(bundle: Bundle, active: Bundle) -> None:
         )
 
 
-def _same_split(bundle: Bundle, active: Bundle) -> bool | None:
+def _same_split(data: ImageDataModule, active: Bundle) -> bool | None:
     """Whether the active version was tested on these very images; None if that is unknown."""
-    own, other = (b.manifest.split_hashes.get("test") for b in (bundle, active))
-    if own is None or other is None:
+    own, other = data.split_hashes["test"], active.manifest.split_hashes.get("test")
+    if other is None:
         return None
     if own != other:
         log.warning("the active version was trained with another split: test images may flatter it")

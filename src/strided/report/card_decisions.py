@@ -5,14 +5,8 @@ from typing import Any
 
 from strided.report.card_figures import percent
 from strided.report.card_parts import Part, Table
+from strided.report.triage import WHO
 from strided.runs.results import Results, by_name
-
-_ROUTES = {
-    "auto": "decided without a person",
-    "review": "a person decides",
-    "urgent": "a person decides, and sees it first",
-    "refused": "no image of this kind",
-}
 
 
 def when_unsure(results: Results) -> Iterator[Part]:
@@ -75,7 +69,7 @@ def _route(entry: Mapping[str, Any]) -> Sequence[str]:
     if entry.get("risk") is not None:
         wrong = f"{percent(entry['risk'])} ({_between(*entry['risk_ci95'])})"
     share = f"{percent(entry['share'])} ({_between(*entry['share_ci95'])})"
-    return [f"{entry['route']}: {_ROUTES[entry['route']]}", f"{entry['images']:,}", share, wrong]
+    return [WHO[entry["route"]], f"{entry['images']:,}", share, wrong]
 
 
 def _gate(about: Mapping[str, Any] | None) -> str:

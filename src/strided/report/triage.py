@@ -9,10 +9,10 @@ from strided.data.reading.files import as_text
 from strided.report.page import table
 from strided.runs.results import Results, by_name
 
-_WHO = {
+WHO = {
     "auto": "auto: decided without a person",
     "review": "review: a person decides",
-    "urgent": "urgent: a person decides first",
+    "urgent": "urgent: a person decides, and sees it first",
     "refused": "refused: no image of this kind",
 }
 
@@ -95,7 +95,7 @@ def _workload(results: Results) -> str:
         low, high = (100 * end for end in entry["share_ci95"])
         of_100 = f"{100 * entry['share']:.1f} ({low:.1f} to {high:.1f})"
         wrong = _share(entry["wrong"], entry["risk"], entry["risk_ci95"]) if "risk" in entry else ""
-        rows.append([_WHO[entry["route"]], f"{entry['images']:,}", of_100, wrong])
+        rows.append([WHO[entry["route"]], f"{entry['images']:,}", of_100, wrong])
     heads = ["route", "images", "of 100", "wrong if the network decided"]
     said = html.escape(_policy(found))
     return f"<h3>Triage</h3><p>{said}</p>{table(heads, rows)}"

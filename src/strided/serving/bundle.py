@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self, get_args
@@ -135,7 +135,7 @@ class Bundle:
         """
         if isinstance(images, ImageLike):
             return self._answers([images], heat)[0]
-        if isinstance(images, bytes) or not isinstance(images, Iterable):
+        if isinstance(images, Mapping | bytes) or not isinstance(images, Iterable):
             raise no_picture(images)
         several = list(images)
         starts = range(0, len(several), _AT_ONCE)
