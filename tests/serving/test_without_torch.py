@@ -1,6 +1,7 @@
 """A bundle answers in an environment that has no torch, as the classifier does."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,8 @@ ROOT = CONF_DIR.parent
 # all that requirements-serve.txt has no place for
 ABSENT = ("torch", "torchvision", "lightning", "timm", "torchmetrics", "wandb", "sklearn", "scipy",
           "onnx", "onnxscript", "matplotlib", "captum", "pandas")  # fmt: skip
+# what keeps ONNX Runtime from telling Microsoft, beside strided
+TELLS_NOT = ("ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS", "CI", "XDG_CACHE_HOME")
 PROGRAM = """
 import json, sys
 from dataclasses import asdict
@@ -116,6 +119,18 @@ def test_a_bundle_routes_each_picture_as_predict_does(
     radiograph, picture = (answers[folder / f"digit_0.{kind}"] for kind in ("dcm", "png"))
     assert radiograph.label == picture.label
     assert radiograph.probabilities == pytest.approx(picture.probabilities, abs=1e-6)
+
+
+def test_onnx_runtime_tells_nobody_what_it_runs(exported: Path, tmp_path: Path) -> None:
+    program = f"from strided.serving import Bundle; Bundle.load({str(exported)!r}, threads=1)"
+    usual = {key: value for key, value in os.environ.items() if key not in TELLS_NOT}
+    subprocess.run(
+        [sys.executable, "-c", program],
+        check=True,
+        cwd=ROOT / "src",
+        env={**usual, "TMPDIR": str(tmp_path), "HOME": str(tmp_path)},
+    )
+    assert not list(tmp_path.iterdir())  # where it keeps what it means to send
 
 
 def test_one_picture_has_one_answer(exported: Path, pictures: list[Path]) -> None:

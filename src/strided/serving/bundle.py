@@ -190,6 +190,8 @@ def _opened(content: bytes, threads: int | None, runtime: Runtime, manifest: Man
 
 def open_session(content: bytes, threads: int | None = None) -> Any:
     """Open a network of ONNX Runtime on the CPU; idle threads wait without taking time."""
+    # read once, when its library is loaded: by default it tells Microsoft of each network it opens
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
