@@ -8,6 +8,7 @@ from tests.commands_place import ONE_BATCH
 
 from strided.config.overrides import typed_value
 from strided.config.yaml_files import CONF_DIR
+from strided.decision.calibration import OF_CLASSES
 
 SMALLER = {
     "train": (
@@ -53,6 +54,10 @@ def smaller(verb: str, words: Sequence[str]) -> list[str]:
         added.pop("search.num_trials", None)
     if any(map(PHOTOGRAPHS.search, words)) and any(map(IMAGENET.search, words)):
         added["data.image_size"] = "96"
+    if typed_value(words, "evaluation.gate"):
+        added["evaluation.false_alarms"] = "0.4"  # which the few images can show
+    if typed_value(words, "calibration") in OF_CLASSES:
+        del added["trainer.limit_val_batches"]  # ten images of each class
     if SOLVED & {*words}:
         del added["trainer.max_epochs"]  # there is one
     if {"experiment=xray", "experiment=xray_robust"} & {*words}:

@@ -136,7 +136,7 @@ def test_no_group_of_validation_or_test_comes_into_training(tmp_path: Path) -> N
         ({"/dev/zero": "red", "pipe.png": "red"}, "path,label", "line 3: pipe.png"),
         ({"new.png": "red", "./new.png": "blue"}, "path,label", "./new.png is in line 2 too"),
         ({"a" * 5000 + ".png": "red"}, "path,label", "aaa..."),
-        ({}, "", "is empty; expected a table"),
+        ({}, "", "(it is empty); expected a table"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused(

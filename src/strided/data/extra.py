@@ -118,8 +118,6 @@ def _place(name: str, cells: Cells, file: Path) -> int:
     found = [k for k, column in enumerate(cells.header) if same_name(column) == name]
     if len(found) == 1:
         return found[0]
-    if not any(cells.header):
-        raise UserError(f"{_KEY}={file} is empty; expected a table. Try the columns path,label")
     why = ", since the images of a group may not be in two splits" if name == "group" else ""
     raise UserError(
         f"{_KEY}={file} has the columns {', '.join(map(one_line, cells.header[:12]))}; expected one"
