@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -203,3 +206,13 @@ def test_a_bundle_is_no_checkpoint(
     words = [f"checkpoint={exported / within}", f"log_dir={log_dir}", *words]
     assert main([verb, *words]) == 1
     assert "belongs to a bundle" in capsys.readouterr().err
+
+
+def test_other_runtimes_in_a_process_of_their_own() -> None:
+    """OpenVINO's threads do not go with a process that forks, as other tests do."""
+    file = Path(__file__).with_name("test_runtimes.py")
+    usual = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "openvino", str(file)]
+    ended = subprocess.run(command, env=usual, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout
+    assert " passed" in ended.stdout and "skipped" not in ended.stdout

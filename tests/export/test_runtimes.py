@@ -26,6 +26,8 @@ from strided.serving.bundle import open_session
 from strided.serving.onnx_file import require_plain_graph
 from strided.serving.registry import versions
 
+pytestmark = pytest.mark.openvino
+
 PIXELS = np.random.default_rng(0).integers(0, 256, (9, 1, 32, 32), np.uint8)
 
 
