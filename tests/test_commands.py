@@ -58,6 +58,7 @@ NOT_RUN = {
     '"data.fold=range(5)" data=csv': "verbs/test_folds.py runs folds of a table",
     'src/compare.py "pool=': "compare/test_pool.py pools folds",
     "trainer=gpu": "needs GPUs",
+    "openvino=true": "wants a process of its own; export/test_export.py starts one",
     "gate=registry/digits": "needs a version that answers; export/test_export.py has one",
     "trainer=ddp_cpu": "starts processes of its own; jobs/test_launching.py does it",
     "src/serve.py": "a server that does not end; service/test_predict.py asks one",
