@@ -58,6 +58,13 @@ class DrainKeys(TypedDict):
     limit_s: float
 
 
+class AuditKeys(TypedDict):
+    """Of serve: where it writes who did what."""
+
+    url: str | None  # None: a file of SQLite in the state folder
+    anchor: str | None
+
+
 class PlainKeys(TypedDict, total=False):
     """The keys that belong to no group. Each verb has some of them: see conf/<verb>.yaml."""
 
@@ -102,6 +109,12 @@ class PlainKeys(TypedDict, total=False):
     queue: QueueKeys
     limits: LimitsKeys
     drain: DrainKeys
+    audit: AuditKeys
+    # of audit
+    action: Literal["verify", "export"]
+    database: str
+    anchor: str | None
+    format: Literal["csv", "jsonl"]
     # of explain
     max_images: int
     target: str | int | list[str | int] | None

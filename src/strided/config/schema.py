@@ -9,6 +9,7 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any, get_type_hints
 
+from strided.config.addresses import require_no_passwords
 from strided.config.hints import hint
 from strided.config.keys import Node, PlainKeys
 from strided.config.targets import EXTRA_KEYS, PLACES, locate
@@ -68,6 +69,7 @@ def check(config: Mapping[str, Any], *, values: bool = True) -> None:
         _check_nested(node, key, values)
         if key in GROUPS_OF_NODES and isinstance(node, dict):
             _check_children(node, key)
+    require_no_passwords(config)
     if values and "checkpoint" in config:
         _check_network(config["checkpoint"], config.get("model"))
 

@@ -17,7 +17,10 @@ from strided.config.targets import MOVED, WRITERS, locate
 from strided.errors import UserError, printable
 
 # folders, places, and what writes pictures; of `input`, only an address
-KEYS = ("log_dir", "data.cache_dir", "data.external", "data.extra", "triage.copies")
+KEYS = (
+    *("log_dir", "data.cache_dir", "data.external", "data.extra", "triage.copies"),
+    *("audit.url", "audit.anchor"),
+)
 # Arguments that a file may set, of what sends or writes: names, and what is logged.
 HARMLESS = {
     "strided.sweeps.search.pruning.Pruning": ("trial", "monitor", "pruner"),

@@ -152,6 +152,8 @@ class Results(Metrics, total=False):
     comparison: dict[str, Any]  # with the active version of gate=
     int8: dict[str, Any]  # what int8 layers cost
     openvino: dict[str, Any]  # whether that runtime answers alike
+    # of audit
+    audit: dict[str, Any]  # how many rows follow each other, the last's hash, the first bad one
     # of benchmark
     benchmarks: list[dict[str, Any]]  # a row for each model
 

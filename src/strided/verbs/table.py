@@ -96,6 +96,16 @@ VERBS = {
         ),
         is_service=True,
     ),
+    "audit": Verb(
+        purpose="check that the audit of a service is whole, or write it to a file",
+        function="strided.verbs.audit:audit",
+        examples=(
+            "python src/audit.py action=verify database=logs/serve/digits/state",
+            "python src/audit.py action=verify database=service.sqlite anchor=anchor.txt",
+            "python src/audit.py action=export database=service.sqlite format=jsonl",
+        ),
+        is_service=True,
+    ),
     "compare": Verb(
         purpose="a table of architectures, runs side by side with paired tests, folds together",
         function="strided.verbs.compare:compare",

@@ -1,0 +1,204 @@
+"""Rows of the audit: on the disk before they are reported, in one chain, many in a commit."""
+
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, event, text
+from tests.audit.conftest import event as happened
+
+from strided.audit.checking import checked
+from strided.audit.database import AUDIT, opened, opened_to_read, rows
+from strided.audit.place import Place
+from strided.audit.row import GENESIS
+from strided.audit.writer import Audit, AuditError
+from strided.config.yaml_files import CONF_DIR
+
+
+def test_rows_are_chained_in_the_order_in_which_they_came(audit: Audit) -> None:
+    for number in range(5):
+        audit.write([happened(number)]).result(10)
+    found = list(rows(audit.engine))
+    assert [row["seq"] for row in found] == [1, 2, 3, 4, 5]
+    assert [row["output"] for row in found] == [f'{{"class":"{n}"}}' for n in range(5)]
+    assert found[0]["previous"] == GENESIS
+    assert [row["previous"] for row in found[1:]] == [row["hash"] for row in found[:-1]]
+    assert checked(found).rows == 5
+
+
+def test_rows_that_wait_share_a_commit(audit: Audit) -> None:
+    commits: list[Connection] = []
+    event.listen(audit.engine, "commit", commits.append)
+    holder = opened_as(audit)
+    with holder.begin() as connection:  # nobody else writes now
+        hold(connection)
+        first = audit.write([happened()])
+        waiting = [audit.write([happened(n), happened(n)]) for n in range(20)]
+    for written in [first, *waiting]:
+        written.result(30)
+    holder.dispose()
+    assert len(commits) <= 3  # the first by itself, perhaps, and those that came meanwhile
+    assert checked(rows(audit.engine)).rows == 41
+
+
+def opened_as(audit: Audit) -> Any:
+    """Another process's connection to the same database."""
+    database = audit.engine.url
+    if audit.engine.dialect.name == "sqlite":
+        path = Path(str(database.database).removeprefix("file://"))
+        return opened(Place(database.set(database=str(path), query={})))
+    return opened(Place(database.set(password=None)))
+
+
+def hold(connection: Connection) -> None:
+    from strided.audit.database import lock
+
+    lock(connection)
+
+
+def test_two_services_write_one_chain(audit: Audit) -> None:
+    """Replicas with PostgreSQL; with SQLite, a second process that was started by mistake."""
+    other = Audit(opened_as(audit))
+    with ThreadPoolExecutor(8) as clients:
+        written: list[Future[Any]] = []
+        for number in range(80):
+            of = (audit, other)[number % 2]
+            written.append(
+                clients.submit(lambda of, n: of.write([happened(n)]).result(60), of, number)
+            )
+        for one in written:
+            one.result(60)
+    other.close()
+    found = checked(rows(audit.engine))
+    assert (found.rows, found.bad) == (80, None)
+
+
+def test_a_row_that_vanished_while_the_service_ran_stops_it(audit: Audit) -> None:
+    audit.write([happened(1)]).result(10)
+    audit.write([happened(2)]).result(10)
+    with audit.engine.begin() as connection:
+        connection.execute(AUDIT.delete().where(AUDIT.c.seq == 2))
+    with pytest.raises(AuditError):
+        audit.write([happened(3)]).result(10)
+    assert [row["seq"] for row in rows(audit.engine)] == [1]
+
+
+def test_what_changes_with_a_row_is_there_with_it_or_not_at_all(audit: Audit) -> None:
+    with audit.engine.begin() as connection:
+        connection.execute(text("CREATE TABLE other (name TEXT)"))
+
+    def work(connection: Connection) -> str:
+        connection.execute(text("INSERT INTO other VALUES ('kept')"))
+        return "done"
+
+    def refused(connection: Connection) -> None:
+        connection.execute(text("INSERT INTO other VALUES ('dropped')"))
+        raise KeyError("taken already")
+
+    together = [audit.write([happened(n)], do) for n, do in enumerate([work, refused, None])]
+    assert together[0].result(10) == "done"
+    with pytest.raises(KeyError):
+        together[1].result(10)
+    assert together[2].result(10) is None
+    with audit.engine.begin() as connection:
+        assert connection.scalars(text("SELECT name FROM other")).all() == ["kept"]
+    assert [row["output"] for row in rows(audit.engine)] == ['{"class":"0"}', '{"class":"2"}']
+
+
+def test_an_event_that_nobody_waits_for_any_more_is_not_written(audit: Audit) -> None:
+    holder = opened_as(audit)
+    with holder.begin() as connection:
+        hold(connection)
+        first = audit.write([happened(1)])
+        while not first.running():
+            pass
+        second = audit.write([happened(2)])
+        assert second.cancel()
+    first.result(10)
+    audit.write([happened(3)]).result(10)
+    holder.dispose()
+    assert [row["output"][-3] for row in rows(audit.engine)] == ["1", "3"]
+
+
+def test_what_cannot_be_written_is_an_error_and_the_next_is_tried_again(
+    audit: Audit, place: Place
+) -> None:
+    with audit.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE audit RENAME TO hidden"))
+    with pytest.raises(AuditError) as found:
+        audit.write([happened()]).result(10)
+    assert "clinician" not in str(found.value.__cause__)  # no values in errors
+    with audit.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE hidden RENAME TO audit"))
+    audit.write([happened()]).result(10)
+    assert checked(rows(audit.engine)).rows == 1
+
+
+PROGRAM = """
+import sys
+from strided.audit.database import opened
+from strided.audit.place import place_of
+from strided.audit.row import Event
+from strided.audit.writer import Audit
+
+audit = Audit(opened(place_of(sys.argv[1], "database")))
+for number in range(10**6):
+    written = [audit.write([Event(actor="a", role="r", action="predict", output=f"{number} {n}")])
+               for n in range(8)]
+    for n, one in enumerate(written):
+        one.result()
+        print(f"{number} {n}", flush=True)
+"""
+
+
+def test_what_was_reported_before_a_kill_is_in_the_chain(place: Place) -> None:
+    url = place.url.render_as_string() if place.file is None else str(place.file)
+    for _ in range(3):
+        with subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, url],
+            stdout=subprocess.PIPE, text=True, cwd=CONF_DIR.parent / "src",
+            env={**os.environ, "PYTHONPATH": str(CONF_DIR.parent / "src")},
+        ) as service:  # fmt: skip
+            assert service.stdout is not None
+            reported = [service.stdout.readline().strip() for _ in range(30)]
+            service.send_signal(signal.SIGKILL)
+            reported += [line.strip() for line in service.stdout if line.endswith("\n")]
+        engine = opened_to_read(place)
+        found = list(rows(engine))
+        engine.dispose()
+        assert checked(found).bad is None
+        assert {"", *reported} <= {"", *(row["output"] for row in found)}
+
+
+def test_a_page_ends_where_the_next_begins(audit: Audit) -> None:
+    audit.write([happened(n) for n in range(2500)]).result(30)
+    assert checked(rows(audit.engine)).rows == 2500
+    assert [row["seq"] for row in rows(audit.engine, AUDIT.c.seq > 2490)] == list(range(2491, 2501))
+
+
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+def test_a_full_disk_is_an_error_until_there_is_room(audit: Audit) -> None:
+    most = 8
+
+    def limit(connection: Any, _: object) -> None:
+        connection.execute(f"PRAGMA max_page_count={most}")
+
+    event.listen(audit.engine, "connect", limit)
+    audit.engine.dispose()
+    written = 0
+    try:
+        for _ in range(300):
+            audit.write([happened()]).result(10)
+            written += 1
+    except AuditError:
+        pass
+    assert 0 < written < 300
+    most = 100_000
+    audit.engine.dispose()
+    audit.write([happened()]).result(10)
+    assert checked(rows(audit.engine)).rows == written + 1
