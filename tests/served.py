@@ -8,9 +8,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import httpx
@@ -67,10 +68,15 @@ class Served:
     process: "subprocess.Popen[str]"
     folder: Path  # of the run
     url: str
+    keys: dict[str, str] = field(default_factory=dict)  # by role, as it printed them
+    state: Path = Path()
 
-    def client(self) -> httpx.Client:
+    def client(self, key: str | None = None) -> httpx.Client:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
         # without certificates, which take longer to read than a request does
-        return httpx.Client(base_url=self.url, timeout=60, verify=False, trust_env=False)
+        return httpx.Client(
+            base_url=self.url, timeout=60, headers=headers, verify=False, trust_env=False
+        )
 
     def predict(self, *files: bytes, **parameters: Any) -> httpx.Response:
         """Send files as a form."""
@@ -110,6 +116,10 @@ def served(bundle: Path, log_dir: Path, *words: str, slow: float = 0.0) -> Itera
     typed = [f"bundle={bundle}", f"log_dir={log_dir}", "port=0", *words]
     if not any(word.startswith("sessions=") for word in words):
         typed.append("sessions=1")
+    if not any(word.startswith("access.") for word in words):
+        typed += ["access.enabled=false"]
+    if not any(word.startswith("state=") for word in words):
+        typed += [f"state={mkdtemp(dir=log_dir)}"]
     program = PROGRAM.format(absent=ABSENT, slow=slow, words=typed)
     before = set(log_dir.glob("serve/*/*"))
     process = subprocess.Popen(
@@ -122,11 +132,16 @@ def served(bundle: Path, log_dir: Path, *words: str, slow: float = 0.0) -> Itera
     )
     try:
         assert process.stdout is not None and process.stderr is not None
-        said = process.stdout.readline()
-        found = re.search(r"answers at (http://\S+)", said)
-        assert found, said + process.stderr.read()
+        keys, found = {}, None
+        while not found:
+            said = process.stdout.readline()
+            assert said, process.stderr.read()
+            found = re.search(r"answers at (http://\S+)", said)
+            if key := re.match(r"(\w+): (strided_\w+)", said):
+                keys[key[1]] = key[2]
         (folder,) = set(log_dir.glob("serve/*/*")) - before
-        yield Served(process, folder, found[1])
+        state = next(word for word in typed if word.startswith("state="))
+        yield Served(process, folder, found[1], keys, Path(state.removeprefix("state=")))
     finally:
         process.kill()
         process.wait()

@@ -30,6 +30,8 @@ ORDER = [
     "training",
     "evaluation",
     "serving",
+    "audit",
+    "access",
     "export",
     "service",
     "shortcuts",

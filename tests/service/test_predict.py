@@ -315,12 +315,13 @@ def test_the_description_needs_no_other_machine(service: Served) -> None:
     assert document["openapi"].startswith("3.1")
     assert set(document["paths"]) == {
         *("/v1/predict", "/v1/model", "/v1/models/{version}/activate", "/v1/models/rollback"),
-        *("/livez", "/readyz", "/metrics"),
+        *("/livez", "/readyz", "/metrics", "/v1/keys", "/v1/keys/{id}"),
+        *("/v1/audit", "/v1/audit/verify", "/v1/audit/export"),
     }
     answers = document["paths"]["/v1/predict"]["post"]["responses"]
-    assert set(answers) == {"200", *map(str, (400, 413, 415, 422, 429, 503, 504))}
+    assert set(answers) == {"200", *map(str, (400, 401, 403, 413, 415, 422, 429, 503, 504))}
     changed = document["paths"]["/v1/models/{version}/activate"]["post"]
-    assert set(changed["responses"]) == {"200", "400", "404", "409", "503"}
+    assert set(changed["responses"]) == {"200", *map(str, (400, 401, 403, 404, 409, 429, 503))}
     assert [given["name"] for given in changed["parameters"]] == ["version"]
     assert "<script" not in page and "src=" not in page and "https:" not in page
     assert all(f'id="{code}"' in page for code in CODES)

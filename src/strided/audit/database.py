@@ -173,6 +173,17 @@ def head(connection: Connection) -> Row[int, str] | None:
     return connection.execute(newest).first()
 
 
+def page(
+    engine: Engine, limit: int, before: int | None, *where: ColumnElement[bool]
+) -> list[dict[str, Any]]:
+    """The newest rows, or the newest before a seq, the newest first."""
+    newest = select(AUDIT).where(*where).order_by(AUDIT.c.seq.desc()).limit(limit)
+    if before is not None:
+        newest = newest.where(AUDIT.c.seq < before)
+    with engine.begin() as connection:
+        return [dict(row) for row in connection.execute(newest).mappings()]
+
+
 def rows(engine: Engine, *where: ColumnElement[bool]) -> Iterator[dict[str, Any]]:
     """The rows in order, a page at a time: a long transaction would let the log of SQLite grow."""
     last: int | None = None

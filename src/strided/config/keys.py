@@ -58,6 +58,37 @@ class DrainKeys(TypedDict):
     limit_s: float
 
 
+class JwtKeys(TypedDict, total=False):
+    """Of serve: the tokens of a hospital's sign-in."""
+
+    public_key: str  # a file
+    algorithm: Literal["RS256", "EdDSA"]
+    issuer: str
+    audience: str
+
+
+class AccessKeys(TypedDict):
+    """Of serve: who may ask."""
+
+    enabled: bool
+    jwt: JwtKeys | None
+    rate_per_minute: int
+    metrics_public: bool
+
+
+class TlsKeys(TypedDict):
+    """Of serve: files of a certificate and of its key."""
+
+    cert: str | None
+    key: str | None
+
+
+class ProxyKeys(TypedDict):
+    """Of serve: what stands before it."""
+
+    addresses: list[str]
+
+
 class AuditKeys(TypedDict):
     """Of serve: where it writes who did what."""
 
@@ -109,6 +140,11 @@ class PlainKeys(TypedDict, total=False):
     queue: QueueKeys
     limits: LimitsKeys
     drain: DrainKeys
+    state: str | None  # a folder; None: beside the run folders
+    access: AccessKeys
+    tls: TlsKeys
+    behind_proxy: bool
+    proxy: ProxyKeys
     audit: AuditKeys
     # of audit
     action: Literal["verify", "export"]

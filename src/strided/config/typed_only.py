@@ -19,7 +19,7 @@ from strided.errors import UserError, printable
 # folders, places, and what writes pictures; of `input`, only an address
 KEYS = (
     *("log_dir", "data.cache_dir", "data.external", "data.extra", "triage.copies"),
-    *("audit.url", "audit.anchor"),
+    *("state", "audit.url", "audit.anchor", "access.jwt", "tls.cert", "tls.key"),
 )
 # Arguments that a file may set, of what sends or writes: names, and what is logged.
 HARMLESS = {

@@ -8,11 +8,17 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 
-from strided.service import metrics, problems, schema
-from strided.service.front import PROBLEM_TYPE, nobody_waits, problem_response
+from strided.access.roles import ALLOWED
+from strided.audit.writer import AuditError
+from strided.service import metrics, schema
+from strided.service.audit_routes import add_audit
+from strided.service.front import nobody_waits, problem_response
+from strided.service.key_routes import add_keys
 from strided.service.page import page
 from strided.service.problems import ClientLeftError, ProblemError
+from strided.service.responses import answered, guarded, said
 from strided.service.service import Service
+from strided.service.state import State
 from strided.service.upload import FIELD, FORM, RAW
 from strided.version import __version__
 
@@ -28,8 +34,6 @@ _BODY = {
     },
     **{kind: {"schema": _FILE} for kind in RAW},
 }
-_HEADERS = {"X-Request-ID": {"schema": {"type": "string"}, "description": "As given, or made."}}
-
 _VERSION = {
     "name": "version",
     "in": "path",
@@ -40,8 +44,8 @@ _VERSION = {
 _NUMBER = re.compile("[1-9][0-9]{0,8}")
 
 
-def create_app(service: Service) -> FastAPI:
-    """Build the application of a service."""
+def create_app(service: Service, state: State) -> FastAPI:
+    """Build the application of a service, for a guard to stand before."""
     app = FastAPI(
         title="strided",
         version=__version__,
@@ -54,6 +58,9 @@ def create_app(service: Service) -> FastAPI:
     _add_predictions(app, service)
     _add_models(app, service)
     _add_health(app, service)
+    add_keys(app, state)
+    add_audit(app, state, service.recorder)
+    _add_security(app)
     for kind, answer in _ANSWERS.items():
         app.add_exception_handler(kind, answer)
     return app
@@ -63,7 +70,7 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
     @app.post(
         "/v1/predict",
         response_model=schema.Predictions,
-        responses=_said(413, 415, 422, 429, 503, 504),
+        responses=guarded(413, 415, 422, 504),
         openapi_extra={"requestBody": {"required": True, "content": _BODY}},
     )
     async def predict(
@@ -76,24 +83,24 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
         """Answer for 1 or more pictures: JPEG, PNG or DICOM."""
         _require_known(request, ("heatmap", "class"))
         answer = await service.predict(request, heatmap, class_)
-        return _json(answer)
+        return answered(answer)
 
 
 def _add_models(app: FastAPI, service: Service) -> None:
-    @app.get("/v1/model", response_model=schema.ModelFacts, responses=_said(503))
+    @app.get("/v1/model", response_model=schema.ModelFacts, responses=guarded())
     async def model() -> Response:
         """What the active version is, and which others there are."""
-        return _json(await service.facts())
+        return answered(await service.facts())
 
-    @app.post("/v1/models/rollback", response_model=schema.Activated, responses=_said(409, 503))
-    async def rollback() -> Response:
+    @app.post("/v1/models/rollback", response_model=schema.Activated, responses=guarded(409))
+    async def rollback(request: Request) -> Response:
         """Let the version that answered before this one answer again."""
-        return _json(await service.rollback())
+        return answered(await service.rollback(request.scope))
 
     @app.post(
         "/v1/models/{version}/activate",
         response_model=schema.Activated,
-        responses=_said(404, 409, 503),
+        responses=guarded(404, 409),
         openapi_extra={"parameters": [_VERSION]},
     )
     async def activate(request: Request) -> Response:
@@ -101,22 +108,22 @@ def _add_models(app: FastAPI, service: Service) -> None:
         version = request.path_params["version"]
         if not _NUMBER.fullmatch(version):
             raise ProblemError("unknown_version")
-        return _json(await service.activate(int(version)))
+        return answered(await service.activate(request.scope, int(version)))
 
 
 def _add_health(app: FastAPI, service: Service) -> None:
-    @app.get("/livez", response_model=schema.Health, responses=_said())
+    @app.get("/livez", response_model=schema.Health, responses=said())
     async def livez() -> Response:
         """Whether the process answers at all."""
-        return _json(schema.Health(status="live"))
+        return answered(schema.Health(status="live"))
 
-    @app.get("/readyz", response_model=schema.Health, responses=_said(503))
+    @app.get("/readyz", response_model=schema.Health, responses=said(503))
     async def readyz() -> Response:
         """Whether it takes pictures: the model is warm, the queue not full, no stop under way."""
         service.require_ready()
-        return _json(schema.Health(status="ready"))
+        return answered(schema.Health(status="ready"))
 
-    @app.get("/metrics", response_class=Response, responses=_said())
+    @app.get("/metrics", response_class=Response, responses=guarded())
     async def prometheus() -> Response:
         """What Prometheus reads."""
         return Response(service.metrics.text(), headers={"Content-Type": metrics.CONTENT_TYPE})
@@ -126,21 +133,22 @@ def _add_health(app: FastAPI, service: Service) -> None:
         return HTMLResponse(page(app.openapi(), request.url.netloc))
 
 
-def _json(content: schema.Schema) -> Response:
-    return Response(content.model_dump_json(), media_type="application/json")
+def _add_security(app: FastAPI) -> None:
+    """Say in the OpenAPI document which routes ask for a key."""
+    describe = app.openapi
 
+    def openapi() -> dict[str, Any]:
+        document = describe()
+        document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        for path, methods in document["paths"].items():
+            for method, operation in methods.items():
+                if "HTTPValidationError" in str(operation["responses"].get("422")):
+                    del operation["responses"]["422"]  # FastAPI's own: they are 400 here
+                if (method.upper(), path) in ALLOWED:
+                    operation["security"] = [{"key": []}]
+        return document
 
-def _said(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The responses of a route, for OpenAPI."""
-    said: dict[int | str, dict[str, Any]] = {200: {"headers": _HEADERS}}
-    for status in sorted({400, *statuses}):
-        codes = [code for code, (own, _) in problems.CODES.items() if own == status]
-        said[status] = {
-            "description": f"code: {', '.join(codes)}",
-            "headers": _HEADERS,
-            "content": {PROBLEM_TYPE: {"schema": schema.ProblemDetails.model_json_schema()}},
-        }
-    return said
+    app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI documents it
 
 
 def _require_known(request: Request, names: tuple[str, ...]) -> None:
@@ -151,6 +159,10 @@ def _require_known(request: Request, names: tuple[str, ...]) -> None:
 async def _problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, ProblemError), "registered for these"
     return problem_response(request.scope, error)
+
+
+async def _unrecorded(request: Request, _: Exception) -> Response:
+    return problem_response(request.scope, ProblemError("not_recorded"))
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
@@ -180,6 +192,7 @@ async def _fault(request: Request, _: Exception) -> Response:
 
 _ANSWERS = {
     ProblemError: _problem,
+    AuditError: _unrecorded,
     RequestValidationError: _invalid,
     HTTPException: _http,
     ClientLeftError: _left,

@@ -71,6 +71,8 @@ class Case:
     gone: bool = False  # set by the loop: nobody waits for it
     arrived: float = field(default_factory=time.monotonic)
     ready: float = 0.0  # when it was decoded
+    digest: str = ""  # a pseudonym of its bytes
+    object: str = ""  # of the study, or of the file
     input: Input | None = None
     pixels: np.ndarray | None = None  # uint8 (C, S, S)
     decode: float = 0.0  # seconds

@@ -10,13 +10,14 @@ from urllib.parse import urlsplit
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from strided.service.lines import log_request
 from strided.service.problems import ProblemError
 from strided.service.schema import ProblemDetails
 from strided.service.service import Service
 
 CLIENT_LEFT = "client_left"  # in place of a problem: nobody was answered
 PROBLEM_TYPE = "application/problem+json"
-RETRY_AFTER = {"queue_full": "1", "starting": "2", "draining": "5"}  # seconds
+RETRY_AFTER = {"queue_full": "1", "rate_limited": "2", "starting": "2", "draining": "5"}  # seconds
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class Front:
 
         self._service.metrics.inflight.inc()
         try:
-            if _is_foreign(scope):
+            if not self._service.settings.protection.enabled and _is_foreign(scope):
                 answer = problem_response(scope, ProblemError("foreign_page"))
                 await answer(scope, receive, send_with_id)
             else:
@@ -94,7 +95,9 @@ def problem_response(scope: Scope, problem: ProblemError) -> Response:
         detail=problem.detail,
         request_id=scope["request_id"],
     )
-    headers = {"Retry-After": RETRY_AFTER[problem.code]} if problem.code in RETRY_AFTER else None
+    headers = {"Retry-After": RETRY_AFTER[problem.code]} if problem.code in RETRY_AFTER else {}
+    if problem.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
     return Response(details.model_dump_json(), problem.status, headers, PROBLEM_TYPE)
 
 
@@ -104,27 +107,11 @@ def nobody_waits(scope: Scope) -> Response:
     return Response(status_code=503)
 
 
-def log_request(
-    method: str, route: str, status: int, request_id: str, seconds: float, **more: object
-) -> None:
-    """Write the line of a request: for run.log, and below what a terminal shows without -v."""
-    fields = {
-        "log.level": "info",
-        "event.action": route,
-        "event.duration": round(seconds * 1e9),
-        "event.outcome": "success" if 0 < status < 400 else "failure",
-        "http.request.id": request_id,
-        "http.request.method": method,
-        "http.response.status_code": status,
-        **more,
-    }
-    log.debug("%s %s %d", method, route, status, extra={"fields": fields})
-
-
 def _is_foreign(scope: Scope) -> bool:
     """Whether a page of another site asks, through the browser of someone at this machine.
 
-    Such a page may send forms to any address (Origin), or let its own name lead here (Host).
+    Such a page may send forms to any address (Origin), or let its own name lead here (Host). Keys
+    are a better guard, which it does not have.
     """
     for name, value in scope["headers"]:
         if name == b"host" and not _is_loopback(f"//{value.decode('latin-1')}"):

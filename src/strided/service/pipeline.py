@@ -12,6 +12,7 @@ from contextlib import suppress
 from queue import SimpleQueue
 from threading import Thread
 
+from strided.audit.pseudonyms import Pseudonyms
 from strided.service.case import Answered, Case, Job
 from strided.service.decoding import decoded
 from strided.service.loaded import Loaded
@@ -30,8 +31,14 @@ class Pipeline:
     batch together.
     """
 
-    def __init__(self, settings: Settings, watch: Callable[[Sequence[Case]], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        pseudonyms: Pseudonyms,
+        watch: Callable[[Sequence[Case]], None],
+    ) -> None:
         self._settings = settings
+        self._pseudonyms = pseudonyms
         self._watch = watch
         self._loop = asyncio.get_running_loop()
         self._undecoded: SimpleQueue[tuple[Case, Loaded]] = SimpleQueue()
@@ -91,6 +98,7 @@ class Pipeline:
     def _decode(self, case: Case, model: Loaded) -> None:
         began = time.monotonic()
         case.queue = began - case.arrived
+        case.object = case.digest = self._pseudonyms.of("file", case.content)
         found = decoded(case.content, self._settings)
         case.content = b""
         width, height = found.image.size

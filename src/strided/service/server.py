@@ -12,10 +12,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from strided.errors import UserError
 from strided.service.app import create_app
-from strided.service.front import Front, log_request
-from strided.service.schema import Predictions
+from strided.service.front import Front
+from strided.service.guard import Guard
 from strided.service.service import Service
 from strided.service.settings import Settings
+from strided.service.state import State, kept
 from strided.system.signals import Interrupted, heeded
 
 log = logging.getLogger(__name__)
@@ -30,8 +31,10 @@ _TICKS = 0.3  # seconds that uvicorn takes to notice that it should stop
 
 def serve(settings: Settings) -> None:
     """Answer until a signal comes. Raises Interrupted then, UserError if it cannot begin."""
-    with bound(settings.host, settings.port) as listener:
-        signum = asyncio.run(_run(settings, listener))
+    with bound(settings.host, settings.port) as listener, kept(settings.protection) as state:
+        for role, key in state.first_keys.items():  # on the terminal only: no log may hold a key
+            print(f"{role}: {key}", flush=True)
+        signum = asyncio.run(_run(settings, state, listener))
     raise Interrupted(signum)
 
 
@@ -52,14 +55,17 @@ def bound(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def _run(settings: Settings, listener: socket.socket) -> int:
+async def _run(settings: Settings, state: State, listener: socket.socket) -> int:
     """Answer until a signal comes; return its number. Raises UserError."""
-    service = Service(settings, _record)
+    service = Service(settings, state)
     # it and uvicorn would write lines of their own about each bad request, which has its line
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
+    certificate, key = settings.protection.tls or (None, None)
     server = _Server(
         uvicorn.Config(
-            Front(create_app(service), service),
+            Front(Guard(create_app(service, state), state), service),
+            ssl_certfile=certificate,
+            ssl_keyfile=key,
             http=_Protocol,
             ws="none",
             lifespan="off",
@@ -77,7 +83,9 @@ async def _run(settings: Settings, listener: socket.socket) -> int:
     )
     stop = _Stop(service, server)
     loading = asyncio.create_task(_start(service, server, listener))
+    keeping = asyncio.create_task(state.keep())
     await server.serve(sockets=[listener])
+    keeping.cancel()
     if loading.done():
         loading.result()  # or what went wrong
     return stop.signum
@@ -125,7 +133,8 @@ async def _start(service: Service, server: uvicorn.Server, listener: socket.sock
         server.should_exit = True
         raise
     host, port, *_ = listener.getsockname()
-    at = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    scheme = "https" if service.settings.protection.tls else "http"
+    at = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
     model = service.models.active
     assert model is not None, "it has started"
     settings = service.settings
@@ -133,23 +142,6 @@ async def _start(service: Service, server: uvicorn.Server, listener: socket.sock
         "version %d of %s answers at %s with %d sessions of %s; %s/docs says how to ask",
         *(model.facts.version, model.facts.name, at, settings.sessions, settings.runtime, at),
         extra={"fields": {"event.action": "start"}},
-    )
-
-
-async def _record(answer: Predictions) -> None:
-    """Write the line of an answer; an audit may take this place."""
-    routes = [result.route or "error" for result in answer.results]
-    log_request(
-        "POST",
-        "/v1/predict",
-        200,
-        answer.request_id,
-        answer.timing_ms.total / 1000,
-        **{
-            "strided.model.name": answer.model.name,
-            "strided.model.version": answer.model.version,
-            "strided.routes": routes,
-        },
     )
 
 

@@ -2,43 +2,45 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Coroutine, Sequence
+from contextlib import closing
+from typing import Any
 
 from starlette.requests import Request
-from starlette.types import Receive
+from starlette.types import Receive, Scope
 
 from strided.service.case import Case, Job
+from strided.service.lines import log_prediction
 from strided.service.loaded import Loaded
 from strided.service.metrics import Metrics
 from strided.service.models import Models
 from strided.service.pipeline import Pipeline
 from strided.service.problems import ClientLeftError, ProblemError, worst
+from strided.service.recording import Recorder
 from strided.service.results import result_of, timing_of
 from strided.service.schema import Activated, ModelFacts, Predictions
 from strided.service.settings import Settings
+from strided.service.state import State
 from strided.service.upload import files_of
 
 log = logging.getLogger(__name__)
-
-Record = Callable[[Predictions], Awaitable[None]]
 
 
 class Service:
     """What the routes call; all methods are for the loop's thread.
 
-    `record` is awaited with each answer before it is sent: a prediction that cannot be recorded is
-    not given.
+    Each answer is recorded before it is sent: a prediction that cannot be recorded is not given.
     """
 
-    def __init__(self, settings: Settings, record: Record) -> None:
+    def __init__(self, settings: Settings, state: State) -> None:
         self.settings = settings
+        self.recorder = Recorder(state.audit)
         self.metrics = Metrics()
-        self.pipeline = Pipeline(settings, self._count)
+        self.pipeline = Pipeline(settings, state.pseudonyms, self._count)
         self.models = Models(settings, self.pipeline.deliver)
         self.metrics.queue_images.set_function(lambda: self.pipeline.images)
         self.is_draining = False  # not ready, but answering
         self.is_closed = False  # answering what was accepted
-        self._record = record
         self._loop = asyncio.get_running_loop()
 
     async def start(self) -> None:
@@ -129,10 +131,11 @@ class Service:
             timing_ms=timing_of(cases, self._loop.time() - began),
         )
         try:
-            await self._record(answer)
-        except Exception as error:
-            log.exception("a prediction could not be recorded")
+            async with asyncio.timeout_at(began + self.settings.deadline):
+                await self.recorder.predictions(request.scope, model, cases, answer)
+        except TimeoutError as error:
             raise ProblemError("not_recorded") from error
+        log_prediction(answer)
         request.scope["recorded"] = True
         self.metrics.stage_seconds.labels("total").observe(self._loop.time() - began)
         for result in results:
@@ -158,19 +161,33 @@ class Service:
             manifest=model.bundle.manifest.to_dict(),
         )
 
-    async def activate(self, version: int) -> Activated:
-        """Let another version answer. Raises ProblemError."""
-        return self._switched(await self.models.activate(version))
+    async def activate(self, scope: Scope, version: int) -> Activated:
+        """Let another version answer. Raises ProblemError, and AuditError."""
+        return await self._switched(scope, self.models.activate(version), version)
 
-    async def rollback(self) -> Activated:
-        """Let the version before answer again. Raises ProblemError."""
-        return self._switched(await self.models.rollback())
+    async def rollback(self, scope: Scope) -> Activated:
+        """Let the version before answer again. Raises ProblemError, and AuditError."""
+        return await self._switched(scope, self.models.rollback(), None)
 
-    def _switched(self, model: Loaded) -> Activated:
+    async def _switched(
+        self, scope: Scope, change: Coroutine[Any, Any, Loaded], wanted: int | None
+    ) -> Activated:
+        """Change the version, once it is recorded that this was asked for; then what came of it."""
+        with closing(change):  # if it is never awaited
+            before = self._active().facts.version
+            await self.recorder.action(scope, "model_change", before=before, wanted=wanted)
+            try:
+                model = await change
+            except ProblemError as problem:
+                await self.recorder.action(scope, "model_kept", now=before, why=problem.code)
+                raise
         self.metrics.show_model(model.facts)
         fields = {"event.action": "activate"}
         text = "version %d of %s answers"
         log.info(text, model.facts.version, model.facts.name, extra={"fields": fields})
+        await self.recorder.action(
+            scope, "model_changed", now=model.facts.version, sha256=model.facts.sha256
+        )
         return Activated(model=model.facts)
 
 

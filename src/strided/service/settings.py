@@ -10,6 +10,7 @@ from typing import Any, Self, cast
 from strided.config.keys import Config, DrainKeys, LimitsKeys, QueueKeys
 from strided.dicom.process import Limits
 from strided.errors import UserError
+from strided.service.protection import Protection
 from strided.serving.bundle import Runtime
 from strided.system.machine import cores
 
@@ -54,6 +55,7 @@ class Settings:
     dicom: Limits
     drain_delay: float
     drain_limit: float
+    protection: Protection
 
     @classmethod
     def of(cls, config: Config) -> Self:
@@ -65,9 +67,12 @@ class Settings:
         sessions, most, pixels = config["sessions"], batch["max"], int(limits["pixels"])
         most_together = None if most == "auto" else most
         _require_fitting(most_together or 1, queue, limits, drain)
+        protection = Protection.of(config)
+        host = _address(config["host"])
+        protection.require_guarded(host, config["behind_proxy"])
         return cls(
             bundle=Path(os.path.expanduser(config["bundle"])),
-            host=_loopback(config["host"]),
+            host=host,
             port=config["port"],
             runtime=config["runtime"],
             sessions=cores() if sessions == "auto" else sessions,
@@ -81,6 +86,7 @@ class Settings:
             dicom=Limits(pixels, limits["dicom_seconds"], limits["dicom_memory_mb"] * 2**20),
             drain_delay=drain["delay_s"],
             drain_limit=drain["limit_s"],
+            protection=protection,
         )
 
 
@@ -108,17 +114,14 @@ def _require_fitting(most: int, queue: QueueKeys, limits: LimitsKeys, drain: Dra
         )
 
 
-def _loopback(host: str) -> str:
-    """A host that only this machine reaches. Raises UserError for others."""
+def _address(host: str) -> str:
+    """An address to listen on. Raises UserError for a name that could be of several."""
     if host == "localhost":
         return "127.0.0.1"
     try:
-        if ip_address(host).is_loopback:
-            return host
+        return str(ip_address(host))
     except ValueError:
-        pass
-    raise UserError(
-        f"host={host} is no loopback address; expected 127.0.0.1, ::1 or localhost, since the "
-        "service knows no users, and whoever reaches it may use it. Try host=127.0.0.1, and a "
-        "tunnel (ssh -L) from another machine"
-    )
+        raise UserError(
+            f"host={host} is no address; expected one of this machine, or 0.0.0.0 for all of them. "
+            "Try host=127.0.0.1"
+        ) from None

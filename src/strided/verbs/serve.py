@@ -16,6 +16,9 @@ _PACKAGES = {
     "python_multipart": "python-multipart",
     "onnxruntime": "onnxruntime",
     "prometheus_client": "prometheus-client",
+    "sqlalchemy": "sqlalchemy",
+    "jwt": "pyjwt",
+    "cryptography": "cryptography",
 }
 
 

@@ -1,0 +1,307 @@
+"""Who may ask: keys, tokens, roles, how often; and what of it is in the audit."""
+
+import json
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+from tests.served import Served, encoded, form, noise, served
+
+from strided.access.roles import ALLOWED, PUBLIC, ROLES
+from strided.audit.checking import checked
+from strided.audit.database import opened_to_read, rows
+from strided.audit.place import place_of
+
+GOOD = encoded(noise(8, 8))
+PAIR = Ed25519PrivateKey.generate()
+PRIVATE = PAIR.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+PUBLIC_KEY = PAIR.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+CLAIMS = {"iss": "https://sso.example.org", "aud": "strided", "sub": "r.lee", "role": "auditor"}
+
+
+@pytest.fixture(scope="module")
+def service(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("guarded")
+    (folder / "public.pem").write_bytes(PUBLIC_KEY)
+    accepted = f"public_key:'{folder}/public.pem',algorithm:EdDSA,issuer:'{CLAIMS['iss']}'"
+    words = [
+        "access.rate_per_minute=100000",
+        f"access.jwt={{{accepted},audience:strided}}",
+        f"audit.anchor={folder}/anchor.txt",
+    ]
+    with served(exported, folder, *words) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def keys(service: Served) -> dict[str, str]:
+    """A key of each role."""
+    found = dict(service.keys)
+    assert found.keys() == {"admin", "clinician"}
+    with service.client(found["admin"]) as client:
+        for role in ROLES:
+            if role not in found:
+                found[role] = client.post("/v1/keys", json={"role": role}).json()["key"]
+    return found
+
+
+def audited(service: Served) -> list[dict[str, Any]]:
+    """The rows so far; the chain is whole."""
+    engine = opened_to_read(place_of(str(service.state), "database"))
+    found = list(rows(engine))
+    engine.dispose()
+    assert checked(found).bad is None
+    return found
+
+
+def token(claims: dict[str, Any], key: Any = PRIVATE, algorithm: str = "EdDSA", **more: Any) -> str:
+    then = datetime.now(UTC) + timedelta(minutes=more.pop("minutes", 5))
+    return jwt.encode({"exp": then, **claims}, key, algorithm, **more)
+
+
+MATRIX = {  # of the routes that there are: what viewer, clinician, admin and auditor get
+    ("GET", "/openapi.json"): (200, 200, 200, 200),
+    ("GET", "/docs"): (200, 200, 200, 200),
+    ("GET", "/v1/model"): (200, 200, 200, 200),
+    ("POST", "/v1/predict"): (403, 200, 403, 403),
+    ("GET", "/v1/keys"): (403, 403, 200, 403),
+    ("POST", "/v1/keys"): (403, 403, 400, 403),  # 400: allowed, but it has no body here
+    ("DELETE", "/v1/keys/{id}"): (403, 403, 404, 403),
+    ("POST", "/v1/models/{version}/activate"): (403, 403, 404, 403),
+    ("POST", "/v1/models/rollback"): (403, 403, 409, 403),
+    ("GET", "/v1/audit"): (403, 403, 403, 200),
+    ("GET", "/v1/audit/verify"): (403, 403, 403, 200),
+    ("GET", "/v1/audit/export"): (403, 403, 403, 200),
+    ("GET", "/metrics"): (403, 403, 200, 200),
+}
+
+
+def asked(client: httpx.Client, method: str, route: str) -> httpx.Response:
+    path = route.replace("{id}", "00000000").replace("{version}", "99")
+    files = form(GOOD) if route == "/v1/predict" else None
+    return client.request(method, path, files=files)
+
+
+@pytest.mark.parametrize(("method", "route"), MATRIX)
+def test_each_role_may_do_what_the_table_says(
+    service: Served, keys: dict[str, str], method: str, route: str
+) -> None:
+    with service.client() as nobody:
+        answer = asked(nobody, method, route)
+        assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
+        assert answer.headers["www-authenticate"] == "Bearer"
+    for role, expected in zip(ROLES, MATRIX[method, route], strict=True):
+        with service.client(keys[role]) as client:
+            answer = asked(client, method, route)
+        assert answer.status_code == expected, (role, answer.text)
+        if expected == 403:
+            assert answer.json()["code"] == "forbidden"
+            last = audited(service)[-1]
+            assert (last["role"], last["action"]) == (role, "denied")
+            assert json.loads(last["output"]) == {"method": method, "route": route}
+            assert last["request_id"] == answer.headers["x-request-id"]
+
+
+def test_no_route_is_outside_the_table(service: Served, keys: dict[str, str]) -> None:
+    with service.client(keys["viewer"]) as client:
+        paths = client.get("/openapi.json").json()["paths"]
+    found = {(method.upper(), path) for path in paths for method in paths[path]}
+    found = {one for one in found if one[1] not in PUBLIC}
+    assert found <= ALLOWED.keys()
+    assert found | {("GET", "/docs"), ("GET", "/openapi.json")} == MATRIX.keys()
+
+
+def test_what_says_nothing_is_open(service: Served) -> None:
+    with service.client() as client:
+        assert client.get("/livez").status_code == client.get("/readyz").status_code == 200
+        assert client.get("/v1/nothing").status_code == 401
+        assert client.post("/livez").status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        ("Basic abc", "no_credentials"),
+        ("Bearer", "no_credentials"),
+        ("Bearer strided_00000000_" + "0" * 64, "unknown_key"),
+        ("Bearer strided_", "unknown_key"),
+        ("Bearer \xff\xfe", "bad_token"),
+        (f"Bearer {token(CLAIMS, minutes=-1)}", "expired_token"),
+        (f"Bearer {token(CLAIMS, None, 'none')}", "bad_token"),
+        (f"Bearer {token({**CLAIMS, 'aud': 'other'})}", "bad_token"),
+        (f"Bearer {token({**CLAIMS, 'iss': 'https://other.example.org'})}", "bad_token"),
+        (f"Bearer {token({**CLAIMS, 'role': 'root'})}", "bad_token"),
+        (f"Bearer {token({**CLAIMS, 'sub': '=cmd()'})}", "bad_token"),
+        (f"Bearer {token({**CLAIMS, 'exp': None})}", "bad_token"),
+        (f"Bearer {token(CLAIMS, Ed25519PrivateKey.generate())}", "bad_token"),
+        (f"Bearer {jwt.encode(CLAIMS, PRIVATE, 'EdDSA')}", "bad_token"),  # without an end
+    ],
+)
+def test_who_shows_nothing_that_counts_is_refused(
+    service: Served, header: str, reason: str
+) -> None:
+    with service.client() as client:
+        answer = client.get("/v1/model", headers={"Authorization": header.encode("latin-1")})
+    assert answer.status_code in (401, 429)
+    engine = opened_to_read(place_of(str(service.state), "database"))
+    failed = [row for row in rows(engine) if row["action"] == "login_failed"]
+    engine.dispose()
+    assert reason in {row["reasons"] for row in failed}
+    assert all(json.loads(row["output"])["address"] == "127.0.0.1" for row in failed)
+
+
+def test_a_public_key_is_no_secret_of_hs256(service: Served) -> None:
+    def part(content: dict[str, Any]) -> bytes:
+        return jwt.utils.base64url_encode(json.dumps(content).encode())
+
+    import hmac
+
+    then = int((datetime.now(UTC) + timedelta(minutes=5)).timestamp())
+    signed = part({"alg": "HS256", "typ": "JWT"}) + b"." + part({**CLAIMS, "exp": then})
+    made = jwt.utils.base64url_encode(hmac.digest(PUBLIC_KEY, signed, "sha256"))
+    with service.client((signed + b"." + made).decode()) as client:
+        assert client.get("/v1/model").status_code in (401, 429)
+
+
+def test_a_token_speaks_for_a_person(service: Served) -> None:
+    with service.client(token(CLAIMS)) as client:
+        assert client.get("/v1/audit/verify").json()["bad"] is None
+    last = audited(service)[-1]
+    assert (last["actor"], last["role"], last["action"]) == (
+        "jwt:r.lee",
+        "auditor",
+        "audit_verified",
+    )
+
+
+def test_a_key_that_was_revoked_is_none(service: Served, keys: dict[str, str]) -> None:
+    with service.client(keys["admin"]) as admin:
+        made = admin.post("/v1/keys", json={"role": "viewer"}).json()
+        with service.client(made["key"]) as viewer:
+            assert viewer.get("/v1/model").status_code == 200
+            assert admin.delete(f"/v1/keys/{made['id']}").json()["revoked"]
+            assert viewer.get("/v1/model").status_code in (401, 429)
+        again = admin.delete(f"/v1/keys/{made['id']}")
+        assert (again.status_code, again.json()["code"]) == (404, "unknown_key")
+        own = keys["admin"].split("_")[1]
+        last = admin.delete(f"/v1/keys/{own}")
+        assert (last.status_code, last.json()["code"]) == (409, "last_admin")
+        known = admin.get("/v1/keys").text
+    assert made["id"] in known and made["key"] not in known
+    actions = [row["action"] for row in audited(service) if made["id"] in (row["output"] or "")]
+    assert actions == ["key_made", "key_revoked"]
+
+
+def test_a_prediction_is_in_the_audit_before_it_is_answered(
+    service: Served, keys: dict[str, str]
+) -> None:
+    with service.client(keys["clinician"]) as client:
+        answer = client.post("/v1/predict", files=form(GOOD, b"no picture", GOOD)).json()
+    found = [row for row in audited(service) if row["request_id"] == answer["request_id"]]
+    assert [row["action"] for row in found] == ["predict"] * 3
+    first, damaged, second = found
+    said = json.loads(first["output"])
+    assert said["class"] == answer["results"][0]["class"]
+    assert said["probabilities"] == answer["results"][0]["probabilities"]
+    assert (first["route"], first["reasons"]) == ("review", "no_triage_policy")
+    assert (first["model"], first["version"]) == ("digits", 1)
+    assert first["sha256"] == answer["model"]["sha256"]
+    assert first["actor"] == keys["clinician"].split("_")[1]
+    assert first["input"] == second["input"] != damaged["input"]
+    assert re.fullmatch("[0-9a-f]{64}", damaged["input"])
+    assert json.loads(damaged["output"]) == {"error": "unsupported_format"}
+
+
+def test_an_auditor_finds_who_saw_what(service: Served, keys: dict[str, str]) -> None:
+    with service.client(keys["clinician"]) as client:
+        request_id = client.post("/v1/predict", files=form(GOOD)).json()["request_id"]
+    study = next(row["object"] for row in audited(service) if row["request_id"] == request_id)
+    with service.client(keys["auditor"]) as client:
+        found = client.get("/v1/audit", params={"object": study, "limit": 3}).json()["rows"]
+        assert found[0]["request_id"] == request_id
+        older = client.get("/v1/audit", params={"before": 3}).json()["rows"]
+        assert [row["seq"] for row in older] == [2, 1]
+        lines = client.get("/v1/audit/export", params={"format": "jsonl"}).text.splitlines()
+        assert client.get("/v1/audit", params={"actor": "Jane Doe"}).status_code == 400
+    exported = [json.loads(line) for line in lines]
+    assert checked([{**dict.fromkeys(found[0]), **row} for row in exported]).bad is None
+    assert exported[-1]["action"] == "audit_exported"
+    asked_for = [row for row in exported if row["action"] == "audit_read"]
+    assert json.loads(asked_for[-2]["output"])["object"] == study
+
+
+def test_no_key_is_kept(service: Served, keys: dict[str, str]) -> None:
+    files = [file for place in (service.folder, service.state) for file in place.rglob("*")]
+    content = b"".join(file.read_bytes() for file in files if file.is_file())
+    for key in keys.values():
+        assert key.encode() not in content and key.split("_")[2].encode() not in content
+    assert (service.state / "hmac.key").stat().st_mode & 0o077 == 0
+    assert (service.state / "service.sqlite").stat().st_mode & 0o077 == 0
+
+
+def test_a_second_start_prints_no_keys_and_goes_on_with_the_chain(
+    exported: Path, tmp_path: Path
+) -> None:
+    words = [f"state={tmp_path}/state", "access.enabled=true"]
+    with served(exported, tmp_path, *words) as first:
+        admin = first.keys["admin"]
+        first.stop()
+    with served(exported, tmp_path, *words) as second:
+        assert second.keys == {}
+        with second.client(admin) as client:
+            assert client.get("/v1/keys").status_code == 200
+        actions = [row["action"] for row in audited(second)]
+    assert actions == ["started", "key_made", "key_made", "stopped", "started"]
+
+
+def test_more_requests_than_a_key_may_make_are_refused(exported: Path, tmp_path: Path) -> None:
+    words = ["access.rate_per_minute=5", "access.metrics_public=true"]
+    with served(exported, tmp_path, *words) as service:
+        with service.client(service.keys["admin"]) as client:
+            answers = [client.get("/v1/model") for _ in range(8)]
+            assert [answer.status_code for answer in answers][:5] == [200] * 5
+            refused = answers[-1]
+            assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+            assert refused.headers["retry-after"]
+        with service.client() as client:
+            codes = [client.get("/v1/model").status_code for _ in range(60)]
+            assert codes[0] == 401 and codes[-1] == 429
+            assert client.get("/metrics").status_code == 200
+        with service.client(service.keys["clinician"]) as client:  # of the same address
+            assert client.get("/v1/model").status_code == 200
+        failed = [row for row in audited(service) if row["action"] == "login_failed"]
+        assert 1 <= len(failed) <= 2  # two where a minute has ended meanwhile
+        service.stop()
+        failed = [row for row in audited(service) if row["action"] == "login_failed"]
+        assert sum(json.loads(row["output"])["count"] for row in failed) == 60
+
+
+def test_without_a_row_there_is_no_answer(exported: Path, tmp_path: Path) -> None:
+    with served(exported, tmp_path, "access.enabled=true") as service:
+        with service.client(service.keys["clinician"]) as client:
+            assert client.post("/v1/predict", files=form(GOOD)).status_code == 200
+            with closing(sqlite3.connect(service.state / "service.sqlite")) as other:
+                other.execute("ALTER TABLE audit RENAME TO hidden")
+                other.commit()
+                answer = client.post("/v1/predict", files=form(GOOD))
+                assert (answer.status_code, answer.json()["code"]) == (503, "not_recorded")
+                assert client.get("/v1/keys").json()["code"] == "not_recorded"  # a denied access
+                other.execute("ALTER TABLE hidden RENAME TO audit")
+                other.commit()
+            assert client.post("/v1/predict", files=form(GOOD)).status_code == 200
+        with service.client(service.keys["admin"]) as client:
+            assert 'reason="not_recorded"' in client.get("/metrics").text
