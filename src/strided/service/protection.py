@@ -4,13 +4,12 @@ import os
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Self
+from typing import Self, get_args
 
-from strided.access.tokens import Tokens, public_key
+from strided.access.tokens import Algorithm, Tokens, public_key
 from strided.audit.place import FILE, Place, place_of
 from strided.config.keys import AccessKeys, Config, JwtKeys
 from strided.errors import UserError
-from strided.runs.folder import log_folder
 
 
 @dataclass(frozen=True)
@@ -32,10 +31,13 @@ class Protection:
     tls: tuple[Path, Path] | None
 
     @classmethod
-    def of(cls, config: Config) -> Self:
-        """Take the values of a checked config. Raises UserError."""
+    def of(cls, config: Config, beside: Path) -> Self:
+        """Take the values of a checked config. Raises UserError.
+
+        `beside`: the folder of the run folders, in which the state is unless it is elsewhere.
+        """
         access, audit, tls = config["access"], config["audit"], config["tls"]
-        state = _path(config["state"]) or _usual_state(config)
+        state = _path(config["state"]) or beside / "state"
         proxies = config["proxy"]["addresses"] if config["behind_proxy"] else []
         anchor = _path(audit["anchor"])
         if anchor and not anchor.parent.is_dir():
@@ -76,10 +78,6 @@ def _path(given: str | None) -> Path | None:
     return Path(os.path.expanduser(given)) if given else None
 
 
-def _usual_state(config: Config) -> Path:
-    return log_folder(config["log_dir"]) / "serve" / config["name"] / "state"
-
-
 def _rate(access: AccessKeys) -> int:
     rate = access["rate_per_minute"]
     if not 1 <= rate <= 1_000_000:
@@ -103,12 +101,18 @@ def _address(given: str) -> str:
 def _tokens(jwt: JwtKeys | None) -> Tokens | None:
     if jwt is None:
         return None
-    for name in ("public_key", "algorithm", "issuer", "audience"):
-        if not jwt.get(name):
-            raise UserError(
-                f"access.jwt without {name}; expected public_key, algorithm, issuer and audience. "
-                f"Try access.jwt.{name}=..."
-            )
+    wanted = {"public_key", "algorithm", "issuer", "audience"}
+    for name in sorted(wanted ^ jwt.keys()):
+        raise UserError(
+            f"access.jwt {'has' if name in jwt else 'without'} {name}; expected "
+            f"{', '.join(sorted(wanted))}. Try access.jwt={{public_key: sso.pem, "
+            "algorithm: EdDSA, issuer: https://sso.example.org, audience: strided}"
+        )
+    if jwt["algorithm"] not in get_args(Algorithm):
+        raise UserError(
+            f"access.jwt.algorithm={jwt['algorithm']}; expected {' or '.join(get_args(Algorithm))}:"
+            " whoever could check a token of others could make it. Try access.jwt.algorithm=EdDSA"
+        )
     file = Path(os.path.expanduser(jwt["public_key"]))
     key = public_key(file, jwt["algorithm"])
     return Tokens(key, jwt["algorithm"], jwt["issuer"], jwt["audience"])

@@ -58,8 +58,11 @@ class Settings:
     protection: Protection
 
     @classmethod
-    def of(cls, config: Config) -> Self:
-        """Take the values of a checked config. Raises UserError for one out of its range."""
+    def of(cls, config: Config, beside: Path) -> Self:
+        """Take the values of a checked config. Raises UserError for one out of its range.
+
+        `beside`: the folder of this service's run folders.
+        """
         for key in _RANGES:
             _require_in_range(key, config)
         batch, queue = config["batch"], config["queue"]
@@ -67,7 +70,7 @@ class Settings:
         sessions, most, pixels = config["sessions"], batch["max"], int(limits["pixels"])
         most_together = None if most == "auto" else most
         _require_fitting(most_together or 1, queue, limits, drain)
-        protection = Protection.of(config)
+        protection = Protection.of(config, beside)
         host = _address(config["host"])
         protection.require_guarded(host, config["behind_proxy"])
         return cls(

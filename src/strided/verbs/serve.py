@@ -22,7 +22,7 @@ _PACKAGES = {
 }
 
 
-def serve_bundle(config: Config, _: Path, results: Results, __: Interruption) -> None:
+def serve_bundle(config: Config, folder: Path, _: Results, __: Interruption) -> None:
     """Answer until a signal comes. Raises UserError, and Interrupted at the end."""
     if missing := [name for module, name in _PACKAGES.items() if find_spec(module) is None]:
         raise UserError(
@@ -33,4 +33,4 @@ def serve_bundle(config: Config, _: Path, results: Results, __: Interruption) ->
     from strided.service.server import serve
     from strided.service.settings import Settings
 
-    serve(Settings.of(config))
+    serve(Settings.of(config, folder.parent))
