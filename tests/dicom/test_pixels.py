@@ -43,7 +43,7 @@ GREY = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
 
 
 def shown(content: bytes) -> np.ndarray:
-    return pixels_of(content, lambda _: None)
+    return pixels_of(content, lambda _: None)[0]
 
 
 def shipped() -> list[Path]:

@@ -155,7 +155,7 @@ def test_who_shows_nothing_that_counts_is_refused(
     service: Served, header: str, reason: str
 ) -> None:
     with service.client() as client:
-        answer = client.get("/v1/model", headers={"Authorization": header.encode("latin-1")})
+        answer = client.get("/v1/model", headers={b"Authorization": header.encode("latin-1")})
     assert answer.status_code in (401, 429)
     engine = opened_to_read(place_of(str(service.state), "database"))
     failed = [row for row in rows(engine) if row["action"] == "login_failed"]

@@ -1,9 +1,11 @@
 """What a DICOM file says about its pixels; files that are not read are refused with the reason.
 
-Only technical elements are read. No text of a file is in a reason: it could be a patient's name.
-Chapters are of DICOM PS3.3.
+Only what is on a list is read: technical elements, the study's identifier, and whether text is
+burned in. No text of a file is in a reason: it could be a patient's name. Chapters are of DICOM
+PS3.3.
 """
 
+import re
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +18,8 @@ TOO_LARGE = "too large to decode safely"  # how the reason for too many pixels b
 MOST_PIXELS = 178_956_970  # twice Pillow's MAX_IMAGE_PIXELS: there it refuses other pictures
 
 _COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
-_READ = (
+READ = (
+    *("StudyInstanceUID", "BurnedInAnnotation"),
     *("SOPClassUID", "PresentationIntentType", "NumberOfFrames", "SharedFunctionalGroupsSequence"),
     *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData"),
@@ -43,6 +46,9 @@ _CODECS = {
 }
 
 
+_UID = re.compile(r"[0-9.]{1,64}")
+
+
 class RefusedError(Exception):
     """The reason why a file is not read: words of strided, and technical numbers of the file."""
 
@@ -60,11 +66,28 @@ class Form(NamedTuple):
     signed: bool
 
 
+class Facts(NamedTuple):
+    """What a file says beside its pixels. study: its UID, empty if it has no proper one.
+
+    is_clean: it says that no text is burned into the picture; most files say nothing.
+    """
+
+    study: str
+    is_clean: bool
+
+
+def facts_of(header: "Dataset") -> Facts:
+    """The study, and whether the picture is without text; never another word of the file."""
+    study = str(header.get("StudyInstanceUID") or "")
+    is_clean = str(header.get("BurnedInAnnotation") or "") == "NO"
+    return Facts(study if _UID.fullmatch(study) else "", is_clean)
+
+
 def read_header(content: bytes) -> "Dataset":
     """The technical elements of a file, its pixels among them; nearly any error if damaged."""
     import pydicom
 
-    return pydicom.dcmread(BytesIO(content), specific_tags=list(_READ))
+    return pydicom.dcmread(BytesIO(content), specific_tags=list(READ))
 
 
 def form_of(header: "Dataset", most_pixels: int = MOST_PIXELS) -> Form:

@@ -10,8 +10,10 @@ from strided.dicom.header import (
     GREYS,
     MOST_PIXELS,
     PALETTE,
+    Facts,
     Form,
     RefusedError,
+    facts_of,
     form_of,
     read_header,
 )
@@ -24,7 +26,7 @@ _PIXEL_BYTES = 16  # of memory for each value, while it is decoded
 
 def pixels_of(
     content: bytes, reserve: Callable[[int], None], most_pixels: int = MOST_PIXELS
-) -> np.ndarray:
+) -> tuple[np.ndarray, Facts]:
     """uint8 (H, W), or (H, W, 3) of colours; RefusedError, or nearly any error if damaged.
 
     `reserve` is told how many bytes of memory the next step may use.
@@ -34,6 +36,10 @@ def pixels_of(
     form = form_of(header, most_pixels)
     reserve(4 * len(content) + _PIXEL_BYTES * form.rows * form.columns * form.samples)
     stored = _stored(header, form)
+    return _shown(stored, header, form), facts_of(header)
+
+
+def _shown(stored: np.ndarray, header: "Dataset", form: Form) -> np.ndarray:
     if form.colours in GREYS:
         return grey(stored, header, form)
     if form.colours == PALETTE:

@@ -16,7 +16,9 @@ from typing import BinaryIO, NamedTuple
 from strided.dicom.header import MOST_PIXELS, RefusedError
 
 REQUEST = struct.Struct("<Q")  # the number of bytes, which follow
-ANSWER = struct.Struct("<BIIQ")  # channels, width, height and the number of bytes, which follow
+# channels, width, height, whether it says that no text is burned in, the length of the study's UID
+# and the number of bytes; the UID follows, then the bytes
+ANSWER = struct.Struct("<BII?BQ")
 REASON = 0  # in place of the channels: the bytes are the reason why the file is refused
 NOT_INSTALLED = 3  # exit code
 
@@ -78,14 +80,16 @@ def serve(files: BinaryIO, answers: BinaryIO, limits: Limits) -> None:
         answers.flush()
 
 
-def _answer(content: bytes, own: int, limits: Limits) -> tuple[bytes, bytes]:
+def _answer(content: bytes, own: int, limits: Limits) -> tuple[bytes, ...]:
     from strided.dicom.pixels import pixels_of
 
     try:
-        pixels = pixels_of(content, lambda size: _reserve(size, own, limits), limits.pixels)
+        pixels, facts = pixels_of(content, lambda size: _reserve(size, own, limits), limits.pixels)
         height, width, *channels = pixels.shape
         packed = pixels.tobytes()
-        return ANSWER.pack(*channels or [1], width, height, len(packed)), packed
+        study = facts.study.encode()
+        head = *(channels or [1]), width, height, facts.is_clean, len(study), len(packed)
+        return ANSWER.pack(*head), study, packed
     except RefusedError as error:
         reason = str(error)
     except MemoryError:
@@ -93,7 +97,7 @@ def _answer(content: bytes, own: int, limits: Limits) -> tuple[bytes, bytes]:
     except Exception as error:  # damaged bytes raise nearly anything, with the file's own words
         reason = f"damaged DICOM ({type(error).__name__})"
     said = reason.encode()
-    return ANSWER.pack(REASON, 0, 0, len(said)), said
+    return ANSWER.pack(REASON, 0, 0, False, 0, len(said)), said
 
 
 def _reserve(size: int, own: int, limits: Limits) -> None:

@@ -73,6 +73,7 @@ class Case:
     ready: float = 0.0  # when it was decoded
     digest: str = ""  # a pseudonym of its bytes
     object: str = ""  # of the study, or of the file
+    may_have_text: bool = False  # burned into the picture
     input: Input | None = None
     pixels: np.ndarray | None = None  # uint8 (C, S, S)
     decode: float = 0.0  # seconds

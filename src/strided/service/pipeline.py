@@ -100,6 +100,9 @@ class Pipeline:
         case.queue = began - case.arrived
         case.object = case.digest = self._pseudonyms.of("file", case.content)
         found = decoded(case.content, self._settings)
+        if found.study:
+            case.object = self._pseudonyms.of("study", found.study.encode())
+        case.may_have_text = found.may_have_text
         case.content = b""
         width, height = found.image.size
         case.input = Input(format=found.format, width=width, height=height, frames=found.frames)

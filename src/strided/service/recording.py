@@ -55,7 +55,7 @@ def calibration_of(manifest: Manifest) -> str:
     return sha256(plain_json(parts).encode()).hexdigest()
 
 
-def _who(scope: Scope) -> dict[str, str]:
+def _who(scope: Scope) -> dict[str, Any]:
     caller = scope["caller"]
     return {"actor": caller.id, "role": caller.role, "request_id": scope["request_id"]}
 

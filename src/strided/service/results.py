@@ -10,7 +10,12 @@ from strided.service.problems import ProblemError
 from strided.service.schema import Fault, Reason, Result, Route, Timing, Uncertainty
 from strided.serving.bundle import Answer
 
-_TEXTS = triage.REASONS | gate.REASONS
+_BURNED_IN = "burned_in_unknown"
+_TEXTS = {
+    **triage.REASONS,
+    **gate.REASONS,
+    _BURNED_IN: "the file does not say that no text is burned into the picture",
+}
 
 
 def result_of(case: Case, index: int, request_id: str) -> Result:
@@ -27,8 +32,8 @@ def result_of(case: Case, index: int, request_id: str) -> Result:
         result.probabilities = answer.probabilities
         result.prediction_set = answer.prediction_set
     result.uncertainty = _uncertainty(answer)
-    result.route = cast("Route", answer.route or "review")  # without a policy a person decides
-    result.reasons = _reasons(answer)
+    result.route = _route(answer, case)
+    result.reasons = _reasons(answer, case)
     result.heatmap = case.outcome.heatmap
     return result
 
@@ -40,10 +45,19 @@ def _uncertainty(answer: Answer) -> Uncertainty:
     return Uncertainty(entropy=answer.entropy, margin=first - second, ood=answer.ood)
 
 
-def _reasons(answer: Answer) -> list[Reason]:
+def _route(answer: Answer, case: Case) -> Route:
+    """Without a policy a person decides every case, and where text may be in the picture, too."""
+    if case.may_have_text and answer.route == "auto":
+        return "review"
+    return cast("Route", answer.route or "review")
+
+
+def _reasons(answer: Answer, case: Case) -> list[Reason]:
     codes = answer.reasons.split(triage.SEPARATOR) if answer.reasons else []
     if not answer.route:
         codes.append("no_triage_policy")
+    if case.may_have_text:
+        codes.append(_BURNED_IN)
     return [Reason(code=code, text=_TEXTS[code]) for code in codes]
 
 

@@ -18,6 +18,7 @@ from typing import BinaryIO
 from PIL import Image
 
 from strided.dicom import process
+from strided.dicom.header import Facts
 from strided.dicom.process import ANY, Limits
 
 _MOST_PROCESSES = 4  # that decode at once for this process; it waits meanwhile
@@ -33,6 +34,7 @@ _HOW = (
     "pip install 'strided[dicom]', or in a service without torch "
     "pip install pydicom pylibjpeg pylibjpeg-openjpeg pylibjpeg-rle"
 )
+STUDY, IS_CLEAN = "study", "is_clean"  # of a picture's info
 _MODES = {1: "L", 3: "RGB"}
 _LONGEST_REASON = 1000  # bytes
 _PIECE = 2**20  # bytes
@@ -43,7 +45,9 @@ _FROM_OUTSIDE = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
 def decode_dicom(file: BinaryIO, limits: Limits = ANY) -> Image.Image:
     """Decode to "L" or "RGB", windowed as the file says; ValueError with the reason if refused.
 
-    ImportError says what to install. MemoryError is no fault of the file: its process was killed.
+    Its `info` has the UID of the study, if there is one, and whether the file says that no text is
+    burned in. ImportError says what to install. MemoryError is no fault of the file: its process
+    was killed.
     """
     content = file.read(_MOST_BYTES + 1)
     if len(content) > _MOST_BYTES:
@@ -115,7 +119,7 @@ class _Decoder:
     def decode(self, content: bytes) -> Image.Image:
         """See decode_dicom; ends the process if it does not answer as it should."""
         try:
-            channels, size, answer = self._ask(content)
+            channels, size, facts, answer = self._ask(content)
         except (EOFError, BrokenPipeError):
             raise self._failure() from None
         except BaseException:  # such as Ctrl-C: the rest of the answer is still in the pipe
@@ -123,23 +127,27 @@ class _Decoder:
             raise
         if channels == process.REASON:
             raise ValueError(answer.decode())
-        return Image.frombytes(_MODES[channels], size, answer)
+        image = Image.frombytes(_MODES[channels], size, answer)
+        image.info = {STUDY: facts.study, IS_CLEAN: facts.is_clean}
+        return image
 
-    def _ask(self, content: bytes) -> tuple[int, tuple[int, int], bytes]:
-        """Channels (none: REASON), width and height, and the pixels or the reason.
+    def _ask(self, content: bytes) -> tuple[int, tuple[int, int], Facts, bytes]:
+        """Channels (none: REASON), width and height, facts, and the pixels or the reason.
 
         EOFError or BrokenPipeError if the process has ended, ValueError if it does not answer so.
         """
         self._write(process.REQUEST.pack(len(content)))
         self._write(content)
-        channels, width, height, length = process.ANSWER.unpack(self._read(process.ANSWER.size))
+        head = process.ANSWER.unpack(self._read(process.ANSWER.size))
+        channels, width, height, is_clean, study, length = head
         expected = width * height * channels
         is_reason = channels == process.REASON and length <= _LONGEST_REASON
         fits = length == expected and width * height <= self._limits.pixels
         is_picture = channels in _MODES and fits
         if not (is_reason or is_picture):
             raise ValueError("damaged DICOM: its decoder went astray")
-        return channels, (width, height), self._read(length)
+        facts = Facts(self._read(study).decode("ascii"), is_clean)
+        return channels, (width, height), facts, self._read(length)
 
     def _write(self, content: bytes) -> None:
         assert self._process.stdin is not None
