@@ -36,7 +36,8 @@ sys.meta_path.insert(0, Absent())
 tempfile.SpooledTemporaryFile.rollover = lambda _: os._exit(99)  # nothing may reach the disk
 
 from strided.cli import main
-from strided.service import server
+from strided.audit.writer import AuditError
+from strided.service.recording import Recorder
 from strided.serving.bundle import Bundle
 
 run = Bundle.outputs
@@ -50,12 +51,12 @@ def outputs(self, pixels, *, heat=False):
     found.logits[(shades == 255).all(1)] = float("nan")
     return found
 
-async def record(answer):
-    if answer.request_id == "unrecorded":
-        raise OSError("the disk is full")
-    await recorded(answer)
+async def record(self, scope, *given):
+    if scope["request_id"] == "unrecorded":
+        raise AuditError("the disk is full")
+    await recorded(self, scope, *given)
 
-server._record, recorded = record, server._record
+Recorder.predictions, recorded = record, Recorder.predictions
 Bundle.outputs = outputs
 sys.exit(main(["serve", *{words}]))
 """
