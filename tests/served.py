@@ -137,7 +137,7 @@ def served(bundle: Path, log_dir: Path, *words: str, slow: float = 0.0) -> Itera
         while not found:
             said = process.stdout.readline()
             assert said, process.stderr.read()
-            found = re.search(r"answers at (http://\S+)", said)
+            found = re.search(r"answers at (https?://\S+)", said)
             if key := re.match(r"(\w+): (strided_\w+)", said):
                 keys[key[1]] = key[2]
         (folder,) = set(log_dir.glob("serve/*/*")) - before

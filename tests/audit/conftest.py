@@ -1,10 +1,8 @@
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
-from tests.audit.postgres import PASSWORD, cluster
+from tests.audit.postgres import PASSWORD, cluster, with_database
 
 from strided.audit.database import opened
 from strided.audit.place import Place, place_of
@@ -25,13 +23,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     if request.param == "sqlite":
         return place_of(str(tmp_path / "service.sqlite"), "database")
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
-    name = re.sub(r"\W", "_", request.node.name).lower()[-60:]
-    found = place_of(request.getfixturevalue("postgres"), "database")
-    engine = create_engine(found.url.set(password=PASSWORD), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    return Place(found.url.set(database=name))
+    url = with_database(request.getfixturevalue("postgres"), request.node.name)
+    return place_of(url, "database")
 
 
 @pytest.fixture

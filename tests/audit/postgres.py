@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 import shutil
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, make_url, text
 
 PASSWORD = "a password of tests"
 
@@ -66,3 +68,13 @@ def cluster() -> Iterator[str]:
             yield f"postgresql+pg8000://strided@127.0.0.1:{port}/postgres"
         finally:
             run("pg_ctl", "stop", "-m", "immediate", "-w")
+
+
+def with_database(url: str, name: str) -> str:
+    """The address of a new database beside that of `url`, named like a test."""
+    name = re.sub(r"\W", "_", name).lower()[-60:]
+    engine = create_engine(make_url(url).set(password=PASSWORD), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return url.removesuffix("/postgres") + f"/{name}"
