@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, event, text
+from sqlalchemy.exc import ProgrammingError
 from tests.audit.conftest import event as happened
+from tests.audit.postgres import PASSWORD
 
 from strided.audit.checking import checked
 from strided.audit.database import AUDIT, opened, opened_to_read, rows
@@ -136,6 +138,19 @@ def test_what_cannot_be_written_is_an_error_and_the_next_is_tried_again(
     with audit.engine.begin() as connection:
         connection.execute(text("ALTER TABLE hidden RENAME TO audit"))
     audit.write([happened()]).result(10)
+    assert checked(rows(audit.engine)).rows == 1
+
+
+@pytest.mark.parametrize("place", ["postgresql"], indirect=True)
+def test_a_user_who_may_only_add_rows_is_enough(audit: Audit, place: Place) -> None:
+    with audit.engine.begin() as connection:
+        connection.execute(text(f"CREATE ROLE adder LOGIN PASSWORD '{PASSWORD}'"))
+        connection.execute(text("GRANT SELECT, INSERT ON audit TO adder"))
+    other = Audit(opened(Place(place.url.set(username="adder"))))
+    other.write([happened()]).result(10)
+    with pytest.raises(ProgrammingError, match="permission denied"), other.engine.begin() as found:
+        found.execute(AUDIT.delete())
+    other.close()
     assert checked(rows(audit.engine)).rows == 1
 
 
