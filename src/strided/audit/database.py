@@ -46,6 +46,7 @@ AUDIT = Table(
         for name in COLUMNS
     ),
 )
+_NEWEST = select(AUDIT.c.seq, AUDIT.c.hash).order_by(AUDIT.c.seq.desc()).limit(1)
 
 _LOCK = 0x737472696465  # "stride": of all services that write one chain
 _WAIT = 10  # seconds for another writer, or a server that does not answer
@@ -169,8 +170,7 @@ def _words(cause: BaseException) -> str:
 
 def head(connection: Connection) -> Row[int, str] | None:
     """seq and hash of the last row."""
-    newest = select(AUDIT.c.seq, AUDIT.c.hash).order_by(AUDIT.c.seq.desc()).limit(1)
-    return connection.execute(newest).first()
+    return connection.execute(_NEWEST).first()
 
 
 def page(

@@ -18,6 +18,7 @@ from strided.audit.row import GENESIS, Event, chained
 log = logging.getLogger(__name__)
 
 _MOST_TOGETHER = 256  # entries of a commit
+_INSERT = insert(AUDIT)
 
 Work = Callable[[Connection], Any]
 
@@ -91,16 +92,19 @@ class Audit:
 
     def _write(self, entries: Sequence[_Entry]) -> None:
         outcomes: list[tuple[Any, Exception | None]] = []
+        rows: list[dict[str, Any]] = []
         try:
             with self.engine.begin() as connection:
                 lock(connection)
                 last = self._head(connection)
                 for entry in entries:
-                    outcome, rows = _done(connection, entry, *last)
-                    outcomes.append(outcome)
-                    if rows:
-                        connection.execute(insert(AUDIT), rows)
+                    result, problem = _worked(connection, entry)
+                    outcomes.append((result, problem))
+                    for event in () if problem else entry.events:
+                        rows.append(chained(event, last[0] + 1, last[1]))
                         last = rows[-1]["seq"], rows[-1]["hash"]
+                if rows:
+                    connection.execute(_INSERT, rows)
             self._own = last
         except Exception as error:
             log.exception("the audit could not be written")
@@ -124,21 +128,14 @@ class Audit:
         return found
 
 
-def _done(
-    connection: Connection, entry: _Entry, seq: int, previous: str
-) -> tuple[tuple[Any, Exception | None], list[dict[str, Any]]]:
-    """What an entry's work comes to, and its rows after row `seq`."""
-    result = None
-    if entry.work:
-        try:
-            with connection.begin_nested():
-                result = entry.work(connection)
-        except SQLAlchemyError:  # the whole transaction may be gone
-            raise
-        except Exception as error:
-            return (None, error), []
-    rows: list[dict[str, Any]] = []
-    for event in entry.events:
-        rows.append(chained(event, seq + len(rows) + 1, previous))
-        previous = rows[-1]["hash"]
-    return (result, None), rows
+def _worked(connection: Connection, entry: _Entry) -> tuple[Any, Exception | None]:
+    """What an entry's work comes to, or what was wrong with it."""
+    if entry.work is None:
+        return None, None
+    try:
+        with connection.begin_nested():
+            return entry.work(connection), None
+    except SQLAlchemyError:  # the whole transaction may be gone
+        raise
+    except Exception as error:
+        return None, error
