@@ -45,6 +45,7 @@ class Audit:
         self.engine = engine
         self._waiting: SimpleQueue[_Entry | None] = SimpleQueue()
         self._own: tuple[int, str] | None = None  # seq and hash of the last row written here
+        self._failures = 0  # one after the other
         self._thread = Thread(target=self._write_all, name="audit", daemon=True)
         self._thread.start()
 
@@ -106,8 +107,9 @@ class Audit:
                 if rows:
                     connection.execute(_INSERT, rows)
             self._own = last
+            self._note(None)
         except Exception as error:
-            log.exception("the audit could not be written")
+            self._note(error)
             failed = AuditError("the audit could not be written")
             failed.__cause__ = error
             outcomes = [(None, failed)] * len(entries)
@@ -116,6 +118,14 @@ class Audit:
                 entry.written.set_result(result)
             else:
                 entry.written.set_exception(problem)
+
+    def _note(self, error: Exception | None) -> None:
+        """Log the first of several failures, and their end: they may come with each request."""
+        if error is None and self._failures:
+            log.warning("the audit is written again, after %d failures", self._failures)
+        elif error is not None and not self._failures:
+            log.error("the audit cannot be written", exc_info=error)
+        self._failures = 0 if error is None else self._failures + 1
 
     def _head(self, connection: Connection) -> tuple[int, str]:
         """seq and hash of the last row. Raises AuditError if the last one from here is gone."""
