@@ -100,7 +100,7 @@ def sent(service: Served, spots: dict[str, str], key: str) -> list[str]:
         for files in ([*good[:3]], [*good[3:]], [*bad[:5], good[0]], *([file] for file in bad)):
             parts = [("file", (next(names), file)) for file in files]
             said.append(client.post("/v1/predict", files=parts).text)
-        odd = {
+        odd: dict[str, Any] = {
             "headers": {"X-Patient": spots["header"], "X-Request-ID": f"{spots['id_header']} Doe"},
             "params": {spots["query"]: spots["query"]},
         }
