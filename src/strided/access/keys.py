@@ -49,22 +49,35 @@ class Key:
 
 
 class Keys:
-    """The keys of a database, as of the last `load`; changes of them are rows of the audit.
+    """The keys of a database, as they were last read; changes of them are rows of the audit.
 
-    Another service of the same database may change them: who calls `load` often knows soon.
+    Another service of the same database may change them: who reads often knows soon. All methods
+    but `read` are for one thread.
     """
 
     def __init__(self, audit: Audit, reader: Engine) -> None:
         self._audit = audit
         self._reader = reader
         self._known: dict[str, Key] = {}
-        self.load()
+        self._changes = 0  # made here
+        self.take(self.read())
 
-    def load(self) -> None:
-        """Read all keys."""
+    def read(self) -> tuple[int, list[Key]]:
+        """Read all keys, for `take`."""
+        changes = self._changes
         with self._reader.begin() as connection:
-            found = [Key(**row) for row in connection.execute(select(KEYS)).mappings()]
-        self._known = {key.id: key for key in found}
+            rows = connection.execute(select(KEYS)).mappings()
+            return changes, [Key(**row) for row in rows]
+
+    def take(self, read: tuple[int, list[Key]]) -> None:
+        """Go by what was read, unless a key has been changed here meanwhile."""
+        changes, keys = read
+        if changes == self._changes:
+            self._known = {key.id: key for key in keys}
+
+    def _change(self, key: Key) -> None:
+        self._changes += 1
+        self._known = {**self._known, key.id: key}
 
     def all(self) -> list[Key]:
         """All that were ever made, the oldest first."""
@@ -93,7 +106,7 @@ class Keys:
             self._audit.write(events, work).result()
         except FileExistsError:
             return {}
-        self.load()
+        self.take(self.read())
         return {role: text for role, (text, _) in made.items()}
 
     async def make(self, role: Role, by: Caller, request_id: str) -> tuple[str, Key]:
@@ -103,7 +116,7 @@ class Keys:
             [_event("key_made", key, by, request_id)],
             lambda connection: connection.execute(insert(KEYS), [asdict(key)]) and None,
         )
-        self._known = {**self._known, key.id: key}
+        self._change(key)
         return text, key
 
     async def revoke(self, ident: str, by: Caller, request_id: str) -> Key:
@@ -117,7 +130,7 @@ class Keys:
             lambda connection: _revoke(connection, ident, time),
         )
         revoked = Key(**{**asdict(key), "revoked": time})
-        self._known = {**self._known, ident: revoked}
+        self._change(revoked)
         return revoked
 
 

@@ -2,9 +2,12 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
 
 from sqlalchemy import Engine
 
@@ -24,7 +27,7 @@ from strided.system.machine import alone_in
 log = logging.getLogger(__name__)
 
 _OFTEN = 5  # seconds, after which a key that another service has revoked is none
-_ANCHORED = 60  # seconds
+_ANCHORED = 12  # turns: a minute
 
 
 @dataclass
@@ -42,19 +45,21 @@ class State:
 
     async def keep(self) -> None:
         """Do what is due now and then, until it is cancelled."""
-        loop = asyncio.get_running_loop()
-        next_anchor = loop.time()
-        while True:
+        is_well = True
+        for turn in count():
+            await asyncio.sleep(_OFTEN)
             try:
-                await in_thread(self.keys.load)
+                self.keys.take(await in_thread(self.keys.read))
                 if due := self.failed.due():
                     await self.audit.record(due)
-                if loop.time() >= next_anchor:
-                    next_anchor += _ANCHORED
+                if turn % _ANCHORED == 0:
                     await in_thread(self.write_anchor)
             except Exception:
-                log.exception("the state of the service could not be kept")
-            await asyncio.sleep(_OFTEN)
+                if is_well:  # the others say the same
+                    log.exception("keys could not be read anew, or the anchor not be written")
+                is_well = False
+            else:
+                is_well = True
 
     def write_anchor(self) -> None:
         """Add the head of the chain to the anchor, if it is another than before. Raises OSError."""
@@ -67,9 +72,11 @@ class State:
             self._anchored = last.seq, last.hash
 
     def begin(self) -> None:
-        """Write that the service starts. Raises AuditError."""
+        """Write that the service starts, and make the first keys. Raises AuditError, OSError."""
         self.audit.write([_event("started")]).result()
         self.write_anchor()
+        if self.protection.enabled:
+            self.first_keys = self.keys.make_first()
 
     def end(self) -> None:
         """Write that it stops; what fails then is for the log."""
@@ -87,36 +94,47 @@ def _event(action: str) -> Event:
 @contextmanager
 def kept(protection: Protection) -> Iterator[State]:
     """Open the state of a service, alone, and close it at the end. Raises UserError."""
-    folder = protection.state
+    _make(protection.state)
+    with alone_in(protection.state / "lock"):
+        pseudonyms = Pseudonyms.kept_in(protection.state)
+        audit = Audit(opened(protection.place))
+        try:
+            reader = opened_to_read(protection.place)
+            state = State(protection, pseudonyms, audit, reader, Keys(audit, reader))
+            _begin(state)
+            yield state
+            state.end()
+            reader.dispose()
+        finally:
+            audit.close()
+
+
+def _make(folder: Path) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with alone_in(folder / "lock"):
-            yield from _kept(protection)
+    except OSError as error:
+        raise _unusable(folder, error.strerror or "no folder") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise _unusable(folder, "it cannot be written")
+
+
+def _unusable(folder: Path, why: str) -> UserError:
+    return UserError(
+        f"state={folder} cannot be used ({why}); expected a folder that can be written. "
+        "Try state=<another folder>"
+    )
+
+
+def _begin(state: State) -> None:
+    try:
+        state.begin()
+    except AuditError as error:
+        raise UserError(
+            "the audit cannot be written, so that nothing can be answered; expected a database "
+            "that takes rows. Try traceback=true, which shows what it says"
+        ) from error
     except OSError as error:
         raise UserError(
-            f"state={folder} cannot be used ({error.strerror}); expected a folder that can be "
-            "written, with room. Try state=<another folder>"
+            f"audit.anchor={state.protection.anchor} cannot be written ({error.strerror}); "
+            "expected a file that can. Try another place"
         ) from error
-
-
-def _kept(protection: Protection) -> Iterator[State]:
-    pseudonyms = Pseudonyms.kept_in(protection.state)
-    audit = Audit(opened(protection.place))
-    try:
-        reader = opened_to_read(protection.place)
-        keys = Keys(audit, reader)
-        state = State(protection, pseudonyms, audit, reader, keys)
-        try:
-            state.begin()
-            if protection.enabled:
-                state.first_keys = keys.make_first()
-        except AuditError as error:
-            raise UserError(
-                "the audit cannot be written, so that nothing can be answered; expected a database "
-                "that takes rows. Try traceback=true, which shows what it says"
-            ) from error
-        yield state
-        state.end()
-        reader.dispose()
-    finally:
-        audit.close()
