@@ -1,4 +1,4 @@
-"""Check the audit of a service: python src/audit.py action=verify database=<state folder>."""
+"""Check the audit of a service: python src/audit.py database=logs/serve/digits/state."""
 
 import sys
 
