@@ -23,7 +23,7 @@ PLANTED = [f"planted{number:02d}" for number in range(24)]
 
 
 def planted() -> list[str]:
-    return [*PLANTED, *NAMES, STUDY, "Planted^Latin", "19610203"]
+    return [*PLANTED, *NAMES, STUDY, "19610203"]
 
 
 @pytest.fixture(scope="module")
