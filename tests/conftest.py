@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from playwright.sync_api import Browser
+from tests.browser import chromium
 
 from strided.cli import main
 from strided.report import document
@@ -105,6 +107,13 @@ def exported(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     words = [f"checkpoint={trained_run}", f"bundle={bundle}", f"log_dir={root / 'logs'}"]
     assert main(["export", *words]) == 0
     return bundle
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium, or the test is skipped. While it is open, asyncio.run fails."""
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
