@@ -135,9 +135,10 @@ class MemoryWatch:
 
 
 def strided_server(bundle: Path, log_dir: Path, *words: str) -> Server:
-    """Our server of a bundle, ready to answer."""
+    """Our server of a bundle, ready to answer, to anybody."""
     port = free_port()
-    typed = [f"bundle={bundle}", f"port={port}", f"log_dir={log_dir}", *words]
+    given = [f"bundle={bundle}", f"port={port}", f"log_dir={log_dir}"]
+    typed = [*given, "access.enabled=false", *words]
     log = log_dir / f"serve-{bundle.name}-{port}.log"
     return Server([str(ROOT / "src" / "serve.py"), *typed], port, log, "/readyz")
 

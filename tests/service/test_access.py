@@ -234,6 +234,8 @@ def test_an_auditor_finds_who_saw_what(service: Served, keys: dict[str, str]) ->
         found = client.get("/v1/audit", params={"object": study, "limit": 3}).json()["rows"]
         assert found[0]["request_id"] == request_id
         older = client.get("/v1/audit", params={"before": 3}).json()["rows"]
+        answers = client.get("/v1/audit", params={"action": "predict"}).json()["rows"]
+        assert {row["action"] for row in answers} == {"predict"}
         assert [row["seq"] for row in older] == [2, 1]
         lines = client.get("/v1/audit/export", params={"format": "jsonl"}).text.splitlines()
         assert client.get("/v1/audit", params={"actor": "Jane Doe"}).status_code == 400
@@ -241,7 +243,7 @@ def test_an_auditor_finds_who_saw_what(service: Served, keys: dict[str, str]) ->
     assert checked([{**dict.fromkeys(found[0]), **row} for row in exported]).bad is None
     assert exported[-1]["action"] == "audit_exported"
     asked_for = [row for row in exported if row["action"] == "audit_read"]
-    assert json.loads(asked_for[-2]["output"])["object"] == study
+    assert json.loads(asked_for[-3]["output"])["object"] == study
 
 
 def test_no_key_is_kept(service: Served, keys: dict[str, str]) -> None:

@@ -11,14 +11,15 @@ from schemathesis import APIOperation, BaseSchema, Case, GenerationMode, checks
 from schemathesis.core.result import Ok
 from tests.load.processes import strided_server
 
-TAKES_NOTHING = {"GET /livez", "GET /metrics", "GET /readyz", "GET /v1/model",
-                 "POST /v1/models/rollback"}  # fmt: skip
-TAKES_SOMETHING = {"POST /v1/models/{version}/activate", "POST /v1/predict"}
+TAKES_NOTHING = {"GET /livez", "GET /metrics", "GET /readyz", "GET /v1/model", "GET /v1/keys",
+                 "GET /v1/audit/verify", "POST /v1/models/rollback"}  # fmt: skip
+TAKES_SOMETHING = {"POST /v1/models/{version}/activate", "POST /v1/predict", "POST /v1/keys",
+                   "DELETE /v1/keys/{id}", "GET /v1/audit", "GET /v1/audit/export"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def document(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BaseSchema]:
-    """The document of a service of digits, which answers meanwhile; `served` has faults."""
+    """The document of a service of digits, which answers anybody meanwhile; `served` has faults."""
     with strided_server(exported, tmp_path_factory.mktemp("openapi")) as server:
         yield schemathesis.openapi.from_url(f"http://127.0.0.1:{server.port}/openapi.json")
         assert server.process.poll() is None, "the service has ended"

@@ -60,7 +60,7 @@ def create_app(service: Service, state: State) -> FastAPI:
     _add_health(app, service)
     add_keys(app, state)
     add_audit(app, state, service.recorder)
-    _add_security(app)
+    _describe(app, asks=state.protection.enabled)
     for kind, answer in _ANSWERS.items():
         app.add_exception_handler(kind, answer)
     return app
@@ -133,18 +133,20 @@ def _add_health(app: FastAPI, service: Service) -> None:
         return HTMLResponse(page(app.openapi(), request.url.netloc))
 
 
-def _add_security(app: FastAPI) -> None:
-    """Say in the OpenAPI document which routes ask for a key."""
+def _describe(app: FastAPI, asks: bool) -> None:
+    """Let the OpenAPI document tell the truth: of errors, and of the key that routes ask for."""
     describe = app.openapi
 
     def openapi() -> dict[str, Any]:
         document = describe()
-        document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        if asks:
+            keys = {"key": {"type": "http", "scheme": "bearer"}}
+            document["components"]["securitySchemes"] = keys
         for path, methods in document["paths"].items():
             for method, operation in methods.items():
                 if "HTTPValidationError" in str(operation["responses"].get("422")):
                     del operation["responses"]["422"]  # FastAPI's own: they are 400 here
-                if (method.upper(), path) in ALLOWED:
+                if asks and (method.upper(), path) in ALLOWED:
                     operation["security"] = [{"key": []}]
         return document
 

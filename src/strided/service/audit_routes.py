@@ -18,6 +18,7 @@ from strided.service.state import State
 from strided.service.threads import in_thread
 
 _LINES = 1000  # of an export that are sent together
+_MOST = 2**63 - 1  # a row's number in either database
 _TYPES = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}
 
 # what no name of a patient fits into, since the question is written, too
@@ -71,7 +72,7 @@ def add_audit(app: FastAPI, state: State, recorder: Recorder) -> None:
     async def audit(
         request: Request,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-        before: Annotated[int | None, Query(ge=1)] = None,
+        before: Annotated[int | None, Query(ge=1, le=_MOST)] = None,
         actor: Actor = None,
         action: Action = None,
         object: Object = None,

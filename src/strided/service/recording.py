@@ -43,7 +43,7 @@ class Recorder:
         ]
         await self._audit.record(events)
 
-    async def action(self, scope: Scope, action: str, **output: Any) -> None:
+    async def action(self, scope: Scope, action: str, /, **output: Any) -> None:
         """Write that a caller does something."""
         said = plain_json(output) if output else None
         await self._audit.record([Event(**_who(scope), action=action, output=said)])
