@@ -4,7 +4,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +19,11 @@ from tests.audit.postgres import PASSWORD
 
 from strided.audit.checking import checked
 from strided.audit.database import AUDIT, opened, opened_to_read, rows
-from strided.audit.place import Place
+from strided.audit.place import Place, place_of
 from strided.audit.row import GENESIS
 from strided.audit.writer import Audit, AuditError
 from strided.config.yaml_files import CONF_DIR
+from strided.errors import UserError
 
 
 def test_rows_are_chained_in_the_order_in_which_they_came(audit: Audit) -> None:
@@ -194,6 +198,74 @@ def test_a_page_ends_where_the_next_begins(audit: Audit) -> None:
     audit.write([happened(n) for n in range(2500)]).result(30)
     assert checked(rows(audit.engine)).rows == 2500
     assert [row["seq"] for row in rows(audit.engine, AUDIT.c.seq > 2490)] == list(range(2491, 2501))
+
+
+@pytest.mark.parametrize("place", ["postgresql"], indirect=True)
+def test_a_server_that_takes_no_more_rows_is_an_error_until_it_does(audit: Audit) -> None:
+    audit.write([happened()]).result(10)
+    name = audit.engine.url.database
+    for state, written in (("on", 1), ("off", 2)):
+        with audit.engine.connect() as connection:
+            connection.execute(text("SET default_transaction_read_only TO off"))
+            connection.commit()
+            connection.execute(
+                text(f"ALTER DATABASE {name} SET default_transaction_read_only TO {state}")
+            )
+            connection.commit()
+        audit.engine.dispose()  # the server was started again
+        if state == "on":
+            with pytest.raises(AuditError) as found:
+                audit.write([happened()]).result(10)
+            assert "read-only transaction" in str(found.value.__cause__)
+        else:
+            audit.write([happened()]).result(10)
+        assert checked(rows(audit.engine)).rows == written
+
+
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    """Another user than root, who may write anything."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.setresuid(65534, 65534, 0)
+    try:
+        yield
+    finally:
+        os.setresuid(0, 0, 0)
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """A folder and its files that only root can write."""
+    for path in (folder, *folder.iterdir()):
+        path.chmod(0o555)
+    yield
+    for path in (folder, *folder.iterdir()):
+        path.chmod(0o777)
+
+
+def test_a_read_only_database_is_an_error_until_it_can_be_written_and_can_be_read() -> None:
+    with tempfile.TemporaryDirectory() as name:  # which others may enter
+        folder = Path(name)
+        place = place_of(f"{name}/service.sqlite", "database")
+        audit = Audit(opened(place))
+        audit.write([happened()]).result(10)
+        with read_only(folder):
+            audit.engine.dispose()
+            with unprivileged():
+                with pytest.raises(AuditError) as found:
+                    audit.write([happened()]).result(10)
+                assert "readonly database" in str(found.value.__cause__)
+                engine = opened_to_read(place)  # without a lock beside it
+                assert checked(rows(engine)).rows == 1
+                engine.dispose()
+                with pytest.raises(UserError, match="readonly database"):
+                    opened(place)
+        with unprivileged():
+            audit.write([happened()]).result(10)
+        assert checked(rows(audit.engine)).rows == 2
+        audit.close()
 
 
 @pytest.mark.parametrize("place", ["sqlite"], indirect=True)

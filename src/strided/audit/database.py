@@ -3,6 +3,7 @@
 import os
 import ssl
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
@@ -108,11 +109,10 @@ def _sqlite(place: Place, mode: str) -> Engine:
     reads = mode == "ro"
     if not reads and not place.file.exists():
         os.close(os.open(place.file, os.O_CREAT | os.O_RDWR, 0o600))  # its log takes these rights
-    url = URL.create(
-        "sqlite",
-        database=place.file.resolve().as_uri(),
-        query={"mode": mode, "uri": "true"},
-    )
+    query = {"mode": mode, "uri": "true"}
+    if reads and _is_at_rest(place.file):
+        query["immutable"] = "1"
+    url = URL.create("sqlite", database=place.file.resolve().as_uri(), query=query)
     engine = create_engine(url, hide_parameters=True, connect_args={"timeout": _WAIT})
 
     @event.listens_for(engine, "connect")
@@ -128,6 +128,12 @@ def _sqlite(place: Place, mode: str) -> Engine:
         connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _is_at_rest(file: Path) -> bool:
+    """Whether nobody writes it, and no lock can be made beside it: evidence on a read-only disk."""
+    log = file.with_name(f"{file.name}-wal")  # it is there while a service runs, or after a kill
+    return not log.exists() and not os.access(file.parent, os.W_OK)
 
 
 def _postgres(place: Place) -> Engine:

@@ -110,6 +110,7 @@ class Audit:
             self._note(None)
         except Exception as error:
             self._note(error)
+            self.engine.dispose()  # one that was opened on a read-only disk would stay so
             failed = AuditError("the audit could not be written")
             failed.__cause__ = error
             outcomes = [(None, failed)] * len(entries)
