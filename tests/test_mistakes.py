@@ -105,6 +105,7 @@ MISTAKES = {
     "train scheduler=one_cycle scheduler.total_steps=5": ["total_steps", "filled in from"],
     "train hydra.run.dir=x": ["hydra.run.dir", "log_dir="],
     "train model=mlp,lenet5": ["model=mlp,lenet5", " -m"],
+    "serve -m bundle=a,b": ["-m", "expected one service", "port=8001"],
     "train optimizer.lr=0.1,0.01": ["optimizer.lr=0.1,0.01", " -m"],
     "train model._target_=os.system": ["os.system", "not allowed", "trust=[os]"],
     "train --config-dir {place}/nowhere": ["nowhere", "not a folder"],

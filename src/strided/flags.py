@@ -120,5 +120,11 @@ def _require_one_purpose(typed: Typed) -> None:
         raise UserError(
             "-m makes runs apart from each other; expected one table of all. Try models=[a,b]"
         )
+    if typed.multirun and typed.verb == "serve":
+        raise UserError(
+            "-m makes runs one after the other, and a service runs until it is stopped; expected "
+            "one service a command. Try a command for each without -m, with a port of its own: "
+            "port=8001"
+        )
     if typed.multirun and typed_value(typed.words, "models"):
         raise UserError("-m and models= exclude each other; expected one. Try -m model=a,b")
