@@ -13,6 +13,7 @@ from queue import SimpleQueue
 from threading import Thread
 
 from strided.audit.pseudonyms import Pseudonyms
+from strided.data.reading.dicom import start_decoder
 from strided.service.case import Answered, Case, Job
 from strided.service.decoding import decoded
 from strided.service.loaded import Loaded
@@ -43,6 +44,7 @@ class Pipeline:
         self._loop = asyncio.get_running_loop()
         self._undecoded: SimpleQueue[tuple[Case, Loaded]] = SimpleQueue()
         self.images = 0  # that hold a place
+        Thread(target=start_decoder, args=(settings.dicom,), daemon=True).start()  # takes 0.5 s
         for number in range(cores()):
             Thread(target=self._decode_all, name=f"decode-{number}", daemon=True).start()
 

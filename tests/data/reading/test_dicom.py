@@ -109,6 +109,15 @@ def test_one_process_decodes_file_after_file() -> None:
     assert pids() == before != set()
 
 
+@pytest.mark.usefixtures("new_pool")
+def test_a_process_that_was_started_before_the_first_file_decodes_it() -> None:
+    for _ in range(2):
+        decoders.start_decoder(ANY)
+    before = pids()
+    decode(io.BytesIO(PLAIN))
+    assert pids() == before and len(before) == 1
+
+
 def test_a_large_file_may_follow_a_small_one() -> None:
     decode(io.BytesIO(PLAIN))
     private = b"\x09\0\x10\x10OB\0\0" + (160_000_000).to_bytes(4, "little") + bytes(160_000_000)

@@ -52,9 +52,18 @@ def decode_dicom(file: BinaryIO, limits: Limits = ANY) -> Image.Image:
     content = file.read(_MOST_BYTES + 1)
     if len(content) > _MOST_BYTES:
         raise ValueError(f"DICOM of more than the {_MOST_BYTES:,} bytes that are read")
+    return _pool(limits).decode(content)
+
+
+def start_decoder(limits: Limits) -> None:
+    """Start a process before the first file comes, if DICOM is installed; do not wait for it."""
+    with suppress(ImportError):
+        _pool(limits).start()
+
+
+def _pool(limits: Limits) -> "_Pool":
     here = os.getpid(), limits
-    pool = _pools.get(here) or _pools.setdefault(here, _Pool(_MOST_PROCESSES, limits))
-    return pool.decode(content)
+    return _pools.get(here) or _pools.setdefault(here, _Pool(_MOST_PROCESSES, limits))
 
 
 class _Pool:
@@ -65,6 +74,14 @@ class _Pool:
         self._places: LifoQueue[_Decoder | None] = LifoQueue()  # the last used is the first
         for _ in range(most):
             self._places.put(None)
+
+    def start(self) -> None:
+        """Start the process of one place, unless it has one."""
+        decoder = self._places.get()
+        try:
+            decoder = decoder or _Decoder(self._limits)
+        finally:
+            self._places.put(decoder)
 
     def decode(self, content: bytes) -> Image.Image:
         """See decode_dicom; waits for a process that is free."""
