@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from copy import copy
+from logging.handlers import RotatingFileHandler
 from pathlib import Path, PurePath
 from typing import TextIO
 
@@ -19,6 +20,9 @@ from strided.system.machine import alone_in
 from strided.system.processes import from_first, is_first
 from strided.system.signals import Interrupted
 from strided.system.verbosity import shown_from
+
+# of a file of a service's log, and how many older ones are kept: 1 GB in all
+_MOST_BYTES, _OLDER = 100_000_000, 9
 
 # what a resumed run measures anew, beside test/* and val/*
 _AGAIN = ("error", "tested", "confusion", "overlap", "val_confusion", "val_overlap")
@@ -64,11 +68,9 @@ def _recorded(folder: Path, command: list[str], is_service: bool) -> Iterator[Re
     has_bars = sys.stderr.isatty() and not is_service
     handlers: list[logging.Handler] = [
         _BesideBars(sys.stdout) if has_bars else logging.StreamHandler(sys.stdout),
-        logging.FileHandler(RunFolder(folder).log, encoding="utf-8", errors="surrogateescape"),
+        _json_lines(RunFolder(folder).log) if is_service else _lines(RunFolder(folder).log),
     ]
     handlers[0].setLevel(shown_from())
-    if is_service:
-        handlers[1].setFormatter(JsonLines())
     with nullcontext() if is_service else _quiet_lightning(), _logging_to(handlers):
         try:
             results.update(_surroundings(is_service))
@@ -82,6 +84,19 @@ def _recorded(folder: Path, command: list[str], is_service: bool) -> Iterator[Re
             raise
         results["state"] = "finished"
         write_json(RunFolder(folder).results, results)
+
+
+def _lines(file: Path) -> logging.Handler:
+    return logging.FileHandler(file, encoding="utf-8", errors="surrogateescape")
+
+
+def _json_lines(file: Path) -> logging.Handler:
+    """The log of a service, which may run for years: full files become run.log.1 and so on."""
+    handler = RotatingFileHandler(
+        file, maxBytes=_MOST_BYTES, backupCount=_OLDER, encoding="utf-8", errors="surrogateescape"
+    )
+    handler.setFormatter(JsonLines())
+    return handler
 
 
 def _record_failure(folder: Path, results: Results, error: BaseException, is_service: bool) -> None:

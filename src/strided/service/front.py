@@ -1,7 +1,6 @@
 """What stands before all addresses: the id of a request, its count, its line in the log."""
 
 import asyncio
-import logging
 import re
 import secrets
 from ipaddress import ip_address
@@ -10,6 +9,7 @@ from urllib.parse import urlsplit
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from strided.service.faults import log_fault
 from strided.service.lines import log_request
 from strided.service.problems import ProblemError
 from strided.service.schema import ProblemDetails
@@ -18,8 +18,6 @@ from strided.service.service import Service
 CLIENT_LEFT = "client_left"  # in place of a problem: nobody was answered
 PROBLEM_TYPE = "application/problem+json"
 RETRY_AFTER = {"queue_full": "1", "rate_limited": "2", "starting": "2", "draining": "5"}  # seconds
-
-log = logging.getLogger(__name__)
 
 _ID = re.compile(rb"[A-Za-z0-9_-]{1,64}")
 
@@ -56,7 +54,7 @@ class Front:
         except (Exception, asyncio.CancelledError) as error:
             # the routes have answered with a problem, unless the stop has cut them off
             if not isinstance(error, asyncio.CancelledError):
-                log.error("a fault of the service", exc_info=error)
+                log_fault("a fault of the service", error)
             if not status:
                 code = "draining" if isinstance(error, asyncio.CancelledError) else "internal"
                 await problem_response(scope, ProblemError(code))(scope, receive, send_with_id)

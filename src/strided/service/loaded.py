@@ -1,6 +1,5 @@
 """A version of a bundle in memory, with the threads that run it."""
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,14 +11,13 @@ from PIL import Image
 from strided.data.reading.decoding import ImageError
 from strided.service.batches import Batches, quickest_batch
 from strided.service.case import Answered, Case
+from strided.service.faults import log_fault
 from strided.service.heatmap import Heatmaps
 from strided.service.problems import ProblemError
 from strided.service.schema import Model
 from strided.service.settings import Settings
 from strided.serving.bundle import Bundle
 from strided.serving.files import MODEL
-
-log = logging.getLogger(__name__)
 
 Deliver = Callable[["Loaded", Sequence[Case], Sequence[Answered | ProblemError]], None]
 
@@ -110,12 +108,12 @@ class Loaded:
         """Run pictures together, and deliver what came out."""
         try:
             outcomes = self._answered(cases, bundle)
-        except Exception:
+        except Exception as error:
             if len(cases) > 1:  # alone, each has its own fault
                 for case in cases:
                     self._run([case], bundle)
                 return
-            log.exception("a picture could not be answered by a fault of the service")
+            log_fault("a picture could not be answered by a fault of the service", error)
             outcomes = [ProblemError("internal")]
         self._deliver(self, cases, outcomes)
 

@@ -5,7 +5,6 @@ its first byte on, so that the memory of bodies is bounded, too.
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -16,13 +15,12 @@ from strided.audit.pseudonyms import Pseudonyms
 from strided.data.reading.dicom import start_decoder
 from strided.service.case import Answered, Case, Job
 from strided.service.decoding import decoded
+from strided.service.faults import log_fault
 from strided.service.loaded import Loaded
 from strided.service.problems import ProblemError
 from strided.service.schema import Input
 from strided.service.settings import Settings
 from strided.system.machine import cores
-
-log = logging.getLogger(__name__)
 
 
 class Pipeline:
@@ -90,8 +88,8 @@ class Pipeline:
                 self._decode(case, model)
             except ProblemError as problem:
                 self._refuse(case, model, problem)
-            except Exception:
-                log.exception("a picture could not be decoded by a fault of the service")
+            except Exception as error:
+                log_fault("a picture could not be decoded by a fault of the service", error)
                 self._refuse(case, model, ProblemError("internal"))
             else:
                 model.batches.put(case)
