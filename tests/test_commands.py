@@ -64,6 +64,7 @@ NOT_RUN = {
     "src/serve.py": "a server that does not end; service/test_predict.py asks one",
     "docker run": "needs a container engine",
     "src/audit.py": "needs the state of a service; audit/test_checking.py has one",
+    "src/keys.py": "needs the state of a service; service/test_access.py has one",
     "curl ": "asks a server; service/test_predict.py asks one",
     "compile=true": "needs a C++ compiler and minutes; training/test_execution.py compiles",
     "logger.mlflow.tracking_uri=http": "needs a server; loggers/test_mlflow_logger.py has one",

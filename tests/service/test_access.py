@@ -1,8 +1,10 @@
 """Who may ask: keys, tokens, roles, how often; and what of it is in the audit."""
 
 import json
+import os
 import re
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -19,12 +21,14 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
+from tests.dicom_files import data_set, written
 from tests.served import Served, encoded, form, noise, served
 
 from strided.access.roles import ALLOWED, PUBLIC, ROLES
 from strided.audit.checking import checked
 from strided.audit.database import opened_to_read, rows
 from strided.audit.place import place_of
+from strided.cli import main
 
 GOOD = encoded(noise(8, 8))
 PAIR = Ed25519PrivateKey.generate()
@@ -86,6 +90,7 @@ MATRIX = {  # of the routes that there are: what viewer, clinician, admin and au
     ("GET", "/v1/audit"): (403, 403, 403, 200),
     ("GET", "/v1/audit/verify"): (403, 403, 403, 200),
     ("GET", "/v1/audit/export"): (403, 403, 403, 200),
+    ("POST", "/v1/audit/study"): (403, 403, 403, 400),  # 400: allowed, but it has no body here
     ("GET", "/metrics"): (403, 403, 200, 200),
 }
 
@@ -246,6 +251,20 @@ def test_an_auditor_finds_who_saw_what(service: Served, keys: dict[str, str]) ->
     assert json.loads(asked_for[-3]["output"])["object"] == study
 
 
+def test_an_auditor_finds_a_study_by_its_uid(service: Served, keys: dict[str, str]) -> None:
+    uid = "1.2.826.0.1.3680043.8.498.1"
+    file = written(data_set(noise(8, 8), StudyInstanceUID=uid))
+    with service.client(keys["clinician"]) as client:
+        request_id = client.post("/v1/predict", files=form(file)).json()["request_id"]
+    with service.client(keys["auditor"]) as client:
+        named = client.post("/v1/audit/study", json={"uid": uid}).json()
+        found = client.get("/v1/audit", params={**named, "action": "predict"}).json()["rows"]
+        assert [row["request_id"] for row in found] == [request_id]
+        refused = client.post("/v1/audit/study", json={"uid": "Jane Doe"})
+        assert refused.status_code == 400 and "Jane" not in refused.text
+    assert uid.encode() not in (service.state / "service.sqlite-wal").read_bytes()
+
+
 def test_no_key_is_kept(service: Served, keys: dict[str, str]) -> None:
     files = [file for place in (service.folder, service.state) for file in place.rglob("*")]
     content = b"".join(file.read_bytes() for file in files if file.is_file())
@@ -268,6 +287,36 @@ def test_a_second_start_prints_no_keys_and_goes_on_with_the_chain(
             assert client.get("/v1/keys").status_code == 200
         actions = [row["action"] for row in audited(second)]
     assert actions == ["started", "key_made", "key_made", "stopped", "started"]
+
+
+def test_who_has_lost_the_last_admins_key_makes_another_on_the_machine(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs = tmp_path / "keys"
+    with served(exported, tmp_path, "access.enabled=true") as service:
+        assert main(["keys", f"database={service.state}", f"log_dir={logs}"]) == 0
+        key = capsys.readouterr().out.split()[1]
+        with service.client(key) as client:
+            for _ in range(100):  # it reads the keys anew every five seconds
+                if (answer := client.get("/v1/keys")).status_code == 200:
+                    break
+                time.sleep(0.2)
+        known = answer.json()["keys"][-1]
+        assert (known["id"], known["role"]) == (key.split("_")[1], "admin")
+        (made,) = [row for row in audited(service) if key.split("_")[1] in (row["output"] or "")]
+        assert (made["actor"], made["action"]) == (f"uid:{os.getuid()}", "key_made")
+        assert service.predict(GOOD).status_code == 401  # and the chain goes on
+    assert audited(service)[-1]["action"] == "login_failed"
+    kept = b"".join(file.read_bytes() for file in logs.rglob("*") if file.is_file())
+    assert kept and key.split("_")[2].encode() not in kept
+
+
+def test_a_key_is_made_in_no_database_but_one_that_is_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["keys", f"database={tmp_path}/none", f"log_dir={tmp_path}/logs"]) == 1
+    assert "there is no such file" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
 
 
 def test_more_requests_than_a_key_may_make_are_refused(exported: Path, tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ class Keys:
         self.take(self.read())
         return {role: text for role, (text, _) in made.items()}
 
-    async def make(self, role: Role, by: Caller, request_id: str) -> tuple[str, Key]:
+    async def make(self, role: Role, by: Caller, request_id: str | None = None) -> tuple[str, Key]:
         """Make a key; the text is never seen again. Raises AuditError."""
         text, key = _made(role, by)
         await self._audit.record(

@@ -34,6 +34,7 @@ ALLOWED: dict[tuple[str, str], frozenset[Role]] = {
     ("GET", "/v1/audit"): _EXAMINES,
     ("GET", "/v1/audit/verify"): _EXAMINES,
     ("GET", "/v1/audit/export"): _EXAMINES,
+    ("POST", "/v1/audit/study"): _EXAMINES,
     ("GET", METRICS): _RUNS | _EXAMINES,
 }
 

@@ -146,9 +146,10 @@ class PlainKeys(TypedDict, total=False):
     behind_proxy: bool
     proxy: ProxyKeys
     audit: AuditKeys
-    # of audit
-    action: Literal["verify", "export"]
+    # of audit and keys
     database: str
+    role: Literal["viewer", "clinician", "admin", "auditor"]
+    action: Literal["verify", "export"]
     anchor: str | None
     format: Literal["csv", "jsonl"]
     # of explain

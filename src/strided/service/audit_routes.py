@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import StreamingResponse
+from pydantic import Field
 
 from strided.audit.anchor import anchors_of
 from strided.audit.checking import checked
@@ -65,6 +66,18 @@ class Verified(Schema):
     anchored: bool
 
 
+class Study(Schema):
+    """A study by the UID that DICOM has of it (StudyInstanceUID)."""
+
+    uid: Annotated[str, Field(pattern=r"^[0-9.]{1,64}$")]
+
+
+class Pseudonym(Schema):
+    """What rows of the audit call a study: `GET /v1/audit?object=` finds them."""
+
+    object: str
+
+
 def add_audit(app: FastAPI, state: State, recorder: Recorder) -> None:
     """Add the routes of the audit to an application."""
 
@@ -101,6 +114,13 @@ def add_audit(app: FastAPI, state: State, recorder: Recorder) -> None:
         name = f'attachment; filename="audit.{format}"'
         headers = {"Content-Disposition": name, "Content-Type": _TYPES[format]}
         return StreamingResponse(_pieces(lines), headers=headers)
+
+    @app.post("/v1/audit/study", response_model=Pseudonym, responses=guarded())
+    async def study(request: Request, wanted: Study) -> Response:
+        """What the audit calls a study: no address has its UID, since addresses are logged."""
+        name = state.pseudonyms.of("study", wanted.uid.encode())
+        await recorder.action(request.scope, "study_sought", study=name)
+        return answered(Pseudonym(object=name))
 
 
 def _verified(state: State) -> Verified:

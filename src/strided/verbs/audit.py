@@ -17,11 +17,7 @@ if TYPE_CHECKING:
 
 def audit(config: Config, folder: Path, results: Results, _: Interruption) -> None:
     """Verify or export an audit, and leave it as it is. Raises UserError for a broken chain."""
-    if find_spec("sqlalchemy") is None:
-        raise UserError(
-            "audit needs sqlalchemy, which is not installed; expected strided with its extra "
-            "serve. Try pip install 'strided[serve]'"
-        )
+    require_sqlalchemy("audit")
     from strided.audit.database import opened_to_read
     from strided.audit.place import place_of
 
@@ -33,6 +29,15 @@ def audit(config: Config, folder: Path, results: Results, _: Interruption) -> No
             _export(engine, folder, config["format"])
     finally:
         engine.dispose()
+
+
+def require_sqlalchemy(verb: str) -> None:
+    """Raise UserError where it is not installed."""
+    if find_spec("sqlalchemy") is None:
+        raise UserError(
+            f"{verb} needs sqlalchemy, which is not installed; expected strided with its extra "
+            "serve. Try pip install 'strided[serve]'"
+        )
 
 
 def _verify(engine: "Engine", anchor: str | None, results: Results) -> None:

@@ -106,6 +106,15 @@ VERBS = {
         ),
         is_service=True,
     ),
+    "keys": Verb(
+        purpose="make a key of a service on its machine, when the last admin's is lost",
+        function="strided.verbs.keys:make_key",
+        examples=(
+            "python src/keys.py database=logs/serve/digits/state",
+            "python src/keys.py role=auditor database=logs/serve/digits/state",
+        ),
+        is_service=True,
+    ),
     "compare": Verb(
         purpose="a table of architectures, runs side by side with paired tests, folds together",
         function="strided.verbs.compare:compare",
