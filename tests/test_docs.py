@@ -98,3 +98,14 @@ def test_the_tree_of_the_architecture_names_every_module() -> None:
         if file.name != "__init__.py" and file.parent.name not in own
     }
     assert modules - named == {"alexnet_vs_vgg", "mlp_vs_cnn", "plain_vs_residual"}
+
+
+def test_tests_that_are_named_exist() -> None:
+    named = {
+        (file.name, name)
+        for file in DOCUMENTS
+        for name in re.findall(r"`(test_\w+)`", file.read_text("utf-8"))
+    }
+    files = (ROOT / "tests").rglob("test_*.py")
+    known = {name for file in files for name in re.findall(r"def (test_\w+)", file.read_text())}
+    assert named and not [entry for entry in named if entry[1] not in known]
