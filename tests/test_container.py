@@ -35,7 +35,7 @@ def test_the_commands_of_the_image_and_of_its_neighbour_compose() -> None:
         config = strided.compose(verb, words)
         assert config["access"]["enabled"] and config["state"] == "/state"
     assert set(commands[0]) < set(commands[1])
-    assert config["audit"]["url"].startswith("postgresql+pg8000://strided@db/strided")
+    assert "strided@db/strided" in str(config["audit"]["url"])
 
 
 def test_the_image_has_all_that_serve_asks_for_in_the_versions_that_were_tried() -> None:
