@@ -32,6 +32,7 @@ ORDER = [
     "serving",
     "audit",
     "access",
+    "review",
     "export",
     "service",
     "shortcuts",

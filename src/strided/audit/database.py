@@ -122,6 +122,7 @@ def _sqlite(place: Place, mode: str) -> Engine:
         if not reads:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")  # on the disk when a commit returns
+            connection.execute("PRAGMA secure_delete=ON")  # zeros in place of what is deleted
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
@@ -172,6 +173,19 @@ def _words(cause: BaseException) -> str:
     said = cause.args[0] if cause.args else type(cause).__name__
     text = said.get("M", type(cause).__name__) if isinstance(said, dict) else str(said)
     return (text.splitlines() or [type(cause).__name__])[0][:200]
+
+
+def forget(engine: Engine) -> None:
+    """Let what was deleted leave the log of SQLite, too, which has old pages until it is reused.
+
+    PostgreSQL does so by itself, when it vacuums and when it recycles its log.
+    """
+    if engine.dialect.name == "sqlite":
+        connection = engine.raw_connection()  # outside a transaction
+        try:
+            connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            connection.close()
 
 
 def head(connection: Connection) -> Row[int, str] | None:

@@ -96,6 +96,20 @@ class AuditKeys(TypedDict):
     anchor: str | None
 
 
+class ReviewKeys(TypedDict):
+    """Of serve: cases that a person decides."""
+
+    keep_hours: float
+    comments: bool
+    export: str | None  # a folder
+
+
+class DriftKeys(TypedDict):
+    """Of serve: what tells that the model is no longer as good."""
+
+    accuracy_floor: float | None
+
+
 class PlainKeys(TypedDict, total=False):
     """The keys that belong to no group. Each verb has some of them: see conf/<verb>.yaml."""
 
@@ -146,6 +160,8 @@ class PlainKeys(TypedDict, total=False):
     behind_proxy: bool
     proxy: ProxyKeys
     audit: AuditKeys
+    review: ReviewKeys
+    drift: DriftKeys
     # of audit and keys
     database: str
     role: Literal["viewer", "clinician", "admin", "auditor"]

@@ -20,7 +20,7 @@ from strided.errors import UserError, printable
 KEYS = (
     *("log_dir", "data.cache_dir", "data.external", "data.extra", "triage.copies"),
     *("state", "audit.url", "audit.anchor", "access.jwt", "tls.cert", "tls.key"),
-    "database",
+    *("database", "review.export"),
 )
 # Arguments that a file may set, of what sends or writes: names, and what is logged.
 HARMLESS = {

@@ -1,8 +1,8 @@
 """What a DICOM file says about its pixels; files that are not read are refused with the reason.
 
-Only what is on a list is read: technical elements, the study's identifier, and whether text is
-burned in. No text of a file is in a reason: it could be a patient's name. Chapters are of DICOM
-PS3.3.
+Only what is on a list is read: technical elements, the identifiers of the study and the patient,
+of which a service keeps pseudonyms, and whether text is burned in. No text of a file is in a
+reason: it could be a patient's name. Chapters are of DICOM PS3.3.
 """
 
 import re
@@ -19,7 +19,7 @@ MOST_PIXELS = 178_956_970  # twice Pillow's MAX_IMAGE_PIXELS: there it refuses o
 
 _COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 READ = (
-    *("StudyInstanceUID", "BurnedInAnnotation"),
+    *("StudyInstanceUID", "PatientID", "BurnedInAnnotation"),
     *("SOPClassUID", "PresentationIntentType", "NumberOfFrames", "SharedFunctionalGroupsSequence"),
     *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData"),
@@ -46,6 +46,7 @@ _CODECS = {
 }
 
 
+_LONGEST_ID = 64  # letters (LO, PS3.5 6.2)
 _UID = re.compile(r"[0-9.]{1,64}")
 
 
@@ -69,18 +70,21 @@ class Form(NamedTuple):
 class Facts(NamedTuple):
     """What a file says beside its pixels. study: its UID, empty if it has no proper one.
 
-    is_clean: it says that no text is burned into the picture; most files say nothing.
+    patient: the identifier, of at most 64 letters, empty if there is none. is_clean: it says that
+    no text is burned into the picture; most files say nothing.
     """
 
     study: str
+    patient: str
     is_clean: bool
 
 
 def facts_of(header: "Dataset") -> Facts:
-    """The study, and whether the picture is without text; never another word of the file."""
+    """The study, the patient, whether the picture is without text; no other word of the file."""
     study = str(header.get("StudyInstanceUID") or "")
+    patient = str(header.get("PatientID") or "").strip()[:_LONGEST_ID]
     is_clean = str(header.get("BurnedInAnnotation") or "") == "NO"
-    return Facts(study if _UID.fullmatch(study) else "", is_clean)
+    return Facts(study if _UID.fullmatch(study) else "", patient, is_clean)
 
 
 def read_header(content: bytes) -> "Dataset":

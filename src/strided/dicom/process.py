@@ -16,9 +16,9 @@ from typing import BinaryIO, NamedTuple
 from strided.dicom.header import MOST_PIXELS, RefusedError
 
 REQUEST = struct.Struct("<Q")  # the number of bytes, which follow
-# channels, width, height, whether it says that no text is burned in, the length of the study's UID
-# and the number of bytes; the UID follows, then the bytes
-ANSWER = struct.Struct("<BII?BQ")
+# channels, width, height, whether it says that no text is burned in, the lengths of the study's UID
+# and of the patient's identifier, and the number of bytes; these two follow, then the bytes
+ANSWER = struct.Struct("<BII?BHQ")
 REASON = 0  # in place of the channels: the bytes are the reason why the file is refused
 NOT_INSTALLED = 3  # exit code
 
@@ -87,9 +87,10 @@ def _answer(content: bytes, own: int, limits: Limits) -> tuple[bytes, ...]:
         pixels, facts = pixels_of(content, lambda size: _reserve(size, own, limits), limits.pixels)
         height, width, *channels = pixels.shape
         packed = pixels.tobytes()
-        study = facts.study.encode()
-        head = *(channels or [1]), width, height, facts.is_clean, len(study), len(packed)
-        return ANSWER.pack(*head), study, packed
+        study, patient = facts.study.encode(), facts.patient.encode("utf-8", "surrogatepass")
+        lengths = len(study), len(patient), len(packed)
+        head = *(channels or [1]), width, height, facts.is_clean, *lengths
+        return ANSWER.pack(*head), study, patient, packed
     except RefusedError as error:
         reason = str(error)
     except MemoryError:
@@ -97,7 +98,7 @@ def _answer(content: bytes, own: int, limits: Limits) -> tuple[bytes, ...]:
     except Exception as error:  # damaged bytes raise nearly anything, with the file's own words
         reason = f"damaged DICOM ({type(error).__name__})"
     said = reason.encode()
-    return ANSWER.pack(REASON, 0, 0, False, 0, len(said)), said
+    return ANSWER.pack(REASON, 0, 0, False, 0, 0, len(said)), said
 
 
 def _reserve(size: int, own: int, limits: Limits) -> None:

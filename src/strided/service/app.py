@@ -17,6 +17,7 @@ from strided.service.key_routes import add_keys
 from strided.service.page import page
 from strided.service.problems import ClientLeftError, ProblemError
 from strided.service.responses import answered, guarded, said
+from strided.service.review_routes import add_reviews
 from strided.service.service import Service
 from strided.service.state import State
 from strided.service.upload import FIELD, FORM, RAW
@@ -58,6 +59,7 @@ def create_app(service: Service, state: State) -> FastAPI:
     _add_predictions(app, service)
     _add_models(app, service)
     _add_health(app, service)
+    add_reviews(app, service)
     add_keys(app, state)
     add_audit(app, state, service.recorder)
     _describe(app, asks=state.protection.enabled)

@@ -73,6 +73,7 @@ class Case:
     ready: float = 0.0  # when it was decoded
     digest: str = ""  # a pseudonym of its bytes
     object: str = ""  # of the study, or of the file
+    patient: str = ""  # a pseudonym; empty: the file names none
     may_have_text: bool = False  # burned into the picture
     input: Input | None = None
     pixels: np.ndarray | None = None  # uint8 (C, S, S)
@@ -94,3 +95,4 @@ class Answered:
 
     answer: Answer
     heatmap: Heatmap | None = None
+    picture: bytes | None = None  # a PNG of what the network saw, where a person shall decide

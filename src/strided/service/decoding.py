@@ -6,7 +6,7 @@ from io import BytesIO
 from PIL import Image
 
 from strided.data.reading.decoding import ImageError, decode
-from strided.data.reading.dicom import IS_CLEAN, STUDY
+from strided.data.reading.dicom import IS_CLEAN, PATIENT, STUDY
 from strided.data.reading.signatures import HEAD, is_dicom, is_png
 from strided.dicom.header import TOO_LARGE
 from strided.service.parts import has_too_many_parts
@@ -28,7 +28,8 @@ class Decoded:
     image: Image.Image
     format: Format
     frames: int  # in the file, of which the first is decoded
-    study: str = ""  # of DICOM: its UID, which goes no further
+    study: str = ""  # of DICOM: its UID, which goes no further,
+    patient: str = ""  # as the patient's identifier
     may_have_text: bool = False  # of DICOM: it does not say that no text is burned in
 
 
@@ -54,8 +55,8 @@ def decoded(content: bytes, settings: Settings) -> Decoded:
         image = decode(BytesIO(content), settings.dicom)
     except ImageError as error:
         raise _problem(error, form) from error
-    study, is_clean = image.info.pop(STUDY, ""), image.info.pop(IS_CLEAN, True)
-    return Decoded(image, form, frames, study, not is_clean)
+    study, patient = image.info.pop(STUDY, ""), image.info.pop(PATIENT, "")
+    return Decoded(image, form, frames, study, patient, not image.info.pop(IS_CLEAN, True))
 
 
 def _checked_frames(content: bytes, form: Format, most_pixels: int) -> int:

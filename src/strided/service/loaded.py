@@ -9,11 +9,13 @@ import numpy as np
 from PIL import Image
 
 from strided.data.reading.decoding import ImageError
+from strided.review.framing import frame_of, png_of
 from strided.service.batches import Batches, quickest_batch
 from strided.service.case import Answered, Case
 from strided.service.faults import log_fault
 from strided.service.heatmap import Heatmaps
 from strided.service.problems import ProblemError
+from strided.service.results import QUEUED, route_of
 from strided.service.schema import Model
 from strided.service.settings import Settings
 from strided.serving.bundle import Bundle
@@ -37,6 +39,7 @@ class Loaded:
         self.bundle = bundle = bundles[0]
         self.facts = _facts(bundle, folder)
         self.heatmaps = Heatmaps(bundle)
+        self.frame = _frame(bundle)  # of pictures that people label
         second = (bundle.manifest.openvino or {}) if settings.runtime == "openvino" else {}
         most = settings.batch or quickest_batch(second.get("latency", bundle.manifest.latency))
         self.most = min(most, settings.queue_images)
@@ -125,16 +128,23 @@ class Loaded:
         finite = outputs.finite()
         good = iter(bundle.answers(outputs.at(finite), pixels[finite]) if finite.any() else ())
         found: list[Answered | ProblemError] = []
-        for case, is_finite in zip(cases, finite.tolist(), strict=True):
+        for case, image, is_finite in zip(cases, pixels, finite.tolist(), strict=True):
             case.batch = len(cases)
             if is_finite:
                 answer = next(good)
                 heatmap = self.heatmaps.of(answer, case.target) if case.heat else None
-                found.append(Answered(answer, heatmap))
+                is_queued = route_of(answer, case) in QUEUED
+                picture = png_of(image) if is_queued else None
+                found.append(Answered(answer, heatmap, picture))
             else:
                 found.append(ProblemError("not_finite"))
             case.run = time.monotonic() - began
         return found
+
+
+def _frame(bundle: Bundle) -> int:
+    own = bundle.preprocessing
+    return frame_of(own.image_size, 1 if own.resize == "pad" else own.crop_fraction)
 
 
 def _facts(bundle: Bundle, folder: Path) -> Model:

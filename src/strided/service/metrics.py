@@ -56,6 +56,23 @@ class Metrics:
             registry=registry,
         )
 
+        self._accuracy = Gauge(
+            "strided_reviewed_accuracy",
+            "Share of reviewed cases in which the version that answers was right, a biased sample",
+            registry=registry,
+        )
+        self._reviewed = Gauge("strided_reviewed_cases", "Of that share", registry=registry)
+        self._alarm = Gauge(
+            "strided_accuracy_alarm", "1: it is below drift.accuracy_floor", registry=registry
+        )
+        self._accuracy.set(float("nan"))
+
+    def show_feedback(self, accuracy: float | None, reviewed: int, alarm: bool) -> None:
+        """Show what people have said."""
+        self._accuracy.set(float("nan") if accuracy is None else accuracy)
+        self._reviewed.set(reviewed)
+        self._alarm.set(alarm)
+
     def show_model(self, model: Model) -> None:
         """Name the version that answers."""
         self._model.clear()

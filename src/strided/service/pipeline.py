@@ -102,6 +102,8 @@ class Pipeline:
         found = decoded(case.content, self._settings)
         if found.study:
             case.object = self._pseudonyms.of("study", found.study.encode())
+        if found.patient:
+            case.patient = self._pseudonyms.of("patient", found.patient.encode())
         case.may_have_text = found.may_have_text
         case.content = b""
         width, height = found.image.size

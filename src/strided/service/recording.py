@@ -1,29 +1,36 @@
 """What the audit holds of a request: written, and on the disk, before the answer leaves."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
 from starlette.types import Scope
 
 from strided.audit.row import Event, plain_json
-from strided.audit.writer import Audit
-from strided.service.case import Case
+from strided.audit.writer import Audit, Work
+from strided.review.deciding import Picture, add
+from strided.service.case import Answered, Case
 from strided.service.loaded import Loaded
 from strided.service.schema import Predictions, Result
 from strided.serving.manifest import OF_DECISION, Manifest
 
+_SAID = {"confidence", "probabilities", "prediction_set", "uncertainty", "reasons"}
+
 
 class Recorder:
-    """Writes what callers do. All methods raise AuditError if it cannot be written."""
+    """Writes what callers do. All methods raise AuditError if it cannot be written.
 
-    def __init__(self, audit: Audit) -> None:
+    `exports`: the labels of people are exported, by groups of patients.
+    """
+
+    def __init__(self, audit: Audit, *, exports: bool) -> None:
         self._audit = audit
+        self._exports = exports
 
     async def predictions(
         self, scope: Scope, model: Loaded, cases: Sequence[Case], answer: Predictions
     ) -> None:
-        """Write a row for each file of a request, in one commit."""
+        """Write a row for each file of a request, its prediction and its place in the queue."""
         calibration = calibration_of(model.bundle.manifest)
         events = [
             Event(
@@ -41,7 +48,36 @@ class Recorder:
             )
             for case, result in zip(cases, answer.results, strict=True)
         ]
-        await self._audit.record(events)
+        told = [
+            (case, result, event)
+            for case, result, event in zip(cases, answer.results, events, strict=True)
+            if result.route
+        ]
+        rows = [_row(result, event) for _, result, event in told]
+        frame = model.frame
+        pictures = [
+            Picture(result.id, case.outcome.picture, frame, self._patient(case))
+            for case, result, _ in told
+            if isinstance(case.outcome, Answered) and case.outcome.picture
+        ]
+        await self._audit.record(events, lambda connection: add(connection, rows, pictures))
+
+    def _patient(self, case: Case) -> str | None:
+        """Whose picture it is, as far as the file says; None where nobody needs it."""
+        return (case.patient or case.object) if self._exports else None
+
+    async def case(
+        self,
+        scope: Scope,
+        action: str,
+        row: Mapping[str, Any],
+        work: Work | None = None,
+        **more: Any,
+    ) -> None:
+        """Write what a caller does with an earlier prediction. Raises what `work` raises, too."""
+        same = {name: row[name] for name in ("object", "model", "version", "sha256", "route")}
+        said = plain_json({"id": row["id"], **more})
+        await self._audit.record([Event(**_who(scope), action=action, output=said, **same)], work)
 
     async def action(self, scope: Scope, action: str, /, **output: Any) -> None:
         """Write that a caller does something."""
@@ -58,6 +94,22 @@ def calibration_of(manifest: Manifest) -> str:
 def _who(scope: Scope) -> dict[str, Any]:
     caller = scope["caller"]
     return {"actor": caller.id, "role": caller.role, "request_id": scope["request_id"]}
+
+
+def _row(result: Result, event: Event) -> dict[str, Any]:
+    """The prediction that the history shows."""
+    return {
+        "id": result.id,
+        "time": event.time,
+        "actor": event.actor,
+        "object": event.object,
+        "model": event.model,
+        "version": event.version,
+        "sha256": event.sha256,
+        "route": result.route,
+        "class": result.class_,
+        "said": result.model_dump_json(include=_SAID, by_alias=False),
+    }
 
 
 def _output(result: Result) -> str:

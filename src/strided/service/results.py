@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from typing import cast
 
 from strided.decision import gate, triage
+from strided.review.tables import new_id
 from strided.service.case import Answered, Case
 from strided.service.problems import ProblemError
 from strided.service.schema import Fault, Reason, Result, Route, Timing, Uncertainty
 from strided.serving.bundle import Answer
 
+QUEUED = ("review", "urgent", "refused")  # routes to a person
 _BURNED_IN = "burned_in_unknown"
 _TEXTS = {
     **triage.REASONS,
@@ -18,9 +20,9 @@ _TEXTS = {
 }
 
 
-def result_of(case: Case, index: int, request_id: str) -> Result:
+def result_of(case: Case, index: int) -> Result:
     """The prediction for a picture with an outcome, or its error."""
-    result = Result(id=f"{request_id}-{index}", index=index, input=case.input)
+    result = Result(id=new_id(index), index=index, input=case.input)
     if isinstance(case.outcome, ProblemError):
         result.error = Fault(code=case.outcome.code, detail=case.outcome.detail)
         return result
@@ -32,7 +34,7 @@ def result_of(case: Case, index: int, request_id: str) -> Result:
         result.probabilities = answer.probabilities
         result.prediction_set = answer.prediction_set
     result.uncertainty = _uncertainty(answer)
-    result.route = _route(answer, case)
+    result.route = route_of(answer, case)
     result.reasons = _reasons(answer, case)
     result.heatmap = case.outcome.heatmap
     return result
@@ -45,7 +47,7 @@ def _uncertainty(answer: Answer) -> Uncertainty:
     return Uncertainty(entropy=answer.entropy, margin=first - second, ood=answer.ood)
 
 
-def _route(answer: Answer, case: Case) -> Route:
+def route_of(answer: Answer, case: Case) -> Route:
     """Without a policy a person decides every case, and where text may be in the picture, too."""
     if case.may_have_text and answer.route == "auto":
         return "review"

@@ -105,12 +105,21 @@ class Predictions(Schema):
     timing_ms: Timing
 
 
+class ReviewFacts(Schema):
+    """How cases are decided here. exported: labelled pictures are kept, to train on."""
+
+    comments: bool
+    keep_hours: float
+    exported: bool
+
+
 class ModelFacts(Schema):
     """The bundle that answers, and what else the registry has."""
 
     active: Model
     available: list[int]
     manifest: dict[str, object]
+    review: ReviewFacts
 
 
 class Activated(Schema):

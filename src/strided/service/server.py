@@ -83,7 +83,7 @@ async def _run(settings: Settings, state: State, listener: socket.socket) -> int
     )
     stop = _Stop(service, server)
     loading = asyncio.create_task(_start(service, server, listener))
-    keeping = asyncio.create_task(state.keep())
+    keeping = asyncio.create_task(state.keep(service.keeper.due))
     await server.serve(sockets=[listener])
     keeping.cancel()
     if loading.done():

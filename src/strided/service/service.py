@@ -18,10 +18,13 @@ from strided.service.pipeline import Pipeline
 from strided.service.problems import ClientLeftError, ProblemError, worst
 from strided.service.recording import Recorder
 from strided.service.results import result_of, timing_of
-from strided.service.schema import Activated, ModelFacts, Predictions
+from strided.service.review_keeping import Keeper
+from strided.service.reviews import Reviews
+from strided.service.schema import Activated, Model, ModelFacts, Predictions, ReviewFacts
 from strided.service.settings import Settings
 from strided.service.state import State
 from strided.service.upload import files_of
+from strided.serving.manifest import Manifest
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +37,10 @@ class Service:
 
     def __init__(self, settings: Settings, state: State) -> None:
         self.settings = settings
-        self.recorder = Recorder(state.audit)
+        self.recorder = Recorder(state.audit, exports=settings.review.export is not None)
         self.metrics = Metrics()
+        self.keeper = Keeper(state, settings.review, self.metrics, self._facts)
+        self.reviews = Reviews(state, settings.review, self.recorder, self.keeper)
         self.pipeline = Pipeline(settings, state.pseudonyms, self._count)
         self.models = Models(settings, self.pipeline.deliver)
         self.metrics.queue_images.set_function(lambda: self.pipeline.images)
@@ -60,6 +65,15 @@ class Service:
         if self.models.active is None:
             raise ProblemError("starting")
         return self.models.active
+
+    def _facts(self) -> Model | None:
+        return self.models.active.facts if self.models.active else None
+
+    @property
+    def answering(self) -> tuple[Model, list[str]]:
+        """The version that answers, and its classes. Raises ProblemError while it is loaded."""
+        model = self._active()
+        return model.facts, model.bundle.classes
 
     async def predict(self, request: Request, heatmap: bool, target: str | None) -> Predictions:
         """Answer for the files of a request. Raises ProblemError, and ClientLeftError."""
@@ -122,7 +136,7 @@ class Service:
     ) -> Predictions:
         """The answer, once it is recorded."""
         request_id = request.scope["request_id"]
-        results = [result_of(case, index, request_id) for index, case in enumerate(cases)]
+        results = [result_of(case, index) for index, case in enumerate(cases)]
         answer = Predictions(
             request_id=request_id,
             model=model.facts,
@@ -159,6 +173,11 @@ class Service:
             active=model.facts,
             available=await self.models.available(),
             manifest=model.bundle.manifest.to_dict(),
+            review=ReviewFacts(
+                comments=self.settings.review.comments,
+                keep_hours=self.settings.review.keep / 3600,
+                exported=self.settings.review.export is not None,
+            ),
         )
 
     async def activate(self, scope: Scope, version: int) -> Activated:
@@ -186,9 +205,19 @@ class Service:
         text = "version %d of %s answers"
         log.info(text, model.facts.version, model.facts.name, extra={"fields": fields})
         await self.recorder.action(
-            scope, "model_changed", now=model.facts.version, sha256=model.facts.sha256
+            scope,
+            "model_changed",
+            now=model.facts.version,
+            sha256=model.facts.sha256,
+            gate=_gate_of(model.bundle.manifest),
         )
         return Activated(model=model.facts)
+
+
+def _gate_of(manifest: Manifest) -> dict[str, Any] | None:
+    """How a version did beside the one that answered when it was made; None: nobody looked."""
+    found = manifest.comparison
+    return found and {key: value for key, value in found.items() if key != "stress"}
 
 
 def _require_class(model: Loaded, target: str | None) -> None:

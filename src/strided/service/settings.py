@@ -30,7 +30,33 @@ _RANGES: dict[str, tuple[float, float, float]] = {
     "limits.dicom_seconds": (1, 300, 2),
     "drain.delay_s": (0, 3600, 5),
     "drain.limit_s": (1, 3600, 30),
+    "review.keep_hours": (0.0001, 8760, 72),
+    "drift.accuracy_floor": (0, 1, 0.9),
 }
+
+
+@dataclass(frozen=True)
+class Reviewing:
+    """How people decide cases. keep: seconds that a case waits. export: a folder for labels.
+
+    floor: the accuracy on reviewed cases that is too low.
+    """
+
+    keep: float
+    comments: bool
+    export: Path | None
+    floor: float | None
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        """Take the values of a checked config."""
+        review, export = config["review"], config["review"]["export"]
+        return cls(
+            keep=review["keep_hours"] * 3600,
+            comments=review["comments"],
+            export=Path(os.path.expanduser(export)) if export else None,
+            floor=config["drift"]["accuracy_floor"],
+        )
 
 
 @dataclass(frozen=True)
@@ -56,6 +82,7 @@ class Settings:
     drain_delay: float
     drain_limit: float
     protection: Protection
+    review: Reviewing
 
     @classmethod
     def of(cls, config: Config, beside: Path) -> Self:
@@ -90,6 +117,7 @@ class Settings:
             drain_delay=drain["delay_s"],
             drain_limit=drain["limit_s"],
             protection=protection,
+            review=Reviewing.of(config),
         )
 
 
@@ -98,7 +126,7 @@ def _require_in_range(key: str, config: Config) -> None:
     group, _, name = key.partition(".")
     value = cast("Mapping[str, Any]", config)[group]
     value = value[name] if name else value
-    if value != "auto" and not least <= value <= most:  # so that NaN fails, too
+    if value not in ("auto", None) and not least <= value <= most:  # so that NaN fails, too
         raise UserError(f"{key}={value}; expected {least:,} to {most:,}. Try {key}={example}")
 
 

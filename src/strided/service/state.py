@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -27,7 +27,9 @@ from strided.system.machine import alone_in
 log = logging.getLogger(__name__)
 
 _OFTEN = 5  # seconds, after which a key that another service has revoked is none
-_ANCHORED = 12  # turns: a minute
+_MINUTE = 12  # turns
+
+Chore = Callable[[bool], Awaitable[None]]  # told whether a minute is over
 
 
 @dataclass
@@ -43,23 +45,27 @@ class State:
     failed: FailedLogins = field(default_factory=FailedLogins)
     _anchored: tuple[int, str] | None = None
 
-    async def keep(self) -> None:
-        """Do what is due now and then, until it is cancelled."""
-        is_well = True
+    async def keep(self, *others: Chore) -> None:
+        """Do what is due now and then, and what others have to do, until it is cancelled."""
+        failing: set[Chore] = set()
         for turn in count():
+            for chore in (self._read_keys, *others):
+                try:
+                    await chore(turn % _MINUTE == 0)
+                except Exception:
+                    if chore not in failing:  # it would say the same each time
+                        log.exception("what is due now and then was not done")
+                    failing.add(chore)
+                else:
+                    failing.discard(chore)
             await asyncio.sleep(_OFTEN)
-            try:
-                self.keys.take(await in_thread(self.keys.read))
-                if due := self.failed.due():
-                    await self.audit.record(due)
-                if turn % _ANCHORED == 0:
-                    await in_thread(self.write_anchor)
-            except Exception:
-                if is_well:  # the others say the same
-                    log.exception("keys could not be read anew, or the anchor not be written")
-                is_well = False
-            else:
-                is_well = True
+
+    async def _read_keys(self, is_new_minute: bool) -> None:
+        self.keys.take(await in_thread(self.keys.read))
+        if due := self.failed.due():
+            await self.audit.record(due)
+        if is_new_minute:
+            await in_thread(self.write_anchor)
 
     def write_anchor(self) -> None:
         """Add the head of the chain to the anchor, if it is another than before. Raises OSError."""

@@ -34,7 +34,7 @@ _HOW = (
     "pip install 'strided[dicom]', or in a service without torch "
     "pip install pydicom pylibjpeg pylibjpeg-openjpeg pylibjpeg-rle"
 )
-STUDY, IS_CLEAN = "study", "is_clean"  # of a picture's info
+STUDY, PATIENT, IS_CLEAN = "study", "patient", "is_clean"  # of a picture's info
 _MODES = {1: "L", 3: "RGB"}
 _LONGEST_REASON = 1000  # bytes
 _PIECE = 2**20  # bytes
@@ -45,9 +45,9 @@ _FROM_OUTSIDE = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
 def decode_dicom(file: BinaryIO, limits: Limits = ANY) -> Image.Image:
     """Decode to "L" or "RGB", windowed as the file says; ValueError with the reason if refused.
 
-    Its `info` has the UID of the study, if there is one, and whether the file says that no text is
-    burned in. ImportError says what to install. MemoryError is no fault of the file: its process
-    was killed.
+    Its `info` has the UID of the study and the patient's identifier, if there are any, and whether
+    the file says that no text is burned in. ImportError says what to install. MemoryError is no
+    fault of the file: its process was killed.
     """
     content = file.read(_MOST_BYTES + 1)
     if len(content) > _MOST_BYTES:
@@ -145,7 +145,7 @@ class _Decoder:
         if channels == process.REASON:
             raise ValueError(answer.decode())
         image = Image.frombytes(_MODES[channels], size, answer)
-        image.info = {STUDY: facts.study, IS_CLEAN: facts.is_clean}
+        image.info = {STUDY: facts.study, PATIENT: facts.patient, IS_CLEAN: facts.is_clean}
         return image
 
     def _ask(self, content: bytes) -> tuple[int, tuple[int, int], Facts, bytes]:
@@ -156,14 +156,15 @@ class _Decoder:
         self._write(process.REQUEST.pack(len(content)))
         self._write(content)
         head = process.ANSWER.unpack(self._read(process.ANSWER.size))
-        channels, width, height, is_clean, study, length = head
+        channels, width, height, is_clean, study, patient, length = head
         expected = width * height * channels
         is_reason = channels == process.REASON and length <= _LONGEST_REASON
         fits = length == expected and width * height <= self._limits.pixels
         is_picture = channels in _MODES and fits
         if not (is_reason or is_picture):
             raise ValueError("damaged DICOM: its decoder went astray")
-        facts = Facts(self._read(study).decode("ascii"), is_clean)
+        uid = self._read(study).decode("ascii")
+        facts = Facts(uid, self._read(patient).decode("utf-8", "replace"), is_clean)
         return channels, (width, height), facts, self._read(length)
 
     def _write(self, content: bytes) -> None:
