@@ -82,8 +82,13 @@ MATRIX = {  # of the routes that there are: what viewer, clinician, admin and au
     ("GET", "/docs"): (200, 200, 200, 200),
     ("GET", "/v1/model"): (200, 200, 200, 200),
     ("POST", "/v1/predict"): (403, 200, 403, 403),
+    ("GET", "/v1/review"): (403, 200, 403, 403),
+    ("POST", "/v1/review/{id}"): (403, 400, 403, 403),  # 400: allowed, but it has no body here
+    ("GET", "/v1/predictions"): (200, 200, 403, 200),
+    ("GET", "/v1/predictions/{id}"): (404, 404, 403, 404),
+    ("GET", "/v1/predictions/{id}/image"): (403, 404, 403, 403),
     ("GET", "/v1/keys"): (403, 403, 200, 403),
-    ("POST", "/v1/keys"): (403, 403, 400, 403),  # 400: allowed, but it has no body here
+    ("POST", "/v1/keys"): (403, 403, 400, 403),
     ("DELETE", "/v1/keys/{id}"): (403, 403, 404, 403),
     ("POST", "/v1/models/{version}/activate"): (403, 403, 404, 403),
     ("POST", "/v1/models/rollback"): (403, 403, 409, 403),

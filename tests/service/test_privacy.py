@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from dicomanonymizer.dicom_anonymization_databases import dicomfields_2026c
 from PIL import Image
@@ -19,7 +20,7 @@ from strided.dicom.header import READ
 NAMES = ("Planted^Latin", "Засаженный^Имя", "植入^姓名", "مزروع^اسم")  # in 4 scripts
 STUDY = "1.2.826.0.1.3680043.8.498.77777"
 # what may be found nowhere; each stands in another place
-PLANTED = [f"planted{number:02d}" for number in range(24)]
+PLANTED = [f"planted{number:02d}" for number in range(28)]
 
 
 def planted() -> list[str]:
@@ -34,6 +35,7 @@ def spots() -> dict[str, str]:
         *("private", "nested", "nested_private", "window_text", "lut_text", "operator"),
         *("file_name", "exif", "png_text", "query", "header", "id_header", "kind", "class"),
         *("path", "jpeg_comment", "wrong"),
+        *("review_comment", "review_class", "review_id", "review_etag"),
     )
     assert len(names) == len(PLANTED)
     return dict(zip(names, PLANTED, strict=True))
@@ -110,9 +112,34 @@ def sent(service: Served, spots: dict[str, str], key: str) -> list[str]:
         said.append(client.delete(f"/v1/keys/{spots['path']}").text)
         kind = {"Content-Type": f"image/{spots['kind']}"}
         said.append(client.post("/v1/predict", content=good[0], headers=kind).text)
+        said += reviewed(client, spots)
     with service.client(f"{spots['wrong']}") as client:
         said.append(client.get("/v1/model").text)
     return said
+
+
+def reviewed(client: httpx.Client, spots: dict[str, str]) -> list[str]:
+    """What is said when cases are looked at and decided, some of them wrongly."""
+    wanted = {"decision": "confirm", "etag": "x"}
+    said = [client.get(f"/v1/predictions/{spots['review_id']}").text]
+    said.append(client.post(f"/v1/review/{spots['review_id']}", json=wanted).text)
+    said.append(client.get("/v1/predictions", params={"before": spots["review_id"]}).text)
+    cases = client.get("/v1/review", params={"limit": 200}).json()["cases"]
+    assert len(cases) >= 6
+    for number, case in enumerate(cases):
+        address = f"/v1/review/{case['id']}"
+        right = {"decision": "confirm", "etag": case["review"]["etag"]}
+        for key in ("comment", "class", "etag"):
+            wrong = {**right, key: spots[f"review_{key}"]}
+            said.append(client.post(address, json=wrong).text)
+        image = client.get(f"/v1/predictions/{case['id']}/image")
+        assert image.status_code == 200
+        said.append(image.content.decode("latin-1"))
+        if number % 2:  # the others wait
+            answer = client.post(address, json=right)
+            assert answer.status_code == 200
+            said.append(answer.text)
+    return [*said, client.get("/v1/review", params={"state": "all"}).text]
 
 
 def found_in(content: bytes) -> list[str]:
@@ -129,13 +156,14 @@ def test_what_was_planted_is_found_nowhere(
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
-    words = ["access.enabled=true", f"state={tmp_path}/state"]
+    words = ["access.enabled=true", f"state={tmp_path}/state", f"review.export={tmp_path}/labels"]
     with served(exported, tmp_path, *words) as service:
         answers = sent(service, spots, service.keys["clinician"])
         with service.client(service.keys["admin"]) as client:
             answers.append(client.get("/metrics").text)
         assert '"route":"review"' in answers[0] and "burned_in_unknown" in answers[0]
         while_running = contents(tmp_path)
+        assert any("/labels/images/" in place for place in while_running)
         service.stop()
         assert service.process.stdout is not None and service.process.stderr is not None
         said = service.process.stdout.read() + service.process.stderr.read()
@@ -183,7 +211,7 @@ def test_text_that_may_be_burned_in_is_a_reason(
     assert ("burned_in_unknown" in [one["code"] for one in result["reasons"]]) == is_named
 
 
-def test_of_what_identifies_only_the_study_is_read() -> None:
+def test_of_what_identifies_only_study_and_patient_are_read() -> None:
     """The table of PS3.15 2026c: each tag on which a profile acts."""
     table: set[tuple[int, ...]] = set()
     for name in dir(dicomfields_2026c):
@@ -192,4 +220,5 @@ def test_of_what_identifies_only_the_study_is_read() -> None:
     assert len(table) > 400
     read = {(tag >> 16, tag & 0xFFFF): key for key in READ if (tag := tag_for_keyword(key))}
     assert len(read) == len(READ)
-    assert {read[tag] for tag in read.keys() & table} <= {"StudyInstanceUID", "SOPClassUID"}
+    known = {"StudyInstanceUID", "PatientID", "SOPClassUID"}
+    assert {read[tag] for tag in read.keys() & table} <= known
