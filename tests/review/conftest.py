@@ -1,0 +1,1 @@
+from tests.audit.conftest import audit, place, postgres  # noqa: F401
