@@ -68,6 +68,7 @@ NOT_RUN = {
     "trainer=ddp_cpu": "starts processes of its own; jobs/test_launching.py does it",
     "src/serve.py": "a server that does not end; service/test_predict.py asks one",
     "docker run": "needs a container engine",
+    "data.extra=labels/labels.csv": "needs what people decided; service/test_loop.py runs it",
     "src/audit.py": "needs the state of a service; audit/test_checking.py has one",
     "src/keys.py": "needs the state of a service; service/test_access.py has one",
     "curl ": "asks a server; service/test_predict.py asks one",

@@ -1,6 +1,7 @@
 """Pictures of cases as files: what training takes again is what the network saw."""
 
 import csv
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import pytest
 from PIL import Image
 from tests.served import noise
 
+from strided.data.extra import with_extra
 from strided.data.preprocessing import Preprocessing
+from strided.data.source import array_source
 from strided.review.cases import Labelled
 from strided.review.framing import frame_of, framed, png_of
 from strided.review.label_folder import LabelFolder
@@ -93,3 +96,16 @@ def test_a_table_that_was_taken_away_begins_anew(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").rename(tmp_path / "first.csv")
     folder.add_all([labelled("2")])
     assert [row[0] for row in table(tmp_path)] == ["path", "images/2.png"]
+
+
+def test_training_takes_the_table_by_groups(tmp_path: Path) -> None:
+    classes = ["=1+1", "a, b", "dog"]
+    LabelFolder(tmp_path).add_all(
+        [labelled(f"{number}", label, f"p{number}") for number, label in enumerate(classes)]
+    )
+    own = array_source(noise(4, 8, 8), np.array([0, 1, 2, 0]), np.full(4, ""), classes, "own")
+    source = replace(own, group=np.array(["a", "a", "b", "p2"]))
+    joined = with_extra(source, tmp_path / "labels.csv")
+    assert joined.labels.tolist() == [0, 1, 2, 0, 0, 1, 2]
+    assert joined.group is not None and joined.group[4:].tolist() == ["p0", "p1", "p2"]
+    assert (np.asarray(joined.read(5)) == noise(8, 8).reshape(8, 8)).all()

@@ -288,23 +288,34 @@ def test_without_leave_there_is_no_text_and_what_waits_too_long_is_closed(
 ) -> None:
     with served(exported, tmp_path, f"state={tmp_path}/state") as service:
         with service.client() as anybody:
-            (result,) = asked(anybody, encoded(noise(8, 8)))
+            result, decided = asked(anybody, encoded(noise(8, 8)), encoded(noise(8, 8, seed=1)))
             case = case_of(anybody, result["id"])
             refused = decide(anybody, case, comment="Jane Doe")
             assert (refused.status_code, refused.json()["code"]) == (422, "comment_not_allowed")
         service.stop()
-    words = [f"state={tmp_path}/state", "review.keep_hours=0.0001"]
-    with served(exported, tmp_path, *words) as service, service.client() as anybody:
-        for _ in range(100):
-            if case_of(anybody, case["id"])["review"]["state"] != "open":
-                break
-            time.sleep(0.1)
-        closed = case_of(anybody, case["id"])
-        assert closed["review"]["state"] == "expired" and not closed["has_picture"]
-        answer = decide(anybody, closed)
-        assert (answer.status_code, answer.json()["code"]) == (409, "review_closed")
-        assert anybody.get(f"/v1/predictions/{case['id']}/image").json()["code"] == "no_picture"
+    # as a kill would leave it between the decision and the file
+    with closing(sqlite3.connect(tmp_path / "state" / "service.sqlite")) as database:
+        database.execute("update reviews set state = 'decided' where id = ?", (decided["id"],))
+        database.execute("update pictures set label = '3' where id = ?", (decided["id"],))
+        database.commit()
+    words = ["review.keep_hours=0.0001", f"review.export={tmp_path}/labels"]
+    with served(exported, tmp_path, f"state={tmp_path}/state", *words) as service:
+        with service.client() as anybody:
+            for _ in range(200):
+                if case_of(anybody, case["id"])["review"]["state"] != "open":
+                    break
+                time.sleep(0.1)
+            closed = case_of(anybody, case["id"])
+            assert closed["review"]["state"] == "expired" and not closed["has_picture"]
+            answer = decide(anybody, closed)
+            assert (answer.status_code, answer.json()["code"]) == (409, "review_closed")
+            answer = anybody.get(f"/v1/predictions/{case['id']}/image")
+            assert answer.json()["code"] == "no_picture"
         expired = [row for row in audited(service) if row["action"] == "review_expired"]
     assert [(row["actor"], json.loads(row["output"])) for row in expired] == [
         ("service", {"id": case["id"]})
     ]
+    group = next(row["object"] for row in audited(service) if decided["id"] in str(row["output"]))
+    with (tmp_path / "labels" / "labels.csv").open() as stream:
+        found = list(csv.reader(stream))[1:]
+    assert found == [[f"images/{decided['id']}.png", "3", group]]

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import select
 from tests.audit.postgres import PASSWORD, cluster, with_database
 from tests.served import Served, encoded, form, noise, served
 
@@ -21,6 +22,7 @@ from strided.audit.anchor import anchors_of
 from strided.audit.checking import checked
 from strided.audit.database import opened_to_read, rows
 from strided.audit.place import place_of
+from strided.review import tables
 
 KILLS = int(os.environ.get("KILLS", "2"))  # make kills: more
 CLIENTS = 8
@@ -47,7 +49,14 @@ def address(
 def audited(database: str) -> list[dict[str, Any]]:
     engine = opened_to_read(place_of(database, "database"))
     found = list(rows(engine))
+    with engine.begin() as connection:
+        predictions = set(connection.scalars(select(tables.PREDICTIONS.c.id)))
+        queued = set(connection.scalars(select(tables.REVIEWS.c.id)))
+        pictures = set(connection.scalars(select(tables.PICTURES.c.id)))
     engine.dispose()
+    answered = (json.loads(row["output"]) for row in found if row["action"] == "predict")
+    assert predictions == {said["id"] for said in answered if "id" in said}
+    assert predictions == queued >= pictures  # without a policy all are for people
     verdict = checked(found)
     assert verdict.bad is None, verdict
     return found
@@ -96,6 +105,20 @@ def test_what_a_client_has_read_before_a_kill_is_in_the_chain(
     assert [row["action"] for row in found].count("started") == KILLS
 
 
+def require_one_winner(one: Served, two: Served, key: str) -> None:
+    """Require that of two who decide a case at once, at two services, one does."""
+    with one.client(key) as here, two.client(key) as there, ThreadPoolExecutor(2) as pool:
+        for _ in range(3):
+            (result,) = here.post("/v1/predict", files=form(PICTURES[0])).json()["results"]
+            case = there.get(f"/v1/predictions/{result['id']}").json()
+            body = {"decision": "confirm", "etag": case["review"]["etag"]}
+            attempts = [
+                pool.submit(client.post, f"/v1/review/{case['id']}", json=body)
+                for client in (here, there)
+            ]
+            assert sorted(attempt.result().status_code for attempt in attempts) == [200, 409]
+
+
 @pytest.mark.parametrize("address", ["postgresql"], indirect=True)
 def test_two_services_of_one_database_keep_one_chain(
     exported: Path, tmp_path: Path, address: str
@@ -108,6 +131,7 @@ def test_two_services_of_one_database_keep_one_chain(
     ):
         assert two.keys == {}  # the first has made them
         key = one.keys["clinician"]
+        require_one_winner(one, two, key)
         with ThreadPoolExecutor(CLIENTS) as clients:
             for number in range(CLIENTS):
                 clients.submit(read_until_it_ends, (one, two)[number % 2], key, read)

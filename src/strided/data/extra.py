@@ -23,6 +23,7 @@ from strided.data.reading.labels import label_of
 from strided.data.reading.table_labels import is_missing
 from strided.data.source import EXTRA, Source, digest
 from strided.errors import UserError, one_line
+from strided.runs.csv_files import plain
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ def _cases(file: Path, source: Source) -> list[Case]:
     group = None if source.group is None else _place("group", cells, file)
     rows = [(line, [cell.strip() for cell in row]) for line, row in cells.lines]
     cases = [
-        Case(line, row[path], row[label], "" if group is None else row[group])
+        Case(line, row[path], plain(row[label]), "" if group is None else row[group])
         for line, row in rows
         if not is_missing(row[label])
     ]

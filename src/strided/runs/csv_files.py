@@ -57,7 +57,7 @@ def read_csv(file: Path) -> tuple[list[str], list[list[str]]]:
     Raises ValueError for a file without a first line, csv.Error for one that is no CSV.
     """
     with file.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
-        lines = [[_plain(cell) for cell in cells] for cells in csv.reader(stream) if cells]
+        lines = [[plain(cell) for cell in cells] for cells in csv.reader(stream) if cells]
     if not lines:
         raise ValueError("it is empty")
     return lines[0], lines[1:]
@@ -85,5 +85,6 @@ def escaped(value: Any) -> Any:
     return value
 
 
-def _plain(cell: str) -> str:
+def plain(cell: str) -> str:
+    """Return a cell as it was before `escaped`."""
     return cell[1:] if _ESCAPED.match(cell) else cell

@@ -50,8 +50,10 @@ class Keeper:
 
     async def due(self, is_new_minute: bool) -> None:
         """Do what is due; State.keep calls it now and then."""
-        await self._expire()
-        await self._export()
+        try:
+            await self._export()
+        finally:  # no picture stays longer because its label cannot be written
+            await self._expire()
         if not self._is_clean:
             await in_thread(forget, self._audit.engine)
             self._is_clean = True
