@@ -19,6 +19,7 @@ METRICS = "/metrics"
 ALLOWED: dict[tuple[str, str], frozenset[Role]] = {
     ("GET", "/openapi.json"): _ALL,
     ("GET", "/docs"): _ALL,
+    ("GET", "/v1/caller"): _ALL,
     ("GET", "/v1/model"): _ALL,
     ("POST", "/v1/predict"): _DECIDES,
     ("GET", "/v1/review"): _DECIDES,

@@ -15,6 +15,7 @@ from strided.service.audit_routes import add_audit
 from strided.service.front import nobody_waits, problem_response
 from strided.service.key_routes import add_keys
 from strided.service.page import page
+from strided.service.page_routes import add_page
 from strided.service.problems import ClientLeftError, ProblemError
 from strided.service.responses import answered, guarded, said
 from strided.service.review_routes import add_reviews
@@ -60,6 +61,7 @@ def create_app(service: Service, state: State) -> FastAPI:
     _add_models(app, service)
     _add_health(app, service)
     add_reviews(app, service)
+    add_page(app, service.settings)
     add_keys(app, state)
     add_audit(app, state, service.recorder)
     _describe(app, asks=state.protection.enabled)
@@ -81,10 +83,11 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
         class_: Annotated[
             str | None, Query(alias="class", description="Of the heatmap; the predicted one.")
         ] = None,
+        picture: Annotated[bool, Query(description="Show what the network saw.")] = False,
     ) -> Response:
         """Answer for 1 or more pictures: JPEG, PNG or DICOM."""
-        _require_known(request, ("heatmap", "class"))
-        answer = await service.predict(request, heatmap, class_)
+        _require_known(request, ("heatmap", "class", "picture"))
+        answer = await service.predict(request, heatmap, class_, picture)
         return answered(answer)
 
 

@@ -67,6 +67,7 @@ class Case:
     deadline: float
     heat: bool = False
     target: str | None = None  # class of the heatmap; None: that of the prediction
+    show: bool = False  # whether the answer has the picture
     job: Job | None = None
     gone: bool = False  # set by the loop: nobody waits for it
     arrived: float = field(default_factory=time.monotonic)
@@ -77,6 +78,7 @@ class Case:
     may_have_text: bool = False  # burned into the picture
     input: Input | None = None
     pixels: np.ndarray | None = None  # uint8 (C, S, S)
+    picture: bytes = b""  # a PNG of them, if it is to be shown
     decode: float = 0.0  # seconds
     queue: float = 0.0
     run: float = 0.0

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from strided.service.faults import log_fault
+from strided.service.headers import browser_headers, with_browser_headers
 from strided.service.lines import log_request
 from strided.service.problems import ProblemError
 from strided.service.schema import ProblemDetails
@@ -28,6 +29,7 @@ class Front:
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app = app
         self._service = service
+        self._headers = browser_headers(service.settings.protection.tls is not None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http", "the server offers nothing else"
@@ -41,7 +43,8 @@ class Front:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 own = (b"x-request-id", request_id.encode())
-                message["headers"] = [*message["headers"], own]
+                headers = with_browser_headers(list(message["headers"]), self._headers)
+                message["headers"] = [*headers, own]
             await send(message)
 
         self._service.metrics.inflight.inc()

@@ -10,12 +10,8 @@ _PAGE = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
 <title>strided: a prediction service</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto }}
-code, pre {{ font: 14px/1.5 ui-monospace, monospace; background: #f2f2f2 }}
-pre {{ padding: .5rem; overflow-x: auto }}
-td, th {{ text-align: left; vertical-align: top; padding: .2rem 1rem .2rem 0 }}
-</style>
+<link rel="icon" href="/static/icon.svg">
+<link rel="stylesheet" href="/static/style.css">
 <h1>A prediction service</h1>
 <p>{description} The whole description, for programs: <a href="/openapi.json">/openapi.json</a>.</p>
 <pre>curl -F file=@picture.png http://{host}/v1/predict</pre>

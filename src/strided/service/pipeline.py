@@ -17,6 +17,7 @@ from strided.service.case import Answered, Case, Job
 from strided.service.decoding import decoded
 from strided.service.faults import log_fault
 from strided.service.loaded import Loaded
+from strided.service.picture import png_of
 from strided.service.problems import ProblemError
 from strided.service.schema import Input
 from strided.service.settings import Settings
@@ -109,6 +110,8 @@ class Pipeline:
         width, height = found.image.size
         case.input = Input(format=found.format, width=width, height=height, frames=found.frames)
         case.pixels = model.pixels(found.image)
+        if case.show:
+            case.picture = png_of(case.pixels)
         case.ready = time.monotonic()
         case.decode = case.ready - began
 

@@ -1,5 +1,6 @@
 """What a client is told of each picture."""
 
+import base64
 import heapq
 from collections.abc import Sequence
 from typing import cast
@@ -37,6 +38,7 @@ def result_of(case: Case, index: int) -> Result:
     result.route = route_of(answer, case)
     result.reasons = _reasons(answer, case)
     result.heatmap = case.outcome.heatmap
+    result.picture = base64.b64encode(case.picture).decode() or None
     return result
 
 

@@ -69,6 +69,7 @@ class Fault(Schema):
 class Result(Schema):
     """The prediction for one file, or its error. What the bundle has no part for is null.
 
+    picture: what the network saw, as a PNG in base64, if it was asked for.
     A refused picture has no class, no confidence and no probabilities.
     """
 
@@ -82,6 +83,7 @@ class Result(Schema):
     route: Route | None = None
     reasons: list[Reason] = []
     heatmap: Heatmap | None = None
+    picture: str | None = None
     input: Input | None = None
     error: Fault | None = None
 

@@ -75,11 +75,13 @@ class Service:
         model = self._active()
         return model.facts, model.bundle.classes
 
-    async def predict(self, request: Request, heatmap: bool, target: str | None) -> Predictions:
+    async def predict(
+        self, request: Request, heatmap: bool, target: str | None, picture: bool
+    ) -> Predictions:
         """Answer for the files of a request. Raises ProblemError, and ClientLeftError."""
         began = self._loop.time()
         self._require_open()
-        job, model = await self._accepted(request, heatmap, target, began)
+        job, model = await self._accepted(request, began, heatmap, target, picture)
         await self._finished(job, request.receive)
         problems = [case.outcome for case in job.cases if isinstance(case.outcome, ProblemError)]
         if len(problems) == len(job.cases):
@@ -89,7 +91,7 @@ class Service:
         return await self._recorded(request, model, job.cases, began)
 
     async def _accepted(
-        self, request: Request, heatmap: bool, target: str | None, began: float
+        self, request: Request, began: float, heatmap: bool, target: str | None, picture: bool
     ) -> tuple[Job, Loaded]:
         """Read the files, and send them on their way. Raises ProblemError, and ClientLeftError."""
         deadline = began + self.settings.deadline
@@ -101,7 +103,7 @@ class Service:
             held = len(files)
             model = self._active()
             _require_class(model, target)
-            cases = [Case(file, deadline, heatmap, target) for file in files]
+            cases = [Case(file, deadline, heatmap, target, picture) for file in files]
             job = self.pipeline.submit(cases, model, deadline)
             held = 0  # each picture gives back its own
         finally:

@@ -1,0 +1,108 @@
+// The audit: its rows, whether they are whole, and all of them as a file.
+
+import { ask, askJson, withQuery } from "./api.js";
+import { alertPlace, attempt, choice, element, facts, labelled, say, table } from "./dom.js";
+import { count } from "./words.js";
+
+export const title = "Audit";
+export const roles = ["auditor"];
+
+const AT_ONCE = 50;
+const ACTIONS = [
+  "predict", "view", "review", "denied", "login_failed", "key_made", "key_revoked",
+  "model_change", "model_changed", "model_kept", "audit_read", "audit_verified",
+  "audit_exported", "started", "stopped",
+]; // prettier-ignore
+const HEADS = ["seq", "time (UTC)", "actor", "role", "action", "route", "model", "more"];
+
+/** The view. */
+export function create() {
+  let rows = [];
+  const wrong = alertPlace();
+  const found = element("div", {});
+  const action = choice([["", "all"], ...ACTIONS]);
+  const actor = element("input", { autocomplete: "off", spellcheck: false });
+  const object = element("input", { autocomplete: "off", spellcheck: false });
+  const more = element("button", { type: "button", onclick: () => load(true) }, "Older");
+  const filter = element(
+    "form",
+    { className: "line" },
+    labelled("Action", action),
+    labelled("Actor", actor),
+    labelled("Study or file (its HMAC)", object),
+    element("button", { className: "main" }, "Filter"),
+  );
+  filter.addEventListener("submit", (event) => {
+    event.preventDefault();
+    void load(false);
+  });
+  const node = element("section", {}, checks(wrong), filter, wrong, found, more);
+
+  async function load(older) {
+    await attempt(more, wrong, async () => {
+      const query = {
+        limit: AT_ONCE,
+        before: older ? rows.at(-1).seq : "",
+        action: action.value,
+        actor: actor.value.trim(),
+        object: object.value.trim(),
+      };
+      const page = await askJson(withQuery("/v1/audit", query));
+      rows = older ? [...rows, ...page.rows] : page.rows;
+      found.replaceChildren(table("Rows of the audit", HEADS, rows.map(cells)));
+      more.hidden = page.rows.length < AT_ONCE;
+      say(`${count(rows.length, "row")} shown.`);
+    });
+  }
+
+  return { node, enter: () => load(false) };
+}
+
+function checks(wrong) {
+  const result = element("p", { role: "status" });
+  const verify = element("button", { type: "button", className: "main" }, "Verify");
+  verify.addEventListener("click", () =>
+    attempt(verify, wrong, async () => {
+      result.textContent = "Checking ...";
+      const found = await askJson("/v1/audit/verify");
+      result.className = found.bad === null ? "good" : "alert";
+      result.textContent = verdict(found);
+    }),
+  );
+  const exports = ["csv", "jsonl"].map((format) => {
+    const button = element("button", { type: "button" }, `Export ${format.toUpperCase()}`);
+    button.addEventListener("click", () => attempt(button, wrong, () => download(format)));
+    return button;
+  });
+  return element("div", {}, element("p", { className: "line" }, verify, ...exports), result);
+}
+
+function verdict(found) {
+  if (found.bad !== null) return `Row ${found.bad} is not as it was written: ${found.why}`;
+  const anchored = found.anchored
+    ? "The anchor agrees."
+    : "There is no anchor, so an end that was cut off would not be seen.";
+  return `${count(found.rows, "row")}, each as it was written. ${anchored}`;
+}
+
+/** Save all rows: the key is in a header, so that no address holds it. */
+async function download(format) {
+  const response = await ask(withQuery("/v1/audit/export", { format }));
+  const address = URL.createObjectURL(await response.blob());
+  const link = element("a", { href: address, download: `audit.${format}` });
+  link.click();
+  URL.revokeObjectURL(address);
+}
+
+function cells(row) {
+  const model = row.model ? `${row.model} ${row.version}` : "";
+  return [`${row.seq}`, row.time, row.actor, row.role, row.action, row.route, model, rest(row)];
+}
+
+function rest(row) {
+  const names = ["object", "input", "output", "reasons", "calibration", "request_id", "hash"];
+  const pairs = names.filter((name) => row[name]).map((name) => [name, row[name]]);
+  const summary = element("summary", {}, element("span", { className: "unseen" }, "Row "),
+    element("span", { className: "unseen" }, `${row.seq}, `), "more"); // prettier-ignore
+  return element("details", {}, summary, facts(pairs));
+}
