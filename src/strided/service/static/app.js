@@ -11,7 +11,7 @@ import * as predict from "./predict.js";
 import * as review from "./review.js";
 import { signInForm } from "./sign_in.js";
 
-const VIEWS = { predict, review, history, audit, model, keys };
+const VIEWS = { predict, review, audit, history, model, keys };
 const ANYBODY = "any"; // the role where no key is asked for
 const asksForKey = document.documentElement.dataset.access === "key";
 

@@ -12,8 +12,8 @@ const ACTIONS = [
   "predict", "view", "review", "denied", "login_failed", "key_made", "key_revoked",
   "model_change", "model_changed", "model_kept", "audit_read", "audit_verified",
   "audit_exported", "started", "stopped",
-]; // prettier-ignore
-const HEADS = ["seq", "time (UTC)", "actor", "role", "action", "route", "model", "more"];
+];
+const HEADS = ["seq", "time (UTC)", "actor", "role", "action", "route", "model", "all"];
 
 /** The view. */
 export function create() {
@@ -96,13 +96,27 @@ async function download(format) {
 
 function cells(row) {
   const model = row.model ? `${row.model} ${row.version}` : "";
-  return [`${row.seq}`, row.time, row.actor, row.role, row.action, row.route, model, rest(row)];
+  const time = element("time", { dateTime: row.time }, row.time.slice(0, 19).replace("T", " "));
+  return [`${row.seq}`, time, row.actor, row.role, row.action, row.route, model, opener(row)];
 }
 
-function rest(row) {
-  const names = ["object", "input", "output", "reasons", "calibration", "request_id", "hash"];
-  const pairs = names.filter((name) => row[name]).map((name) => [name, row[name]]);
-  const summary = element("summary", {}, element("span", { className: "unseen" }, "Row "),
-    element("span", { className: "unseen" }, `${row.seq}, `), "more"); // prettier-ignore
-  return element("details", {}, summary, facts(pairs));
+/** A button that shows the rest of a row below it, and hides it again. */
+function opener(row) {
+  const label = `All of row ${row.seq}`;
+  const button = element("button", { type: "button", "aria-label": label }, "all");
+  button.ariaExpanded = "false";
+  const below = restOf(row);
+  button.addEventListener("click", () => {
+    const isOpen = below.isConnected;
+    if (isOpen) below.remove();
+    else button.closest("tr").after(below);
+    button.ariaExpanded = isOpen ? "false" : "true";
+  });
+  return button;
+}
+
+function restOf(row) {
+  const pairs = Object.entries(row).filter(([, value]) => value !== null);
+  const texts = pairs.map(([name, value]) => [name, `${value}`]);
+  return element("tr", {}, element("td", { colSpan: HEADS.length }, facts(texts)));
 }

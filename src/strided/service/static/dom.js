@@ -1,6 +1,7 @@
 // Elements. What the service says is only ever set as text, never as markup.
 
 import { isStopped } from "./api.js";
+import { localTime } from "./words.js";
 
 /**
  * Make an element of properties (`className`, `onclick`, `aria-label`) and of nodes or texts.
@@ -47,6 +48,11 @@ export function table(caption, heads, rows) {
   );
   const box = { className: "scroll", tabIndex: 0, role: "region", "aria-label": caption };
   return element("div", box, made);
+}
+
+/** A time of the service, as an element. */
+export function timeOf(text) {
+  return element("time", { dateTime: text }, localTime(text));
 }
 
 /** Names and values, as a list of descriptions. */

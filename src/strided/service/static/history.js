@@ -1,7 +1,7 @@
 // What was predicted, the newest first, and what a person said of it.
 
 import { askJson, withQuery } from "./api.js";
-import { alertPlace, attempt, choice, element, labelled } from "./dom.js";
+import { alertPlace, attempt, choice, element, labelled, timeOf } from "./dom.js";
 import { answerLine, opinionOf, routeMark } from "./opinion.js";
 import { keptPicture } from "./picture.js";
 import { localTime, ROUTES, whose } from "./words.js";
@@ -43,7 +43,7 @@ export function predictionRow(found, session) {
   const summary = element(
     "summary",
     {},
-    element("time", { dateTime: found.time }, localTime(found.time)),
+    timeOf(found.time),
     element("strong", {}, answerLine(found)),
     routeMark(found.route),
     element("span", { className: "note" }, [who, stateOf(found.review)].filter(Boolean).join(", ")),

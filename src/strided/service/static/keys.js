@@ -1,15 +1,17 @@
 // Keys: an admin makes and ends them. The text of a new one is shown once.
 
 import { askJson } from "./api.js";
-import { alertPlace, attempt, choice, element, focusOn, labelled, say, table } from "./dom.js";
+import {
+  alertPlace, attempt, choice, element, focusOn, labelled, say, table, timeOf,
+} from "./dom.js";
 import { confirmed } from "./dialog.js";
-import { localTime, whose } from "./words.js";
+import { whose } from "./words.js";
 
 export const title = "Keys";
 export const roles = ["admin"];
 
 const ROLES = ["clinician", "viewer", "auditor", "admin"];
-const HEADS = ["id", "role", "made", "by", "ended", ""];
+const HEADS = ["id", "role", "made", "by", "ended"];
 
 /** The view. */
 export function create(session) {
@@ -35,10 +37,9 @@ export function create(session) {
     const rows = keys.map((key) => [
       key.id,
       key.role,
-      localTime(key.created),
+      timeOf(key.created),
       whose(key.created_by, session),
-      key.revoked ? localTime(key.revoked) : "",
-      key.revoked ? "" : ending(key),
+      key.revoked ? timeOf(key.revoked) : ending(key),
     ]);
     list.replaceChildren(table("Keys", HEADS, rows));
   }
@@ -48,7 +49,7 @@ export function create(session) {
     const button = element("button", { type: "button", "aria-label": name }, "End");
     button.addEventListener("click", async () => {
       const own = key.id === session.id ? " It is your own." : "";
-      const question = `Key ${key.id} (${key.role}) would count no more, at once.${own}`;
+      const question = `Shall key ${key.id} (${key.role}) end? Who shows it is refused then.${own}`;
       if (!(await confirmed(question, name))) return;
       await attempt(button, wrong, async () => {
         await askJson(`/v1/keys/${encodeURIComponent(key.id)}`, { method: "DELETE" });

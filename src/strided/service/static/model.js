@@ -1,7 +1,7 @@
 // The model that answers; an admin lets another version answer.
 
 import { askJson } from "./api.js";
-import { alertPlace, attempt, choice, element, facts, labelled, say } from "./dom.js";
+import { alertPlace, attempt, choice, element, facts, labelled, say, timeOf } from "./dom.js";
 import { confirmed } from "./dialog.js";
 import { isCalibrated, percent } from "./words.js";
 
@@ -37,7 +37,7 @@ function about({ active, manifest }) {
       ["confidence", isCalibrated(manifest) ? "calibrated" : "not calibrated"],
       ["refuses strange pictures", manifest.gate ? "yes" : "no"],
       ["decides alone", manifest.triage?.threshold != null ? "the surest cases" : "no case"],
-      ["made", manifest.created],
+      ["made", timeOf(manifest.created)],
       ["sha256", active.sha256],
     ]),
     element("p", { className: "note" }, manifest.notice),

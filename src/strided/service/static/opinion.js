@@ -1,7 +1,7 @@
 // What the model says of one picture. A class is never shown without its confidence.
 
 import { element } from "./dom.js";
-import { isCalibrated, isShare, percent, REVIEW_MEANS, ROUTES } from "./words.js";
+import { isCalibrated, isShare, percent, reasonText, REVIEW_MEANS, ROUTES } from "./words.js";
 
 const MOST_BARS = 6;
 
@@ -49,7 +49,7 @@ function answerOf(found, manifest) {
 
 function routeOf(found) {
   const [, meaning] = ROUTES[found.route] ?? ["", "A person decides this case."];
-  const reasons = found.reasons.map((reason) => element("li", {}, sentence(reason.text)));
+  const reasons = found.reasons.map((reason) => element("li", {}, reasonText(reason)));
   return element(
     "div",
     { className: "route" },
@@ -108,8 +108,4 @@ function distanceOf(uncertainty) {
   if (typeof ood !== "number") return null;
   const text = `Unlikeness to the training pictures: ${ood.toFixed(2)}; above 1 is refused.`;
   return element("p", { className: "note" }, text);
-}
-
-function sentence(text) {
-  return `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
 }

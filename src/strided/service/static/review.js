@@ -1,12 +1,12 @@
 // The queue: a person confirms what the model says, or chooses another class.
 
 import { askJson, withQuery } from "./api.js";
-import { alertPlace, attempt, element, focusOn, say } from "./dom.js";
+import { alertPlace, attempt, element, focusOn, say, timeOf } from "./dom.js";
 import { feedbackOf } from "./feedback.js";
 import { predictionRow } from "./history.js";
 import { answerLine, routeMark } from "./opinion.js";
 import { reviewCase } from "./review_case.js";
-import { count, localTime } from "./words.js";
+import { count } from "./words.js";
 
 export const title = "Review";
 export const roles = ["clinician"];
@@ -30,7 +30,7 @@ export function create(session) {
     notices(session),
     element("div", { className: "line" }, state, again),
     wrong,
-    element("div", { className: "review" }, list, place),
+    element("div", { className: "desk" }, list, place),
     decided,
     judged,
   );
@@ -68,7 +68,7 @@ export function create(session) {
       { type: "button", "aria-current": current, onclick: choose },
       routeMark(found.route),
       element("strong", {}, answerLine(found)),
-      element("span", { className: "note" }, localTime(found.time)),
+      element("span", { className: "note" }, timeOf(found.time)),
     );
     return element("li", {}, button);
   }

@@ -11,6 +11,19 @@ export const REVIEW_MEANS =
   "The model's answer is an opinion, and not a decision. The case waits in the queue, where a " +
   "clinician confirms the class or chooses another. Both opinions are kept.";
 
+// by code: in place of the service's words, which name settings
+const REASONS = {
+  urgent_class: "It was predicted as a class that a person sees first.",
+  low_confidence: "Its confidence is below what the policy asks for.",
+  risk_not_reached: "No threshold kept the policy's risk when it was fitted.",
+  no_triage_policy: "This model has no policy, so a person decides every case.",
+};
+
+/** Why a case takes its route, as a sentence. */
+export function reasonText({ code, text }) {
+  return REASONS[code] ?? `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
+}
+
 /** A probability; what is not quite certain is never shown as certain. */
 export function percent(share) {
   if (share > 0 && share < 0.001) return "< 0.1 %";
