@@ -13,7 +13,7 @@ const ACTIONS = [
   "model_change", "model_changed", "model_kept", "audit_read", "audit_verified",
   "audit_exported", "started", "stopped",
 ];
-const HEADS = ["seq", "time (UTC)", "actor", "role", "action", "route", "model", "all"];
+const HEADS = ["seq", "time (UTC)", "actor", "role", "action", "route", "model"];
 
 /** The view. */
 export function create() {
@@ -97,13 +97,13 @@ async function download(format) {
 function cells(row) {
   const model = row.model ? `${row.model} ${row.version}` : "";
   const time = element("time", { dateTime: row.time }, row.time.slice(0, 19).replace("T", " "));
-  return [`${row.seq}`, time, row.actor, row.role, row.action, row.route, model, opener(row)];
+  return [opener(row), time, row.actor, row.role, row.action, row.route, model];
 }
 
-/** A button that shows the rest of a row below it, and hides it again. */
+/** The number of a row, as a button that shows all of the row below it, and hides it again. */
 function opener(row) {
   const label = `All of row ${row.seq}`;
-  const button = element("button", { type: "button", "aria-label": label }, "all");
+  const button = element("button", { type: "button", "aria-label": label }, `${row.seq}`);
   button.ariaExpanded = "false";
   const below = restOf(row);
   button.addEventListener("click", () => {
