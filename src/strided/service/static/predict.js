@@ -4,7 +4,7 @@ import { askJson, isStopped } from "./api.js";
 import { element, say } from "./dom.js";
 import { opinionOf } from "./opinion.js";
 import { pictureOf } from "./picture.js";
-import { count } from "./words.js";
+import { count, localTime } from "./words.js";
 
 export const title = "Read pictures";
 export const roles = ["clinician"];
@@ -125,7 +125,8 @@ function caseOf(name) {
     },
     show: (answer, session) => {
       const [result] = answer.results;
-      state.textContent = `${answer.model.name}, version ${answer.model.version}`;
+      const { name: model, version } = answer.model;
+      state.textContent = `${model}, version ${version}, ${localTime(new Date())}`;
       const figure = result.picture && pictureOf(result.picture, result.heatmap);
       const opinion = opinionOf(result, session.manifestOf(answer.model));
       const columns = element("div", { className: "columns" }, figure, opinion);

@@ -12,14 +12,13 @@ const CONFLICT = 409;
 /** A case; `after(said)` is called with a sentence once it is decided, here or elsewhere. */
 export function reviewCase(found, session, after) {
   const wrong = alertPlace();
-  const columns = element("div", { className: "columns" });
   const opinion = opinionOf(found, session.manifestOf(found.model));
   const form = decisionForm(found, session, (decision, button) =>
     attempt(button, wrong, async () => {
       await decide(found, decision, session, after, node);
     }),
   );
-  columns.append(element("div", {}, opinion, form));
+  const columns = element("div", { className: "deciding" }, opinion, form);
   if (found.has_picture) {
     void attempt(null, wrong, async () => columns.prepend(await keptPicture(found.id)));
   }
@@ -46,7 +45,8 @@ async function showWhoWasFirst(found, problem, session, after, node) {
   const next = element("button", { type: "button", onclick: () => after("Next.") }, "Next case");
   const text = `${problem.message} Your decision was not recorded.`;
   const told = element("p", { className: "alert", role: "alert" }, text);
-  node.querySelector("form").replaceWith(told, personSays(now.review, session), next);
+  const first = element("div", { className: "first" }, told, personSays(now.review, session), next);
+  node.querySelector("form").replaceWith(first);
   next.focus();
 }
 
