@@ -134,7 +134,7 @@ class Loaded:
                 answer = next(good)
                 heatmap = self.heatmaps.of(answer, case.target) if case.heat else None
                 is_queued = route_of(answer, case) in QUEUED
-                picture = png_of(image) if is_queued else None
+                picture = (case.picture or png_of(image)) if is_queued else None
                 found.append(Answered(answer, heatmap, picture))
             else:
                 found.append(ProblemError("not_finite"))

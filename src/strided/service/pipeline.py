@@ -13,11 +13,11 @@ from threading import Thread
 
 from strided.audit.pseudonyms import Pseudonyms
 from strided.data.reading.dicom import start_decoder
+from strided.review.framing import png_of
 from strided.service.case import Answered, Case, Job
 from strided.service.decoding import decoded
 from strided.service.faults import log_fault
 from strided.service.loaded import Loaded
-from strided.service.picture import png_of
 from strided.service.problems import ProblemError
 from strided.service.schema import Input
 from strided.service.settings import Settings
