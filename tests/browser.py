@@ -28,8 +28,13 @@ def chromium() -> Iterator[Browser]:
 
 
 @contextmanager
-def opened(browser: Browser, address: str, width: int = WIDE, dark: bool = False) -> Iterator[Page]:
-    """Open a page as a person has it. It may ask nobody else for anything, and reports no error."""
+def opened(
+    browser: Browser, address: str, width: int = WIDE, dark: bool = False, refused: str = "nothing"
+) -> Iterator[Page]:
+    """Open a page as a person has it. It may ask nobody else for anything, and reports no error.
+
+    `refused`: a part of the addresses whose requests may fail, which browsers report.
+    """
     page = browser.new_page(
         viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light"
     )
@@ -40,7 +45,7 @@ def opened(browser: Browser, address: str, width: int = WIDE, dark: bool = False
             faults.append(f"asks {request.url}")
 
     def note_message(message: ConsoleMessage) -> None:
-        if message.type == "error":
+        if message.type == "error" and refused not in message.location["url"]:
             faults.append(message.text)
 
     def note_error(error: Error) -> None:
@@ -52,7 +57,7 @@ def opened(browser: Browser, address: str, width: int = WIDE, dark: bool = False
     page.goto(address)
     yield page
     page.close()
-    assert not faults
+    assert not faults, faults
 
 
 def violations(page: Page) -> list[str]:

@@ -63,6 +63,16 @@ export function withQuery(path, parameters) {
   return query ? `${path}?${query}` : path;
 }
 
+/** Make signals, each of which stops what the one before was given to: the last question counts. */
+export function onlyTheLast() {
+  let stop = new AbortController();
+  return () => {
+    stop.abort();
+    stop = new AbortController();
+    return stop.signal;
+  };
+}
+
 /** Whether an error is none: somebody has signed out, or stopped what was on its way. */
 export function isStopped(error) {
   return error.name === "AbortError";

@@ -1,6 +1,6 @@
 // The audit: its rows, whether they are whole, and all of them as a file.
 
-import { ask, askJson, withQuery } from "./api.js";
+import { ask, askJson, onlyTheLast, withQuery } from "./api.js";
 import { alertPlace, attempt, choice, element, facts, labelled, say, table } from "./dom.js";
 import { count } from "./words.js";
 
@@ -18,6 +18,7 @@ const HEADS = ["seq", "time (UTC)", "actor", "role", "action", "route", "model"]
 /** The view. */
 export function create() {
   let rows = [];
+  const newSignal = onlyTheLast();
   const wrong = alertPlace();
   const found = element("div", {});
   const action = choice([["", "all"], ...ACTIONS]);
@@ -47,7 +48,7 @@ export function create() {
         actor: actor.value.trim(),
         object: object.value.trim(),
       };
-      const page = await askJson(withQuery("/v1/audit", query));
+      const page = await askJson(withQuery("/v1/audit", query), { signal: newSignal() });
       rows = older ? [...rows, ...page.rows] : page.rows;
       found.replaceChildren(table("Rows of the audit", HEADS, rows.map(cells)));
       more.hidden = page.rows.length < AT_ONCE;

@@ -1,6 +1,6 @@
 // What was predicted, the newest first, and what a person said of it.
 
-import { askJson, withQuery } from "./api.js";
+import { askJson, onlyTheLast, withQuery } from "./api.js";
 import { alertPlace, attempt, choice, element, labelled, timeOf } from "./dom.js";
 import { answerLine, opinionOf, routeMark } from "./opinion.js";
 import { keptPicture } from "./picture.js";
@@ -14,6 +14,7 @@ const AT_ONCE = 25;
 /** The view: those predictions that the role may see. */
 export function create(session) {
   let next = null;
+  const newSignal = onlyTheLast();
   const wrong = alertPlace();
   const list = element("div", { className: "rows" });
   const options = [["", "all"], ...Object.keys(ROUTES)];
@@ -25,7 +26,8 @@ export function create(session) {
     await attempt(more, wrong, async () => {
       const before = older ? next : "";
       const query = { limit: AT_ONCE, before, route: route.value };
-      const found = await askJson(withQuery("/v1/predictions", query));
+      const address = withQuery("/v1/predictions", query);
+      const found = await askJson(address, { signal: newSignal() });
       if (!older) list.replaceChildren();
       list.append(...found.predictions.map((one) => predictionRow(one, session)));
       if (!list.hasChildNodes()) list.append(element("p", {}, "Nothing yet."));

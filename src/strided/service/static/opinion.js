@@ -97,7 +97,7 @@ function setOf(found, manifest) {
   return element(
     "p",
     {},
-    element("span", {}, "Prediction set: "),
+    "Prediction set: ",
     element("strong", {}, text),
     `. ${held}`,
   );

@@ -39,11 +39,11 @@ function image(png, alt) {
 }
 
 function slider(over) {
-  const value = element("output", {}, "0 %");
+  const value = element("span", { "aria-hidden": "true" });
   const range = element("input", { type: "range", min: 0, max: 100, value: 0 });
   const show = () => {
     over.style.opacity = range.value / 100;
-    value.textContent = `${range.value} %`;
+    value.textContent = range.ariaValueText = `${range.value} %`;
   };
   range.addEventListener("input", show);
   show();

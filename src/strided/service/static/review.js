@@ -1,6 +1,6 @@
 // The queue: a person confirms what the model says, or chooses another class.
 
-import { askJson, withQuery } from "./api.js";
+import { askJson, onlyTheLast, withQuery } from "./api.js";
 import { alertPlace, attempt, element, focusOn, say, timeOf } from "./dom.js";
 import { feedbackOf } from "./feedback.js";
 import { predictionRow } from "./history.js";
@@ -16,6 +16,7 @@ const AT_ONCE = 50;
 /** The view: the next case beside those that wait. */
 export function create(session) {
   let cases = [];
+  const newSignal = onlyTheLast();
   const wrong = alertPlace();
   const state = element("p", { className: "headline" });
   const again = element("button", { type: "button", onclick: () => load() }, "Look again");
@@ -38,7 +39,8 @@ export function create(session) {
   /** Read the queue, and show its first case; with `said`, after a decision. */
   async function load(said = "") {
     await attempt(again, wrong, async () => {
-      const found = await askJson(withQuery("/v1/review", { state: "open", limit: AT_ONCE }));
+      const address = withQuery("/v1/review", { state: "open", limit: AT_ONCE });
+      const found = await askJson(address, { signal: newSignal() });
       cases = found.cases;
       state.textContent = `${count(found.open, "case")} open, ${found.urgent} of them urgent`;
       judged.replaceChildren(feedbackOf(found.feedback));
@@ -95,14 +97,14 @@ function notices(session) {
       element(
         "p",
         { className: "warning" },
-        "Pictures that are decided here are kept, with their class, to train other versions " +
-          "(review.export).",
+        "A copy of each picture that is decided here is kept, with its class, to train other " +
+          "versions (review.export).",
       ),
-    hours && element("p", { className: "note" }, keeping(hours, exported)),
+    hours && element("p", { className: "note" }, keeping(hours)),
   );
 }
 
-function keeping(hours, exported) {
-  const end = exported ? "" : "at the decision, or ";
-  return `The service deletes the picture of a case ${end}after ${count(hours, "hour")}.`;
+function keeping(hours) {
+  const end = `at the decision, or after ${count(hours, "hour")}`;
+  return `The service deletes its picture of a case ${end}.`;
 }
