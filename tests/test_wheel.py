@@ -38,6 +38,8 @@ def test_the_wheel_has_the_package_with_its_yaml_and_nothing_else(wheel: Path) -
     tops = {name.split("/")[0] for name in names}
     assert tops == {"strided", f"{'-'.join(wheel.name.split('-')[:2])}.dist-info"}
     assert "strided/py.typed" in names  # type checkers then read the annotations
+    page = {name for name in names if name.startswith("strided/service/static/")}
+    assert {name.rpartition(".")[2] for name in page} == {"html", "js", "css", "svg"}
     yaml = {name.removeprefix("strided/conf/") for name in names if name.endswith(".yaml")}
     assert yaml == {file.relative_to(CONF_DIR).as_posix() for file in CONF_DIR.rglob("*.yaml")}
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Locator, Page, Route, expect
+from playwright.sync_api import Browser, FilePayload, Locator, Page, Route, expect
 from sklearn.datasets import load_digits
 from tests.browser import opened, overflow, violations
 from tests.conftest import train_in
@@ -25,7 +25,7 @@ DIGITS = [(pixels * 255 / 16).astype(np.uint8) for pixels in load_digits().image
 HOSTILE = "</strong><img src=x onerror=\"document.title='owned'\">"
 NOTICE = "Research use only. Not a medical device."
 JPEG = encoded(DIGITS[0], "JPEG", quality=100)
-FILES = [
+FILES: list[FilePayload] = [
     {
         "name": "Jane Doe.jpg",
         "mimeType": "image/jpeg",
@@ -106,9 +106,9 @@ def view(page: Page, name: str) -> None:
     expect(page.get_by_role("heading", name=name, level=2)).to_be_focused()
 
 
-def send(page: Page, *given: dict[str, Any]) -> Locator:
+def send(page: Page, *given: FilePayload) -> Locator:
     """Choose files, and wait for all answers: an article a file."""
-    page.get_by_label("Drop JPEG").set_input_files(list(given))  # type: ignore[arg-type]
+    page.get_by_label("Drop JPEG").set_input_files(list(given))
     expect(page.get_by_role("button", name="Clear")).to_be_visible()
     return page.get_by_role("article")
 
@@ -205,7 +205,7 @@ def require_says(case: Locator, result: dict[str, Any]) -> None:
     expect(case.get_by_role("row", name=re.compile(f"^{result['class']} "))).to_contain_text(share)
     expect(case.locator(".mark")).to_have_text(result["route"])
     expect(case.get_by_role("listitem")).to_have_count(len(result["reasons"]))
-    expect(case.get_by_text("Prediction set")).to_contain_text(
+    expect(case.get_by_text("Prediction set: ")).to_contain_text(
         " or ".join(result["prediction_set"]) or "no class fits"
     )
 
@@ -239,7 +239,7 @@ def test_a_service_that_is_busy_is_asked_again(
             problem = {"code": "queue_full", "detail": "wait"}
             route.fulfill(status=429, json=problem, headers={"Retry-After": "1"})
 
-    large = {"name": "large", "mimeType": "", "buffer": bytes(2**18)}
+    large: FilePayload = {"name": "large", "mimeType": "", "buffer": bytes(2**18)}
     with signed_in(browser, service, keys["clinician"], refused="/v1/predict") as page:
         page.route("**/v1/predict*", busy)
         cases = send(page, FILES[0], large)
@@ -381,6 +381,48 @@ def require_text_alone(browser: Browser, service: Served, key: str) -> None:
         expect(page.get_by_role("main")).to_contain_text(HOSTILE)
         expect(page.locator("img[src=x]")).to_have_count(0)
         expect(page).not_to_have_title("owned")
+
+
+def test_a_file_of_the_page_is_sent_by_its_exact_name(service: Served) -> None:
+    static = files("strided.service").joinpath("static")
+    with service.client() as nobody:
+        for file in static.iterdir():
+            answer = nobody.get("/" if file.name == "index.html" else f"/static/{file.name}")
+            assert answer.content == file.read_bytes(), file.name
+            again = nobody.get(answer.url, headers={"If-None-Match": answer.headers["etag"]})
+            assert (again.status_code, again.content) == (304, b"")
+        for other in ("index.html", "", "app.JS", "..%2fapp.py", "%2e%2e/app.py", "app.js/", "x"):
+            assert nobody.get(f"/static/{other}").status_code == 404, other
+
+
+def test_a_browser_is_told_what_it_may_do(service: Served, keys: dict[str, str]) -> None:
+    with service.client(keys["clinician"]) as client:
+        for path in ("/", "/static/app.js", "/docs", "/v1/model", "/v1/nothing"):
+            said = client.get(path).headers
+            policy = dict(part.split(" ", 1) for part in said["content-security-policy"].split("; "))
+            assert policy["default-src"] == "'self'" and "script-src" not in policy
+            assert policy["frame-ancestors"] == policy["form-action"] == "'none'"
+            assert policy["require-trusted-types-for"] == "'script'"
+            assert said["x-content-type-options"] == "nosniff"
+            assert said["referrer-policy"] == "no-referrer"
+            kept = "no-cache" if path in ("/", "/static/app.js") else "no-store"
+            assert said["cache-control"] == kept, path
+    for file in files("strided.service").joinpath("static").iterdir():
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacent|Storage|cookie|eval\(| style=",
+                             file.read_text()), file.name  # fmt: skip
+
+
+def test_where_no_key_is_asked_for_the_page_asks_for_none(
+    browser: Browser, exported: Path, tmp_path: Path
+) -> None:
+    with served(exported, tmp_path) as free, opened(browser, free.url) as page:
+        (case,) = send(page, FILES[0]).all()
+        expect(case).to_contain_text("this network has none")
+        for name in ("Review", "Audit", "History", "Model", "Keys"):
+            view(page, name)
+        expect(page.get_by_role("button", name="Sign out")).to_have_count(0)
+        page.goto(f"{free.url}/docs")
+        expect(page.get_by_role("heading", level=1)).to_have_css("font-size", "20px")
 
 
 def test_an_admin_makes_a_key_that_is_shown_once_and_ends_it(

@@ -207,3 +207,4 @@ def test_a_certificate_makes_it_https(exported: Path, tmp_path: Path) -> None:
             f"{service.url}/v1/predict", files=form(PICTURES[0]), headers=headers, verify=trusted
         )
         assert answer.status_code == 200
+        assert answer.headers["strict-transport-security"] == "max-age=31536000"
