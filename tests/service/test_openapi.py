@@ -12,7 +12,7 @@ from schemathesis.core.result import Ok
 from tests.load.processes import strided_server
 
 TAKES_NOTHING = {"GET /livez", "GET /metrics", "GET /readyz", "GET /v1/model", "GET /v1/keys",
-                 "GET /v1/audit/verify", "POST /v1/models/rollback"}  # fmt: skip
+                 "GET /v1/caller", "GET /v1/audit/verify", "POST /v1/models/rollback"}  # fmt: skip
 TAKES_SOMETHING = {"POST /v1/models/{version}/activate", "POST /v1/predict", "POST /v1/keys",
                    "DELETE /v1/keys/{id}", "GET /v1/audit", "GET /v1/audit/export",
                    "POST /v1/audit/study", "GET /v1/predictions", "GET /v1/predictions/{id}",

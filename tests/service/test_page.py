@@ -5,6 +5,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -399,7 +400,9 @@ def test_a_browser_is_told_what_it_may_do(service: Served, keys: dict[str, str])
     with service.client(keys["clinician"]) as client:
         for path in ("/", "/static/app.js", "/docs", "/v1/model", "/v1/nothing"):
             said = client.get(path).headers
-            policy = dict(part.split(" ", 1) for part in said["content-security-policy"].split("; "))
+            policy = dict(
+                part.split(" ", 1) for part in said["content-security-policy"].split("; ")
+            )
             assert policy["default-src"] == "'self'" and "script-src" not in policy
             assert policy["frame-ancestors"] == policy["form-action"] == "'none'"
             assert policy["require-trusted-types-for"] == "'script'"

@@ -12,9 +12,9 @@ from strided.access.roles import ALLOWED
 from strided.audit.writer import AuditError
 from strided.service import metrics, schema
 from strided.service.audit_routes import add_audit
+from strided.service.docs_page import page
 from strided.service.front import nobody_waits, problem_response
 from strided.service.key_routes import add_keys
-from strided.service.page import page
 from strided.service.page_routes import add_page
 from strided.service.problems import ClientLeftError, ProblemError
 from strided.service.responses import answered, guarded, said
