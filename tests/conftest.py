@@ -88,6 +88,14 @@ def run_train(log_dir: Path) -> Train:
 
 
 DRAWN = {name: draw for name, draw in vars(document).items() if name.startswith("draw_")}
+# Of DRAWN, what draws one figure into a folder, and that figure's name
+ONE_FIGURE = {
+    "draw_confusion": "confusion",
+    "draw_ranking": "ranking",
+    "draw_rates": "learning_rates",
+    "draw_reliability": "reliability",
+    "draw_risk": "risk_coverage",
+}
 
 
 @pytest.fixture(scope="session")
@@ -138,11 +146,12 @@ def blank_figures() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(document, "draw_curves", within("loss", "accuracy"))
-        for name in ("confusion", "reliability", "ranking"):
-            draw = within(name)
-            patch.setattr(document, f"draw_{name}", lambda *given, draw=draw: draw(*given)[0])
+        for name, file in ONE_FIGURE.items():
+            draw = within(file)
+            patch.setattr(document, name, lambda *given, draw=draw: draw(*given)[0])
         for name in ("draw_examples", "draw_samples"):
             patch.setattr(document, name, blank)
+        assert all(getattr(document, name) is not draw for name, draw in DRAWN.items())
         yield
 
 

@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -108,12 +110,18 @@ def group_options(folders: Iterable[Path]) -> dict[str, list[str]]:
     return {group: sorted(names) for group, names in sorted(options.items())}
 
 
+@cache
+def _declared(verb: str) -> dict[str, Any]:
+    """What `conf/<verb>.yaml` holds, parsed once: a run asks for it a dozen times."""
+    declared: dict[str, Any] = yaml.safe_load((CONF_DIR / f"{verb}.yaml").read_text())
+    return declared
+
+
 def verb_keys(verb: str) -> tuple[dict[str, str | None], list[str]]:
     """Return groups (with their default option) and plain keys of `conf/<verb>.yaml`."""
-    declared = yaml.safe_load((CONF_DIR / f"{verb}.yaml").read_text())
     groups = {
         str(group): option
-        for entry in declared["defaults"]
+        for entry in _declared(verb)["defaults"]
         if isinstance(entry, dict)
         for group, option in entry.items()
         if "hydra/" not in group
@@ -123,7 +131,7 @@ def verb_keys(verb: str) -> tuple[dict[str, str | None], list[str]]:
 
 def plain_defaults(verb: str) -> PlainKeys:
     """Return the keys of `conf/<verb>.yaml` that belong to no group, with their values."""
-    declared = yaml.safe_load((CONF_DIR / f"{verb}.yaml").read_text())
+    declared = deepcopy(_declared(verb))
     plain = {key: value for key, value in declared.items() if key not in ("defaults", "hydra")}
     return cast("PlainKeys", plain)
 
