@@ -84,7 +84,27 @@ def attempts(
     return add
 
 
-def check_refused(
+def refused(module: str) -> Callable[..., None]:
+    """Return the test that each attempt which a module has added is refused."""
+
+    @pytest.mark.parametrize("name", ATTEMPTS[module])
+    def test(
+        name: str,
+        tmp_path: Path,
+        trained_run: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        for folder in ("theirs", "here"):
+            (tmp_path / folder).mkdir()
+        monkeypatch.chdir(tmp_path / "here")
+        scene = Scene(tmp_path / "theirs", tmp_path / "marker", trained_run)
+        _check_refused(ATTEMPTS[module][name], scene, capsys, tmp_path / "logs")
+
+    return test
+
+
+def _check_refused(
     attempt: Attempt, scene: Scene, capsys: pytest.CaptureFixture[str], logs: Path
 ) -> None:
     """Run an attempt; fail unless it ends as a user's mistake ends."""

@@ -23,16 +23,20 @@ from strided.config.yaml_files import CONF_DIR
 # all that requirements-serve.txt has no place for
 ABSENT = ("torch", "torchvision", "lightning", "timm", "torchmetrics", "wandb", "sklearn", "scipy",
           "onnx", "onnxscript", "matplotlib", "captum", "pandas", "tqdm")  # fmt: skip
-# A white picture gives NaN, a black one an error: what no uint8 picture does to a sound network.
-PROGRAM = """
-import os, sys, tempfile, time
+# The first lines of a program that finds none of them
+WITHOUT_TORCH = f"""
+import sys
 
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {absent}:
+        if name.partition(".")[0] in {ABSENT}:
             raise ModuleNotFoundError(name)
 
 sys.meta_path.insert(0, Absent())
+"""
+# A white picture gives NaN, a black one an error: what no uint8 picture does to a sound network.
+PROGRAM = """
+import os, tempfile, time
 tempfile.SpooledTemporaryFile.rollover = lambda _: os._exit(99)  # nothing may reach the disk
 
 from strided.cli import main
@@ -121,7 +125,7 @@ def served(bundle: Path, log_dir: Path, *words: str, slow: float = 0.0) -> Itera
         typed += ["access.enabled=false"]
     if not any(word.startswith("state=") for word in words):
         typed += [f"state={mkdtemp(dir=log_dir)}"]
-    program = PROGRAM.format(absent=ABSENT, slow=slow, words=typed)
+    program = WITHOUT_TORCH + PROGRAM.format(slow=slow, words=typed)
     before = set(log_dir.glob("serve/*/*"))
     process = subprocess.Popen(
         [sys.executable, "-c", program],

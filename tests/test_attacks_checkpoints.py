@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
-from tests.attempts import ATTEMPTS, SMALL, Scene, attempts, check_refused, put
+from tests.attempts import SMALL, Scene, attempts, put, refused
 from torch import Tensor
 
 # Pickles: files of weights and checkpoints.
@@ -234,19 +233,4 @@ def _(kind: str, scene: Scene) -> list[str]:
     return scene.checkpoint(lambda content: None)
 
 
-# The test
-
-
-@pytest.mark.parametrize("name", ATTEMPTS[__name__])
-def test_an_attempt_is_refused(
-    name: str,
-    tmp_path: Path,
-    trained_run: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    for folder in ("theirs", "here"):
-        (tmp_path / folder).mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    scene = Scene(tmp_path / "theirs", tmp_path / "marker", trained_run)
-    check_refused(ATTEMPTS[__name__][name], scene, capsys, tmp_path / "logs")
+test_an_attempt_is_refused = refused(__name__)

@@ -6,9 +6,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
-from tests.attempts import ATTEMPTS, MARKER, SMALL, Scene, attempts, check_refused, put
+from tests.attempts import MARKER, SMALL, Scene, attempts, put, refused
 
 from strided.config.yaml_files import CONF_DIR
 
@@ -573,19 +572,4 @@ def _(_: str, scene: Scene) -> list[str]:
     return scene.experiment({"data": {"num_workers": 10**6}})
 
 
-# The test
-
-
-@pytest.mark.parametrize("name", ATTEMPTS[__name__])
-def test_an_attempt_is_refused(
-    name: str,
-    tmp_path: Path,
-    trained_run: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    for folder in ("theirs", "here"):
-        (tmp_path / folder).mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    scene = Scene(tmp_path / "theirs", tmp_path / "marker", trained_run)
-    check_refused(ATTEMPTS[__name__][name], scene, capsys, tmp_path / "logs")
+test_an_attempt_is_refused = refused(__name__)

@@ -10,8 +10,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-import pytest
-from tests.attempts import ATTEMPTS, SMALL, Scene, attempts, check_refused
+from tests.attempts import SMALL, Scene, attempts, refused
 from tests.conftest import files, write_images
 from tests.data.reading.test_dicom import HOSTILE
 
@@ -177,19 +176,4 @@ def _(address: str, scene: Scene) -> list[str]:
     return ["explain", f"checkpoint={scene.run}", f"input={address}"]
 
 
-# The test
-
-
-@pytest.mark.parametrize("name", ATTEMPTS[__name__])
-def test_an_attempt_is_refused(
-    name: str,
-    tmp_path: Path,
-    trained_run: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    for folder in ("theirs", "here"):
-        (tmp_path / folder).mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    scene = Scene(tmp_path / "theirs", tmp_path / "marker", trained_run)
-    check_refused(ATTEMPTS[__name__][name], scene, capsys, tmp_path / "logs")
+test_an_attempt_is_refused = refused(__name__)

@@ -12,6 +12,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from tests.conftest import train_in
 from tests.dicom_files import dicom
+from tests.served import WITHOUT_TORCH
 
 from strided.cli import main
 from strided.config.yaml_files import CONF_DIR
@@ -21,21 +22,11 @@ from strided.runs.predictions_csv import Row
 from strided.serving import Answer, Bundle
 
 ROOT = CONF_DIR.parent
-# all that requirements-serve.txt has no place for
-ABSENT = ("torch", "torchvision", "lightning", "timm", "torchmetrics", "wandb", "sklearn", "scipy",
-          "onnx", "onnxscript", "matplotlib", "captum", "pandas")  # fmt: skip
 # what keeps ONNX Runtime from telling Microsoft, beside strided
 TELLS_NOT = ("ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS", "CI", "XDG_CACHE_HOME")
 PROGRAM = """
-import json, sys
+import json
 from dataclasses import asdict
-
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {absent}:
-            raise ModuleNotFoundError(name)
-
-sys.meta_path.insert(0, Absent())
 from strided.serving import Bundle
 
 answers = Bundle.load({bundle!r}, threads=1)({files})
@@ -57,7 +48,7 @@ def pictures(tmp_path: Path) -> list[Path]:
 
 def answered(bundle: Path, files: list[Path]) -> list[Answer]:
     """What a bundle answers in a process that finds no torch."""
-    program = PROGRAM.format(absent=ABSENT, bundle=str(bundle), files=[str(f) for f in files])
+    program = WITHOUT_TORCH + PROGRAM.format(bundle=str(bundle), files=[*map(str, files)])
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT / "src"
     )
