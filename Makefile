@@ -7,10 +7,12 @@ ARGS ?=
 
 setup: .venv/installed
 
-# constraints.txt pins every version; drop it from the line below to try the newest
+# constraints.txt pins every version; drop it from the line below to try the newest.
+# pip would compile 19,000 files on one core; a few of them are for other versions of Python.
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[dev]' --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[dev]' --constraint constraints.txt
+	-$(BIN)/python -m compileall -qq -j 0 .venv/lib
 	touch $@
 
 train: setup
