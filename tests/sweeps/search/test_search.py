@@ -4,6 +4,7 @@ import os
 import shlex
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from tests.stopping import forked
 
 from strided.cli import main
 from strided.runs.folder import read_config, read_results
+from strided.sweeps.search import search as searching
+from strided.sweeps.search import worker
 from strided.sweeps.search.search import search_node
 from strided.sweeps.search.study import read_search
 
@@ -150,7 +153,17 @@ def test_a_search_can_be_asked_for_more_trials(copied: Path) -> None:
     assert [row["optimizer.lr"] for row in rows] == list({row["optimizer.lr"]: 0 for row in rows})
 
 
-def test_several_workers_know_of_more_trials_too(copied: Path) -> None:
+def test_several_workers_know_of_more_trials_too(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is told as a process would be; starting one is tested below."""
+
+    def work_here(message: str, number: int, lock: int | None) -> "subprocess.Popen[bytes]":
+        assert worker.main(message) == 0
+        return subprocess.Popen(["true"])
+
+    monkeypatch.setattr(worker, "stop_with_parent", lambda parent: None)
+    monkeypatch.setattr(searching, "start_worker", work_here)
     more = ["search.num_trials=8", "search.num_workers=2"]
     assert main(["train", f"resume={copied}", *more]) == 0
     assert len(rows_of(copied)) == 8
