@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from tests.stopping import TRUST, resume
-from tests.training.transfer.transferring import DATA, FailOnce, results
+from tests.training.transfer.transferring import BACKBONE, DATA, FailOnce, results
 
 from strided.cli import main
 from strided.data.preprocessing import Preprocessing
@@ -31,7 +31,7 @@ SOLVED = ("transfer=frozen", "optimizer=lbfgs")
 
 def train(log_dir: Path, *words: str, code: int = 0) -> Path:
     before = set(log_dir.glob("train/*/*"))
-    case = ("model=resnet18", "model.stem=imagenet", *DATA, "trainer=cpu")
+    case = (*BACKBONE, *DATA, "trainer=cpu")
     assert main(["train", *case, *words, f"log_dir={log_dir}"]) == code
     (folder,) = set(log_dir.glob("train/*/*")) - before
     return folder
@@ -206,7 +206,7 @@ def test_mistakes_say_what_to_try(
     log_dir: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    case = ("model=resnet18", "model.stem=imagenet", *DATA, "trainer=cpu", "optimizer=lbfgs")
+    case = (*BACKBONE, *DATA, "trainer=cpu", "optimizer=lbfgs")
     capsys.readouterr()
     assert main(["train", *case, weights, *words, f"log_dir={log_dir}"]) == 1
     message = capsys.readouterr().err

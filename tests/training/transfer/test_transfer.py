@@ -53,7 +53,7 @@ def test_frozen_layers_stay_bit_for_bit(weights: str, log_dir: Path) -> None:
     assert len(backbone) > 100
     assert all(torch.equal(after[name], before[name]) for name in backbone)
     counts = results(folder)["parameters"]
-    assert counts["trainable"] == 512 * 16 + 16 + 16 * 10 + 10
+    assert counts["trainable"] == 32 * 16 + 16 + 16 * 10 + 10
     assert counts["total"] == sum(
         t.numel() for name, t in after.items() if "running" not in name and "batches" not in name
     )
@@ -213,7 +213,7 @@ def test_a_pooled_head_is_trained_on_its_kept_features_loaded_and_fine_tuned(
 ) -> None:
     words = (weights, "model.head=pooled", "model.head_hidden=256", "model.pooled=[layer1,layer2]")
     folder = train(log_dir, *words, "transfer=frozen", "transfer.cache=true")
-    assert results(folder)["stages"][0]["features"]["shape"] == [2 * (64 + 128)]
+    assert results(folder)["stages"][0]["features"]["shape"] == [2 * (16 + 32)]
     names = state(folder / "checkpoints/best.ckpt")
     assert not any("layer3" in name for name in names)
     loaded = Classifier.load(folder)

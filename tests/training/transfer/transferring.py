@@ -9,8 +9,11 @@ import lightning.pytorch as pl
 
 from strided.cli import main
 
+# ResNet-18 with few maps, so that its checkpoints are small; test_cut.py has whole networks
+NARROW = ("model=timm", "model.name=resnet18", "model.channels=[16,32,32,32]")
+BACKBONE = (*NARROW, "model.stem=imagenet")
 # 9 batches an epoch, batch normalisation, and dropout in the head
-NETWORK = ("model=resnet18", "model.stem=imagenet", "model.head=mlp", "model.head_hidden=16")
+NETWORK = (*BACKBONE, "model.head=mlp", "model.head_hidden=16")
 DATA = ("data=digits", "data.train_fraction=0.1", "data.batch_size=16", "data.image_size=16")
 # what is measured does not matter here, only that it stays the same
 MEASURED = ("trainer.limit_val_batches=4", "trainer.limit_test_batches=4")
