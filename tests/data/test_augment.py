@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -287,3 +288,49 @@ def test_an_impossible_crop_names_its_key(value: float) -> None:
 def test_values_out_of_range_name_their_key(key: str, value: float) -> None:
     with pytest.raises(UserError, match=f"augment.{key}={value}.*expected.*Try"):
         BatchAugment(**{key: value})  # type: ignore[arg-type]
+
+
+def test_images_that_alternate_are_mirrored_as_they_are_told() -> None:
+    augment = BatchAugment(horizontal_flip=True, flip="alternating")
+    chosen = torch.arange(len(IMAGES)) % 3 == 0
+    out = augment.with_mirrored(IMAGES, chosen, seeded())
+    assert torch.equal(out[chosen], IMAGES[chosen].flip(-1))
+    assert torch.equal(out[~chosen], IMAGES[~chosen])
+    moved = replace(augment, crop_padding=0.1).with_mirrored(IMAGES, chosen, seeded())
+    shifted = BatchAugment(crop_padding=0.1)(out, seeded())
+    assert torch.equal(moved, shifted)
+
+
+@pytest.mark.parametrize("padding", [0.125, 0.5])
+def test_a_reflected_shift_is_a_crop_of_numpys_reflected_padding(padding: float) -> None:
+    side, reach = 16, round(padding * 16)
+    out = BatchAugment(crop_padding=padding, border="reflect")(IMAGES, seeded())
+    margins = [(0, 0), (0, 0), (reach, reach), (reach, reach)]
+    padded = np.pad(IMAGES.numpy(), margins, mode="reflect")
+    for before, after in zip(padded, out.numpy(), strict=True):
+        places = range(2 * reach + 1)
+        assert any(
+            np.array_equal(before[:, y : y + side, x : x + side], after)
+            for y in places for x in places
+        )  # fmt: skip
+    assert out.dtype == torch.uint8 and out.is_contiguous()
+
+
+def test_a_turn_brings_in_the_image_and_no_black() -> None:
+    white = torch.full((8, 1, 16, 16), 255, dtype=torch.uint8)
+    assert BatchAugment(rotation=45)(white, seeded()).min() == 0
+    out = BatchAugment(rotation=45, border="reflect")(white, seeded())
+    torch.testing.assert_close(out, white.float())
+
+
+def test_cutout_puts_a_square_of_the_mean_colour_inside_each_image() -> None:
+    out = BatchAugment(cutout=0.375)(IMAGES, seeded())
+    changed = (out != IMAGES).any(1)
+    means = IMAGES.float().mean((2, 3))
+    for image, mean, mask in zip(out, means, changed, strict=True):
+        rows, columns = mask.any(1).nonzero(), mask.any(0).nonzero()
+        square = image[:, rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+        assert square.shape == (3, 6, 6)
+        torch.testing.assert_close(square, mean.view(3, 1, 1).expand(3, 6, 6))
+    corners = {(int(m.any(1).nonzero().min()), int(m.any(0).nonzero().min())) for m in changed}
+    assert {place for corner in corners for place in corner} >= {0, 10}  # up to each edge

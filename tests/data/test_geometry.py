@@ -62,14 +62,14 @@ def test_whole_pixel_moves_are_the_same_when_resampled(channels: int, side: int)
     images = noise(channels, side)
     moves = replace(staying(6, side), flipped=FLIPPED, shift=SHIFT)
     exact = flip_and_shift(images, FLIPPED, SHIFT).float()
-    torch.testing.assert_close(warp(images, moves, black_outside=True), exact, atol=0.02, rtol=0)
+    torch.testing.assert_close(warp(images, moves, outside="zeros"), exact, atol=0.02, rtol=0)
 
 
 @pytest.mark.parametrize(("channels", "side"), SHAPES)
 def test_rotation_is_torchvisions_and_counter_clockwise(channels: int, side: int) -> None:
     images = noise(channels, side)
     angles = torch.tensor([0.0, 7.5, -30.0, 90.0, 133.0, 180.0])
-    out = warp(images, replace(staying(6, side), angle=angles), black_outside=True)
+    out = warp(images, replace(staying(6, side), angle=angles), outside="zeros")
     for before, after, angle in zip(images, out, angles.tolist(), strict=True):
         theirs = V.rotate(before.float(), angle, BILINEAR)
         assert (after - theirs).abs().mean() < 0.01
@@ -82,7 +82,7 @@ def test_rotation_is_torchvisions_and_counter_clockwise(channels: int, side: int
 def test_rotation_is_pils_inside_the_picture(channels: int, side: int) -> None:
     images = noise(channels, side)
     angles = torch.linspace(-40, 40, 6)
-    out = warp(images, replace(staying(6, side), angle=angles), black_outside=True)
+    out = warp(images, replace(staying(6, side), angle=angles), outside="zeros")
     reach = torch.arange(side) - (side - 1) / 2
     inner = reach.square()[:, None] + reach.square() < (side / 2 - 1.5) ** 2
     for before, after, angle in zip(images, out, angles.tolist(), strict=True):
@@ -95,7 +95,7 @@ def test_rotation_is_pils_inside_the_picture(channels: int, side: int) -> None:
 def test_zoom_is_torchvisions(channels: int, side: int) -> None:
     images = noise(channels, side)
     scales = torch.tensor([0.5, 0.8, 0.95, 1.0, 1.3, 2.0])
-    out = warp(images, replace(staying(6, side), scale=scales), black_outside=True)
+    out = warp(images, replace(staying(6, side), scale=scales), outside="zeros")
     for before, after, scale in zip(images, out, scales.tolist(), strict=True):
         theirs = V.affine(before.float(), 0.0, [0, 0], scale, [0.0, 0.0], BILINEAR)
         torch.testing.assert_close(after, theirs, atol=0.1, rtol=0)
@@ -114,7 +114,7 @@ def test_a_box_is_the_resized_crop_of_torchvision_and_pil(channels: int, side: i
             [side // 2, side // 2, side - side // 2, side - side // 2],
         ]
     )
-    out = warp(images, replace(staying(6, side), box=boxes.float()), black_outside=False)
+    out = warp(images, replace(staying(6, side), box=boxes.float()), outside="border")
     torch.testing.assert_close(out[0], images[0].float(), atol=0.02, rtol=0)
     for before, after, box in zip(images, out, boxes.tolist(), strict=True):
         theirs = V.resized_crop(before.float(), *box, [side, side], BILINEAR, antialias=False)
@@ -155,16 +155,16 @@ def test_all_moves_together_are_theirs_one_after_the_other() -> None:
     theirs = V.rotate(theirs, 25.0, BILINEAR)
     theirs = V.affine(theirs, 0.0, [0, 0], 1.2, [0.0, 0.0], BILINEAR)
     inner = (slice(None), slice(None), slice(18, 46), slice(18, 46))
-    difference = (warp(images, moves, black_outside=True) - theirs)[inner].abs()
+    difference = (warp(images, moves, outside="zeros") - theirs)[inner].abs()
     assert difference.max() < 1.5 and theirs[inner].std() > 20
 
 
 def test_outside_is_black_or_the_edge() -> None:
     white = torch.full((1, 1, 32, 32), 255, dtype=torch.uint8)
     turned = replace(staying(1, 32), angle=torch.tensor([45.0]))
-    assert warp(white, turned, black_outside=True)[0, 0, 0, 0] == 0
+    assert warp(white, turned, outside="zeros")[0, 0, 0, 0] == 0
     corner = replace(staying(1, 32), box=torch.tensor([[0.0, 0.0, 8.0, 8.0]]))
-    assert torch.equal(warp(white, corner, black_outside=False), white.float())
+    assert torch.equal(warp(white, corner, outside="border"), white.float())
 
 
 @pytest.mark.parametrize("least", [0.08, 0.35, 0.9])

@@ -27,7 +27,7 @@ def seen(batches: BatchLoader) -> list[int]:
 def test_without_a_seed_images_come_in_order_with_their_labels() -> None:
     batches = list(loader(None, indices=np.array([3, 1, 20, 7, 5])))
     assert [batch.labels.tolist() for batch in batches] == [[3, 1, 20, 7], [5]]
-    for images, labels, _ in batches:
+    for images, labels, *_ in batches:
         assert images.dtype == torch.uint8 and images.shape[1:] == (1, 4, 4)
         assert images[:, 0, 0, 0].tolist() == labels.tolist()
 
@@ -203,3 +203,35 @@ def test_processes_share_a_balanced_epoch() -> None:
     first, second = (balanced_epochs(2, rank=rank, world_size=2) for rank in range(2))
     for epoch, one, two in zip(alone, first, second, strict=True):
         assert sorted(one + two) == sorted([*epoch, epoch[0]])  # wrapped round to fill
+
+
+def test_alternating_mirrors_half_of_the_images_and_the_others_in_the_next_epoch() -> None:
+    batches = loader(alternating=True)
+    mirrored = []
+    for epoch in (4, 5, 6):
+        batches.set_epoch(epoch)
+        served = [
+            (label, chosen)
+            for batch in batches
+            for label, chosen in zip(batch.labels.tolist(), batch.mirrored.tolist(), strict=True)
+        ]
+        mirrored.append({label for label, chosen in served if chosen})
+    assert 5 < len(mirrored[0]) < 18
+    assert mirrored[1] == set(range(23)) - mirrored[0] and mirrored[2] == mirrored[0]
+    assert all(batch.mirrored is None for batch in loader())
+
+
+def test_processes_and_a_resume_mirror_the_same_images() -> None:
+    whole = loader(alternating=True)
+    whole.set_epoch(1)
+    wanted = {
+        label: chosen
+        for batch in whole
+        for label, chosen in zip(batch.labels.tolist(), batch.mirrored.tolist(), strict=True)
+    }
+    for rank in (0, 1):
+        share = loader(alternating=True, rank=rank, world_size=2)
+        share.load_state_dict({"epoch": 1, "batch": 1})  # inside an epoch
+        share.set_epoch(1)
+        for batch in share:
+            assert batch.mirrored.tolist() == [wanted[label] for label in batch.labels.tolist()]

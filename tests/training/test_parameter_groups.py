@@ -133,3 +133,21 @@ def test_layers_are_the_blocks_of_the_network(node: dict[str, Any], expected: in
 def test_a_decay_out_of_range_is_refused(decay: float) -> None:
     with pytest.raises(UserError, match=r"optimizer.layer_decay=.*expected.*Try optimizer"):
         parameter_groups(Net(), decay)
+
+
+def test_biases_of_batch_norms_have_a_rate_of_their_own() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+    optimizer = torch.optim.SGD(parameter_groups(net, None, 64.0), lr=0.1, weight_decay=0.1)
+    scale_rates(optimizer)
+    found = rates(optimizer, net)
+    assert found.pop("1.bias") == pytest.approx(6.4) and set(found.values()) == {0.1}
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.1, 0.0, 0.0]
+    layered = torch.optim.SGD(parameter_groups(net, 0.5, 64.0), lr=0.1)
+    scale_rates(layered)
+    assert rates(layered, net)["1.bias"] == pytest.approx(64 * rates(layered, net)["1.weight"])
+
+
+@pytest.mark.parametrize("factor", [0.0, -1.0, float("inf")])
+def test_a_factor_of_no_rate_is_refused(factor: float) -> None:
+    with pytest.raises(UserError, match=r"norm_bias_factor=.*expected.*Try"):
+        parameter_groups(Net(), None, factor)

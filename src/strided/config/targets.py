@@ -109,6 +109,15 @@ EXTRA_KEYS: dict[str, dict[str, Extra]] = {
     "model": {
         "pretrained": Extra(bool, False, "Start from published weights: torchvision's or timm's"),
         "weights": Extra(str | None, None, "Start from a file of weights"),
+        "dirac": Extra(
+            bool, False, "Start with filters that hand on the layer's input, as many as it has maps"
+        ),
+        "whitening": Extra(
+            bool,
+            False,
+            "Fit the first convolution's filters to whiten patches of training images, and keep "
+            "them",
+        ),
     },
     "optimizer": {
         "layer_decay": Extra(
@@ -116,6 +125,11 @@ EXTRA_KEYS: dict[str, dict[str, Extra]] = {
             None,
             "Each layer trains at this share of the rate of the next one, such as 0.75; null: all "
             "at one rate",
+        ),
+        "norm_bias_factor": Extra(
+            float,
+            1.0,
+            "Biases of batch normalisation train at this multiple of the rate",
         ),
     },
 }

@@ -3,11 +3,13 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from strided.data.erasing import cut_out, erase, mean_colour
 from strided.data.geometry import Moves, flip_and_shift, random_bends, random_boxes, warp
 from strided.data.rand_augment import rand_augment
 from strided.errors import UserError
@@ -19,11 +21,16 @@ class BatchAugment:
     """Changes each image of a batch by its own random draw; everything is off by default.
 
     The order is crop, mirror, shift, turn, zoom and bend, RandAugment, light, noise, erasing,
-    mixing. Pixels that come in from outside the image are black. With both mixup and cutmix on,
-    each batch gets one of them.
+    mixing. With both mixup and cutmix on, each batch gets one of them.
 
     Args:
-        horizontal_flip: Mirror each image with probability 1/2.
+        horizontal_flip: Mirror each image half of the time.
+        flip: Which images are mirrored: a random half of each batch, or alternating, a random half
+            of all images in the first epoch and the others in the next, in turn, so that two
+            epochs show each image both ways (Jordan 2024, arXiv:2404.00498, section 3.6). Kept
+            views of frozen layers are mirrored at random.
+        border: What comes in from outside the image: black, or the image as in a mirror at its
+            edge, reflect.
         crop_padding: Shift by up to this fraction of the side in each direction; 0: off.
         crop_scale: A box of at least this fraction of the area, 3/4 to 4/3 in shape, fills the
             image (Szegedy et al. 2015, arXiv:1409.4842); 1: off.
@@ -38,6 +45,8 @@ class BatchAugment:
         noise: Add Gaussian noise of a standard deviation up to this fraction of white; 0: off.
         erasing: Probability that a rectangle of 2 to 33 % of the area takes the image's mean colour
             (Zhong et al. 2017, arXiv:1708.04896); 0: off.
+        cutout: A square of this fraction of the side, anywhere inside, takes the image's mean
+            colour (DeVries & Taylor 2017, arXiv:1708.04552); 0: off.
         rand_augment_ops: RandAugment's operations on each image (Cubuk et al. 2020,
             arXiv:1909.13719); 0: off.
         rand_augment_magnitude: Strength of RandAugment's operations, 0 to 30.
@@ -61,6 +70,9 @@ class BatchAugment:
     rand_augment_magnitude: int = 9
     mixup: float = 0.0
     cutmix: float = 0.0
+    cutout: float = 0.0
+    flip: Literal["random", "alternating"] = "random"
+    border: Literal["black", "reflect"] = "black"
 
     def __post_init__(self) -> None:
         if not 0 < self.crop_scale <= 1:
@@ -77,6 +89,7 @@ class BatchAugment:
             "elastic": 0.2,
             "noise": 1.0,
             "erasing": 1.0,
+            "cutout": 1.0,
             "rand_augment_ops": math.inf,
             "rand_augment_magnitude": 30,
             "mixup": math.inf,
@@ -90,6 +103,11 @@ class BatchAugment:
                     f"augment.{key}={value}; expected 0 <= {key}{bound}."
                     f" Try augment.{key}=0 to switch it off"
                 )
+
+    @property
+    def alternates(self) -> bool:
+        """Whether the epoch decides which images are mirrored, where it is known."""
+        return self.horizontal_flip and self.flip == "alternating"
 
     @property
     def mixes(self) -> bool:
@@ -107,13 +125,25 @@ class BatchAugment:
             images = self._move(images, generator)
         if self.rand_augment_ops:
             images = self._rand_augment(images, generator)
-        if self.brightness or self.contrast or self.noise or self.erasing:
+        if any((self.brightness, self.contrast, self.noise, self.erasing, self.cutout)):
             # changed in place: memory for another copy costs more than the arithmetic
             images = images.to(torch.float32, copy=images is given)
             self._relight(images, generator)
             self._add_noise(images, generator)
-            self._erase(images, generator)
+            if self.erasing:
+                erase(images, self.erasing, generator)
+            if self.cutout:
+                cut_out(images, self.cutout, generator)
         return images
+
+    def with_mirrored(
+        self, images: Tensor, mirrored: Tensor | None, generator: torch.Generator
+    ) -> Tensor:
+        """Call this with the images that are `mirrored`, bool (B,) beside them; None: at random."""
+        if mirrored is None:
+            return self(images, generator)
+        images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(-1), images)
+        return replace(self, horizontal_flip=False)(images, generator)
 
     def mix(
         self, images: Tensor, labels: Tensor, num_classes: int, generator: torch.Generator
@@ -146,14 +176,16 @@ class BatchAugment:
         flipped = torch.rand(num, generator=generator) < (0.5 if self.horizontal_flip else 0.0)
         shift = torch.randint(-padding, padding + 1, (num, 2), generator=generator)
         if not self._resamples:
-            return flip_and_shift(images, flipped, shift)
+            return flip_and_shift(images, flipped, shift, reflect=self.border == "reflect")
         box = random_boxes(num, side, self.crop_scale, generator)
         angle = _uniform(num, self.rotation, generator)
         scale = 1 + _uniform(num, self.zoom, generator)
         bend = random_bends(num, self.elastic, generator) if self.elastic else None
         inside = not (padding or self.rotation or self.zoom or self.elastic)
         moves = Moves(box, flipped, shift, angle, scale, bend)
-        return warp(images, moves, black_outside=not inside)
+        if inside:
+            return warp(images, moves, outside="border")
+        return warp(images, moves, outside="reflection" if self.border == "reflect" else "zeros")
 
     def _rand_augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
         if images.is_floating_point():
@@ -168,7 +200,7 @@ class BatchAugment:
         reach = torch.tensor([self.contrast, self.brightness]).view(2, 1, 1, 1, 1)
         draws = torch.rand(2, len(images), 1, 1, 1, generator=generator)
         contrast, brightness = sent(1 + reach * (2 * draws - 1), images.device)
-        mean = _mean_colour(images).mean(dim=1, keepdim=True)
+        mean = mean_colour(images).mean(dim=1, keepdim=True)
         images.mul_(contrast * brightness).add_((1 - contrast) * brightness * mean).clamp_(0, 255)
 
     def _add_noise(self, images: Tensor, generator: torch.Generator) -> None:
@@ -186,25 +218,6 @@ class BatchAugment:
         noise = sent(field, images.device)[:, rows.unsqueeze(2), columns.unsqueeze(1)]
         images.addcmul_(noise.transpose(0, 1), sent(strength, images.device)).clamp_(0, 255)
 
-    def _erase(self, images: Tensor, generator: torch.Generator) -> None:
-        side = images.shape[-1]
-        chosen = (torch.rand(len(images), generator=generator) < self.erasing).nonzero().flatten()
-        area = 0.02 + 0.31 * torch.rand(len(chosen), generator=generator)
-        shape = torch.exp(_uniform(len(chosen), math.log(3.3), generator))
-        rows = _spans((area * shape).sqrt() * side, side, generator)
-        columns = _spans((area / shape).sqrt() * side, side, generator)
-        drawn = sent(torch.stack([chosen.float(), *rows, *columns]), images.device)
-        where, top, bottom, left, right = drawn.unsqueeze(2)
-        axis = torch.arange(side, device=images.device)
-        inside_rows, inside_columns = (
-            (axis >= top) & (axis < bottom),
-            (axis >= left) & (axis < right),
-        )
-        mask = (inside_rows.unsqueeze(2) & inside_columns.unsqueeze(1)).unsqueeze(1)
-        places = where.flatten().long()
-        part = images[places]
-        images[places] = torch.where(mask, _mean_colour(part), part)
-
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
@@ -214,21 +227,6 @@ def _seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def _mean_colour(images: Tensor) -> Tensor:
-    """Return the mean over the pixels, (B, C, 1, 1), the same with any number of threads.
-
-    There are two steps because torch splits the sum of a whole tensor among its threads.
-    """
-    return images.mean(dim=3, keepdim=True).mean(dim=2, keepdim=True)
-
-
 def _uniform(num: int, reach: float, generator: torch.Generator) -> Tensor:
     """Draw numbers in -reach .. reach, (num,)."""
     return reach * (2 * torch.rand(num, generator=generator) - 1)
-
-
-def _spans(lengths: Tensor, side: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw a place for each of N lengths: the first pixel and the one after the last, (N,) each."""
-    lengths = lengths.round().clamp(1, side)
-    start = (torch.rand(len(lengths), generator=generator) * (side - lengths + 1)).floor()
-    return start, start + lengths

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -44,10 +45,19 @@ class Moves:
         return torch.stack([torch.stack(x, 1), torch.stack(y, 1)], 1)
 
 
-def flip_and_shift(images: Tensor, flipped: Tensor, shift: Tensor) -> Tensor:
-    """Flip and shift exactly: (B, C, S, S) of any dtype to the same, 0 from outside."""
+def flip_and_shift(
+    images: Tensor, flipped: Tensor, shift: Tensor, *, reflect: bool = False
+) -> Tensor:
+    """Flip and shift exactly: (B, C, S, S) of any dtype to the same, 0 from outside.
+
+    With `reflect`, what lies beyond an edge is the image again, mirrored at its outermost pixels.
+    """
     batch, channels, side, _ = images.shape
     most = int(shift.abs().max())
+    if reflect and most:
+        wide = _reflected(images, most)
+        moved = flip_and_shift(wide, flipped, shift)[..., most:-most, most:-most]
+        return moved.contiguous()
     # The canvas holds the image and its mirror image side by side in black. Each row of the result
     # is one run of it: copying runs is many times faster than indexing single pixels.
     height, width = side + 2 * most, 2 * side + 3 * most
@@ -64,11 +74,21 @@ def flip_and_shift(images: Tensor, flipped: Tensor, shift: Tensor) -> Tensor:
     return runs.index_select(0, starts.flatten()).view_as(images)
 
 
-def warp(images: Tensor, moves: Moves, *, black_outside: bool) -> Tensor:
+def _reflected(images: Tensor, most: int) -> Tensor:
+    """Images of side S + 2 * most, of any dtype; `most` is at most S - 1."""
+    side = images.shape[-1]
+    places = torch.arange(-most, side + most, device=images.device).abs()
+    places = (side - 1) - ((side - 1) - places).abs()
+    return images.index_select(-2, places).index_select(-1, places)
+
+
+def warp(
+    images: Tensor, moves: Moves, *, outside: Literal["zeros", "border", "reflection"]
+) -> Tensor:
     """Do all of moves in one bilinear sampling: (B, C, S, S) to float32 of the same shape.
 
-    Pixels from outside are 0 if black_outside, else they repeat the edge. A box inside the image
-    needs the edge: magnified, its outermost pixels reach half an input pixel beyond it.
+    Outside there are zeros, the border again, or the image mirrored at its edge. A box inside the
+    image needs the border: magnified, its outermost pixels reach half an input pixel beyond it.
     """
     batch, _, side, _ = images.shape
     matrix = sent(moves.matrix(side), images.device)
@@ -80,8 +100,7 @@ def warp(images: Tensor, moves: Moves, *, black_outside: bool) -> Tensor:
         torch.add((by_column * centres).unsqueeze(1), rows, out=grid[..., axis])
     if moves.bend is not None:
         grid += _displacements(sent(moves.bend, images.device), side)
-    padding = "zeros" if black_outside else "border"
-    return F.grid_sample(images.float(), grid, padding_mode=padding, align_corners=False)
+    return F.grid_sample(images.float(), grid, padding_mode=outside, align_corners=False)
 
 
 def _displacements(bend: Tensor, side: int) -> Tensor:

@@ -1,6 +1,6 @@
 """Whole batches, in an order that can be resumed at any epoch and batch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -15,12 +15,14 @@ from strided.system.devices import sent
 class Batch(NamedTuple):
     """images uint8 (B, C, S, S), labels int64 (B,), and the seed of the batch's augmentation.
 
-    Both tensors are on the device where the pixels lie.
+    mirrored bool (B,) says which images the augmentation is to mirror; None: it draws them. The
+    tensors are on the device where the pixels lie.
     """
 
     images: Tensor
     labels: Tensor
     seed: int
+    mirrored: Tensor | None = None
 
 
 class BatchLoader:
@@ -30,7 +32,8 @@ class BatchLoader:
     fill them. With `mark_repeated`, repeated images have the label -1. `class_balanced` needs a
     seed; it keeps the number of images, but takes equally many of each class. With `views`, view v
     of image i is at v * len(labels) + i of the pixels; an epoch shows one view of each image, and
-    that many epochs show all.
+    that many epochs show all. `alternating` mirrors a random half of the images in an epoch, and
+    the others in the next.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class BatchLoader:
         mark_repeated: bool = False,
         pin_memory: bool = False,
         views: int = 1,
+        alternating: bool = False,
     ) -> None:
         self.pixels = pixels
         self.labels = labels
@@ -61,6 +65,7 @@ class BatchLoader:
         self.mark_repeated = mark_repeated
         self.pin_memory = pin_memory
         self.views = views
+        self.alternating = alternating
         self._epoch = 0
         self._batch = 0  # batches of this epoch served so far
         self._resumed = False
@@ -76,6 +81,7 @@ class BatchLoader:
         order = self._order()[: len(self) * self.batch_size]
         labels = self._labels(order).split(self.batch_size)
         shown = self._views_of_epoch(order)
+        mirrored = self._mirrored(order)
         starts = range(first * self.batch_size, len(order), self.batch_size)
         batches = self.pixels.read(  # may read ahead of the place
             [shown[start : start + self.batch_size] for start in starts], pin_memory=self.pin_memory
@@ -84,7 +90,8 @@ class BatchLoader:
             entropy = [self.seed or 0, self._epoch, number, self.rank]
             seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
             self._batch = number + 1
-            yield Batch(images, labels[number][places], seed)
+            of_batch = None if mirrored is None else mirrored[number][places]
+            yield Batch(images, labels[number][places], seed, of_batch)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch's order; a place to resume at holds only within its epoch."""
@@ -110,7 +117,17 @@ class BatchLoader:
         if self.mark_repeated:
             places = np.arange(len(order)) * self.world_size + self.rank
             labels[places >= len(self.indices)] = -1
-        of_epoch = torch.from_numpy(labels)
+        return self._beside_pixels(torch.from_numpy(labels))
+
+    def _mirrored(self, order: np.ndarray) -> Sequence[Tensor] | None:
+        """Which images of each batch are to be mirrored in this epoch."""
+        if not self.alternating:
+            return None
+        first = _turns(2, len(self.labels), self.seed)[order]
+        of_epoch = torch.from_numpy((first + self._epoch) % 2 == 1)
+        return self._beside_pixels(of_epoch).split(self.batch_size)
+
+    def _beside_pixels(self, of_epoch: Tensor) -> Tensor:
         if self.pin_memory and self.pixels.device.type == "cpu":
             return of_epoch.pin_memory()
         return sent(of_epoch, self.pixels.device)
@@ -118,7 +135,7 @@ class BatchLoader:
     def _views_of_epoch(self, indices: np.ndarray) -> np.ndarray:
         if self.views == 1:
             return indices
-        first = np.random.default_rng(self.seed or 0).integers(self.views, size=len(self.labels))
+        first = _turns(self.views, len(self.labels), self.seed)
         return (first[indices] + self._epoch) % self.views * len(self.labels) + indices
 
     def _order(self) -> np.ndarray:
@@ -129,6 +146,11 @@ class BatchLoader:
             order = np.random.default_rng([self.seed, self._epoch]).permutation(order)
         share = -(-len(order) // self.world_size)
         return np.resize(order, share * self.world_size)[self.rank :: self.world_size]
+
+
+def _turns(number: int, images: int, seed: int | None) -> np.ndarray:
+    """Draw in which of `number` epochs each image has its first turn: int64 (images,)."""
+    return np.random.default_rng(seed or 0).integers(number, size=images)
 
 
 def class_balanced(indices: np.ndarray, labels: np.ndarray, seed: int, epoch: int) -> np.ndarray:

@@ -177,12 +177,12 @@ class ServingDataModule(LightningDataModule, ABC):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> tuple[Tensor, Tensor]:
         """Augment (only in training) and normalise on the model's device."""
-        images, labels, seed = batch
+        images, labels, seed, mirrored = batch
         if self._features is not None:
             return images, labels
         if self._augment is not None and self.trainer is not None and self.trainer.training:
             generator = torch.Generator().manual_seed(seed)
-            images = self._augment(images, generator)
+            images = self._augment.with_mirrored(images, mirrored, generator)
             images, labels = self._augment.mix(images, labels, len(self.source.classes), generator)
         network = self.trainer.lightning_module if self.trainer is not None else None
         memory_format = getattr(network, "memory_format", torch.contiguous_format)
@@ -206,11 +206,16 @@ class ServingDataModule(LightningDataModule, ABC):
             mark_repeated=mark_repeated,
             pin_memory=pins_memory(self.pin_memory, self.trainer),
             views=len(features.images) // len(self.source) if features else 1,
+            alternating=split == "train" and not features and self._alternates,
         )
 
     def _pixels(self, split: str) -> Pixels:
         """What a loader of a split reads: one store of all images, or features of them."""
         return self._open() if self._features is None else self._features[split]
+
+    @property
+    def _alternates(self) -> bool:
+        return self._augment is not None and self._augment.alternates
 
     def _world(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

@@ -1,5 +1,6 @@
 """Networks: images (B, C, H, W) in, logits (B, K) out. The YAML's `_target_` is the registry."""
 
+from strided.models.architectures.airbench import Airbench
 from strided.models.architectures.lenet import LeNet5
 from strided.models.architectures.lenet_original import LeNet5Original
 from strided.models.architectures.mlp import MLP
@@ -12,11 +13,20 @@ from strided.models.weights import WeightsReport, initialise, load_weights
 
 # What a config may name, by the kind of its place.
 TARGETS = {
-    "model": ("MLP", "CifarResNet", "LeNet5", "LeNet5Original", "timm_model", "torchvision_model"),
+    "model": (
+        "Airbench",
+        "MLP",
+        "CifarResNet",
+        "LeNet5",
+        "LeNet5Original",
+        "timm_model",
+        "torchvision_model",
+    ),
 }
 
 __all__ = [
     "MLP",
+    "Airbench",
     "CifarResNet",
     "LeNet5",
     "LeNet5Original",

@@ -1,35 +1,50 @@
-"""Parameter groups of the optimizer: undecayed parameters, and lower rates far from the head."""
+"""Parameter groups of the optimizer: undecayed parameters, and rates of their own."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from strided.errors import UserError
 from strided.runs.results import Parameters
 
 
-def parameter_groups(model: nn.Module, layer_decay: float | None) -> list[dict[str, Any]]:
+def parameter_groups(
+    model: nn.Module, layer_decay: float | None, norm_bias_factor: float = 1.0
+) -> list[dict[str, Any]]:
     """Return the trainable parameters in groups: the head's first, norms and biases apart.
 
     Norms and biases are not decayed: shrinking them is of no use. With `layer_decay` (above 0, to
     1) each layer has separate groups. Their `lr_scale` is layer_decay to the power of the number of
-    layers between the layer and the end (Clark et al. 2020, arXiv:2003.10555, section 3.1). Raises
-    UserError.
+    layers between the layer and the end (Clark et al. 2020, arXiv:2003.10555, section 3.1). The
+    biases of batch normalisation are apart again if `norm_bias_factor` is not 1, which multiplies
+    their `lr_scale` (Page 2019, "How to train your ResNet", part 8: 64). Raises UserError.
     """
+    _check(layer_decay, norm_bias_factor)
+    fast = {id(p) for p in _norm_biases(model)} if norm_bias_factor != 1 else set()
     if layer_decay is None:
-        return list(_apart(list(model.parameters())))
-    if not 0 < layer_decay <= 1:
+        return list(_apart(list(model.parameters()), fast, norm_bias_factor))
+    return [
+        {**group, "lr_scale": layer_decay**distance * group.get("lr_scale", 1.0)}
+        for distance, layer in enumerate(reversed(layers(model)))
+        for group in _apart(layer, fast, norm_bias_factor)
+    ]
+
+
+def _check(layer_decay: float | None, norm_bias_factor: float) -> None:
+    if layer_decay is not None and not 0 < layer_decay <= 1:
         raise UserError(
             f"optimizer.layer_decay={layer_decay}; expected 0 < layer_decay <= 1. "
             "Try optimizer.layer_decay=0.75, or null to switch it off"
         )
-    return [
-        {**group, "lr_scale": layer_decay**distance}
-        for distance, layer in enumerate(reversed(layers(model)))
-        for group in _apart(layer)
-    ]
+    if not 0 < norm_bias_factor < math.inf:
+        raise UserError(
+            f"optimizer.norm_bias_factor={norm_bias_factor}; expected above 0. "
+            "Try optimizer.norm_bias_factor=64, or 1 to switch it off"
+        )
 
 
 def parameter_counts(model: nn.Module) -> Parameters:
@@ -46,12 +61,24 @@ def scale_rates(optimizer: Optimizer) -> None:
         group["lr"] *= group.get("lr_scale", 1.0)
 
 
-def _apart(parameters: list[nn.Parameter]) -> Iterator[dict[str, Any]]:
+def _apart(
+    parameters: list[nn.Parameter], fast: Collection[int], factor: float
+) -> Iterator[dict[str, Any]]:
+    """Split parameters into groups; those with an `id` in `fast` have `factor` for `lr_scale`."""
     trainable = [p for p in parameters if p.requires_grad]
     if weights := [p for p in trainable if p.ndim > 1]:
         yield {"params": weights}
-    if norms_and_biases := [p for p in trainable if p.ndim <= 1]:
+    others = [p for p in trainable if p.ndim <= 1]
+    if norms_and_biases := [p for p in others if id(p) not in fast]:
         yield {"params": norms_and_biases, "weight_decay": 0.0}
+    if norm_biases := [p for p in others if id(p) in fast]:
+        yield {"params": norm_biases, "weight_decay": 0.0, "lr_scale": factor}
+
+
+def _norm_biases(model: nn.Module) -> Iterator[nn.Parameter]:
+    for module in model.modules():
+        if isinstance(module, _BatchNorm) and isinstance(module.bias, nn.Parameter):
+            yield module.bias
 
 
 def layers(model: nn.Module) -> list[list[nn.Parameter]]:

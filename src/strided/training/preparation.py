@@ -17,17 +17,17 @@ from strided.data.reading.files import as_text
 from strided.data.reading.pictures import counted
 from strided.data.splits import without_images
 from strided.errors import UserError
-from strided.models import Plan, initialise, plan
+from strided.models import Plan, plan
 from strided.runs.results import Results, by_name
 from strided.system.processes import gathered
 from strided.training.execution import with_fused_step
+from strided.training.first_weights import begin_weights
 from strided.training.loading import require_own_network
 from strided.training.losses import CrossEntropy, FocalLoss, balanced, try_loss
 from strided.training.parameter_groups import parameter_counts
 from strided.training.seen_images import trained_on
 from strided.training.task import ClassificationTask, multiply_adds
 from strided.training.transfer.stages import try_stages
-from strided.training.transfer.transfer import Transfer
 
 log = logging.getLogger(__name__)
 
@@ -224,10 +224,7 @@ def build_task(
         "split_hashes": data.split_hashes,
     }
     report_class_weights(task, results)
-    if fresh and not Transfer.of(config).from_scratch:
-        size = data.preprocessing.image_size
-        for note in initialise(task.model, config["model"], len(data.classes), size):
-            log.info("%s", note)
+    begin_weights(task.model, config, data, fresh=fresh)
     counts = parameter_counts(task.model)
     results.update({"parameters": counts, "macs": multiply_adds(task)})
     log.info(

@@ -18,7 +18,8 @@ _STEPS = 1000  # of a trial; no schedule refuses so many
 def build_optimizer(node: Mapping[str, Any], model: nn.Module) -> Optimizer:
     """Build the optimizer of a network's trainable parameters. Raises UserError."""
     node = dict(node)
-    groups = parameter_groups(model, node.pop("layer_decay", None))
+    layer_decay, factor = node.pop("layer_decay", None), node.pop("norm_bias_factor", 1.0)
+    groups = parameter_groups(model, layer_decay, factor)
     optimizer: Optimizer = build(node, "optimizer", params=groups)
     scale_rates(optimizer)
     return optimizer

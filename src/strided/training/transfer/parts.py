@@ -7,6 +7,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from strided.errors import UserError
 from strided.models.anatomy import Anatomy, Block, anatomy
+from strided.models.initial_filters import fixed_filters
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,12 @@ def _some(blocks: list[Block]) -> str:
 
 
 def freeze(net: nn.Module, chosen: Parts) -> None:
-    """Let gradients reach only the trained units; all units if nothing is frozen."""
+    """Let gradients reach only the trained units; all units if nothing is frozen.
+
+    They never reach the filters of model.whitening.
+    """
     trained = {id(p) for module in chosen.trained for p in module.parameters()}
+    trained -= fixed_filters(net)
     for parameter in net.parameters():
         parameter.requires_grad_(id(parameter) in trained)
 
