@@ -137,7 +137,7 @@ def test_trainer_settings_do_not_make_a_resume_inexact(
     ("balance", "batches"),
     [("loss.class_weights=auto", [5, 16]), ("data.sampler=class_balanced", [13])],
 )
-def test_weights_mixing_averages_and_rates_by_layer_do_not_make_a_resume_inexact(
+def test_weights_mixing_averages_rates_and_turns_do_not_make_a_resume_inexact(
     balance: str, batches: list[int], log_dir: Path
 ) -> None:
     words = [
@@ -145,7 +145,15 @@ def test_weights_mixing_averages_and_rates_by_layer_do_not_make_a_resume_inexact
         "loss=focal",
         "augment=mixup",
         "augment.rand_augment_ops=1",
+        "augment.horizontal_flip=true",
+        "augment.flip=alternating",
+        "augment.border=reflect",
+        "augment.cutout=0.25",
         "callbacks.ema.decay=0.9",
+        "callbacks.lookahead.steps=3",
+        "callbacks.lookahead.rise=1",
+        "callbacks.target.value=0.01",
+        "callbacks.target.monitor=train/acc",
         "optimizer.layer_decay=0.7",
         "scheduler=one_cycle",
         "trainer.max_epochs=3",
@@ -158,6 +166,8 @@ def test_weights_mixing_averages_and_rates_by_layer_do_not_make_a_resume_inexact
         assert_same_outcome(folder, long)
         resumed = checkpoint(folder, "last.ckpt")["current_model_state"]
         assert all(torch.equal(resumed[name], raw[name]) for name in raw)
+        counts = [results(f)[f"{k}_to_target"] for f in (folder, long) for k in ("epochs", "flops")]
+        assert counts[:2] == counts[2:] and counts[0] == 1
 
 
 def test_an_epoch_stopped_after_its_last_validation_keeps_what_that_measured(

@@ -34,8 +34,10 @@ FILLED_IN = {
 OFF_WHEN_NULL = {
     "callbacks.early_stopping": "patience",
     "callbacks.ema": "decay",
+    "callbacks.lookahead": "steps",
     "callbacks.lr_finder": "steps",
     "callbacks.gradient_norms": "steps",
+    "callbacks.target": "value",
 }
 # Metrics that callbacks can monitor while training, and which of their values are better.
 MONITORS = {"val/acc": "max", "val/loss": "min", "train/acc": "max", "train/loss": "min"}

@@ -18,6 +18,7 @@ from strided.system.durable import write_text
 TRAINED = ("best_val/acc", "best_epoch", "train_seconds")
 REPEATS = ("seed", "data.split_seed", "data.fold")  # keys that only repeat a measurement
 AVERAGED = ("best_val/acc", "train_seconds")
+TO_TARGET = ("seconds_to_target", "epochs_to_target", "flops_to_target")
 
 TABLE_STYLE = """
 body { max-width: none; } p, ul { max-width: 60rem; } td, th { padding-right: 1.5rem; }
@@ -97,6 +98,11 @@ def measured(jobs: Iterable[Job]) -> list[str]:
     return [f"{split}/{metric}" for split in splits for metric in ("acc", "loss")]
 
 
+def to_target(jobs: Iterable[Job]) -> list[str]:
+    """Return the results of callbacks.target, if any of the jobs has one."""
+    return [*TO_TARGET] if any(TO_TARGET[0] in job.results for job in jobs) else []
+
+
 def table_of_jobs(jobs: Sequence[Job], columns: Sequence[str]) -> Table:
     """Return a row per job: its overrides, its state, and `columns` of its results."""
     keys = _keys(jobs)
@@ -117,7 +123,7 @@ def table_of_repeats(jobs: Sequence[Job]) -> Table | None:
     if not any(len({job.overrides.get(key) for job in jobs}) > 1 for key in REPEATS):
         return None
     keys = [key for key in _keys(jobs) if key not in REPEATS]
-    averaged = [*measured(jobs), *AVERAGED]
+    averaged = [*measured(jobs), *AVERAGED, *to_target(jobs)]
     groups: dict[tuple[str, ...], list[Job]] = {}
     for job in jobs:
         groups.setdefault(tuple(job.overrides.get(key, "") for key in keys), []).append(job)
@@ -141,7 +147,7 @@ def _mean_and_std(values: list[float]) -> list[float | str]:
 
 def summarise(folder: Path, jobs: Sequence[Job], trend: str = "") -> None:
     """Write the summary of a sweep into its folder; `trend` is HTML to start the page with."""
-    columns = [*measured(jobs), *TRAINED, "error"]
+    columns = [*measured(jobs), *TRAINED, *to_target(jobs), "error"]
     table, repeats = table_of_jobs(jobs, columns), table_of_repeats(jobs)
     table.write(SweepFolder(folder).summary)
     common = [word for word in jobs[0].command if all(word in job.command for job in jobs)]

@@ -6,7 +6,9 @@ Configs name these classes and functions.
 from strided.training.callbacks.checkpoint import Checkpoint
 from strided.training.callbacks.ema import EMA
 from strided.training.callbacks.gradient_norms import GradientNorms
+from strided.training.callbacks.lookahead import Lookahead
 from strided.training.callbacks.lr_finder import LearningRateFinder
+from strided.training.callbacks.target import Target
 from strided.training.logistic import LBFGS
 from strided.training.losses import CrossEntropy, FocalLoss
 from strided.training.schedules import OneCycle, Plateau, cosine
@@ -17,7 +19,7 @@ TARGETS = {
     "loss": ("CrossEntropy", "FocalLoss"),
     "optimizer": ("LBFGS",),
     "scheduler": ("OneCycle", "Plateau", "cosine"),
-    "callback": ("Checkpoint", "EMA", "GradientNorms", "LearningRateFinder"),
+    "callback": ("Checkpoint", "EMA", "GradientNorms", "LearningRateFinder", "Lookahead", "Target"),
     "transfer": ("Transfer",),
     "stage": ("Stage",),
 }
@@ -30,9 +32,11 @@ __all__ = [
     "FocalLoss",
     "GradientNorms",
     "LearningRateFinder",
+    "Lookahead",
     "OneCycle",
     "Plateau",
     "Stage",
+    "Target",
     "Transfer",
     "cosine",
 ]

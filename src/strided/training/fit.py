@@ -67,6 +67,8 @@ def fit(run: Run, task: ClassificationTask, data: ImageDataModule) -> None:
             "a larger data.image_size"
         ) from error
     finally:
+        if run.target is not None:
+            run.target.note(results, solved=is_solved(run.config))
         results["train_seconds"] = round(run.recorder.train_seconds, 3)
         results["images_per_second"] = run.recorder.images_per_second
         results["skipped"] = len(data.skipped)  # more than before, if they are found one by one
@@ -131,7 +133,7 @@ def go_on_between_stages(run: Run, task: ClassificationTask, checkpoint: Path) -
     """Restore weights and the run's own state: no Trainer loads a finished stage."""
     saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
     task.load_state_dict(saved["state_dict"])
-    for callback in filter(None, (run.checkpoint, run.recorder)):
+    for callback in filter(None, (run.checkpoint, run.recorder, run.target)):
         callback.load_state_dict(saved["callbacks"][callback.state_key])
 
 
@@ -158,6 +160,8 @@ def fit_stage(
         if kept:
             results["stages"][-1]["features"] = kept.cost
             macs = kept.cost["macs"]
+            if run.target is not None:
+                run.target.add(2 * kept.cost["computed"] * (results["macs"] - macs))
             if is_solved(run.config) and stage_run.resumed is None:  # else it is in the checkpoint
                 solve_head(run, task, data, kept.features["train"], kept.rendered)
         try:

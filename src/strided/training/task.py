@@ -13,7 +13,7 @@ from strided.data.preprocessing import Preprocessing
 from strided.decision.decision import Decision
 from strided.errors import UserError
 from strided.models import build_model
-from strided.models.macs import count_macs
+from strided.models.macs import count_macs, count_training_flops
 from strided.system.processes import gathered, is_first, place, total
 from strided.training.losses import add_auxiliary, build_loss
 from strided.training.recipes import build_optimizer, build_schedule
@@ -292,3 +292,19 @@ def multiply_adds(task: ClassificationTask, features: tuple[int, ...] | None = N
     macs = count_macs(task, torch.zeros(1, *shape, device=task.device))
     task.train()
     return macs
+
+
+def training_flops(task: ClassificationTask, shape: tuple[int, ...]) -> int:
+    """Count the FLOPs of training on one image, or its features, of a shape (C, S, S).
+
+    Those are two for a multiply-add, forward, and backward to the weights that are trained now.
+    """
+    modes = {module: module.training for module in task.modules()}
+    trained = [p for p in task.model.parameters() if p.requires_grad]
+    task.eval()  # keeps the statistics of batch normalisation
+    images = torch.zeros(1, *shape, device=task.device)
+    with torch.compiler.set_stance("force_eager"):
+        flops = count_training_flops(task, images, trained)
+    for module, training in modes.items():
+        module.training = training
+    return flops

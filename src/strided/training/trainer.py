@@ -20,6 +20,7 @@ from strided.system.signals import Interruption
 from strided.training.callbacks.checkpoint import Checkpoint
 from strided.training.callbacks.epoch_recorder import EpochRecorder
 from strided.training.callbacks.progress_bar import ProgressBar
+from strided.training.callbacks.target import Target
 from strided.training.checkpoint_files import find_resumable
 from strided.training.execution import NoProfiler
 from strided.training.logistic import is_solved
@@ -40,6 +41,7 @@ class Run:
     trainer: pl.Trainer
     recorder: EpochRecorder
     checkpoint: Checkpoint | None
+    target: Target | None
     interruption: Interruption
     resume_from: Path | None  # the checkpoint of an earlier session
 
@@ -49,6 +51,7 @@ def prepare_run(config: Config, folder: Path, results: Results, interruption: In
     quick = bool(config["trainer"].get("fast_dev_run"))
     callbacks = build_callbacks(_callbacks(config))
     checkpoint = next((c for c in callbacks if isinstance(c, Checkpoint)), None)
+    target = next((c for c in callbacks if isinstance(c, Target)), None)
     files = RunFolder(folder)
     recorder = EpochRecorder(None if quick else files.metrics, checkpoint)
     if checkpoint is not None and not quick:
@@ -63,17 +66,30 @@ def prepare_run(config: Config, folder: Path, results: Results, interruption: In
     # the first process only: it may have to repair files
     resume_from = from_first(find_resumable(folder / "checkpoints") if is_first() else None)
     return Run(
-        config, folder, results, quick, trainer, recorder, checkpoint, interruption, resume_from
+        config=config,
+        folder=folder,
+        results=results,
+        quick=quick,
+        trainer=trainer,
+        recorder=recorder,
+        checkpoint=checkpoint,
+        target=target,
+        interruption=interruption,
+        resume_from=resume_from,
     )
 
 
 def build_callbacks(node: Node) -> list[pl.Callback]:
-    """Build the callbacks of the config, without the ones that a null switches off."""
-    return [
+    """Build the callbacks of the config, without the ones that a null switches off.
+
+    The Checkpoint is the last: it saves what the others know.
+    """
+    built = [
         build(callback, f"callbacks.{name}")
         for name, callback in node.items()
         if callback and not _is_off(f"callbacks.{name}", callback)
     ]
+    return sorted(built, key=lambda callback: isinstance(callback, Checkpoint))
 
 
 def _callbacks(config: Config) -> Node:
@@ -95,7 +111,8 @@ def stage_trainer(run: Run, stage: Stage, end: int | None) -> pl.Trainer:
     nodes = _callbacks(run.config)
     if stage.patience is not None and nodes.get("early_stopping"):
         nodes["early_stopping"] = {**nodes["early_stopping"], "patience": stage.patience}
-    own = [run.checkpoint if isinstance(c, Checkpoint) else c for c in build_callbacks(nodes)]
+    shared: dict[type, pl.Callback | None] = {type(c): c for c in (run.checkpoint, run.target)}
+    own = [shared.get(type(c), c) for c in build_callbacks(nodes)]
     node = {**_trainer_node(run.config), "max_epochs": end}
     trainer = build_trainer(node, [run.recorder, *filter(None, own)], run.folder)
     trainer.loggers = run.trainer.loggers
