@@ -9,6 +9,10 @@ Node = dict[str, Any]  # the choices of one group, often a `_target_` with its a
 InferencePrecision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
+# of an image, whose answers are averaged
+Views = Literal["none", "flip", "multicrop"]
+
+
 class EvaluationKeys(TypedDict, total=False):
     """How a decision is made of probabilities; None in eval: as in training."""
 
@@ -17,6 +21,7 @@ class EvaluationKeys(TypedDict, total=False):
     operating_point: float | None  # a sensitivity
     gate: Literal["mahalanobis", "knn"] | None
     false_alarms: float
+    views: Views | None  # None in training: none
 
 
 class TriageKeys(TypedDict, total=False):

@@ -55,7 +55,7 @@ def flip_and_shift(
     batch, channels, side, _ = images.shape
     most = int(shift.abs().max())
     if reflect and most:
-        wide = _reflected(images, most)
+        wide = reflected(images, most)
         moved = flip_and_shift(wide, flipped, shift)[..., most:-most, most:-most]
         return moved.contiguous()
     # The canvas holds the image and its mirror image side by side in black. Each row of the result
@@ -74,8 +74,8 @@ def flip_and_shift(
     return runs.index_select(0, starts.flatten()).view_as(images)
 
 
-def _reflected(images: Tensor, most: int) -> Tensor:
-    """Images of side S + 2 * most, of any dtype; `most` is at most S - 1."""
+def reflected(images: Tensor, most: int) -> Tensor:
+    """Reflect (B, C, S, S) of any dtype at its edges, by `most` pixels, up to S - 1."""
     side = images.shape[-1]
     places = torch.arange(-most, side + most, device=images.device).abs()
     places = (side - 1) - ((side - 1) - places).abs()

@@ -153,5 +153,6 @@ def _evaluate(
     note_decision(run.results, best.decision, evaluation)
     note_selective(run.results, best.decision, evaluation, data.classes)
     run.results["inference_precision"] = evaluation.precision
+    run.results["views"] = best.views
     run.results["skipped"] = len(data.skipped)
     return evaluation

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from strided.config.from_python import described, folder_from, names_from, path_from
-from strided.config.keys import InferencePrecision
+from strided.config.keys import InferencePrecision, Views
 from strided.config.targets import trusting
 from strided.data import ImageDataModule
 from strided.data.loader import BatchLoader
@@ -23,6 +23,7 @@ from strided.decision.decision import Decided, Decision
 from strided.decision.gate import Gate, Gated
 from strided.errors import UserError, one_line
 from strided.evaluation.precision import evaluating_in, inference_precision
+from strided.evaluation.views import refuse_mirrors, tell_other, views_of
 from strided.system.devices import choose_device, fix_cublas_workspace, float32_products, sent
 from strided.training.loading import find_checkpoint, load_task
 from strided.training.task import ClassificationTask
@@ -81,6 +82,7 @@ class Classifier:
         self.preprocessing = task.preprocessing
         self.decision = task.decision  # None: probabilities are those of the network
         self.criterion = task.criterion
+        self.views = task.views  # those that its decision was fitted on
         self.checkpoint: Path | None = None  # the file that it was loaded from
 
     @classmethod
@@ -100,6 +102,17 @@ class Classifier:
             classifier = cls(load_task(checkpoint), device, precision)
         classifier.checkpoint = checkpoint
         return classifier
+
+    def use_views(self, views: Views | None) -> None:
+        """Average the answers of other views than the run did; None: of the same.
+
+        Raises UserError where a mirror image is of another class.
+        """
+        if views is not None and views != self.views:
+            refuse_mirrors(views, self.task.hparams["data"])
+            if self.decision is not None:
+                tell_other(views, self.views)
+            self.views = views
 
     def __repr__(self) -> str:
         names = ", ".join(map(one_line, self.classes[:5])) + (", ..." * (len(self.classes) > 5))
@@ -177,10 +190,12 @@ class Classifier:
         return self._forward(pixels)[: size - missing]
 
     def _forward(self, pixels: Tensor) -> Tensor:
-        on_device = sent(pixels, self.device)
-        images = self.preprocessing.normalise(on_device, self.task.memory_format)
-        logits: Tensor = self.task(images).float()
-        return logits
+        on_device, normalise = sent(pixels, self.device), self.preprocessing.normalise
+        answers = [
+            share * self.task(normalise(view, self.task.memory_format)).float()
+            for share, view in views_of(on_device, self.views)
+        ]
+        return answers[0] if len(answers) == 1 else torch.stack(answers).sum(0)
 
     @property
     def gate(self) -> Gate | None:

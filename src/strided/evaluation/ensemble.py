@@ -66,6 +66,7 @@ def run_over_split(checkpoint: Path, config: Config) -> Ran:
     classifier = Classifier.load(
         checkpoint, device=config["accelerator"], precision=config["precision"]
     )
+    classifier.use_views((config.get("evaluation") or {}).get("views"))
     classifier.decision = chosen_decision(classifier.decision, config, classifier.classes)
     entries = seen_by(classifier, checkpoint)
     exclude = config["overlap"] == "exclude"
@@ -133,6 +134,7 @@ def _measure_all(
         each[0].classes,
         decision,
         first.classifier.precision,
+        first.classifier.views,
         first.classifier.criterion,
     )
     logits = mean_logits(each)

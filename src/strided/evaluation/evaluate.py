@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from strided.config.keys import InferencePrecision
+from strided.config.keys import InferencePrecision, Views
 from strided.data import ImageDataModule
 from strided.decision.calibration import NOT_FINITE
 from strided.decision.decision import Decided, Decision
@@ -37,6 +37,7 @@ class Judge(Protocol):
     classes: list[str]
     decision: Decision | None
     precision: InferencePrecision
+    views: Views
     criterion: nn.Module
 
 

@@ -62,7 +62,9 @@ def from_features(
     It has the weights of `epoch` of a run with these stages, as in results.json. What it gives is
     the same but for rounding.
     """
-    kept = _kept(classifier, data, stages, epoch)
+    kept = None  # there are none of other views
+    if classifier.views == "none":
+        kept = _kept(classifier, data, stages, epoch)
     return classifier if kept is None else FromFeatures(classifier, kept)
 
 

@@ -30,8 +30,11 @@ def chosen_classifier(config: Mapping[str, Any]) -> Classifier:
                 f"checkpoint= has {len(checkpoints)} networks, and this looks into one; expected "
                 f"one run. Try checkpoint={checkpoints[0].parent.parent}"
             )
-        return Classifier.load(checkpoints[0], device=device, precision=precision)
-    return Classifier(pretrained_task(config["model"]), device, precision)
+        chosen = Classifier.load(checkpoints[0], device=device, precision=precision)
+    else:
+        chosen = Classifier(pretrained_task(config["model"]), device, precision)
+    chosen.use_views((config.get("evaluation") or {}).get("views"))
+    return chosen
 
 
 def pretrained_task(config: Mapping[str, Any]) -> ClassificationTask:

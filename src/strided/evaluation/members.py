@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from strided.config.keys import Config, InferencePrecision
+from strided.config.keys import Config, InferencePrecision, Views
 from strided.decision.calibration import ENOUGH, OF_CLASSES, Calibration
 from strided.decision.decision import INNER_FOLDS, Decision, Scores, entropy
 from strided.decision.gate import Gated
@@ -114,6 +114,7 @@ class Ensemble:
     classes: list[str]
     decision: Decision | None
     precision: InferencePrecision
+    views: Views
     criterion: nn.Module
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from strided.config.keys import Config, InferencePrecision
+from strided.config.keys import Config, InferencePrecision, Views
 from strided.decision.gate import Gated
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.members import Answers, decision_of, gated_together, mean_logits
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Answered:
-    """A row of predictions.csv for each file, the classes in order, the precision of the network.
+    """A row of predictions.csv for each file, the classes in order; the network's precision, views.
 
     seen bool (M,): which of the M images whose folder names their class were seen in training; None
     if there are none, or that is not known.
@@ -30,6 +30,7 @@ class Answered:
     rows: list[Row]
     classes: list[str]
     precision: InferencePrecision
+    views: Views
     seen: np.ndarray | None = None
 
 
@@ -44,7 +45,7 @@ def predict_alone(
     if entries is not None:
         digests = [row.digest for row in rows if row.label and row.digest is not None]
         seen = are_seen(entries, np.array(digests, dtype=np.uint64), trained=False)
-    return Answered(rows, classifier.classes, classifier.precision, seen)
+    return Answered(rows, classifier.classes, classifier.precision, classifier.views, seen)
 
 
 def predict_together(checkpoints: Sequence[Path], found: Found, config: Config) -> Answered:
@@ -55,6 +56,7 @@ def predict_together(checkpoints: Sequence[Path], found: Found, config: Config) 
         classifier = Classifier.load(
             checkpoint, device=config["accelerator"], precision=config["precision"]
         )
+        classifier.use_views((config.get("evaluation") or {}).get("views"))
         own = predict_alone(classifier, checkpoint, found, config["batch_size"])
         of = Answers(checkpoint, classifier.classes, _array(own), classifier.decision)
         each.append(of if not each else of.in_order_of(each[0].classes))
@@ -75,7 +77,7 @@ def predict_together(checkpoints: Sequence[Path], found: Found, config: Config) 
         rows.append(row)
     known = [own.seen for own in answered if own.seen is not None]
     seen = np.any(known, axis=0) if len(known) == len(answered) else None
-    return Answered(rows, first.classes, first.precision, seen)
+    return Answered(rows, first.classes, first.precision, first.views, seen)
 
 
 def _gated(rows: Sequence[Row]) -> Gated | None:

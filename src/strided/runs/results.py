@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, TypedDict, cast
 
-from strided.config.keys import InferencePrecision
+from strided.config.keys import InferencePrecision, Views
 
 
 class Git(TypedDict, total=False):
@@ -118,6 +118,7 @@ class Results(Metrics, total=False):
     tested: int  # images
     confusion: list[list[int]]  # a row for each true class
     inference_precision: InferencePrecision  # of the network in it, and in predict
+    views: Views  # of each image, whose answers were averaged in it, and in predict
     overlap: dict[str, Any] | None  # images seen in training; None: that is not known
     calibration: dict[str, Any]  # how it was fitted; errors of the probabilities, before and after
     sets: dict[str, Any]  # prediction sets: their threshold, what they cover

@@ -6,11 +6,11 @@ import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
-from strided.config.keys import Node
+from strided.config.keys import Node, Views
 from strided.config.schema import check
 from strided.data.preprocessing import Preprocessing
 from strided.errors import UserError, first_line, printable, sought_from
@@ -94,10 +94,11 @@ def load_task(file: Path) -> ClassificationTask:
     _require_finite(task, file)
     saved = checkpoint["strided"]
     task.trained_on = saved.get("trained_on", {})
-    products = saved.get("matmul_precision")  # older checkpoints have neither of these two
+    products = saved.get("matmul_precision")  # older checkpoints have none of these three
     task.matmul_precision = next((p for p in FLOAT32_PRODUCTS if p == products), None)
     precision = saved.get("precision")
     task.precision = precision if isinstance(precision, str) else task.precision
+    task.views = next((views for views in get_args(Views) if views == saved.get("views")), "none")
     task.decision = stored_decision(
         saved, file, len(task.classes), task.model, task.preprocessing.channels
     )

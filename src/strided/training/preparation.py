@@ -218,6 +218,7 @@ def build_task(
         channels_last=config["channels_last"],
     )
     task.matmul_precision = config["matmul_precision"]
+    task.views = (config.get("evaluation") or {}).get("views") or "none"
     task.trained_on = {
         "fingerprint": data.fingerprint,
         "listing": data.listing_fingerprint,

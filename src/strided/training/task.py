@@ -9,11 +9,12 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from strided.config.keys import Views
 from strided.data.preprocessing import Preprocessing
 from strided.decision.decision import Decision
 from strided.errors import UserError
 from strided.models import build_model
-from strided.models.macs import count_macs, count_training_flops
+from strided.models.macs import count_macs
 from strided.system.processes import gathered, is_first, place, total
 from strided.training.losses import add_auxiliary, build_loss
 from strided.training.recipes import build_optimizer, build_schedule
@@ -116,6 +117,7 @@ class ClassificationTask(pl.LightningModule):
         self.trained_on: dict[str, Any] = {}  # which images: "fingerprint", "split_hashes", "seen"
         self.matmul_precision: str | None = None  # of `float32_products`; as training had it
         self.precision = "32-true"  # trainer.precision, as training had it
+        self.views: Views = "none"  # of an image, whose answers are averaged after training
         self.decision: Decision | None = None  # of a checkpoint; the weights of training have none
         self.recipe = {"optimizer": optimizer, "scheduler": scheduler}  # of the stage
         self.stage = {"number": 0, "epoch": 0, "step": 0}  # which one, and where it began
@@ -249,6 +251,7 @@ class ClassificationTask(pl.LightningModule):
             "trained_on": self.trained_on,
             "matmul_precision": self.matmul_precision,
             "precision": self.precision,
+            "views": self.views,
             "stage": self.stage,
             "on_features": bool(self.features_to_logits),
             "random": gathered(random),
@@ -292,19 +295,3 @@ def multiply_adds(task: ClassificationTask, features: tuple[int, ...] | None = N
     macs = count_macs(task, torch.zeros(1, *shape, device=task.device))
     task.train()
     return macs
-
-
-def training_flops(task: ClassificationTask, shape: tuple[int, ...]) -> int:
-    """Count the FLOPs of training on one image, or its features, of a shape (C, S, S).
-
-    Those are two for a multiply-add, forward, and backward to the weights that are trained now.
-    """
-    modes = {module: module.training for module in task.modules()}
-    trained = [p for p in task.model.parameters() if p.requires_grad]
-    task.eval()  # keeps the statistics of batch normalisation
-    images = torch.zeros(1, *shape, device=task.device)
-    with torch.compiler.set_stance("force_eager"):
-        flops = count_training_flops(task, images, trained)
-    for module, training in modes.items():
-        module.training = training
-    return flops

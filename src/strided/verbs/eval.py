@@ -30,6 +30,7 @@ def evaluate_checkpoint(config: Config, folder: Path, results: Results, _: Inter
     results.update(
         {
             "inference_precision": evaluation.precision,
+            "views": judge.views,
             "confusion": evaluation.confusion,
             "classes": judge.classes,
             "splits": {split: evaluation.count},

@@ -59,6 +59,7 @@ def export(config: Config, folder: Path, results: Results, _: Interruption) -> N
     active = None if gate is None else Bundle.load(_active(gate))
     classifier = Classifier.load(checkpoint, device="cpu", precision="32-true")
     data = set_up_data(classifier, config.get("data"))
+    _require_no_views(classifier)
     _require_no_rows(classifier)
     if active is not None or config["int8"]:
         _require_new_images(classifier, data, checkpoint)
@@ -101,6 +102,16 @@ def _one_checkpoint(given: str | list[str]) -> Path:
             f"file. Try checkpoint={found[0].parent.parent}"
         )
     return found[0]
+
+
+def _require_no_views(classifier: Classifier) -> None:
+    """Raise UserError for a decision that was fitted on the mean of several answers."""
+    if classifier.views != "none":
+        raise UserError(
+            f"this checkpoint averages its answers to evaluation.views={classifier.views}, and a "
+            "bundle asks its network once, so that the calibration would not fit; expected a run "
+            "without views. Try training with evaluation.views=null"
+        )
 
 
 def _require_no_rows(classifier: Classifier) -> None:

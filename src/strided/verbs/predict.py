@@ -51,6 +51,7 @@ def predict(config: Config, folder: Path, results: Results, _: Interruption) -> 
         {
             "images": len(rows),
             "inference_precision": answered.precision,
+            "views": answered.views,
             "unreadable": failed,
             "ignored_files": sum(found.ignored.values()),
             "ignored_by_ending": found.ignored,

@@ -16,6 +16,7 @@ from strided.evaluation.evaluation import Evaluation
 from strided.evaluation.fitting import refuse_calibration
 from strided.evaluation.gating import refuse_gate
 from strided.evaluation.selective import policy_of
+from strided.evaluation.views import refuse_mirrors
 from strided.explain.overlays import overlays
 from strided.loggers import StartedRun
 from strided.loggers.running import build_loggers, running
@@ -69,6 +70,7 @@ def train_and_test(
     refuse_two_balances(config)
     refuse_fused_clipping(config)
     refuse_unsolvable(config)
+    refuse_mirrors((config.get("evaluation") or {}).get("views") or "none", config["data"])
     run = prepare_run(
         config, folder, results, interruption
     )  # first: it finds mistakes without data

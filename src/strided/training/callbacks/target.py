@@ -4,13 +4,15 @@ import logging
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
 
 from strided.config.schema import MONITORS
 from strided.errors import UserError
+from strided.models.macs import count_training_flops
 from strided.runs.results import Results
 from strided.training.callbacks.epoch_recorder import EpochRecorder
-from strided.training.task import training_flops
+from strided.training.task import ClassificationTask
 
 log = logging.getLogger(__name__)
 
@@ -103,3 +105,19 @@ class Target(LightningCheckpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on counting."""
         self.reached, self._flops = state_dict["reached"], state_dict["flops"]
+
+
+def training_flops(task: ClassificationTask, shape: tuple[int, ...]) -> int:
+    """Count the FLOPs of training on one image, or its features, of a shape (C, S, S).
+
+    Those are two for a multiply-add, forward, and backward to the weights that are trained now.
+    """
+    modes = {module: module.training for module in task.modules()}
+    trained = [p for p in task.model.parameters() if p.requires_grad]
+    task.eval()  # keeps the statistics of batch normalisation
+    images = torch.zeros(1, *shape, device=task.device)
+    with torch.compiler.set_stance("force_eager"):
+        flops = count_training_flops(task, images, trained)
+    for module, training in modes.items():
+        module.training = training
+    return flops
