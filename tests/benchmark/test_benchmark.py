@@ -77,6 +77,13 @@ def test_the_figures_of_a_run_agree_with_each_other(
     for ratio, (over, under) in RATIOS.items():
         paired = [repeat[over] / repeat[under] for repeat in row["repeats"]]
         assert row["ratios"][ratio]["median"] == pytest.approx(median(paired))
+    of_peak = [
+        r["strided"] * 2_263_920 / peak
+        for r, peak in zip(row["repeats"], row["peaks"], strict=True)
+    ]  # three times the multiply-adds, twice, less a gradient of the image
+    assert row["of_peak"]["strided"]["median"] == pytest.approx(median(of_peak))
+    assert row["peak"].startswith(f"{100 * median(of_peak):.0f} % of the arithmetic")
+    assert "1 thread)" in row["peak"] and row["peak"] in shown
     assert set(row["time_shares"]) == {*ACTIONS, REST}
     assert sum(row["time_shares"].values()) == pytest.approx(1)
     assert all(0 <= share <= 1 for share in row["time_shares"].values())
@@ -274,6 +281,8 @@ def test_plain_images_of_any_size_become_the_networks(resize: Any) -> None:
         contrast=0.1,
         erasing=1,
         rand_augment_ops=1,
+        cutout=0.3,
+        border="reflect",
     )
     transform = per_image_transform(preprocessing, everything, None)
     for size in ((10, 12), (60, 40)):
@@ -285,7 +294,8 @@ def test_plain_images_of_any_size_become_the_networks(resize: Any) -> None:
 def test_mixed_labels_reach_the_plain_loss(tmp_path: Path) -> None:
     mixing = BatchAugment(mixup=1.0, cutmix=1.0)
     pair = pair_of(tmp_path, "model=mlp")
-    batches = plain_training(pair.task, pair.data, mixing, ADAM, CPU)
+    own = {**ADAM, "layer_decay": 0.9, "norm_bias_factor": 2.0}  # which torch does not take
+    batches = plain_training(pair.task, pair.data, mixing, own, CPU)
     assert next(batches) == 64
 
 

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from strided.benchmark.bare_network import bare_inference, bare_training
+from strided.benchmark.peak import peak_flops
 from strided.benchmark.plain_script import plain_training
 from strided.benchmark.time_shares import ActionTimes
 from strided.benchmark.timing import LEAST_BATCHES, PeakMemory, images_per_second
@@ -25,6 +27,7 @@ from strided.evaluation.precision import evaluating_in, inference_precision
 from strided.runs.results import Results
 from strided.system.devices import float32_products
 from strided.system.signals import Interruption
+from strided.training.callbacks.target import training_flops
 from strided.training.execution import execution_switches, without_driver_check
 from strided.training.fit import fit
 from strided.training.preparation import build_task, prepare_data
@@ -90,6 +93,22 @@ class Pair:
         memory = PeakMemory(self.device)
         rate, threads = PARTS[part](self)
         return Measurement(rate, threads, memory.bytes())
+
+    def peak_flops(self, threads: int) -> float:
+        """The FLOPs a second of the fastest matrix product, as precise as the training is."""
+        return peak_flops(
+            str(self.trainer.precision),
+            self.config.get("matmul_precision"),
+            threads,
+            self.device,
+            self.config["seconds"],
+        )
+
+    @cached_property
+    def flops(self) -> int:
+        """The FLOPs of training on an image."""
+        side = self.task.preprocessing.image_size
+        return training_flops(self.task, (self.task.preprocessing.channels, side, side))
 
     def time(self, batches: Generator[int, None, None]) -> tuple[float, int]:
         """Return the images per second of a loop, and its number of threads."""

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from strided.benchmark.bare_network import training_loss
 from strided.config.keys import Node
-from strided.config.targets import build
+from strided.config.targets import EXTRA_KEYS, build
 from strided.data import BatchAugment, ImageDataModule, Preprocessing
 from strided.data.equalize import equalized
 from strided.data.reading.depth import WHITE, eight_bit
@@ -60,7 +60,9 @@ def per_image_transform(
     if (how := preprocessing.equalize) is not None:
         steps.append(lambda image: equalized(image, how))
     if augment.crop_padding:
-        steps.append(t.RandomCrop(side, padding=round(augment.crop_padding * side)))
+        padding = round(augment.crop_padding * side)
+        border = "reflect" if augment.border == "reflect" else "constant"
+        steps.append(t.RandomCrop(side, padding=padding, padding_mode=border))
     if augment.horizontal_flip:
         steps.append(t.RandomHorizontalFlip())
     if augment.rand_augment_ops:
@@ -77,6 +79,9 @@ def per_image_transform(
         steps.append(GaussianNoise(sigma=augment.noise))
     if augment.erasing:
         steps.append(t.RandomErasing(augment.erasing))
+    if augment.cutout:
+        area = augment.cutout**2
+        steps.append(t.RandomErasing(1.0, scale=(area, area), ratio=(1.0, 1.0)))
     transform: Callable[[Image.Image], Tensor] = t.Compose(steps)
     return transform
 
@@ -141,7 +146,8 @@ def plain_training(
     model.load_state_dict(task.model.state_dict())
     model.to(device).train()
     criterion = build_loss(options["loss"], task.classes).to(device)
-    node = {key: value for key, value in optimizer_node.items() if key != "layer_decay"}
+    own = EXTRA_KEYS["optimizer"]
+    node = {key: value for key, value in optimizer_node.items() if key not in own}
     optimizer = build(node, "optimizer", params=model.parameters())
     mix = _mixing(augment, len(task.classes))
     loader, total = plain_loader(data, augment), 0.0

@@ -8,7 +8,7 @@ from typing import Any
 
 from strided.benchmark.pair import PARTS, Pair, prepare_pair, train_for
 from strided.benchmark.table import RATIOS
-from strided.benchmark.time_shares import ActionTimes, bound
+from strided.benchmark.time_shares import ActionTimes, against_peak, bound
 from strided.benchmark.timing import LEAST_BATCHES
 from strided.config.keys import Config
 from strided.system.signals import Interruption
@@ -21,7 +21,7 @@ def measure_model(
 ) -> None:
     """Fill in the row of one model."""
     pair = prepare_pair(config, folder, row, interruption)
-    row.update(data=pair.data.name, threads={}, peak_memory_bytes={}, repeats=[])
+    row.update(data=pair.data.name, threads={}, peak_memory_bytes={}, repeats=[], peaks=[])
     for number in range(config["repeats"]):
         measure_repeat(pair, row)
         rates = ", ".join(f"{part} {rate:.5g}" for part, rate in row["repeats"][-1].items())
@@ -40,17 +40,28 @@ def measure_repeat(pair: Pair, row: dict[str, Any]) -> None:
         memory = row["peak_memory_bytes"]
         known = (found.memory, memory.get(part, 0))
         memory[part] = None if None in known else max(known)
+    row["peaks"].append(pair.peak_flops(row["threads"]["strided"]))
     row["repeats"].append(rates)
-    summarise(row)
+    summarise(row, pair.flops)
 
 
-def summarise(row: dict[str, Any]) -> None:
-    """Add medians and ranges of rates, and of their ratios within a repeat."""
+def summarise(row: dict[str, Any], flops: int) -> None:
+    """Add medians and ranges of rates, and of their ratios within a repeat.
+
+    `flops` are those of training on an image.
+    """
     repeats = row["repeats"]
     row["images_per_second"] = {part: _spread([r[part] for r in repeats]) for part in PARTS}
     row["ratios"] = {
         name: _spread([r[over] / r[under] for r in repeats])
         for name, (over, under) in RATIOS.items()
+    }
+    row["peak_flops"] = _spread(row["peaks"])
+    row["of_peak"] = {
+        part: _spread(
+            [flops * r[part] / peak for r, peak in zip(repeats, row["peaks"], strict=True)]
+        )
+        for part in ("strided", "ceiling")
     }
 
 
@@ -66,3 +77,6 @@ def find_bound(pair: Pair, row: dict[str, Any]) -> None:
     row.update(execution=pair.execution, time_shares=times.shares())
     row["bound"] = bound(row["time_shares"], row["ratios"]["strided/ceiling"]["median"])
     log.info("%s: %s", row["model"], row["bound"])
+    of_peak = {part: spread["median"] for part, spread in row["of_peak"].items()}
+    row["peak"] = against_peak(of_peak, row["peak_flops"]["median"], row["threads"]["strided"])
+    log.info("%s: %s", row["model"], row["peak"])

@@ -24,7 +24,10 @@ COLUMNS = (
     "device",
     *(f"{part}{end}" for part in PARTS for end in SPREAD),
     *(f"{ratio}{end}" for ratio in RATIOS for end in SPREAD),
+    *(f"of_peak{end}" for end in SPREAD),
+    "peak_flops",
     "bound",
+    "peak",
     "error",
 )
 SHOWN = ("ceiling", "plain", "strided", "inference")  # columns in the terminal, besides the ratios
@@ -32,11 +35,15 @@ SHOWN = ("ceiling", "plain", "strided", "inference")  # columns in the terminal,
 
 def csv_row(row: dict[str, Any]) -> dict[str, Any]:
     """The columns of benchmark.csv that this row has."""
-    kept = ("model", "data", "macs", "batch_size", "device", "bound", "error")
+    kept = ("model", "data", "macs", "batch_size", "device", "bound", "peak", "error")
     found = {key: row[key] for key in kept if key in row}
     if "parameters" in row:
         found["parameters"] = row["parameters"]["total"]
-    for name, spread in {**row.get("images_per_second", {}), **row.get("ratios", {})}.items():
+    spreads = {**row.get("images_per_second", {}), **row.get("ratios", {})}
+    if "of_peak" in row:
+        spreads["of_peak"] = row["of_peak"]["strided"]
+        found["peak_flops"] = float(f"{row['peak_flops']['median']:.5g}")
+    for name, spread in spreads.items():
         for end, key in SPREAD.items():
             found[f"{name}{end}"] = float(f"{spread[key]:.5g}")
     return found
@@ -49,7 +56,7 @@ def write_table(file: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 def table(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Lines of a table in columns: medians in images per second, and the ratios."""
-    head = ["model", "parameters", "million MACs", *SHOWN, "of ceiling", "of plain"]
+    head = ["model", "parameters", "million MACs", *SHOWN, "of ceiling", "of plain", "of peak"]
     measured = [_cells(row) for row in rows if "ratios" in row]
     return text_table([head, *measured]) + failure_lines(rows)
 
@@ -63,4 +70,5 @@ def _cells(row: dict[str, Any]) -> list[str]:
         *(f"{rates[part]['median']:.4g}" for part in SHOWN),
         f"{100 * ratios['strided/ceiling']['median']:.0f} %",
         f"{ratios['strided/plain']['median']:.2f}x",
+        f"{100 * row['of_peak']['strided']['median']:.0f} %",
     ]

@@ -2,6 +2,7 @@
 
 import time
 from collections import defaultdict
+from collections.abc import Mapping
 
 import torch
 from lightning.pytorch.profilers import Profiler
@@ -19,6 +20,7 @@ ACTIONS = {
     ),
     "arithmetic": (".training_step", ".optimizer_zero_grad", ".backward", ".optimizer_step"),
 }
+_FAR = 0.3  # of the peak: arithmetic does not bound a network that alone has less
 REST = "everything else"  # Lightning, callbacks, progress
 
 
@@ -83,3 +85,20 @@ def bound(shares: dict[str, float], of_ceiling: float) -> str:
     most = max(shares, key=shares.__getitem__)
     listed = ", ".join(f"{kind} {100 * share:.0f} %" for kind, share in shares.items())
     return f"bound by {most}: {100 * of_ceiling:.0f} % of its ceiling (of the time: {listed})"
+
+
+def against_peak(of_peak: Mapping[str, float], peak: float, threads: int) -> str:
+    """Say how far training, and its network alone, are from the fastest matrix product here.
+
+    `of_peak` has their shares of `peak`, FLOPs a second.
+    """
+    found = (
+        f"{100 * of_peak['strided']:.0f} % of the arithmetic of a large matrix product here "
+        f"({peak / 1e12:.3g} TFLOP/s, {threads} thread{'s' if threads > 1 else ''})"
+    )
+    if of_peak["ceiling"] >= _FAR:
+        return found
+    return (
+        f"{found}, its network alone {100 * of_peak['ceiling']:.0f} %: small layers wait for "
+        "memory and for the start of each operation"
+    )

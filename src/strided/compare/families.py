@@ -23,6 +23,12 @@ _FAMILIES = {
         "test error on MNIST in the paper (1998), 0.8 % with distorted training images.",
         "Made for one centred character of 32x32 pixels, the only size that it takes.",
     ),
+    r"airbench": Family(
+        "Made for little training: 94 % on CIFAR-10 after 9.9 epochs, 0.36 PFLOPs, in the paper "
+        "(six views of an image averaged).",
+        "Chosen for one data set of 32x32 pixels. The maximum over the last maps is all that its "
+        "last layer sees, and three pools leave much arithmetic at larger sizes.",
+    ),
     r"alexnet": Family(
         "ReLU, dropout and GPUs at ImageNet's scale. Won ILSVRC-2012 with 15.3 % top-5 error, an "
         "ensemble of seven networks, two of them with more training data; one alone had 18.2 % "

@@ -66,7 +66,8 @@ def _least_above_most(unit: str) -> Callable[[Mapping[str, Any]], bool]:
 def _never_ends_early(config: Mapping[str, Any]) -> bool:
     """Whether nothing can end a run before its last epoch."""
     others = _has_other_callbacks(config) or config["trainer"].get("max_time")
-    return not others and not stops_early(config)
+    at_target = (config["callbacks"].get("target") or {}).get("stop")
+    return not others and not at_target and not stops_early(config)
 
 
 def _has_other_callbacks(config: Mapping[str, Any]) -> bool:
@@ -107,10 +108,24 @@ def _is_solved(config: Mapping[str, Any]) -> bool:
     return str(config["optimizer"].get("_target_")).endswith("strided.training.LBFGS")
 
 
+def _is_own(augment: Mapping[str, Any]) -> bool:
+    return not str(augment.get("_target_")).endswith(".BatchAugment")
+
+
 def _mirrors_otherwise(config: Mapping[str, Any]) -> bool:
     augment, wanted = config["augment"], config["data"].get("horizontal_flip")
-    own = not str(augment.get("_target_")).endswith(".BatchAugment")
+    views = (config.get("evaluation") or {}).get("views") not in (None, "none")
+    own = _is_own(augment) or views
     return not own and augment.get("horizontal_flip", False) != wanted
+
+
+def _mirrors_nothing(config: Mapping[str, Any]) -> bool:
+    return not _is_own(config["augment"]) and not config["augment"].get("horizontal_flip")
+
+
+def _stays_inside(config: Mapping[str, Any]) -> bool:
+    moves = ("crop_padding", "rotation", "zoom", "elastic")
+    return not _is_own(config["augment"]) and not any(map(config["augment"].get, moves))
 
 
 NEEDS = (
@@ -150,6 +165,18 @@ NEEDS = (
         lambda config: config["data"].get("resize") == "pad",
         "data.resize=pad crops nothing",
         "data.resize=crop or squash",
+    ),
+    Need(
+        "augment.flip",
+        _mirrors_nothing,
+        "no image is mirrored",
+        "augment.horizontal_flip=true with it, or augment=standard",
+    ),
+    Need(
+        "augment.border",
+        _stays_inside,
+        "nothing comes in from outside the image",
+        "augment.crop_padding=0.125 with it",
     ),
     Need(
         "augment.rand_augment_magnitude",
@@ -242,7 +269,8 @@ NEEDS = (
     Need(
         "scheduler scheduler.* trainer.max_epochs trainer.min_epochs trainer.max_steps "
         "trainer.min_steps trainer.accumulate_grad_batches trainer.gradient_clip_val "
-        "callbacks.lr_finder.* callbacks.ema.* callbacks.early_stopping.* "
+        "callbacks.lr_finder.* callbacks.ema.* callbacks.lookahead.* "
+        "callbacks.early_stopping.* "
         "transfer.stages.*.patience transfer.stages.*.lr transfer.stages.*.layer_decay",
         _is_solved,
         "optimizer=lbfgs solves the head, and takes no steps",

@@ -20,7 +20,7 @@ def views_of(pixels: Tensor, views: Views) -> list[tuple[float, Tensor]]:
 
     flip: the image and its mirror image, in equal parts. multicrop: these have half of the weight,
     and the other half those moved by a pixel up and left, or down and right, with what lies beyond
-    the edge reflected (Jordan 2024, arXiv:2404.00498, section 3.5).
+    the edge reflected (Jordan 2024, arXiv:2404.00498).
     """
     if views == "none":
         return [(1.0, pixels)]

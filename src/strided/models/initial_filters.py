@@ -20,7 +20,7 @@ def begin_with_identity(net: nn.Module) -> None:
 
     Other filters keep their random start. A layer of C input maps then hands these on in its first
     C maps, like a shortcut without one (Zagoruyko & Komodakis 2017, arXiv:1706.00388; of a part of
-    the filters Jordan 2024, arXiv:2404.00498, section 3.3). Grouped convolutions are left out.
+    the filters Jordan 2024, arXiv:2404.00498). Grouped convolutions are left out.
     """
     for module in net.modules():
         if isinstance(module, nn.Conv2d) and module.groups == 1:
@@ -33,7 +33,7 @@ def begin_with_whitening(net: nn.Module, images: Iterable[Tensor]) -> str:
 
     Its filters become the components of the patches, of the largest variance first, each divided
     by its deviation and followed by as many negatives (Page 2019, "How to train your ResNet", part
-    8; Jordan 2024, arXiv:2404.00498, section 3.2). Of fewer filters, these are the first; of more,
+    8; Jordan 2024, arXiv:2404.00498). Of fewer filters, these are the first; of more,
     the others keep their random start. Raises UserError for a grouped convolution, or without one.
     """
     name, layer = _first(net)

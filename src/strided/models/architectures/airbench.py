@@ -1,5 +1,5 @@
 """The networks that hold the CIFAR-10 speed record: Jordan, "94% on CIFAR-10 in 3.29 Seconds on a
-Single GPU", 2024, arXiv:2404.00498, section 2."""
+Single GPU", 2024, arXiv:2404.00498"""
 
 from collections.abc import Sequence
 
