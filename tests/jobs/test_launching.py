@@ -104,9 +104,21 @@ def dropout_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 RANDOM = ("model=mlp", "model.dropout=0.3", "augment=standard")
 
 
+# what processes have to agree about, without draws of their own
+AGREED = (
+    "model.whitening=true",
+    "augment.horizontal_flip=true",
+    "augment.flip=alternating",
+    "callbacks.lookahead.steps=4",
+    "callbacks.target.value=0.05",
+)
+
+
 def test_two_processes_reach_what_one_reaches_at_the_same_global_batch(log_dir: Path) -> None:
-    one = train(log_dir, *CASE, "trainer=cpu", "data.batch_size=64")
-    two = train(log_dir, *CASE, *TWO)
+    one = train(log_dir, *CASE, *AGREED, "trainer=cpu", "data.batch_size=64")
+    two = train(log_dir, *CASE, *AGREED, *TWO)
+    for key in ("epochs_to_target", "flops_to_target"):
+        assert results_of(two)[key] == results_of(one)[key] > 0
     assert len(rows(two)) == 3
     for alone, shared in zip(rows(one), rows(two), strict=True):
         assert alone.keys() == shared.keys()

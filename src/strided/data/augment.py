@@ -27,8 +27,8 @@ class BatchAugment:
         horizontal_flip: Mirror each image half of the time.
         flip: Which images are mirrored: a random half of each batch, or alternating, a random half
             of all images in the first epoch and the others in the next, in turn, so that two
-            epochs show each image both ways (Jordan 2024, arXiv:2404.00498). Kept
-            views of frozen layers are mirrored at random.
+            epochs show each image both ways (Jordan 2024, arXiv:2404.00498). Kept views of frozen
+            layers are mirrored at random.
         border: What comes in from outside the image: black, or the image as in a mirror at its
             edge, reflect.
         crop_padding: Shift by up to this fraction of the side in each direction; 0: off.

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from strided.errors import UserError
 from strided.models.stems import first_convolution
 
-_LEAST_VARIANCE = 5e-4  # added to each variance; Jordan 2024, listing of the paper
+_LEAST_VARIANCE = 5e-4  # added to each variance; Jordan 2024, in its code
 _FIXED = "has_fixed_filters"  # attribute of a convolution
 
 
@@ -33,8 +33,8 @@ def begin_with_whitening(net: nn.Module, images: Iterable[Tensor]) -> str:
 
     Its filters become the components of the patches, of the largest variance first, each divided
     by its deviation and followed by as many negatives (Page 2019, "How to train your ResNet", part
-    8; Jordan 2024, arXiv:2404.00498). Of fewer filters, these are the first; of more,
-    the others keep their random start. Raises UserError for a grouped convolution, or without one.
+    8; Jordan 2024, arXiv:2404.00498). Of fewer filters, these are the first; of more, the others
+    keep their random start. Raises UserError for a grouped convolution, or without one.
     """
     name, layer = _first(net)
     components = whitened(images, layer)
