@@ -29,6 +29,7 @@ from strided.audit.checking import checked
 from strided.audit.database import opened_to_read, rows
 from strided.audit.place import place_of
 from strided.cli import main
+from strided.config.yaml_files import CONF_DIR
 
 GOOD = encoded(noise(8, 8))
 PAIR = Ed25519PrivateKey.generate()
@@ -323,6 +324,15 @@ def test_a_key_is_made_in_no_database_but_one_that_is_there(
     assert main(["keys", f"database={tmp_path}/none", f"log_dir={tmp_path}/logs"]) == 1
     assert "there is no such file" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
+    theirs = (
+        (CONF_DIR / "keys.yaml")
+        .read_text()
+        .replace("database: ???", "database: postgresql+pg8000://a@127.0.0.1:1/x")
+    )
+    (tmp_path / "theirs.yaml").write_text(theirs)
+    words = ["--config-dir", str(tmp_path), "--config-name", "theirs", f"log_dir={tmp_path}/logs"]
+    assert main(["keys", *words]) == 1  # their server would be given the password
+    assert "database" in (said := capsys.readouterr().err) and "typed" in said
 
 
 def test_more_requests_than_a_key_may_make_are_refused(exported: Path, tmp_path: Path) -> None:
