@@ -103,7 +103,8 @@ MATRIX = {  # of the routes that there are: what viewer, clinician, admin and au
 
 
 def asked(client: httpx.Client, method: str, route: str) -> httpx.Response:
-    path = route.replace("{id}", "00000000").replace("{version}", "99")
+    ident = "0" * (8 if "keys" in route else 32)
+    path = route.replace("{id}", ident).replace("{version}", "99")
     files = form(GOOD) if route == "/v1/predict" else None
     return client.request(method, path, files=files)
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import FastAPI, Path, Query, Request, Response
 
 from strided.review.cases import State
 from strided.service.responses import answered, guarded
@@ -11,6 +11,7 @@ from strided.service.schema import Route
 from strided.service.service import Service
 
 Limit = Annotated[int, Query(ge=1, le=200)]
+Ident = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="The id of a prediction.")]
 Before = Annotated[str | None, Query(pattern="^[0-9a-f]{32}$", description="next of an answer.")]
 
 _PNG = {"image/png": {"schema": {"type": "string", "format": "binary"}}}
@@ -36,7 +37,7 @@ def _add_history(app: FastAPI, service: Service) -> None:
         return answered(await service.reviews.history(caller, limit, before, route))
 
     @app.get("/v1/predictions/{id}", response_model=Prediction, responses=guarded(404))
-    async def prediction(request: Request, id: str) -> Response:
+    async def prediction(request: Request, id: Ident) -> Response:
         """One prediction."""
         return answered(await service.reviews.one(request.scope["caller"], id))
 
@@ -45,7 +46,7 @@ def _add_history(app: FastAPI, service: Service) -> None:
         response_class=Response,
         responses={**guarded(404), **_PICTURE},
     )
-    async def picture(request: Request, id: str) -> Response:
+    async def picture(request: Request, id: Ident) -> Response:
         """What the network saw of a case that waits for a decision; the audit has who looked."""
         content = await service.reviews.picture(request.scope, id)
         headers = {"Cache-Control": "no-store"}
@@ -66,7 +67,7 @@ def _add_queue(app: FastAPI, service: Service) -> None:
         return answered(await service.reviews.queue(caller, state, limit, before, model))
 
     @app.post("/v1/review/{id}", response_model=Prediction, responses=guarded(404, 409, 422))
-    async def decide(request: Request, id: str, wanted: Decided) -> Response:
+    async def decide(request: Request, id: Ident, wanted: Decided) -> Response:
         """Confirm what the network says of a case, or override it. Both opinions stay."""
         model, classes = service.answering
         scope = request.scope
