@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select
 from tests.audit.conftest import event
 
-from strided.audit.database import AUDIT, forget, opened
+from strided.audit.database import AUDIT, forget, opened, opened_to_read
 from strided.audit.place import Place
 from strided.audit.writer import Audit
 from strided.review import cases
@@ -193,7 +193,14 @@ def test_a_deleted_picture_is_in_no_file(audit: Audit, place: Place) -> None:
 
     assert left() >= len(pieces)
     decided(audit, id)
-    forget(audit.engine)
+    assert left() > 0  # in the log
+    reader = opened_to_read(place)
+    with reader.begin() as reading:
+        reading.execute(select(PICTURES)).all()
+        put(audit, "auto")
+        assert not forget(audit.engine)
+    reader.dispose()
+    assert forget(audit.engine)
     assert left() == 0
 
 

@@ -51,6 +51,7 @@ _NEWEST = select(AUDIT.c.seq, AUDIT.c.hash).order_by(AUDIT.c.seq.desc()).limit(1
 
 _LOCK = 0x737472696465  # "stride": of all services that write one chain
 _WAIT = 10  # seconds for another writer, or a server that does not answer
+_PAUSE = 200  # milliseconds
 _PAGE = 1000  # rows
 
 
@@ -175,17 +176,23 @@ def _words(cause: BaseException) -> str:
     return (text.splitlines() or [type(cause).__name__])[0][:200]
 
 
-def forget(engine: Engine) -> None:
+def forget(engine: Engine) -> bool:
     """Let what was deleted leave the log of SQLite, too, which has old pages until it is reused.
 
-    PostgreSQL does so by itself, when it vacuums and when it recycles its log.
+    False: somebody reads, and it is to be tried again. PostgreSQL does so by itself, when it
+    vacuums and when it recycles its log.
     """
-    if engine.dialect.name == "sqlite":
-        connection = engine.raw_connection()  # outside a transaction
-        try:
-            connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        finally:
-            connection.close()
+    if engine.dialect.name != "sqlite":
+        return True
+    connection = engine.raw_connection()  # outside a transaction
+    cursor = connection.cursor()
+    try:
+        cursor.execute(f"PRAGMA busy_timeout={_PAUSE}")  # in which nobody can write
+        is_busy, *_ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return not is_busy
+    finally:
+        cursor.execute(f"PRAGMA busy_timeout={_WAIT * 1000}")
+        connection.close()
 
 
 def head(connection: Connection) -> Row[int, str] | None:

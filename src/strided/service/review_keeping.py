@@ -45,7 +45,9 @@ class Keeper:
         self._model = model
         self._folder = LabelFolder(settings.export) if settings.export else None
         self._exporting = asyncio.Lock()
-        self._is_clean = False  # no deleted picture is left in the log of SQLite
+        # how often pictures were deleted, maybe also before the start; and by when none of them was
+        # left in the log of SQLite
+        self._deleted, self._forgotten = 1, 0
         self._alarm: int | None = None  # version, of which it was told
 
     async def due(self, is_new_minute: bool) -> None:
@@ -54,15 +56,15 @@ class Keeper:
             await self._export()
         finally:  # no picture stays longer because its label cannot be written
             await self._expire()
-        if not self._is_clean:
-            await in_thread(forget, self._audit.engine)
-            self._is_clean = True
+        seen = self._deleted  # there may be more meanwhile
+        if seen != self._forgotten and await in_thread(forget, self._audit.engine):
+            self._forgotten = seen
         if is_new_minute and (model := self._model()):
             await self.feedback(model)
 
     async def after_decision(self, model: Model) -> None:
         """Export what was decided, and look at the accuracy; what fails is done later."""
-        self._is_clean = False
+        self._deleted += 1
         try:
             await self._export()
             await self.feedback(model)
@@ -99,7 +101,7 @@ class Keeper:
                 await self._audit.record(events, partial(expire, ids=ids, before=until))
             except DecidedError:  # by a person, or another service: look again at the next turn
                 return
-            self._is_clean = False
+            self._deleted += 1
 
     async def _export(self) -> None:
         """Write labelled pictures into the folder, then delete them here."""
@@ -110,7 +112,7 @@ class Keeper:
                 await in_thread(self._folder.add_all, rows)
                 ids = [row.id for row in rows]
                 await self._audit.record([], partial(drop_pictures, ids=ids))
-                self._is_clean = False
+                self._deleted += 1
 
 
 def _expired(row: cases.Row) -> Event:
