@@ -59,17 +59,21 @@ class Metrics:
         self._accuracy = Gauge(
             "strided_reviewed_accuracy",
             "Share of reviewed cases in which the version that answers was right, a biased sample",
+            ["version"],
             registry=registry,
         )
         self._reviewed = Gauge("strided_reviewed_cases", "Of that share", registry=registry)
         self._alarm = Gauge(
             "strided_accuracy_alarm", "1: it is below drift.accuracy_floor", registry=registry
         )
-        self._accuracy.set(float("nan"))
 
-    def show_feedback(self, accuracy: float | None, reviewed: int, alarm: bool) -> None:
-        """Show what people have said."""
-        self._accuracy.set(float("nan") if accuracy is None else accuracy)
+    def show_feedback(
+        self, version: int, accuracy: float | None, reviewed: int, alarm: bool
+    ) -> None:
+        """Show what people have said of a version; no accuracy without a case."""
+        self._accuracy.clear()
+        if accuracy is not None:
+            self._accuracy.labels(str(version)).set(accuracy)
         self._reviewed.set(reviewed)
         self._alarm.set(alarm)
 

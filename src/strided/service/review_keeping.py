@@ -75,12 +75,13 @@ class Keeper:
         """How often a version was right; shown in the metrics, and told in the log if too low."""
         floor = self._settings.floor
         found = await in_thread(feedback, self._reader, model.name, model.version, floor)
-        self._metrics.show_feedback(found.total.accuracy, found.total.reviewed, found.alarm)
+        total = found.total
+        self._metrics.show_feedback(model.version, total.accuracy, total.reviewed, found.alarm)
         if found.alarm and self._alarm != model.version:
             fields = {"event.action": "accuracy_below_floor"}
             log.warning(
                 "version %d is right in %.3f of %d reviewed cases, below drift.accuracy_floor=%g",
-                *(model.version, found.total.accuracy, found.total.reviewed, floor),
+                *(model.version, total.accuracy, total.reviewed, floor),
                 extra={"fields": fields},
             )
         self._alarm = model.version if found.alarm else None
