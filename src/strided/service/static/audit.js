@@ -9,7 +9,8 @@ export const roles = ["auditor"];
 
 const AT_ONCE = 50;
 const ACTIONS = [
-  "predict", "view", "review", "denied", "login_failed", "key_made", "key_revoked",
+  "predict", "view", "review", "review_expired", "denied", "login_failed",
+  "key_made", "key_revoked",
   "model_change", "model_changed", "model_kept", "audit_read", "audit_verified",
   "audit_exported", "started", "stopped",
 ];
