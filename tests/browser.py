@@ -29,7 +29,11 @@ def chromium() -> Iterator[Browser]:
 
 @contextmanager
 def opened(
-    browser: Browser, address: str, width: int = WIDE, dark: bool = False, refused: str = "nothing"
+    browser: Browser,
+    address: str,
+    width: int = WIDE,
+    dark: bool = False,
+    refused: str | None = None,
 ) -> Iterator[Page]:
     """Open a page as a person has it. It may ask nobody else for anything, and reports no error.
 
@@ -45,7 +49,8 @@ def opened(
             faults.append(f"asks {request.url}")
 
     def note_message(message: ConsoleMessage) -> None:
-        if message.type == "error" and refused not in message.location["url"]:
+        is_expected = refused is not None and refused in message.location["url"]
+        if message.type == "error" and not is_expected:
             faults.append(message.text)
 
     def note_error(error: Error) -> None:

@@ -46,6 +46,12 @@ NOTE_NAMES = """() => {
   };
 }"""
 
+DROPPED = """() => {
+  const transfer = new DataTransfer();
+  transfer.items.add(new File(["text"], "dropped.txt"));
+  return transfer;
+}"""
+
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory, blank_figures: None) -> Iterator[Served]:
@@ -78,7 +84,7 @@ def keys(service: Served) -> dict[str, str]:
 
 @contextmanager
 def signed_in(
-    browser: Browser, service: Served, key: str, refused: str = "nothing", **more: Any
+    browser: Browser, service: Served, key: str, refused: str | None = None, **more: Any
 ) -> Iterator[Page]:
     """The page with somebody signed in. No address of a request has the key."""
     with opened(browser, service.url, refused=refused, **more) as page:
@@ -246,7 +252,10 @@ def test_a_service_that_is_busy_is_asked_again(
         cases = send(page, FILES[0], large)
         expect(cases.first.locator(".answer")).to_contain_text("confidence")
         expect(cases.last).to_contain_text("larger than")
-        assert len(answers) == 2  # what is too large is not sent
+        page.dispatch_event(".drop", "drop", {"dataTransfer": page.evaluate_handle(DROPPED)})
+        expect(cases.last.get_by_role("heading")).to_have_text("dropped.txt")
+        expect(cases.last).to_contain_text("no JPEG, PNG or DICOM")
+        assert len(answers) == 3  # what is too large is not sent
         page.route("**/v1/predictions*", lambda route: route.abort())
         view(page, "History")
         expect(page.get_by_role("alert")).to_have_text(re.compile("cannot be reached"))

@@ -74,7 +74,7 @@ def test_a_refused_picture_has_no_class(service: Served) -> None:
 def test_a_heatmap_is_of_the_input_and_of_the_class_that_was_asked_for(
     service: Served, bundle: Path
 ) -> None:
-    (result,) = service.predict(DIGITS[0], heatmap=True).json()["results"]
+    (result,) = service.predict(DIGITS[0], heatmap=True, picture=True).json()["results"]
     (of_seven,) = service.predict(DIGITS[0], heatmap=True, **{"class": "7"}).json()["results"]
     (without,) = service.predict(DIGITS[0]).json()["results"]
     assert without["heatmap"] is None and without["probabilities"] == result["probabilities"]
@@ -83,6 +83,10 @@ def test_a_heatmap_is_of_the_input_and_of_the_class_that_was_asked_for(
     loaded = Bundle.load(bundle, threads=1)
     drawn = Image.open(BytesIO(base64.b64decode(result["heatmap"]["png"])))
     assert drawn.mode == "RGBA" and drawn.size == (loaded.preprocessing.image_size,) * 2
+    assert without["picture"] is None
+    seen = np.asarray(Image.open(BytesIO(base64.b64decode(result["picture"]))))
+    pixels = loaded.preprocessing.pixels(Image.open(BytesIO(DIGITS[0])))
+    np.testing.assert_array_equal(seen[None] if seen.ndim == 2 else seen.transpose(2, 0, 1), pixels)
 
 
 def test_the_second_runtime_answers_alike(service: Served, bundle: Path, tmp_path: Path) -> None:

@@ -97,6 +97,7 @@ async function problemOf(response) {
 }
 
 function pause(seconds, signal) {
+  signal.throwIfAborted();
   return new Promise((resolve, reject) => {
     const timer = setTimeout(resolve, 1000 * seconds);
     const stop = () => {

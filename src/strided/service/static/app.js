@@ -68,6 +68,8 @@ async function begin(caller, key) {
 function signOut(said) {
   if (!session) return;
   stopWatching();
+  for (const view of session.views.values()) view.end?.();
+  for (const dialog of document.querySelectorAll("dialog")) dialog.close();
   forgetKey();
   session = current = null;
   nav.replaceChildren();

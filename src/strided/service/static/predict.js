@@ -58,7 +58,7 @@ export function create(session) {
       item.show(await send(file, session, item, stop.signal), session);
     } catch (error) {
       failed += 1;
-      item.fail(isStopped(error) ? "Stopped before it was sent." : error.message);
+      item.fail(isStopped(error) ? "Stopped." : error.message);
     }
   }
 
@@ -74,7 +74,13 @@ export function create(session) {
     node.querySelector("input").focus();
   }
 
-  return { node };
+  /** Send nothing more: nobody is signed in. */
+  function end() {
+    waiting.length = 0;
+    stop?.abort();
+  }
+
+  return { node, end };
 }
 
 function dropPlace(take) {
