@@ -47,12 +47,12 @@ def test_few_filters_are_the_largest_components_and_many_keep_random_ones() -> N
 
 
 def test_the_first_filters_hand_on_the_maps() -> None:
-    net = nn.Sequential(nn.Conv2d(2, 5, 3, padding=1, bias=False), nn.Conv2d(5, 3, 1, bias=False))
-    random = net[0].weight[2:].clone()
-    begin_with_identity(net)
+    first, second = nn.Conv2d(2, 5, 3, padding=1, bias=False), nn.Conv2d(5, 3, 1, bias=False)
+    random = first.weight[2:].clone()
+    begin_with_identity(nn.Sequential(first, second))
     maps = torch.rand(1, 2, 6, 6)
-    assert torch.equal(net[0](maps)[:, :2], maps) and torch.equal(net[0].weight[2:], random)
-    assert torch.equal(net[1].weight[:, :, 0, 0], torch.eye(3, 5))
+    assert torch.equal(first(maps)[:, :2], maps) and torch.equal(first.weight[2:], random)
+    assert torch.equal(second.weight[:, :, 0, 0], torch.eye(3, 5))
 
 
 def test_fixed_filters_stay_fixed_in_every_stage_and_their_bias_learns() -> None:

@@ -25,8 +25,8 @@ def batches(pixels: ArrayPixels, seed: int = 0) -> BatchLoader:
 
 def test_large_batches_are_read_ahead_in_a_thread_that_ends_with_the_epoch() -> None:
     given = iter(batches(ArrayPixels(LARGE)))
-    for count, (images, labels, _) in enumerate(given):
-        assert torch.equal(images, torch.from_numpy(LARGE[labels.numpy()]))
+    for count, batch in enumerate(given):
+        assert torch.equal(batch.images, torch.from_numpy(LARGE[batch.labels.numpy()]))
         assert count == 3 or len(readers()) == 1
     assert count == 3 and not readers()
 
@@ -92,9 +92,10 @@ def test_pinned_memory_is_what_batches_are_taken_into(monkeypatch: pytest.Monkey
     with PretendGpu() as gpu:
         loader = BatchLoader(Noting(LARGE), labels, np.arange(40), 10, seed=0, pin_memory=True)
         served = list(loader)
-        for images, own, _ in served:
-            assert images.is_pinned() and own.is_pinned()
-            images.to("cuda", non_blocking=True), own.to("cuda", non_blocking=True)
+        for batch in served:
+            assert batch.images.is_pinned() and batch.labels.is_pinned()
+            for tensor in (batch.images, batch.labels):
+                tensor.to("cuda", non_blocking=True)
     assert filled == [batch.images.data_ptr() for batch in served] and not gpu.waits
     for batch, plain in zip(served, batches(ArrayPixels(LARGE)), strict=True):
         assert torch.equal(batch.images, plain.images) and torch.equal(batch.labels, plain.labels)

@@ -38,7 +38,7 @@ def test_the_kept_share_rises_with_the_run() -> None:
 
 
 def test_statistics_move_along_and_counts_do_not() -> None:
-    net = nn.BatchNorm1d(1)
+    net: Any = nn.BatchNorm1d(1)
     task: Any = SimpleNamespace(model=net, stage={"step": 0})
     trainer: Any = SimpleNamespace(global_step=0, estimated_stepping_batches=9)
     callback = Lookahead(steps=1)

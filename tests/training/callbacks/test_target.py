@@ -1,6 +1,7 @@
 """How soon a metric reaches a value: in seconds, epochs and FLOPs."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.conftest import Train
@@ -20,7 +21,7 @@ def flops_of_lenet5() -> int:
     """Of training on an image: three times its multiply-adds, less a gradient of the image."""
     import torch
 
-    net = build_model(
+    net: Any = build_model(
         {"_target_": "strided.models.LeNet5"}, num_classes=10, in_channels=1, image_size=32
     )
     first = count_macs(net.c1, torch.zeros(1, 1, 32, 32))
