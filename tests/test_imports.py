@@ -20,6 +20,7 @@ PACKAGE = SRC / "strided"
 ORDER = [
     "errors",
     "version",
+    "pages",
     "dicom",
     "system",
     "config",

@@ -92,7 +92,7 @@ def test_numbers_are_shown_and_missing_ones_are_a_dash(tmp_path: Path) -> None:
     page = reported(tmp_path, RESULTS)
     for shown in ("87.65%", "80.00%", "93.00%", "0.4321", "0.9123", "12.3 s"):
         assert shown in page
-    assert re.search(r"<td>auroc</td><td[^>]*>-</td>", page)
+    assert re.search(r">auroc</th><td[^>]*>-</td>", page)
 
 
 def test_a_run_without_a_test_says_so(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from strided.benchmark.failures import failure_lines
 from strided.config.keys import Config
-from strided.report.page import page
+from strided.pages.page import page
 from strided.runs.results import Results
 from strided.system.text_table import text_table
 

@@ -13,7 +13,7 @@ from strided.compare.pooled_shortcuts import write_label_suspects
 from strided.compare.pooling import Pool, read_pools
 from strided.data.reading.files import as_text
 from strided.evaluation.subgroups import OF_SUBGROUPS, SMALL
-from strided.report.page import Cell, bullets, page, table
+from strided.pages.page import Cell, bullets, page, table
 from strided.report.shortcuts import section, warning
 from strided.runs.csv_files import write_csv
 from strided.runs.ending import say_ending

@@ -12,7 +12,7 @@ from strided.compare.finished_run import FinishedRun, read_runs
 from strided.compare.paired_runs import Pair, conclusion, pair_html, pair_runs
 from strided.data.reading.files import as_text
 from strided.evaluation.intervals import RESAMPLES
-from strided.report.page import page, picture
+from strided.pages.page import page, picture
 from strided.runs.csv_files import write_csv
 from strided.runs.ending import from_here, say_ending
 from strided.runs.folder import RunFolder

@@ -11,7 +11,7 @@ from strided.config.keys import Config
 from strided.data.reading.files import as_text
 from strided.explain.heatmaps import METHODS
 from strided.explain.sanity import DEPENDS
-from strided.report.page import page, picture
+from strided.pages.page import page, picture
 from strided.runs.results import Results
 
 STYLE = """

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from strided.data.reading.files import as_text
 from strided.errors import one_line
-from strided.report.page import bullets, table
+from strided.pages.page import bullets, table
 
 
 class Table(NamedTuple):

@@ -6,7 +6,7 @@ from typing import Any
 
 from strided.data.reading.files import as_text
 from strided.decision.gate import REASONS
-from strided.report.page import table
+from strided.pages.page import table
 from strided.runs.results import Results
 
 _NAMES = {

@@ -12,6 +12,7 @@ import yaml
 from strided.config.keys import Config
 from strided.evaluation.examples import Example
 from strided.evaluation.metrics import class_table
+from strided.pages.page import bullets, page, photo, picture, table
 from strided.report.advice import is_augmented
 from strided.report.card import card_section
 from strided.report.contents import Contents
@@ -21,7 +22,6 @@ from strided.report.diagnosis import Diagnosis
 from strided.report.gallery import draw_examples, draw_samples
 from strided.report.key_figures import key_figures
 from strided.report.outcome import MOST_CLASSES, draw_confusion, draw_reliability, most_confused
-from strided.report.page import bullets, page, photo, picture, table
 from strided.report.ranking import against_the_rest, draw_ranking
 from strided.report.shortcuts import section, warning
 from strided.report.triage import draw_risk, triage_section

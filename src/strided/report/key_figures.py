@@ -1,6 +1,6 @@
 """The first table of a report: size, time and machine of the run."""
 
-from strided.report.page import table
+from strided.pages.page import table
 from strided.runs.results import Gpu, GpuUse, Results, measured
 
 

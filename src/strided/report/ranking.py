@@ -9,9 +9,9 @@ import numpy as np
 
 from strided.data.reading.files import as_text
 from strided.evaluation.ranking import Curve
+from strided.pages.page import picture
 from strided.report.card_figures import MOST_CLASSES, by_class, operating_point
 from strided.report.card_parts import Table, html_of
-from strided.report.page import picture
 from strided.runs.predictions_csv import Row
 from strided.runs.results import Measured, Results, by_name
 

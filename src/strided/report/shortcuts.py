@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from strided.evaluation.intervals import wilson_interval
-from strided.report.page import Cell, bullets, table
+from strided.pages.page import Cell, bullets, table
 from strided.shortcuts.altered import AS_IT_IS
 from strided.shortcuts.verdict import kept
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from strided.errors import UserError
-from strided.report.page import bullets
+from strided.pages.page import bullets
 from strided.runs.ending import from_here, typed_here
 from strided.sweeps.folder import SweepFolder
 from strided.sweeps.summary import Job

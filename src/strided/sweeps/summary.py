@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from strided.report.page import page
+from strided.pages.page import page
 from strided.runs.csv_files import write_csv
 from strided.runs.folder import read_results
 from strided.runs.results import Results, by_name

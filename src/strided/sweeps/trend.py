@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from statistics import fmean
 
-from strided.report.page import bullets, picture
+from strided.pages.page import bullets, picture
 from strided.runs.folder import RunFolder
 from strided.runs.results import by_name
 from strided.sweeps.axes import Sweep

@@ -8,7 +8,7 @@ from strided.compare.facts import facts_of
 from strided.config.compose import compose
 from strided.config.networks import model_words
 from strided.config.primary import Primary, beginning_with
-from strided.report.page import bullets, table
+from strided.pages.page import bullets, table
 from strided.sweeps.summary import Job
 
 COLUMNS = (

@@ -13,7 +13,7 @@ from strided.data import ImageDataModule
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.held_out import set_up_data
 from strided.evaluation.outputs import predicted
-from strided.report.page import bullets, picture, table
+from strided.pages.page import bullets, picture, table
 from strided.sweeps.error_bars import draw_means
 from strided.sweeps.folder import SweepFolder
 from strided.sweeps.summary import Job

@@ -17,7 +17,7 @@ from torch import nn
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.held_out import set_up_data
 from strided.models import build_model
-from strided.report.page import bullets, picture, table
+from strided.pages.page import bullets, picture, table
 from strided.runs.folder import RunFolder
 from strided.runs.gradients_csv import read_gradients
 from strided.runs.metrics_csv import read_metrics

@@ -15,7 +15,7 @@ from strided.config.yaml_files import IS_CHECKOUT
 from strided.errors import UserError, first_line
 from strided.jobs.job import compose_run
 from strided.jobs.runner import finish_job
-from strided.report.page import picture
+from strided.pages.page import picture
 from strided.runs.folder import RunFolder, read_config, read_results
 from strided.sweeps.folder import SweepFolder
 from strided.sweeps.search.study import Study
