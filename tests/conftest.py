@@ -17,6 +17,8 @@ from tests.browser import chromium
 
 from strided.cli import main
 from strided.report import document
+from strided.report.contents import Contents
+from strided.report.measured_section import Charts
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
 TINY = ("model=lenet5", "data=digits", "trainer=cpu", "trainer.max_epochs=1")
@@ -87,23 +89,14 @@ def run_train(log_dir: Path) -> Train:
     return train
 
 
-DRAWN = {name: draw for name, draw in vars(document).items() if name.startswith("draw_")}
-# Of DRAWN, what draws one figure into a folder, and that figure's name
-ONE_FIGURE = {
-    "draw_confusion": "confusion",
-    "draw_ranking": "ranking",
-    "draw_rates": "learning_rates",
-    "draw_reliability": "reliability",
-    "draw_risk": "risk_coverage",
-}
+DRAWN = document.draw_figures
 
 
 @pytest.fixture(scope="session")
 def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run of LeNet-5 on digits, two epochs. Read it, do not change it."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, draw in DRAWN.items():  # with its figures, whichever test asks first
-            patch.setattr(document, name, draw)
+        patch.setattr(document, "draw_figures", DRAWN)  # whichever test asks first
         return train_in(tmp_path_factory.mktemp("trained"), "trainer.max_epochs=2")
 
 
@@ -134,24 +127,12 @@ def blank_figures() -> Iterator[None]:
     stream = io.BytesIO()
     Image.new("L", (1, 1)).save(stream, "PNG")
 
-    def blank(*given: Any) -> Path:
-        """Stands for `draw_examples(..., file)`."""
-        file: Path = given[-1]
-        file.write_bytes(stream.getvalue())
-        return file
-
-    def within(*names: str) -> Callable[..., list[Path]]:
-        """Stands for a function that draws figures into the folder it is given last."""
-        return lambda *given: [blank(given[-1] / f"{name}.png") for name in names]
+    def blank(charts: Charts, contents: Contents, folder: Path) -> None:
+        for name in (*charts, "misclassified", "least_certain", "samples"):
+            (folder / f"{name}.png").write_bytes(stream.getvalue())
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(document, "draw_curves", within("loss", "accuracy"))
-        for name, file in ONE_FIGURE.items():
-            draw = within(file)
-            patch.setattr(document, name, lambda *given, draw=draw: draw(*given)[0])
-        for name in ("draw_examples", "draw_samples"):
-            patch.setattr(document, name, blank)
-        assert all(getattr(document, name) is not draw for name, draw in DRAWN.items())
+        patch.setattr(document, "draw_figures", blank)
         yield
 
 

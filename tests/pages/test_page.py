@@ -69,9 +69,9 @@ def test_a_page_runs_no_script_but_its_own(browser: Browser, tmp_path: Path) -> 
     file = tmp_path / "page.html"
     forged = "<script>document.body.dataset.ran = 'forged'</script><p onclick='1' id='p'>"
     file.write_text(page("a", forged), "utf-8")
-    with pytest.raises(AssertionError):  # the console says that they were refused
-        with opened(browser, file.as_uri()) as shown:
-            ran = shown.evaluate("document.body.dataset.ran")
+    refused = pytest.raises(AssertionError)  # for the console says so
+    with refused, opened(browser, file.as_uri()) as shown:
+        ran = shown.evaluate("document.body.dataset.ran")
     assert ran is None
 
 

@@ -1,6 +1,6 @@
 """Notable test images: the most confident errors, the least certain hits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +40,32 @@ def least_certain_hits(
     return _ranked(evaluation, data, count, wrong=False, order=lambda p: p)
 
 
+def errors_of_each_kind(
+    evaluation: Evaluation, data: ImageDataModule, count: int = 40
+) -> list[Example]:
+    """Return wrong predictions, of each kind of error in proportion to how often it occurs.
+
+    A kind is a pair of true and predicted class; of each the most confident come first. The seats
+    are given as in a parliament (Sainte-Lague 1910). They are sorted by probability, as
+    `most_confident_errors` is.
+    """
+    found = _predictions(evaluation, data, wrong=True)
+    found.sort(key=lambda one: -one[0])
+    kinds: dict[tuple[str, int], list[_Prediction]] = {}
+    for one in found:
+        kinds.setdefault((evaluation.rows[one[1]].label, one[2]), []).append(one)
+    seats = [
+        ((place + 0.5) / len(kind), one)
+        for kind in kinds.values()
+        for place, one in enumerate(kind)
+    ]
+    chosen = [one for _, one in sorted(seats, key=lambda seat: seat[0])[:count]]
+    return _examples(sorted(chosen, key=lambda one: -one[0]), evaluation, data)
+
+
+_Prediction = tuple[float, int, int]  # probability, place in the split, predicted class
+
+
 def _ranked(
     evaluation: Evaluation,
     data: ImageDataModule,
@@ -48,7 +74,15 @@ def _ranked(
     wrong: bool,
     order: Callable[[float], float],
 ) -> list[Example]:
-    found: list[tuple[float, int, int]] = []  # probability, place in the split, predicted
+    found = _predictions(evaluation, data, wrong=wrong)
+    found.sort(key=lambda one: order(one[0]))
+    return _examples(found[:count], evaluation, data)
+
+
+def _predictions(
+    evaluation: Evaluation, data: ImageDataModule, *, wrong: bool
+) -> list[_Prediction]:
+    found: list[_Prediction] = []
     for position, row in enumerate(evaluation.rows):
         if row.probabilities is None or row.refused:
             continue
@@ -56,7 +90,12 @@ def _ranked(
         predicted = row.probabilities.index(probability)
         if (data.classes[predicted] != row.label) == wrong:
             found.append((probability, position, predicted))
-    found.sort(key=lambda one: order(one[0]))
+    return found
+
+
+def _examples(
+    found: Sequence[_Prediction], evaluation: Evaluation, data: ImageDataModule
+) -> list[Example]:
     return [
         Example(
             data.picture(evaluation.split, position),
@@ -67,5 +106,5 @@ def _ranked(
             predicted,
             probability,
         )
-        for probability, position, predicted in found[:count]
+        for probability, position, predicted in found
     ]

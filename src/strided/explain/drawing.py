@@ -3,16 +3,24 @@
 import math
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from strided.data.reading.files import as_text
+from strided.pages.png import font
 
 TEXT, QUIET = "#1a1a1a", "#606060"
 SIZE = 15  # of text, in pixels
 OPACITY = 0.85  # of the strongest colour over a picture
+# ColorBrewer's RdYlBu, which is safe for the colour-blind, from its blue end on
+_BLUE_TO_RED = np.array(
+    [
+        *((49, 54, 149), (69, 117, 180), (116, 173, 209), (171, 217, 233), (224, 243, 248)),
+        *((255, 255, 191), (254, 224, 144), (253, 174, 97), (244, 109, 67), (215, 48, 39)),
+        (165, 0, 38),
+    ]
+)
 _GREY = np.array((0.299, 0.587, 0.114))  # ITU-R BT.601
 
 
@@ -30,23 +38,23 @@ def overlay(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
 
 def colours(heat: np.ndarray) -> np.ndarray:
     """Colours (..., 3) from 0 to 255 of values in [-1, 1]."""
-    table = _table("RdYlBu_r", 511)  # safe for the colour-blind
     # without its pale middle, which would be invisible over a grey picture
     place = heat + 0.3 * (np.sign(heat) - heat)
-    return table[np.rint(255 * (place + 1)).astype(int)]
-
-
-@cache
-def _table(name: str, length: int) -> np.ndarray:
-    import matplotlib
-
-    table: np.ndarray = matplotlib.colormaps[name](np.linspace(0, 1, length))[:, :3] * 255
-    return table
+    stops = np.linspace(-1, 1, len(_BLUE_TO_RED))
+    return np.stack([np.interp(place, stops, channel) for channel in _BLUE_TO_RED.T], axis=-1)
 
 
 def map_colours(values: np.ndarray) -> np.ndarray:
     """uint8 (..., 3) of values in [0, 1]: dark blue to yellow, by increasing lightness."""
-    return _table("viridis", 256)[np.rint(255 * values).astype(int)].astype(np.uint8)
+    return _viridis()[np.rint(255 * values).astype(int)].astype(np.uint8)
+
+
+@cache
+def _viridis() -> np.ndarray:
+    import matplotlib
+
+    table: np.ndarray = matplotlib.colormaps["viridis"](np.linspace(0, 1, 256))[:, :3] * 255
+    return table
 
 
 def fitted(pixels: np.ndarray, side: int) -> Image.Image:
@@ -92,14 +100,14 @@ def bar(ramp: np.ndarray, height: int, labels: Sequence[str], width: int = 16) -
     strip = Image.fromarray(ramp[::-1, None].repeat(width, 1)).resize(
         (width, height), Image.Resampling.NEAREST
     )
-    space = max(math.ceil(font().getlength(label)) for label in labels)
+    space = max(math.ceil(font(SIZE).getlength(label)) for label in labels)
     image = Image.new("RGB", (width + 8 + space, height), "white")
     image.paste(strip, (0, 0))
     draw = ImageDraw.Draw(image)
     for index, label in enumerate(labels):
         share = index / max(1, len(labels) - 1)
         anchor = "lt" if share == 0 else "lb" if share == 1 else "lm"
-        draw.text((width + 8, share * (height - 1)), label, TEXT, font(), anchor)
+        draw.text((width + 8, share * (height - 1)), label, TEXT, font(SIZE), anchor)
     return image
 
 
@@ -124,15 +132,6 @@ def cut(text: str, width: int, face: ImageFont.FreeTypeFont) -> str:
     while text and face.getlength(f"{text}…") > width:
         text = text[:-1]
     return f"{text.rstrip()}…"
-
-
-@cache
-def font(size: int = SIZE, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which comes with matplotlib and has the letters of most alphabets."""
-    import matplotlib
-
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name, size)
 
 
 def side_by_side(images: Sequence[Image.Image], gap: int = 12) -> Image.Image:

@@ -13,6 +13,8 @@ from strided.explain import cam_layer, grad_cam, overlay, traced
 
 log = logging.getLogger(__name__)
 
+_BATCH = 8  # images whose maps and gradients are kept at a time
+
 
 def overlays(classifier: Classifier, examples: Sequence[Example]) -> dict[int, np.ndarray]:
     """The Grad-CAM of the predicted class laid over each picture, by the example's position.
@@ -28,10 +30,12 @@ def overlays(classifier: Classifier, examples: Sequence[Example]) -> dict[int, n
     except UserError as error:
         log.info("no heatmaps in the report: %s", str(error).partition(", so that")[0])
         return {}
-    targets = torch.tensor([example.class_index for example in examples])
+    found: dict[int, np.ndarray] = {}
     with classifier.as_in_training():
-        found = grad_cam(net, layer, images, targets)
-    return {
-        example.position: overlay(example.picture, heat.numpy())
-        for example, heat in zip(examples, found, strict=True)
-    }
+        for start in range(0, len(examples), _BATCH):
+            some = examples[start : start + _BATCH]
+            targets = torch.tensor([example.class_index for example in some])
+            heats = grad_cam(net, layer, images[start : start + _BATCH], targets)
+            for example, heat in zip(some, heats, strict=True):
+                found[example.position] = overlay(example.picture, heat.numpy())
+    return found

@@ -9,7 +9,7 @@ from typing import Any
 from strided.config.keys import InferencePrecision
 from strided.errors import one_line
 from strided.evaluation.classifier import Classifier
-from strided.report.document import headline
+from strided.report.headline import headline
 from strided.runs.folder import RunFolder
 from strided.runs.results import Results
 

@@ -4,9 +4,12 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from strided.pages.axis import Axis
 from strided.pages.figure import TEXT, Anchor, Box, Dot, Figure, Line, Mark, Point, Words
+
+Sign = Literal["line", "dashed", "ring", "box"]  # of a name in the legend
 
 WIDTH, HEIGHT = 400.0, 268.0  # units: as CSS pixels on a phone
 COLOURS = tuple(f"c{place}" for place in range(10))
@@ -26,7 +29,7 @@ class Chart:
     width: float = WIDTH
     height: float = HEIGHT
     _marks: list[Mark] = field(default_factory=list)
-    _legend: list[tuple[str, str, bool]] = field(default_factory=list)  # name, colour, dashed
+    _legend: list[tuple[str, str, Sign]] = field(default_factory=list)  # name, colour, sign
     _told: list[str] = field(default_factory=list)
 
     def line(
@@ -95,11 +98,20 @@ class Chart:
         back = [self.at(x, low) for x, low, _ in reversed(points)]
         self._marks.append(Line([*up, *back], colour, fill=True, opacity=0.18))
 
-    def bar(self, start: float, end: float, value: float, colour: str, title: str = "") -> None:
+    def bar(
+        self,
+        start: float,
+        end: float,
+        value: float,
+        colour: str,
+        title: str = "",
+        *,
+        opacity: float = 1,
+    ) -> None:
         """An upright bar from the lowest value of the y axis, or 0, to `value`."""
         ground = max(self.y.low, 0.0) if not self.y.log else self.y.low
         (left, base), (right, top) = self.at(start, ground), self.at(end, value)
-        box = Box(left, min(top, base), right - left, abs(base - top), colour, title=title)
+        box = Box(left, min(top, base), right - left, abs(base - top), colour, opacity, title)
         self._marks.append(box)
 
     def upright(self, x: float, word: str = "", colour: str = "quiet") -> None:
@@ -120,10 +132,12 @@ class Chart:
         left, top = self.at(x, y)
         self._marks.append(Words(left, top + dy, text, size=12, anchor=anchor))
 
-    def name(self, name: str, colour: str, dashed: bool = False) -> None:
-        """Name a colour in the legend."""
-        if name not in [known for known, _, _ in self._legend]:
-            self._legend.append((name, colour, dashed))
+    def name(
+        self, name: str, colour: str, dashed: bool = False, *, sign: Sign | None = None
+    ) -> None:
+        """Name a colour in the legend, beside a line unless `sign` is another."""
+        if name not in (known for known, _, _ in self._legend):
+            self._legend.append((name, colour, sign or ("dashed" if dashed else "line")))
 
     def at(self, x: float, y: float) -> Point:
         """The place of values, in units of the figure."""
@@ -171,18 +185,26 @@ class Chart:
 
 
 def _legend(
-    names: Sequence[tuple[str, str, bool]], width: float, top: float
+    names: Sequence[tuple[str, str, Sign]], width: float, top: float
 ) -> tuple[list[Mark], int]:
     """The names in rows that fit, from `top` on, and the number of rows."""
     marks: list[Mark] = []
     left, rows = math.inf, 0
-    for name, colour, dashed in names:
+    for name, colour, sign in names:
         name = name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
         room = 30 + len(name) * _LETTER + 16
         if left + room > width + 16:
             left, rows = 0, rows + 1
         bottom = top + rows * _ROW - 8
-        marks.append(Line([(left, bottom - 4), (left + 24, bottom - 4)], colour, 3, dashed))
+        marks.append(_sign(sign, left, bottom - 4, colour))
         marks.append(Words(left + 30, bottom, name))
         left += room
     return marks, rows
+
+
+def _sign(sign: Sign, left: float, middle: float, colour: str) -> Mark:
+    if sign == "ring":
+        return Dot(left + 12, middle, colour, 5, ring=True)
+    if sign == "box":
+        return Box(left + 4, middle - 6, 16, 12, colour)
+    return Line([(left, middle), (left + 24, middle)], colour, 3, sign == "dashed")

@@ -87,7 +87,7 @@ def picture(file: Path, caption: str = "") -> str:
 def photo(pixels: np.ndarray, caption: str, most: int | None = None, alt: str = "") -> str:
     """Return uint8 (H, W, 3) as a figure: a small one with sharp pixels, others as JPEG.
 
-    A larger one is shrunk to `most` pixels a side. The caption may be empty if `alt` is not.
+    A larger one is shrunk to `most` pixels a side. `alt` tells what the caption does not.
     """
     from PIL import Image
 
@@ -97,7 +97,7 @@ def photo(pixels: np.ndarray, caption: str, most: int | None = None, alt: str = 
         shown.thumbnail((most, most), Image.Resampling.LANCZOS)
     shown.save(stream, "PNG" if small else "JPEG", quality=82)
     kind = "png" if small else "jpeg"
-    return _figure(kind, stream.getvalue(), alt or caption, caption, "pixelated" if small else "")
+    return _figure(kind, stream.getvalue(), alt, caption, "pixelated" if small else "")
 
 
 def _figure(kind: str, content: bytes, alt: str, caption: str, style: str = "") -> str:

@@ -36,7 +36,8 @@ nav ul { display: flex; flex-wrap: wrap; gap: .3rem 1.1rem; padding: 0; margin: 
 .tiles { display: grid; gap: .8rem; margin: 1rem 0;
   grid-template-columns: repeat(auto-fit, minmax(min(13rem, 100%), 1fr)); }
 .tile { background: var(--soft); border-radius: 8px; padding: .8rem 1rem; }
-.tile p { margin: 0; } .tile .value { font-size: 2.1rem; line-height: 1.25; font-weight: 650;
+.tile p { margin: 0; } .tile .value { font-size: 1.9rem; line-height: 1.25;
+  overflow-wrap: anywhere; font-weight: 650;
   font-variant-numeric: tabular-nums; } .tile .name { font-weight: 600; }
 .tile.good { border-top: 4px solid var(--good); } .tile.warn { border-top: 4px solid var(--warn); }
 .tile.bad { border-top: 4px solid var(--bad); } .tile.plain { border-top: 4px solid var(--line); }
@@ -63,6 +64,7 @@ pre { overflow-x: auto; font-size: .85rem; padding: .7rem .9rem; background: var
   border-radius: 6px; margin: .6rem 0; } code { overflow-wrap: anywhere; }
 summary { cursor: pointer; margin: .5rem 0; color: var(--link); }
 dt { font-weight: 600; margin-top: .7rem; } dd { margin: 0; }
+@page { margin: 14mm; }
 @media print {
   body { font-size: 10.5pt; } main { max-width: none; padding: 0; } nav { display: none; }
   figure, .tile, tr, li { break-inside: avoid; } h2, h3 { break-after: avoid; }

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from strided.config.keys import Config
+from strided.pages.page import folded, heading
 from strided.report.card_decisions import when_unsure
 from strided.report.card_figures import (
     MOST_SUBGROUPS,
@@ -40,9 +41,8 @@ def write_card(folder: Path, config: Config, results: Results) -> None:
 def card_section(config: Config, results: Results) -> str:
     """The card as a section of report.html, to be unfolded."""
     return (
-        '<h2>Model card</h2><p class="note">As card.md has it, for whoever decides on the use of '
-        f"the model. {NOTE}</p><details><summary>Show it</summary>"
-        f"{as_html(card(config, results))}</details>"
+        f'{heading("Model card")}<p class="note">As card.md has it, for whoever decides on the '
+        f"use of the model. {NOTE}</p>{folded('Show it', as_html(card(config, results)))}"
     )
 
 

@@ -11,7 +11,12 @@ from strided.config.keys import Config
 from strided.data import ImageDataModule
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.evaluation import Evaluation
-from strided.evaluation.examples import Example, least_certain_hits, most_confident_errors
+from strided.evaluation.examples import (
+    Example,
+    errors_of_each_kind,
+    least_certain_hits,
+    most_confident_errors,
+)
 from strided.evaluation.outputs import count_hits, most_validated
 from strided.report.advice import is_augmented
 from strided.report.data_card import data_card
@@ -22,17 +27,18 @@ from strided.runs.metrics_csv import read_metrics
 from strided.runs.results import Results
 
 LEAST_TRAIN = 500
-OVERLAID = 4  # errors with an overlay, and hits: heatmaps take time
 
 
 @dataclass(frozen=True)
 class Contents:
     """What a report shows besides the numbers; parts may be missing.
 
+    errors are the most confident ones, kinds those that stand for all.
     overlays: a picture uint8 (S, S, 3) for an example, by its position in the split.
     """
 
     errors: Sequence[Example] = ()
+    kinds: Sequence[Example] = ()
     hits: Sequence[Example] = ()
     overlays: Mapping[int, np.ndarray] = field(default_factory=dict)
     samples: Sequence[Sample] = ()
@@ -43,8 +49,8 @@ class Contents:
 
     @property
     def to_overlay(self) -> list[Example]:
-        """The images that get an overlay."""
-        return [*self.errors[:OVERLAID], *self.hits[:OVERLAID]]
+        """The images that the page shows, each with an overlay."""
+        return [*self.kinds, *self.hits]
 
 
 def gather_contents(
@@ -75,6 +81,7 @@ def gather_contents(
         diagnosis = diagnose(train, val, guessing, curves, config, stages)
     return Contents(
         errors=errors,
+        kinds=errors_of_each_kind(evaluation, data) if evaluation else [],
         hits=certain,
         samples=training_samples(data, is_augmented(config, stages)),
         reliability=evaluation.reliability if evaluation else {},

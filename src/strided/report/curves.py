@@ -1,98 +1,83 @@
-"""The curves of a run as figures, with its stages."""
+"""The curves of a run as charts, with its stages."""
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from strided.pages.axis import Axis
+from strided.pages.chart import Chart
+from strided.pages.figure import Figure, Point
 from strided.report.ending import Curves
 
-FIGURES = {"loss": "loss", "acc": "accuracy", "lr": "learning_rate"}
+TITLES = {"loss": "loss", "acc": "accuracy", "lr": "learning_rate"}  # by column, without its split
+_MOST_DOTS = 60  # epochs that are marked one by one
 
 
-def draw_curves(
-    curves: Curves, stages: Sequence[Mapping[str, Any]], best: int | None, folder: Path
-) -> list[Path]:
-    """Draw loss, accuracy and learning rate over epochs; `best` is the epoch that was kept."""
-    return [_draw(name, curves, stages, best, folder) for name in FIGURES if _has(curves, name)]
+def chart_curves(
+    curves: Curves, stages: Sequence[Mapping[str, Any]], best: int | None
+) -> dict[str, Figure]:
+    """Loss, accuracy and learning rate over epochs, by title; `best` is the epoch that was kept."""
+    return {
+        title: _chart(column, curves, stages, best)
+        for column, title in TITLES.items()
+        if _has(curves, column)
+    }
 
 
-def _has(curves: Curves, name: str) -> bool:
-    if name == "lr":  # a constant one is in the config
+def _has(curves: Curves, column: str) -> bool:
+    if column == "lr":  # a constant one is in the config
         return len(set(curves["lr"])) > 1
-    return f"train/{name}" in curves
+    return f"train/{column}" in curves
 
 
-def _draw(
-    name: str, curves: Curves, stages: Sequence[Mapping[str, Any]], best: int | None, folder: Path
-) -> Path:
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
-
-    figure = Figure(figsize=(4.8, 3.4), layout="constrained")
-    axes = figure.subplots()
+def _chart(
+    column: str, curves: Curves, stages: Sequence[Mapping[str, Any]], best: int | None
+) -> Figure:
     epochs = curves["epoch"]
-    if name == "lr":
-        axes.step(epochs, curves["lr"], where="mid", color="C2")
-        if min(curves["lr"]) > 0 and max(curves["lr"]) > 10 * min(curves["lr"]):
-            axes.set_yscale("log")
-    for split, style in (("train", "--"), ("val", "-")):
-        if f"{split}/{name}" in curves:
-            values = dict(zip(epochs, curves[f"{split}/{name}"], strict=True))
-            # validation may skip epochs
-            points = [(epoch, value) for epoch, value in values.items() if math.isfinite(value)]
-            marker = "." if len(points) < 60 else None
-            axes.plot(*zip(*points, strict=True), ls=style, marker=marker, label=split)
-            if split == "val" and best in values:
-                axes.plot(best, values[best], "o", mfc="none", ms=10, color="C1", label="kept")
-    axes.set(xlabel="epoch", title=FIGURES[name].replace("_", " "))
-    axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if name == "acc":
-        axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.grid(alpha=0.3)
-    if name != "lr":
-        axes.legend()
-    _mark_stages(axes, stages, epochs)
-    file = folder / f"{FIGURES[name]}.png"
-    figure.savefig(file, dpi=150)
-    return file
-
-
-def _mark_stages(axes: Any, stages: Sequence[Mapping[str, Any]], epochs: Sequence[float]) -> None:
-    """Draw a line where each stage begins, with its name beside it."""
-    if len(stages) < 2:
-        return
-    for stage in stages:
+    names = {"lr": ""} if column == "lr" else {f"{s}/{column}": s for s in ("train", "val")}
+    lines = {names[key]: _points(epochs, curves[key]) for key in names if key in curves}
+    values = [value for points in lines.values() for _, value in points]
+    log = column == "lr" and min(values) > 0 and max(values) > 10 * min(values)
+    chart = Chart(
+        TITLES[column].replace("_", " "),
+        Axis("epoch", epochs[0] - 0.5, epochs[-1] + 0.5, whole=True),
+        Axis.over("", values, log=log, percent=column == "acc"),
+    )
+    for stage in stages if len(stages) > 1 else ():
         if stage["first_epoch"] <= epochs[-1]:
-            place = stage["first_epoch"] - 0.5
-            axes.axvline(place, color="0.5", lw=1, ls=":")
-            axes.text(
-                place,
-                0.02,
-                f" {stage['name']}",
-                rotation=90,
-                va="bottom",
-                color="0.4",
-                fontsize=8,
-                transform=axes.get_xaxis_transform(),
-                parse_math=False,
-            )
+            chart.upright(stage["first_epoch"] - 0.5, stage["name"])
+    dots = len(epochs) < _MOST_DOTS
+    if column == "lr":
+        chart.steps(lines[""], "", "c2", after=False)
+    if train := lines.get("train"):
+        chart.line(train, "training", "c0", dashed=True, dots=dots)
+    if val := lines.get("val"):
+        chart.line(val, "validation", "c1", dots=dots)
+        _mark_kept(chart, dict(val), best)
+    return chart.figure()
 
 
-def draw_rates(found: Mapping[str, Any], folder: Path) -> Path:
-    """Draw the loss at each learning rate that was tried, and the suggested rate."""
-    from matplotlib.figure import Figure
+def _points(epochs: Sequence[float], values: Sequence[float]) -> list[Point]:
+    """Validation may skip epochs."""
+    return [pair for pair in zip(epochs, values, strict=True) if math.isfinite(pair[1])]
 
-    figure = Figure(figsize=(4.8, 3.4), layout="constrained")
-    axes = figure.subplots()
-    axes.plot(found["rates"], found["losses"])
+
+def _mark_kept(chart: Chart, values: Mapping[float, float], best: int | None) -> None:
+    if best is not None and best in values:
+        title = f"kept: the weights of epoch {best}"
+        chart.dot(best, values[best], "ink", title, radius=7, ring=True)
+        chart.name("kept", "ink", sign="ring")
+
+
+def chart_rates(found: Mapping[str, Any]) -> Figure:
+    """The loss at each learning rate that was tried, and the suggested rate."""
+    points = _points(found["rates"], found["losses"])
+    chart = Chart(
+        "learning rates tried",
+        Axis.over("learning rate", found["rates"], log=True, margin=0),
+        Axis.over("training loss, smoothed", [loss for _, loss in points]),
+    )
+    chart.line(points, "", "c0")
     if found["suggestion"] is not None:
-        axes.axvline(found["suggestion"], ls="--", label=f"suggested: {found['suggestion']:.2g}")
-        axes.legend()
-    axes.set(xlabel="learning rate", ylabel="training loss, smoothed", xscale="log")
-    axes.set_title("learning rates tried")
-    axes.grid(alpha=0.3)
-    file = folder / "learning_rates.png"
-    figure.savefig(file, dpi=150)
-    return file
+        chart.upright(found["suggestion"], f"suggested: {found['suggestion']:.2g}", "c1")
+    return chart.figure()

@@ -53,19 +53,13 @@ def training_samples(data: ImageDataModule, augmented: bool) -> list[Sample]:
 
 def draw_samples(samples: Sequence[Sample], file: Path) -> Path:
     """Draw training images above their augmented versions."""
-    from matplotlib.figure import Figure
-
-    rows = 1 if any(sample.augmented is None for sample in samples) else 2
-    figure = Figure(figsize=(1.3 * len(samples), 0.3 + 1.3 * rows), layout="constrained")
-    grid = figure.subplots(rows, len(samples), squeeze=False)
-    for column, sample in enumerate(samples):
-        pictures = (sample.picture, sample.augmented)
-        for axes, picture in zip(grid[:, column], pictures[:rows], strict=True):
-            axes.imshow(picture)
-            axes.set_axis_off()
-        grid[0, column].set_title(sample.label[:12], fontsize=9, parse_math=False)
-    figure.savefig(file, dpi=150)
-    return file
+    captioned = [Captioned(sample.picture, [sample.label]) for sample in samples]
+    captioned += [
+        Captioned(sample.augmented, ["augmented"])
+        for sample in samples
+        if sample.augmented is not None
+    ]
+    return draw_sheet(captioned, file, len(samples))
 
 
 def _as_rgb(picture: np.ndarray) -> np.ndarray:

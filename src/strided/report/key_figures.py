@@ -29,7 +29,7 @@ def key_figures(results: Results) -> str:
         rows.append(("GPU memory", gpu_memory(results["gpu_use"], hardware.get("gpu"))))
     if gpu := hardware.get("gpu"):
         rows.append(("GPU software", gpu_software(gpu)))
-    return table(["", ""], rows)
+    return table(["", ""], rows, "the run")
 
 
 def gpu_memory(use: GpuUse, gpu: Gpu | None) -> str:

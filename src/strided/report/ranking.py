@@ -1,15 +1,16 @@
 """ROC and precision-recall curves: what each threshold of a class's probability would give."""
 
-import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from strided.data.reading.files import as_text
 from strided.evaluation.ranking import Curve
-from strided.pages.page import picture
+from strided.pages.axis import Axis
+from strided.pages.chart import COLOURS, Chart
+from strided.pages.figure import Figure
+from strided.pages.page import folded
 from strided.report.card_figures import MOST_CLASSES, by_class, operating_point
 from strided.report.card_parts import Table, html_of
 from strided.runs.predictions_csv import Row
@@ -19,7 +20,6 @@ _ALL = 10  # classes that are all drawn; of more, the mean and the _WORST
 _WORST = 3
 _MOST = 200  # classes to take the mean of
 _GRID = np.linspace(0, 1, 201)  # where curves are drawn
-_LONGEST = 20  # letters of a class in the legend
 
 
 class RankingCurves(NamedTuple):
@@ -60,53 +60,42 @@ def _drawn(name: str, curve: Curve) -> RankingCurves:
     return RankingCurves(name, roc, curve.precision[first])
 
 
-def draw_ranking(curves: Sequence[RankingCurves], folder: Path) -> Path:
-    """Draw the ROC curve and the precision-recall curve of each class side by side."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import PercentFormatter
-
-    figure = Figure(figsize=(9.6, 4.2))
-    left, right = figure.subplots(1, 2)
-    # by hand: a constrained layout would draw all of it twice
-    figure.subplots_adjust(left=0.08, right=0.98, bottom=0.13, top=0.92, wspace=0.25)
-    for place, drawn in enumerate(curves):
-        name = drawn.name if len(drawn.name) <= _LONGEST else f"{drawn.name[: _LONGEST - 3]}..."
-        style: Mapping[str, Any] = {"color": f"C{place}", "lw": 1.4, "label": name}
-        left.step(_GRID, drawn.roc, where="post", **style)
-        right.step(_GRID, drawn.precision, where="pre", **style)
-    left.plot([0, 1], [0, 1], color="0.5", ls="--", lw=1)
-    left.set(xlabel="others taken for the class (1 - specificity)", ylabel="sensitivity")
-    right.set(xlabel="sensitivity (recall)", ylabel="right among those named (precision, PPV)")
-    for axes, title in ((left, "ROC"), (right, "precision and recall")):
-        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), title=title)
-        axes.grid(alpha=0.3)
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter(PercentFormatter(1))
-    for text in right.legend(loc="lower left", fontsize=8).get_texts():
-        text.set_parse_math(False)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # in a script that the font lacks
-        figure.savefig(folder / "ranking.png", dpi=120)
-    return folder / "ranking.png"
+def chart_ranking(curves: Sequence[RankingCurves]) -> list[Figure]:
+    """The ROC curve and the precision-recall curve of each class."""
+    roc = Chart(
+        "ROC",
+        Axis("others taken for the class (1 - specificity)", 0, 1, percent=True),
+        Axis("sensitivity", 0, 1.01, percent=True),
+    )
+    precision = Chart(
+        "precision and recall",
+        Axis("sensitivity (recall)", 0, 1, percent=True),
+        Axis("right among those named", 0, 1.01, percent=True),
+    )
+    roc.line([(0, 0), (1, 1)], "guessing", "quiet", dashed=True, width=1)
+    for drawn, colour in zip(curves, COLOURS, strict=False):
+        for chart, values, after in ((roc, drawn.roc, False), (precision, drawn.precision, True)):
+            points = list(zip(_GRID.tolist(), values.tolist(), strict=True))
+            chart.steps(points, drawn.name, colour, after=after)
+    return [roc.figure(), precision.figure()]
 
 
-def against_the_rest(results: Results, found: Measured, drawn: Path | None) -> str:
+def against_the_rest(results: Results, found: Measured, charts: Sequence[Figure]) -> str:
     """The section of each class as one among others: curves, and figures with intervals."""
     classes = list(results["classes"])
     if not by_name(results).get(f"{found.split}/recall_ci95"):
         return ""  # of an earlier version, or of one image
     shown = html_of(Table(*by_class(results, found, classes)))
-    few = " open" if len(classes) <= MOST_CLASSES else ""
     groups = results.get("groups")
     over = "images" if groups is None else f"whole groups ({groups:,})"
     points: list[str] = []
     if results.get("operating_point"):
         points = [html_of(part) for part in operating_point(results, found.split, classes)]
+    drawn = "".join(chart.html() for chart in charts)
     return "\n".join(
         [
-            "<h3>Each class against the rest</h3>",
-            picture(drawn) if drawn else "",
-            f"<details{few}><summary>With 95 % intervals, over {over}</summary>{shown}</details>",
+            f'<div class="figures">{drawn}</div>' if drawn else "",
+            folded(f"With 95 % intervals, over {over}", shown, len(classes) <= MOST_CLASSES),
             *points,
         ]
     )

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from strided.evaluation.intervals import wilson_interval
-from strided.pages.page import Cell, bullets, table
+from strided.pages.page import Cell, bullets, heading, table
 from strided.shortcuts.altered import AS_IT_IS
 from strided.shortcuts.verdict import kept
 
@@ -32,7 +32,7 @@ def section(found: Mapping[str, Any] | None, of: str = "") -> str:
         told = [f"There is no verdict: {verdict['why_none']}"]
     heads = ["", "accuracy", "95 % interval", "of the gain"]
     parts = [
-        f"<h2>Does it take a shortcut?{html.escape(of)}</h2>",
+        heading(f"Does it take a shortcut?{of}"),
         "".join(f"<p><b>{html.escape(sentence)}</b></p>" for sentence in told),
         bullets(verdict["evidence"]),
         "<h3>What is left without the subject</h3>",

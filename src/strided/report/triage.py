@@ -2,10 +2,12 @@
 
 import html
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from strided.data.reading.files import as_text
+from strided.pages.axis import Axis
+from strided.pages.chart import Chart
+from strided.pages.figure import Figure
 from strided.pages.page import table
 from strided.runs.results import Results, by_name
 
@@ -17,29 +19,26 @@ WHO = {
 }
 
 
-def draw_risk(selective: Mapping[str, Any], folder: Path) -> Path:
-    """Draw the share of errors among the surest cases, over how many of them are decided."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import PercentFormatter
-
-    figure = Figure(figsize=(4.8, 3.4), layout="constrained")
-    axes = figure.subplots()
-    axes.plot(selective["coverage"], selective["risk"], color="C0")
+def chart_risk(selective: Mapping[str, Any]) -> Figure:
+    """The share of errors among the surest cases, over how many of them are decided."""
+    points = list(zip(selective["coverage"], selective["risk"], strict=True))
+    most = max([*selective["risk"], *(chosen["max_risk"] for chosen in selective["at_risk"])])
+    chart = Chart(
+        "risk by coverage",
+        Axis("decided, the surest first", 0, 1, percent=True),
+        Axis("wrong among them", 0, 1.05 * most or 0.01, percent=True),
+    )
+    chart.line(points, "", "c0")
     for chosen in selective["at_risk"]:
-        axes.axhline(chosen["max_risk"], color="0.7", lw=0.8, ls=":")
+        chart.level(chosen["max_risk"])
+        chart.word(1, chosen["max_risk"], f"allowed: {chosen['max_risk']:.0%}", "end", -4)
         if chosen["decided"]:
-            low, high = (abs(chosen["risk"] - end) for end in chosen["risk_ci95"])
-            axes.errorbar(
-                chosen["coverage"], chosen["risk"], [[low], [high]], marker="o", capsize=3, c="C1"
-            )
-    axes.set(xlabel="decided, the surest first", ylabel="wrong among them", xlim=(0, 1))
-    axes.set_ylim(bottom=0)
-    axes.set_title("risk by coverage")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(PercentFormatter(1))
-    axes.grid(alpha=0.3)
-    figure.savefig(folder / "risk_coverage.png", dpi=150)
-    return folder / "risk_coverage.png"
+            low, high = chosen["risk_ci95"]
+            chart.interval(chosen["coverage"], low, min(high, chart.y.high), "c1")
+            title = f"allowed: {chosen['max_risk']:.0%}, found: {chosen['risk']:.1%}"
+            chart.dot(chosen["coverage"], chosen["risk"], "c1", title, radius=4)
+            chart.name("at a threshold for this risk", "c1")
+    return chart.figure()
 
 
 def triage_section(results: Results) -> str:
