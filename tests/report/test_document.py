@@ -72,7 +72,7 @@ def test_a_report_opens_without_a_network(trained_run: Path) -> None:
 def test_a_report_holds_the_numbers_of_the_run(trained_run: Path) -> None:
     page = (trained_run / "report.html").read_text()
     results = json.loads((trained_run / "results.json").read_text())
-    assert f'Test accuracy</p><p class="value">{results["test/acc"]:.2%}<' in page
+    assert f'Test accuracy</p><p class="value digits">{results["test/acc"]:.2%}<' in page
     for key in ("test/loss", "test/f1", "test/ece", "test/recall/3"):
         assert f"{results[key]:.4f}" in page, key
     assert results["split_hash"] in page and "_target_: strided.models.LeNet5" in page
@@ -173,7 +173,7 @@ def test_numbers_are_shown_and_missing_ones_are_a_dash(tmp_path: Path) -> None:
 
 def test_the_first_figures_say_what_fails_and_what_is_not_known(tmp_path: Path) -> None:
     page = reported(tmp_path, RESULTS)
-    values = re.findall(r'<p class="name">(.*?)</p><p class="value">(.*?)</p>', page)
+    values = re.findall(r'<p class="name">(.*?)</p><p class="value[^"]*">(.*?)</p>', page)
     assert values == [
         ("Test accuracy", "87.65%"),
         ("Fails most", "&lt;b&gt;bold&lt;/b&gt;"),

@@ -73,8 +73,9 @@ def tile(name: str, value: str, note: str = "", kind: str = "plain") -> str:
     """Return a figure, or a word, to be seen first; `kind` is good, warn, bad or plain."""
     name, value, note = (_text(part) for part in (name, value, note))
     told = f'<p class="note">{note}</p>' if note else ""
+    shown = "value digits" if value[:1].isdigit() else "value"
     return (
-        f'<div class="tile {kind}"><p class="name">{name}</p><p class="value">{value}</p>'
+        f'<div class="tile {kind}"><p class="name">{name}</p><p class="{shown}">{value}</p>'
         f"{told}</div>"
     )
 

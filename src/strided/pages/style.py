@@ -35,10 +35,10 @@ nav ul { display: flex; flex-wrap: wrap; gap: .3rem 1.1rem; padding: 0; margin: 
   list-style: none; max-width: none; }
 .tiles { display: grid; gap: .8rem; margin: 1rem 0;
   grid-template-columns: repeat(auto-fit, minmax(min(13rem, 100%), 1fr)); }
-.tile { background: var(--soft); border-radius: 8px; padding: .8rem 1rem; }
-.tile p { margin: 0; } .tile .value { font-size: 1.9rem; line-height: 1.25;
-  overflow-wrap: anywhere; font-weight: 650;
-  font-variant-numeric: tabular-nums; } .tile .name { font-weight: 600; }
+.tile { background: var(--soft); border-radius: 8px; padding: .7rem .8rem; }
+.tile p { margin: 0; } .tile .name { font-weight: 600; }
+.tile .value { font-size: 1.4rem; line-height: 1.35; font-weight: 650; overflow-wrap: anywhere; }
+.tile .digits { font-size: 2rem; line-height: 1.2; font-variant-numeric: tabular-nums; }
 .tile.good { border-top: 4px solid var(--good); } .tile.warn { border-top: 4px solid var(--warn); }
 .tile.bad { border-top: 4px solid var(--bad); } .tile.plain { border-top: 4px solid var(--line); }
 .good .value { color: var(--good); } .warn .value { color: var(--warn); }

@@ -45,7 +45,7 @@ def test_a_folder_without_a_test_split_is_measured_on_validation_and_not_tested(
     assert {"figures/confusion.png", "figures/reliability.png"} < files(folder)
     page = (folder / "report.html").read_text()
     assert "Nothing was tested: these are figures of validation, and flatter." in page
-    assert f'Validation accuracy</p><p class="value">{found["val/acc"]:.2%}<' in page
+    assert f'Validation accuracy</p><p class="value digits">{found["val/acc"]:.2%}<' in page
     assert "the epoch with their best val/acc was kept" in page and ">Test</h2>" not in page
     assert f"{found['val/recall/red']:.4f}" in page
 
