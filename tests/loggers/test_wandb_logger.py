@@ -243,6 +243,8 @@ def grouped(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "logger=[csv,wandb,tensorboard]",
         "logger.wandb.watch=gradients",
         "logger.wandb.log_model=true",
+        "logger.wandb.notes=two seeds",
+        "tags=[digits]",
     )
     assert main(["train", "-m", *words, *asked, "seed=0,1", f"log_dir={log_dir}"]) == 0
     wandb.teardown()
@@ -265,6 +267,63 @@ def test_the_jobs_of_a_sweep_are_runs_of_their_own_in_one_group(grouped: Path) -
     assert runs[0].run_id != runs[1].run_id
     assert {run.run_group for run in runs} == {f"mlp-digits/{grouped.name}"}
     assert [run.display_name[-2:] for run in runs] == ["/0", "/1"]
+
+
+def test_the_summary_of_a_sweep_is_a_run_of_the_same_group(grouped: Path) -> None:
+    (offline,) = offline_runs(grouped)
+    found = records(offline)
+    run = next(r.run for r in found if r.HasField("run"))
+    assert (run.job_type, run.run_group) == ("sweep", f"mlp-digits/{grouped.name}")
+    assert run.display_name == f"mlp-digits/{grouped.name}" and run.notes == "two seeds"
+    assert list(run.tags) == ["digits"] and config_of(found)["model"]["hidden"] == [512, 256]
+    tables, (first, second) = tables_of(grouped), (results(grouped / n) for n in "01")
+    columns, rows = tables["jobs"]["columns"], tables["jobs"]["data"]
+    assert [row[columns.index("seed")] for row in rows] == [0, 1]
+    accuracies = [row[columns.index("test/acc")] for row in rows]
+    assert accuracies == [first["test/acc"], second["test/acc"]]
+    (chart,) = (table for key, table in tables.items() if key.startswith("chart"))
+    mean = (first["best_val/acc"] + second["best_val/acc"]) / 2
+    assert [bar[1] for bar in chart["data"]] == pytest.approx([mean])
+    summary = summary_of(found)
+    assert summary["num_finished"] == 2 and summary["best_val/acc"] == pytest.approx(mean)
+    (page,) = (offline / "files/media/html").iterdir()
+    assert page.read_bytes() == (grouped / "summary.html").read_bytes()
+
+
+def test_an_offline_run_is_complete(job: Path) -> None:
+    (offline,) = offline_runs(job)
+    found, known = records(offline), results(job)
+    run = next(r.run for r in found if r.HasField("run"))
+    assert (list(run.tags), run.notes, run.job_type) == (["digits"], "two seeds", "train")
+    config = config_of(found)
+    kept = yaml.safe_load((job / "config.yaml").read_text())
+    assert {key: config[key] for key in kept} == kept
+    summary = summary_of(found)
+    numbers = {key: value for key, value in known.items() if isinstance(value, float)}
+    assert {key: summary[key] for key in numbers} == numbers
+    with (job / "metrics.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    history = [row for row in history_of(found) if "val/acc" in row]
+    for row, line in zip(history, rows, strict=True):
+        logged = {name: row[name] for name, value in line.items() if value and name != "step"}
+        assert logged == pytest.approx({name: float(line[name]) for name in logged})
+    media = media_of(found)
+    pictures = {key.removeprefix("figures/") for key in media if key.startswith("figures/")}
+    assert pictures == {file.stem for file in (job / "figures").glob("*.png")}
+    assert {"report", "test/misclassified", "test/classes"} < media.keys()
+    for file in media.values():
+        assert (offline / "files" / file["path"]).stat().st_size == file["size"]
+
+
+def media_of(found: list[Record]) -> dict[str, dict[str, Any]]:
+    """The pictures, pages and tables that a history refers to, by what is logged."""
+    media: dict[str, dict[str, Any]] = {}
+    for row in history_of(found):
+        for key, value in row.items():
+            name, _, fact = key.rpartition("/")
+            if fact in ("path", "size"):
+                media.setdefault(name, {})[fact] = value
+    return media
 
 
 def tables_of(job: Path) -> dict[str, dict[str, Any]]:

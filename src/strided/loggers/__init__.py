@@ -1,7 +1,7 @@
 """Where a run is shown besides its folder: W&B, TensorBoard, MLflow."""
 
 from strided.loggers.mlflow_logger import MLflowLogger
-from strided.loggers.run_logger import RunLogger, StartedRun
+from strided.loggers.run_logger import FinishedSweep, RunLogger, StartedRun
 from strided.loggers.tensorboard_logger import TensorBoardLogger
 from strided.loggers.wandb_logger import WandbLogger
 
@@ -9,6 +9,7 @@ from strided.loggers.wandb_logger import WandbLogger
 TARGETS = {"logger": ("MLflowLogger", "TensorBoardLogger", "WandbLogger")}
 
 __all__ = [
+    "FinishedSweep",
     "MLflowLogger",
     "RunLogger",
     "StartedRun",

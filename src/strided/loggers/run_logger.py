@@ -43,6 +43,24 @@ class StartedRun:
         return "/".join(self.folder.parts[-3:-1]) if self.folder.name.isdigit() else None
 
 
+@dataclass(frozen=True)
+class FinishedSweep:
+    """What a logger gets of a sweep or a search at its end.
+
+    head, rows: the table of its jobs, None where a value is missing; page: summary.html; means: the
+    metric of each combination of values, over its repeats; summary: single values to find it by.
+    """
+
+    folder: Path
+    config: Config
+    head: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    page: Path
+    metric: str
+    means: Sequence[tuple[str, float]]
+    summary: Mapping[str, Any]
+
+
 class RunLogger(Logger):
     """What strided asks of a logger; the first failure switches it off, with one warning.
 

@@ -14,7 +14,7 @@ from torch import nn
 from strided.errors import UserError, first_line
 from strided.evaluation.examples import Example
 from strided.evaluation.metrics import class_table
-from strided.loggers.run_logger import RunLogger, StartedRun
+from strided.loggers.run_logger import FinishedSweep, RunLogger, StartedRun
 from strided.runs.folder import RunFolder
 from strided.runs.results import Measured, Results, measured
 
@@ -37,6 +37,7 @@ class WandbLogger(RunLogger):
         entity: The user or team that the project belongs to; null: your default one.
         group: The group of the run; null: the sweep that a job belongs to, none for a single run.
         job_type: What the run does, such as train.
+        notes: A text on the run's page.
         offline: Keep the run in its folder, without an account; `wandb sync` sends it later.
         watch: What else is logged: gradients, a histogram for each parameter and epoch, of its last
             step; null: nothing.
@@ -54,6 +55,7 @@ class WandbLogger(RunLogger):
         entity: str | None = None,
         group: str | None = None,
         job_type: str | None = "train",
+        notes: str | None = None,
         offline: bool = False,
         watch: Literal["gradients"] | None = None,
         log_model: bool = False,
@@ -65,7 +67,7 @@ class WandbLogger(RunLogger):
         self.project, self.group, self.offline = project, group, offline
         self.watch, self.log_model, self.init_timeout = watch, log_model, init_timeout
         self.settings = settings or {}
-        self.options = {"entity": entity, "job_type": job_type, **options}
+        self.options = {"entity": entity, "job_type": job_type, "notes": notes, **options}
         self._run: Any = None
 
     @property
@@ -174,6 +176,31 @@ class WandbLogger(RunLogger):
         columns = ["picture", "true", "predicted", "probability", "path"]
         self._run.log({f"{split}/misclassified": _table(columns, shown)})
 
+    def log_sweep(self, sweep: FinishedSweep) -> None:
+        """Log the table, chart and page of a sweep as a run of its own, in the group of its jobs.
+
+        A resumed sweep continues it. No failure stops a sweep.
+        """
+        started = StartedRun(sweep.folder, sweep.config, None, nn.Identity())
+        self.group, self.watch = self.group or started.name, None
+        self.options["job_type"] = "sweep"
+        self.start(started)
+        self._safely(lambda: self._log_sweep(sweep))
+        self.close(failed=False)
+
+    def _log_sweep(self, sweep: FinishedSweep) -> None:
+        import wandb
+
+        self._run.summary.update(sweep.summary)
+        means = _table(["values", sweep.metric], [list(bar) for bar in sweep.means])
+        self._run.log(
+            {
+                "jobs": _table(sweep.head, [list(row) for row in sweep.rows]),
+                "chart": wandb.plot.bar(means, "values", sweep.metric, sweep.metric),
+                "report": wandb.Html(str(sweep.page), inject=False),
+            }
+        )
+
     def _close(self, failed: bool) -> None:
         self._run.finish(exit_code=int(failed))
 
@@ -201,7 +228,7 @@ def _histogram(gradient: torch.Tensor) -> Any:
 def _table(columns: Sequence[str], rows: list[list[Any]]) -> Any:
     import wandb
 
-    return wandb.Table(list(columns), rows)
+    return wandb.Table(list(columns), rows, allow_mixed_types=True)
 
 
 def _confusion(confusion: list[list[int]], classes: list[str], split: str) -> Any:

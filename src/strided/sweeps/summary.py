@@ -145,8 +145,11 @@ def _mean_and_std(values: list[float]) -> list[float | str]:
     return [math.fsum(values) / len(values), std]
 
 
-def summarise(folder: Path, jobs: Sequence[Job], trend: str = "") -> None:
-    """Write the summary of a sweep into its folder; `trend` is HTML to start the page with."""
+def summarise(folder: Path, jobs: Sequence[Job], trend: str = "") -> Table:
+    """Write the summary of a sweep into its folder, and return its table of jobs.
+
+    `trend` is HTML to start the page with.
+    """
     columns = [*measured(jobs), *TRAINED, *to_target(jobs), "error"]
     table, repeats = table_of_jobs(jobs, columns), table_of_repeats(jobs)
     table.write(SweepFolder(folder).summary)
@@ -160,6 +163,7 @@ def summarise(folder: Path, jobs: Sequence[Job], trend: str = "") -> None:
         repeats.write(SweepFolder(folder).summary_of_repeats)
         body += f"<h2>Over {', '.join(REPEATS)}</h2>{repeats.html()}"
     write_page(folder, f"{body}<h2>Jobs</h2>{table.html()}{list_of_errors(jobs)}")
+    return table
 
 
 def list_of_errors(jobs: Iterable[Job]) -> str:

@@ -47,6 +47,7 @@ from strided.sweeps.ending import print_ending, what_to_try
 from strided.sweeps.folder import SweepFolder
 from strided.sweeps.grammar import sweep_corners, sweep_jobs
 from strided.sweeps.kept_words import kept_words
+from strided.sweeps.logged import log_sweep
 from strided.sweeps.summary import Job, summarise
 from strided.sweeps.trend import section, study
 from strided.system.durable import write_text
@@ -94,7 +95,7 @@ def run_sweep(
     write_text(
         SweepFolder(folder).sweep, yaml.safe_dump(state, sort_keys=False, allow_unicode=True)
     )
-    _run_jobs(verb, overrides, config_dir, folder, jobs, trusted, trend)
+    _run_jobs(verb, overrides, config_dir, folder, jobs, trusted, trend, config)
 
 
 @Interruption().listening()
@@ -115,7 +116,7 @@ def resume_sweep(folder: Path, changes: Sequence[str], config_dir: Path | None) 
     words = kept.with_typed(changes, SweepFolder(folder).sweep)
     words += [word for word in changes if is_hydra(word)]
     overrides = normalise(verb, words, config_dir, multirun=True)
-    check_corners(verb, sweep_corners(verb, overrides, config_dir), config_dir)
+    _, config = check_corners(verb, sweep_corners(verb, overrides, config_dir), config_dir)
     jobs = sweep_jobs(overrides, config_dir)
     if [*map(kept.without_left, jobs)] != [*map(kept.without_left, sweep["jobs"])]:
         raise UserError(
@@ -125,7 +126,7 @@ def resume_sweep(folder: Path, changes: Sequence[str], config_dir: Path | None) 
         )
     _keep_places(SweepFolder(folder).sweep, sweep, changes)
     trend = Sweep.of(sweep["trend"]) if sweep.get("trend") else None
-    _run_jobs(verb, overrides, config_dir, folder, jobs, typed_trust(changes), trend)
+    _run_jobs(verb, overrides, config_dir, folder, jobs, typed_trust(changes), trend, config)
 
 
 def _keep_places(file: Path, sweep: dict[str, Any], changes: Sequence[str]) -> None:
@@ -196,6 +197,7 @@ def _run_jobs(
     commands: list[list[str]],
     trusted: list[str],
     trend: Sweep | None,
+    config: Config,
 ) -> None:
     varied = {key_of(word) for job in commands for word in {*job} ^ {*commands[0]}}
     insisted, level, begun = steady(overrides, varied), among_many(), primary()
@@ -220,9 +222,10 @@ def _run_jobs(
             jobs = [Job.read(folder / str(n), command) for n, command in enumerate(commands)]
             shown = section(folder, trend, jobs) if trend else ""
             page, together = pooled.section(folder, jobs)
-            summarise(folder, jobs, shown + page)
+            table = summarise(folder, jobs, shown + page)
         if trend and (more := study(folder, trend, jobs)):
             summarise(folder, jobs, shown + page + more)
+        log_sweep(folder, config, jobs, table)
         print_ending(folder, jobs, together)
     if failed := sum(job.state != "finished" for job in jobs):
         raise UserError(

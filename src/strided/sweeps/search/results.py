@@ -19,7 +19,7 @@ from strided.pages.page import picture
 from strided.runs.folder import RunFolder, read_config, read_results
 from strided.sweeps.folder import SweepFolder
 from strided.sweeps.search.study import Study
-from strided.sweeps.summary import Job, list_of_errors, table_of_jobs, write_page
+from strided.sweeps.summary import Job, Table, list_of_errors, table_of_jobs, write_page
 from strided.system.durable import write_json
 from strided.system.plain_data import read_json
 
@@ -115,9 +115,7 @@ def report(study: Study) -> None:
     trials = jobs(study)
     if not trials:
         return
-    table = table_of_jobs(
-        trials, (study.plan.search.metric, "best_epoch", "train_seconds", "error")
-    )
+    table = table_of(study)
     table.write(SweepFolder(study.folder).summary)
     figures = draw(study)
     pictures = "".join(map(picture, figures))
@@ -128,6 +126,12 @@ def report(study: Study) -> None:
         study.folder,
         f"{lead}{headline(study)}{pictures}<h2>Trials</h2>{table.html()}{list_of_errors(trials)}",
     )
+
+
+def table_of(study: Study) -> Table:
+    """Return a row for each trial."""
+    columns = (study.plan.search.metric, "best_epoch", "train_seconds", "error")
+    return table_of_jobs(jobs(study), columns)
 
 
 def headline(study: Study) -> str:

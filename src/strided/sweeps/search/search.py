@@ -23,12 +23,14 @@ from strided.config.targets import trusting
 from strided.config.typed_only import brings_back
 from strided.config.unused import refuse_unused_by_all
 from strided.errors import UserError
+from strided.jobs.job import compose_run
 from strided.jobs.resume import DATA_PLACES
 from strided.runs.folder import create_run_folder, log_folder, require_no_way_out
 from strided.sweeps.ending import print_ending
 from strided.sweeps.folder import SweepFolder
 from strided.sweeps.grammar import each_job, sweep_corners, swept_values
 from strided.sweeps.kept_words import kept_words
+from strided.sweeps.logged import log_sweep
 from strided.sweeps.search.space import Search, parse, require_axes
 from strided.sweeps.sweep import check_corners, composed
 from strided.system.machine import alone_in, cores
@@ -160,7 +162,7 @@ def require_monitor(search: Search, config: Config) -> None:
 
 def run_trials(study: "Study", config_dir: Path | None, trust: list[str]) -> None:
     """Run the missing trials of a search, test the best one, and write the summary."""
-    from strided.sweeps.search.results import jobs, report, test_best
+    from strided.sweeps.search.results import jobs, report, table_of, test_best
     from strided.sweeps.search.study import JOURNAL
     from strided.sweeps.search.worker import work
 
@@ -190,6 +192,9 @@ def run_trials(study: "Study", config_dir: Path | None, trust: list[str]) -> Non
             f"none of the {len(study.trials())} trials was completed; see "
             f"{SweepFolder(study.folder).summary}. Try one of them without search="
         )
+    with trusting(trust):
+        config, _ = compose_run("train", study.plan.words, config_dir)
+    log_sweep(study.folder, config, jobs(study), table_of(study))
     print_ending(study.folder, jobs(study), best, MOST_TRIALS)
 
 
