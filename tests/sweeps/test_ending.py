@@ -7,7 +7,7 @@ import pytest
 
 from strided.runs.results import Results
 from strided.sweeps.ending import failures, next_command, print_ending, table, what_to_try
-from strided.sweeps.summary import Job
+from strided.sweeps.grouped import Job
 
 
 def job(

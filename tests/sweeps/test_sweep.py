@@ -12,7 +12,8 @@ from tests.stopping import forked
 
 from strided.cli import main
 from strided.runs.folder import read_config, read_results
-from strided.sweeps.summary import Job, summarise, table_of_repeats
+from strided.sweeps.grouped import Job
+from strided.sweeps.summary import summarise, table_of_repeats
 from strided.system.machine import alone_in
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
@@ -121,7 +122,7 @@ def test_a_sweep_of_seeds_finishes_with_code_0(
         (row,) = csv.DictReader(stream)
     assert (row["model"], row["n"], row["unfinished"]) == ("mlp", "2", "0")
     assert float(row["test/acc mean"]) == pytest.approx(sum(accuracies) / 2)
-    assert "data.fold" in (folder / "summary.html").read_text()
+    assert "2 repeats" in (folder / "summary.html").read_text()
 
 
 @pytest.mark.parametrize(

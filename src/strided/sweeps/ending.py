@@ -7,19 +7,24 @@ from statistics import fmean, stdev
 
 from strided.errors import one_line, printable
 from strided.runs.ending import from_here, typed_here
-from strided.runs.results import by_name
 from strided.sweeps.folder import SweepFolder
-from strided.sweeps.summary import REPEATS, Job, measured
+from strided.sweeps.grouped import (
+    CHOSEN_BY,
+    Job,
+    Row,
+    criterion_of,
+    measured,
+    ranking,
+    rows,
+    shortened,
+    values,
+)
 from strided.system.text_table import text_table
 from strided.system.verbosity import ONCE, shown_from
 
 MOST_ROWS = 30  # more, and only the best are shown
-CHOSEN_BY = {"best_val/acc": max, "best_val/loss": min}  # never by the test
 _MOST_NUMBERS = 4
-_LONG, _LONGEST = 8, 32  # characters of a number, and of another value
 _WIDEST = 100  # characters of a reason
-
-Row = tuple[dict[str, str], list[Job]]  # what was typed, and the jobs that differ in REPEATS only
 
 
 def print_ending(
@@ -44,7 +49,7 @@ def table(jobs: Sequence[Job], most: int) -> list[str]:
     grouped = rows(jobs)
     columns = [*measured(jobs)[::2], *CHOSEN_BY, "train_seconds"]
     columns = [name for name in columns if any(values(row, name) for row in grouped)]
-    criterion = next((name for name in CHOSEN_BY if name in columns), None)
+    criterion = criterion_of(grouped)
     ranked = ranking(grouped, criterion) if criterion else []
     shown = grouped if len(grouped) <= most else (ranked or grouped)[:most]
     best = ranked[0] if len(ranked) > 1 else None
@@ -68,16 +73,6 @@ def line(row: Row, head: Sequence[str], columns: Sequence[str], is_best: bool) -
     return [marked, *map(shortened, typed.values()), *count, *states, *measured_cells]
 
 
-def shortened(value: str) -> str:
-    """Return what was typed, with fewer digits or letters if it is long."""
-    if len(value) <= _LONG:
-        return value
-    try:
-        return f"{float(value):.4g}"
-    except ValueError:
-        return value if len(value) <= _LONGEST else f"...{value[3 - _LONGEST :]}"
-
-
 def state(row: Row) -> str:
     """Return how the jobs of a row ended that did not finish: `failed`, `2 failed`."""
     found = [job.state for job in row[1] if job.state != "finished"]
@@ -85,32 +80,6 @@ def state(row: Row) -> str:
     if len(row[1]) == 1:
         return "".join(counts)
     return ", ".join(f"{count} {name}" for name, count in counts.items())
-
-
-def rows(jobs: Sequence[Job]) -> list[Row]:
-    """Group the jobs that differ in REPEATS only; what all have in common is left out."""
-    keys = dict.fromkeys(key for job in jobs for key in job.overrides)
-    varied = [key for key in keys if len({job.overrides.get(key) for job in jobs}) > 1]
-    kept = [key for key in varied if key not in REPEATS]
-    groups: dict[tuple[str, ...], list[Job]] = {}
-    for job in jobs:
-        groups.setdefault(tuple(job.overrides.get(key, "") for key in kept), []).append(job)
-    if len(groups) == len(jobs):
-        return [({key: job.overrides.get(key, "") for key in varied}, [job]) for job in jobs]
-    return [(dict(zip(kept, group, strict=True)), members) for group, members in groups.items()]
-
-
-def ranking(grouped: Sequence[Row], criterion: str) -> list[Row]:
-    """Return the rows that have a value of the criterion, the best first."""
-    known = [row for row in grouped if values(row, criterion)]
-    sign = -1 if CHOSEN_BY[criterion] is max else 1
-    return sorted(known, key=lambda row: sign * fmean(values(row, criterion)))
-
-
-def values(row: Row, name: str) -> list[float]:
-    """Return a metric of the finished jobs of a row."""
-    found = (by_name(job.results).get(name) for job in row[1] if job.state == "finished")
-    return [float(value) for value in found if value is not None]
 
 
 def cell(row: Row, name: str) -> str:
@@ -175,7 +144,7 @@ def next_command(folder: Path, jobs: Sequence[Job]) -> str:
     It is "" if jobs are left to be run again, which the error says, or if none is the best.
     """
     grouped = rows(jobs)
-    criterion = next((n for n in CHOSEN_BY if any(values(row, n) for row in grouped)), None)
+    criterion = criterion_of(grouped)
     if criterion is None or any(job.state == "failed" for job in jobs):
         return ""
     best, *others = [row[1][0] for row in ranking(grouped, criterion)]

@@ -1,15 +1,16 @@
-"""Repeated measurements in a figure: their mean, and a bar from the lowest to the highest."""
+"""Repeated measurements in a chart: their mean, and a bar from the lowest to the highest."""
 
 from collections.abc import Sequence
 from statistics import fmean
-from typing import Any
+
+from strided.pages.chart import Chart
 
 
-def draw_means(
-    axes: Any, places: Sequence[float], repeats: Sequence[Sequence[float]], label: str
+def draw_repeats(
+    chart: Chart, repeats: Sequence[tuple[float, Sequence[float]]], name: str, colour: str
 ) -> None:
-    """Draw a line into matplotlib's `axes`, with the values of `repeats` at each of `places`."""
-    means = [fmean(values) for values in repeats]
-    below = [mean - min(values) for mean, values in zip(means, repeats, strict=True)]
-    above = [max(values) - mean for mean, values in zip(means, repeats, strict=True)]
-    axes.errorbar(places, means, [below, above], marker="o", capsize=3, label=label)
+    """Draw a line through the means of (x, values), with a bar over the values of each x."""
+    for x, values in repeats:
+        if len(values) > 1:
+            chart.interval(x, min(values), max(values), colour)
+    chart.line([(x, fmean(values)) for x, values in repeats], name, colour, dots=True)

@@ -7,9 +7,9 @@ from typing import Any
 
 from strided.config.keys import Config
 from strided.config.targets import build
-from strided.sweeps.ending import CHOSEN_BY, ranking, rows, values
 from strided.sweeps.folder import SweepFolder
-from strided.sweeps.summary import Job, Table, measured
+from strided.sweeps.grouped import CHOSEN_BY, Job, criterion_of, measured, ranking, rows, values
+from strided.sweeps.summary import Table
 
 METRICS = (*CHOSEN_BY, "test/acc", "val/acc")  # the first that the jobs have is drawn
 
@@ -49,7 +49,7 @@ def log_sweep(folder: Path, config: Config, jobs: Sequence[Job], table: Table) -
 def _best(jobs: Sequence[Job]) -> dict[str, Any]:
     """The best combination by validation, its mean, and the values that were typed for it."""
     grouped = rows(jobs)
-    criterion = next((m for m in CHOSEN_BY if any(values(row, m) for row in grouped)), None)
+    criterion = criterion_of(grouped)
     if criterion is None:
         return {}
     best = ranking(grouped, criterion)[0]

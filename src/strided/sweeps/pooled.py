@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from strided.errors import UserError
-from strided.pages.page import bullets
+from strided.pages.page import bullets, heading
 from strided.runs.ending import from_here, typed_here
 from strided.sweeps.folder import SweepFolder
-from strided.sweeps.summary import Job
+from strided.sweeps.grouped import Job
 
 if TYPE_CHECKING:
     from strided.compare.pooled_figures import Pooled
@@ -39,7 +39,7 @@ def section(folder: Path, jobs: Sequence[Job]) -> tuple[str, str]:
         body = _page(folder, pools)
     except UserError as error:
         why = f"the folds are not put together: {error}"
-        return f"<h2>Folds</h2><p>{html.escape(why)}</p>", why
+        return f"{heading('Folds')}<p>{html.escape(why)}</p>", why
     write_pools(SweepFolder(folder).pool, pools)
     write_errors(SweepFolder(folder).label_suspects, pools)
     write_pool_cards(SweepFolder(folder).card, pools)
@@ -55,7 +55,7 @@ def _page(folder: Path, pools: "Sequence[Pooled]") -> str:
     from strided.report.shortcuts import section as of_shortcuts
 
     command = html.escape(typed_here("compare", f"pool=[{from_here(folder)}]"))
-    parts = ["<h2>All folds put together</h2>", *map(headline_paragraph, pools)]
+    parts = [heading("All folds put together"), *map(headline_paragraph, pools)]
     parts += [table_of_pools(pools), bullets(notes(pools))]
     parts.append(f"<p>Each class, the confusion and subgroups: <code>{command}</code></p>")
     for pooled in pools:

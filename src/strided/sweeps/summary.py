@@ -1,6 +1,5 @@
 """summary.csv, summary_seeds.csv and summary.html: the results of a sweep's jobs."""
 
-import html
 import math
 import statistics
 from collections.abc import Iterable, Sequence
@@ -8,47 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from strided.pages.page import page
 from strided.runs.csv_files import write_csv
-from strided.runs.folder import read_results
-from strided.runs.results import Results, by_name
+from strided.runs.results import by_name
 from strided.sweeps.folder import SweepFolder
-from strided.system.durable import write_text
+from strided.sweeps.grouped import REPEATS, Job, measured
+from strided.sweeps.page import write_summary
 
 TRAINED = ("best_val/acc", "best_epoch", "train_seconds")
-REPEATS = ("seed", "data.split_seed", "data.fold")  # keys that only repeat a measurement
 AVERAGED = ("best_val/acc", "train_seconds")
 TO_TARGET = ("seconds_to_target", "epochs_to_target", "flops_to_target")
-
-TABLE_STYLE = """
-body { max-width: none; } p, ul { max-width: 60rem; } td, th { padding-right: 1.5rem; }
-th { border-bottom: 1px solid; } .number { text-align: right; font-variant-numeric: tabular-nums; }
-tr.failed td, tr.killed td, tr.missing td, tr.interrupted td { color: light-dark(#a00, #f99); }
-"""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One job: its overrides, its state, and its results.json (empty: none yet)."""
-
-    number: int
-    command: list[str]
-    state: str
-    results: Results
-
-    @classmethod
-    def read(cls, folder: Path, command: list[str]) -> "Job":
-        """Read a job's folder, which may be missing; a state `running` means that it was killed."""
-        results = read_results(folder)
-        state = results.get("state", "running") if folder.is_dir() else "missing"
-        return cls(
-            int(folder.name), command, "killed" if state == "running" else str(state), results
-        )
-
-    @property
-    def overrides(self) -> dict[str, str]:
-        """The typed overrides, by key."""
-        return {key: value for key, _, value in (word.partition("=") for word in self.command)}
 
 
 @dataclass(frozen=True)
@@ -63,39 +30,9 @@ class Table:
         """Write the table as CSV."""
         write_csv(file, self.head, self.rows)
 
-    def html(self) -> str:
-        """Return the table as HTML; with several rows, overrides that never change are left out."""
-        shown = [i for i, name in enumerate(self.head) if name != "error" and not self._same(i)]
-        head = "".join(f"<th>{html.escape(self.head[i])}</th>" for i in shown)
-        rows = "".join(
-            f'<tr class="{html.escape(str(dict(zip(self.head, row, strict=True)).get("state")))}">'
-            f"{''.join(_cell(row[i]) for i in shown)}</tr>"
-            for row in self.rows
-        )
-        return f'<div class="scroll"><table><tr>{head}</tr>{rows}</table></div>'
-
-    def _same(self, index: int) -> bool:
-        values = {str(row[index]) for row in self.rows}
-        return self.head[index] in self.typed and len(values) == 1 < len(self.rows)
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return f'<td class="number">{value:.4f}</td>'
-    if isinstance(value, int):
-        return f'<td class="number">{value}</td>'
-    return f"<td>{html.escape(str(value))}</td>"
-
 
 def _keys(jobs: Iterable[Job]) -> list[str]:
     return list(dict.fromkeys(key for job in jobs for key in job.overrides))
-
-
-def measured(jobs: Iterable[Job]) -> list[str]:
-    """Return accuracy and loss of the splits that the jobs measured; of test if none did."""
-    found = {key for job in jobs for key in job.results}
-    splits = [split for split in ("test", "val") if f"{split}/acc" in found] or ["test"]
-    return [f"{split}/{metric}" for split in splits for metric in ("acc", "loss")]
 
 
 def to_target(jobs: Iterable[Job]) -> list[str]:
@@ -145,38 +82,19 @@ def _mean_and_std(values: list[float]) -> list[float | str]:
     return [math.fsum(values) / len(values), std]
 
 
-def summarise(folder: Path, jobs: Sequence[Job], trend: str = "") -> Table:
+def summarise(
+    folder: Path, jobs: Sequence[Job], verb: str = "train", shown: str = "", drawn: bool = False
+) -> Table:
     """Write the summary of a sweep into its folder, and return its table of jobs.
 
-    `trend` is HTML to start the page with.
+    `shown` is HTML for the page; `drawn` says that it has a figure already.
     """
-    columns = [*measured(jobs), *TRAINED, *to_target(jobs), "error"]
-    table, repeats = table_of_jobs(jobs, columns), table_of_repeats(jobs)
-    table.write(SweepFolder(folder).summary)
-    common = [word for word in jobs[0].command if all(word in job.command for job in jobs)]
-    body = (
-        f"<p>{len(jobs)} jobs, {sum(job.state == 'finished' for job in jobs)} finished. "
-        f"In each: <code>{html.escape(' '.join(common))}</code></p>"
+    table, repeats = (
+        table_of_jobs(jobs, [*measured(jobs), *TRAINED, *to_target(jobs), "error"]),
+        table_of_repeats(jobs),
     )
-    body += trend
+    table.write(SweepFolder(folder).summary)
     if repeats is not None:
         repeats.write(SweepFolder(folder).summary_of_repeats)
-        body += f"<h2>Over {', '.join(REPEATS)}</h2>{repeats.html()}"
-    write_page(folder, f"{body}<h2>Jobs</h2>{table.html()}{list_of_errors(jobs)}")
+    write_summary(folder, verb, jobs, shown, drawn)
     return table
-
-
-def list_of_errors(jobs: Iterable[Job]) -> str:
-    """Return the errors of the jobs as HTML; the table has no room for them."""
-    items = "".join(
-        f"<li>job {job.number}: {html.escape(str(job.results['error']))}</li>"
-        for job in jobs
-        if job.results.get("error")
-    )
-    return f"<h2>Errors</h2><ul>{items}</ul>" if items else ""
-
-
-def write_page(folder: Path, body: str) -> None:
-    """Write summary.html, which opens without a network."""
-    title = f"{folder.parent.name} {folder.name}"
-    write_text(SweepFolder(folder).page, page(title, body, TABLE_STYLE))

@@ -46,9 +46,10 @@ from strided.sweeps.axes import Sweep
 from strided.sweeps.ending import print_ending, what_to_try
 from strided.sweeps.folder import SweepFolder
 from strided.sweeps.grammar import sweep_corners, sweep_jobs
+from strided.sweeps.grouped import Job
 from strided.sweeps.kept_words import kept_words
 from strided.sweeps.logged import log_sweep
-from strided.sweeps.summary import Job, summarise
+from strided.sweeps.summary import summarise
 from strided.sweeps.trend import section, study
 from strided.system.durable import write_text
 from strided.system.machine import alone_in
@@ -222,9 +223,9 @@ def _run_jobs(
             jobs = [Job.read(folder / str(n), command) for n, command in enumerate(commands)]
             shown = section(folder, trend, jobs) if trend else ""
             page, together = pooled.section(folder, jobs)
-            table = summarise(folder, jobs, shown + page)
+            table = summarise(folder, jobs, verb, shown + page, bool(shown))
         if trend and (more := study(folder, trend, jobs)):
-            summarise(folder, jobs, shown + page + more)
+            summarise(folder, jobs, verb, shown + page + more, bool(shown))
         log_sweep(folder, config, jobs, table)
         print_ending(folder, jobs, together)
     if failed := sum(job.state != "finished" for job in jobs):

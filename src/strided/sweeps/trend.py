@@ -2,23 +2,31 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from statistics import fmean
 
-from strided.pages.page import bullets, picture
+from strided.pages.axis import Axis
+from strided.pages.chart import COLOURS, Chart
+from strided.pages.figure import Figure
+from strided.pages.page import bullets
+from strided.pages.parallel import is_number, spread_out
+from strided.pages.png import write_png
 from strided.runs.folder import RunFolder
 from strided.runs.results import by_name
 from strided.sweeps.axes import Sweep
-from strided.sweeps.error_bars import draw_means
+from strided.sweeps.charts import NAMES
+from strided.sweeps.error_bars import draw_repeats
 from strided.sweeps.folder import SweepFolder
-from strided.sweeps.summary import Job, measured
+from strided.sweeps.grouped import Job, measured
+from strided.sweeps.page import in_grid
 
 Cells = dict[tuple[str, str], list[float]]  # by line and x: a value for each finished repeat
 
 
 def section(folder: Path, sweep: Sweep, jobs: Sequence[Job]) -> str:
-    """Draw figures/trend.png of the finished jobs; return it with its reading, as HTML.
+    """Return the figures of the finished jobs with their reading, as HTML; write trend.png.
 
     It is "" for a sweep without a figure.
     """
@@ -29,11 +37,11 @@ def section(folder: Path, sweep: Sweep, jobs: Sequence[Job]) -> str:
     accuracy, seconds = cells(sweep, done, metric), cells(sweep, done, "train_seconds")
     if not accuracy:
         return ""
+    drawn = [_figure(sweep, metric, accuracy), _figure(sweep, "train_seconds", seconds)]
     figures = SweepFolder(folder).figures
     figures.mkdir(exist_ok=True)
-    file = figures / "trend.png"
-    _draw(file, sweep, [(metric, accuracy), ("train_seconds", seconds)])
-    return f"{picture(file)}{bullets(reading(sweep, accuracy, seconds))}"
+    write_png(drawn[0], figures / "trend.png")
+    return f"{in_grid(drawn)}{bullets(reading(sweep, accuracy, seconds))}"
 
 
 def study(folder: Path, sweep: Sweep, jobs: Sequence[Job]) -> str:
@@ -101,21 +109,37 @@ def _range(repeats: Sequence[float]) -> str:
     return f"{min(repeats):.1%} to {max(repeats):.1%}, " if len(repeats) > 1 else ""
 
 
-def _draw(file: Path, sweep: Sweep, panels: Sequence[tuple[str, Cells]]) -> None:
-    """Draw a panel for each metric: the mean of the repeats, with bars from lowest to highest."""
-    from matplotlib.figure import Figure
+def _figure(sweep: Sweep, metric: str, values: Cells) -> Figure:
+    """Draw a line for each value of `lines`: the mean of the repeats, a bar over all of them."""
+    every = [value for repeats in values.values() for value in repeats]
+    in_seconds, name = metric == "train_seconds", NAMES.get(metric, metric)
+    log = in_seconds and spread_out(every)
+    places, x = _places(sweep.x, list(dict.fromkeys(x for _, x in values)))
+    chart = Chart(name, x, Axis.over(name, every, log=log, percent=not in_seconds))
+    for number, line in enumerate(dict.fromkeys(line for line, _ in values)):
+        known = [(at, values[line, x]) for x, at in places.items() if (line, x) in values]
+        colour = COLOURS[number % len(COLOURS)]
+        draw_repeats(chart, known, _labelled(sweep, line), colour)
+    return chart.figure()
 
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    ticks = list(dict.fromkeys(x for _, x in panels[0][1]))
-    for axes, (metric, values) in zip(figure.subplots(1, len(panels)), panels, strict=True):
-        for name in dict.fromkeys(line for line, _ in values):
-            xs = [x for x in ticks if values.get((name, x))]
-            places = [ticks.index(x) for x in xs]
-            draw_means(axes, places, [values[name, x] for x in xs], name)
-        axes.set_xticks(range(len(ticks)), ticks)
-        axes.set(xlabel=sweep.x, ylabel=metric)
-        axes.grid(alpha=0.3)
-        if metric == "train_seconds":
-            axes.set_yscale("log")
-    axes.legend(title=sweep.lines)
-    figure.savefig(file, dpi=120)
+
+def _places(key: str, ticks: Sequence[str]) -> tuple[dict[str, float], Axis]:
+    """Return where each value of a key lies, and the axis: words stand beside each other."""
+    if all(map(is_number, ticks)):
+        numbers = {tick: float(tick) for tick in ticks}
+        return numbers, Axis.over(key, numbers.values(), log=spread_out(list(numbers.values())))
+    axis = _NamedAxis(key, -0.3, len(ticks) - 0.7, names=tuple(ticks))
+    return {tick: float(place) for place, tick in enumerate(ticks)}, axis
+
+
+@dataclass(frozen=True)
+class _NamedAxis(Axis):
+    """An axis of words, at 0, 1, 2 and so on."""
+
+    names: tuple[str, ...] = ()
+
+    def ticks(self) -> list[float]:
+        return [float(place) for place in range(len(self.names))]
+
+    def word(self, value: float) -> str:
+        return self.names[round(value)]

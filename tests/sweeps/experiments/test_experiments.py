@@ -46,7 +46,7 @@ def test_mlp_vs_cnn_moves_the_test_images(log_dir: Path) -> None:
 def test_jobs_without_a_checkpoint_have_a_summary_all_the_same(log_dir: Path) -> None:
     words = ("data.train_fraction=1.0", "seed=0", "data.resize=null", "debug=fast_dev_run")
     folder, page = run("mlp_vs_cnn", log_dir, *words)
-    assert (folder / "summary.csv").is_file() and "3 finished" in page
+    assert (folder / "summary.csv").is_file() and "3 of 3" in page
 
 
 def test_images_move_by_whole_pixels_and_black_comes_in() -> None:

@@ -8,8 +8,8 @@ from strided.compare.facts import facts_of
 from strided.config.compose import compose
 from strided.config.networks import model_words
 from strided.config.primary import Primary, beginning_with
-from strided.pages.page import bullets, table
-from strided.sweeps.summary import Job
+from strided.pages.page import bullets, heading, table
+from strided.sweeps.grouped import Job
 
 COLUMNS = (
     "network",
@@ -29,7 +29,7 @@ def section(folder: Path, jobs: Sequence[Job]) -> str:
     facts = {name: published_facts(name) for name in SHOWN}
     return "\n".join(
         [
-            "<h2>As published, on ImageNet</h2>",
+            heading("As published, on ImageNet"),
             table(COLUMNS, [_row(name, known) for name, known in facts.items()]),
             bullets(reading(facts["alexnet"], facts["vgg16"])),
         ]

@@ -13,10 +13,15 @@ from strided.data import ImageDataModule
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.held_out import set_up_data
 from strided.evaluation.outputs import predicted
-from strided.pages.page import bullets, picture, table
-from strided.sweeps.error_bars import draw_means
+from strided.pages.axis import Axis
+from strided.pages.chart import COLOURS, Chart
+from strided.pages.figure import Figure
+from strided.pages.page import bullets, heading, table
+from strided.pages.png import write_png
+from strided.sweeps.error_bars import draw_repeats
 from strided.sweeps.folder import SweepFolder
-from strided.sweeps.summary import Job
+from strided.sweeps.grouped import Job
+from strided.sweeps.page import in_grid
 from strided.system.durable import write_json
 
 SHIFTS = (0, 1, 2, 3, 4)  # pixels
@@ -34,17 +39,19 @@ def section(folder: Path, jobs: Sequence[Job]) -> str:
             found.setdefault(job.overrides["model"], []).append(row)
     if not found:
         return ""
-    file = SweepFolder(folder).figures / "moved.png"
-    _draw(file, found)
+    figures = SweepFolder(folder).figures
+    figures.mkdir(exist_ok=True)
+    figure = _figure(found)
+    write_png(figure, figures / "moved.png")
     return "\n".join(
         [
-            "<h2>Size, gap, and moved images</h2>",
+            heading("Size, gap, and moved images"),
             table(
                 ["model", "parameters", "multiply-adds", "test accuracy", "training - validation"]
                 + [f"moved {pixels} px" for pixels in SHIFTS[1:]],
                 [_row(model, rows) for model, rows in found.items()],
             ),
-            picture(file),
+            in_grid([figure]),
             bullets(reading(found)),
         ]
     )
@@ -131,18 +138,12 @@ def reading(found: RowsByModel) -> list[str]:
     return sentences
 
 
-def _draw(file: Path, found: RowsByModel) -> None:
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import PercentFormatter
-
-    file.parent.mkdir(exist_ok=True)
-    figure = Figure(figsize=(6, 3.6), layout="constrained")
-    axes = figure.subplots()
-    for model, rows in found.items():
-        repeats = list(zip(*(row["moved"] for row in rows), strict=True))  # for each shift
-        draw_means(axes, SHIFTS, repeats, model)
-    axes.set(xlabel="test images moved by (pixels)", ylabel="accuracy", xticks=SHIFTS)
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.grid(alpha=0.3)
-    axes.legend()
-    figure.savefig(file, dpi=150)
+def _figure(found: RowsByModel) -> Figure:
+    """Draw the accuracy over how far the test images were moved, a line for each model."""
+    every = [value for rows in found.values() for row in rows for value in row["moved"]]
+    x = Axis.over("test images moved by (pixels)", SHIFTS, whole=True)
+    chart = Chart("moved images", x, Axis.over("accuracy", every, percent=True))
+    for (model, rows), colour in zip(found.items(), COLOURS, strict=False):
+        repeats = zip(SHIFTS, zip(*(row["moved"] for row in rows), strict=True), strict=True)
+        draw_repeats(chart, list(repeats), model, colour)
+    return chart.figure()

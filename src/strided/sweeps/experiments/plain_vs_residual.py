@@ -17,12 +17,17 @@ from torch import nn
 from strided.evaluation.classifier import Classifier
 from strided.evaluation.held_out import set_up_data
 from strided.models import build_model
-from strided.pages.page import bullets, picture, table
+from strided.pages.axis import Axis
+from strided.pages.chart import COLOURS, Chart
+from strided.pages.figure import Figure
+from strided.pages.page import bullets, heading, table
+from strided.pages.png import write_png
 from strided.runs.folder import RunFolder
 from strided.runs.gradients_csv import read_gradients
 from strided.runs.metrics_csv import read_metrics
 from strided.sweeps.folder import SweepFolder
-from strided.sweeps.summary import Job
+from strided.sweeps.grouped import Job
+from strided.sweeps.page import in_grid
 from strided.system.durable import write_json
 
 AT_START = (20, 56, 110, 1202)  # depths measured before any training
@@ -38,26 +43,27 @@ def section(folder: Path, jobs: Sequence[Job]) -> str:
     for job in jobs:
         key = KIND[job.overrides["model.residual"].lower()], int(job.overrides["model.depth"])
         runs.setdefault(key, []).append(folder / str(job.number))
-    figures = SweepFolder(folder).figures
-    figures.mkdir(exist_ok=True)
-    drawn = [_draw_errors(figures / "training.png", runs)]
+    drawn = {"training": _errors_chart(runs)}
     if trained := {
         key: folders[0]
         for key, folders in runs.items()
         if RunFolder(folders[0]).gradients.is_file()
     }:
-        drawn.append(_draw_gradients(figures / "gradients.png", trained))
+        drawn["gradients"] = _gradients_chart(trained)
     start = at_start(folder, next(iter(runs.values()))[0])
-    drawn.append(_draw_start(figures / "initialisation.png", start))
-    pictures = "".join(map(picture, drawn))
+    drawn["initialisation"] = _start_chart(start)
+    figures = SweepFolder(folder).figures
+    figures.mkdir(exist_ok=True)
+    for name, figure in drawn.items():
+        write_png(figure, figures / f"{name}.png")
     return "\n".join(
         [
-            "<h2>Training error and gradients</h2>",
+            heading("Training error and gradients"),
             table(
                 ["network", "depth", "training error", "validation error"],
                 [[kind, depth, *_errors(folders)] for (kind, depth), folders in runs.items()],
             ),
-            f'<div class="figures">{pictures}</div>',
+            in_grid(drawn.values()),
             bullets([*reading(runs), *reading_of_start(start)]),
         ]
     )
@@ -158,72 +164,57 @@ def first_to_last(norms: Sequence[float]) -> float:
     return fmean(norms[:tenth]) / end if end else math.inf
 
 
-def _draw_errors(file: Path, runs: Runs) -> Path:
-    """Draw training error over epochs: a colour for each depth, dashed without shortcuts."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
-
-    figure = Figure(figsize=(5.4, 4), layout="constrained")
-    axes = figure.subplots()
-    colours = {depth: f"C{i}" for i, depth in enumerate(sorted({depth for _, depth in runs}))}
-    for (kind, depth), folders in sorted(runs.items()):
-        curves = read_metrics(RunFolder(folders[0]).metrics)
-        errors = [1 - accuracy for accuracy in curves["train/acc"]]
-        style = "--" if kind == "plain" else "-"
-        axes.plot(curves["epoch"], errors, style, color=colours[depth], label=f"{kind} {depth}")
-    axes.set(xlabel="epoch", title="training error")
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, ncols=2)
-    figure.savefig(file, dpi=150)
-    return file
+def _errors_chart(runs: Runs) -> Figure:
+    """Training error over epochs: a colour for each depth, dashed without shortcuts."""
+    colours = dict(zip(sorted({depth for _, depth in runs}), COLOURS, strict=False))
+    curves = {key: read_metrics(RunFolder(own[0]).metrics) for key, own in sorted(runs.items())}
+    errors = {key: [1 - a for a in found["train/acc"]] for key, found in curves.items()}
+    epochs = [epoch for found in curves.values() for epoch in found["epoch"]]
+    y = Axis.over("training error", [e for own in errors.values() for e in own], percent=True)
+    chart = Chart("training error", Axis.over("epoch", epochs, whole=True), y)
+    for (kind, depth), own in errors.items():
+        points = list(zip(curves[kind, depth]["epoch"], own, strict=True))
+        chart.line(points, f"{kind} {depth}", colours[depth], dashed=kind == "plain")
+    return chart.figure()
 
 
-def _draw_gradients(file: Path, runs: dict[tuple[str, int], Path]) -> Path:
-    """Draw gradient norms over layers, in the first and last epoch of the deepest networks."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.4, 4), layout="constrained")
-    axes = figure.subplots()
+def _gradients_chart(runs: dict[tuple[str, int], Path]) -> Figure:
+    """Gradient norms over layers, in the first and last epoch of the deepest networks."""
     deepest = max(depth for _, depth in runs)
-    for index, kind in enumerate(kind for kind, depth in sorted(runs) if depth == deepest):
+    kinds, lines = [kind for kind, depth in sorted(runs) if depth == deepest], []
+    for colour, kind in zip(COLOURS, kinds, strict=False):
         rows = read_gradients(RunFolder(runs[kind, deepest]).gradients)
-        for epoch, style in ((rows[0]["epoch"], "--"), (rows[-1]["epoch"], "-")):
+        for epoch, dashed in ((rows[0]["epoch"], True), (rows[-1]["epoch"], False)):
             norms = [row["norm"] for row in rows if row["epoch"] == epoch]
-            axes.plot(
-                _places(norms), norms, style, color=f"C{index}", label=f"{kind}, epoch {epoch}"
+            lines.append((f"{kind}, epoch {epoch}", colour, dashed, norms))
+    return _over_layers(f"gradient norms of {deepest} layers", lines)
+
+
+def _start_chart(start: Sequence[dict[str, Any]]) -> Figure:
+    """Gradient norms of untrained networks: a colour for each depth, dashed without shortcuts."""
+    return _over_layers(
+        "gradient norms before training",
+        [
+            (
+                f"{row['kind']} {row['depth']}",
+                COLOURS[AT_START.index(row["depth"])],
+                row["kind"] == "plain",
+                row["norms"],
             )
-    axes.set(
-        xlabel="layer, from the image (0) to the logits (1)",
-        yscale="log",
-        title=f"gradient norms of {deepest} layers",
+            for row in start
+        ],
     )
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
-    figure.savefig(file, dpi=150)
-    return file
 
 
-def _draw_start(file: Path, start: Sequence[dict[str, Any]]) -> Path:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.4, 4), layout="constrained")
-    axes = figure.subplots()
-    for row in start:
-        style = "--" if row["kind"] == "plain" else "-"
-        colour = f"C{AT_START.index(row['depth'])}"
-        label = f"{row['kind']} {row['depth']}"
-        axes.plot(_places(row["norms"]), row["norms"], style, color=colour, label=label, lw=1)
-    axes.set(
-        xlabel="layer, from the image (0) to the logits (1)",
-        yscale="log",
-        title="gradient norms before training",
-    )
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, ncols=2)
-    figure.savefig(file, dpi=150)
-    return file
+def _over_layers(title: str, lines: Sequence[tuple[str, str, bool, Sequence[float]]]) -> Figure:
+    """A line of norms from the first layer to the last for each (name, colour, dashed, norms)."""
+    every = [norm for *_, norms in lines for norm in norms]
+    x = Axis("layer, from the image (0) to the logits (1)", 0, 1)
+    chart = Chart(title, x, Axis.over("norm", every, log=True))
+    for name, colour, dashed, norms in lines:
+        points = [(x, norm) for x, norm in zip(_places(norms), norms, strict=True) if norm > 0]
+        chart.line(points, name, colour, dashed=dashed)
+    return chart.figure()
 
 
 def _places(norms: Sequence[float]) -> list[float]:

@@ -1,6 +1,5 @@
 """Results of a search: the best trial, tested once, best.json, summary.csv and summary.html."""
 
-import html
 import re
 import shlex
 from pathlib import Path
@@ -15,11 +14,26 @@ from strided.config.yaml_files import IS_CHECKOUT
 from strided.errors import UserError, first_line
 from strided.jobs.job import compose_run
 from strided.jobs.runner import finish_job
-from strided.pages.page import picture
+from strided.pages.axis import Axis
+from strided.pages.chart import Chart
+from strided.pages.figure import Figure
+from strided.pages.page import heading, tile, tiles
+from strided.pages.png import write_png
+from strided.pages.rows import Rows
 from strided.runs.folder import RunFolder, read_config, read_results
+from strided.sweeps.charts import NAMES, charts, said
 from strided.sweeps.folder import SweepFolder
+from strided.sweeps.grouped import Job, Row, ranking, values
+from strided.sweeps.page import (
+    common_words,
+    how_to_repeat,
+    in_grid,
+    list_of_errors,
+    table_of_rows,
+    write_page,
+)
 from strided.sweeps.search.study import Study
-from strided.sweeps.summary import Job, Table, list_of_errors, table_of_jobs, write_page
+from strided.sweeps.summary import Table, table_of_jobs
 from strided.system.durable import write_json
 from strided.system.plain_data import read_json
 
@@ -115,16 +129,21 @@ def report(study: Study) -> None:
     trials = jobs(study)
     if not trials:
         return
-    table = table_of(study)
-    table.write(SweepFolder(study.folder).summary)
-    figures = draw(study)
-    pictures = "".join(map(picture, figures))
-    states = ", ".join(f"{number} {state}" for state, number in count(study).items())
-    words = html.escape(" ".join(study.plan.words))
-    lead = f"<p>{len(trials)} trials: {states}. In each: <code>{words}</code></p>"
+    best = best_of(study)
+    table_of(study).write(SweepFolder(study.folder).summary)
     write_page(
         study.folder,
-        f"{lead}{headline(study)}{pictures}<h2>Trials</h2>{table.html()}{list_of_errors(trials)}",
+        "".join(
+            [
+                tiles(first_figures(study, best)),
+                how_to_repeat(best["command"]) if best else "",
+                in_grid(draw(study)),
+                heading("Trials"),
+                table_of_trials(study),
+                common_words(study.plan.words),
+                list_of_errors(trials),
+            ]
+        ),
     )
 
 
@@ -134,80 +153,93 @@ def table_of(study: Study) -> Table:
     return table_of_jobs(jobs(study), columns)
 
 
-def headline(study: Study) -> str:
-    """Return the best trial as HTML; empty before it was tested."""
+def table_of_trials(study: Study) -> str:
+    """Return the trials as HTML, the best first."""
+    each: list[Row] = [(job.overrides, [job]) for job in jobs(study)]
+    metrics = [study.plan.search.metric, "best_epoch", "train_seconds"]
+    return table_of_rows(study.folder, ranking(each, metrics[0]), each, metrics)
+
+
+def best_of(study: Study) -> dict[str, Any]:
+    """Return what best.json says; empty before the best trial was tested."""
     file = SweepFolder(study.folder).best_trial
     if not file.is_file():
-        return ""
-    metric = study.plan.search.metric
+        return {}
     try:
-        return _headline(read_json(file), metric)
+        best: dict[str, Any] = read_json(file)
+        float(best[study.plan.search.metric]), str(best["command"]), int(best["trial"])
+        if "test/acc" in best:
+            low, high = best["test/acc_ci95"]
+            float(low), float(high)
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{file} is damaged: {first_line(error)}; expected it as the search wrote it. Try "
             "deleting it: the search writes it again"
         ) from error
+    return best
 
 
-def _headline(best: dict[str, Any], metric: str) -> str:
-    text = f"Best: trial {int(best['trial'])}, {metric} {best[metric]:.4f}"
+def first_figures(study: Study, best: dict[str, Any]) -> list[str]:
+    """Return the best trial, its test and the number of trials as tiles."""
+    found = []
+    if best:
+        metric = study.plan.search.metric
+        params = ", ".join(f"{key}={value}" for key, value in best["overrides"].items())
+        found.append(tile("Best by validation", said([best[metric]], metric), params, "good"))
     if "test/acc" in best:
         low, high = best["test/acc_ci95"]
-        text += f"; test accuracy {best['test/acc']:.4f} (95 % interval {low:.4f} to {high:.4f})"
-    return f'<p class="headline">{text}</p><p><code>{html.escape(best["command"])}</code></p>'
+        told = f"95 % interval {low:.1%} to {high:.1%}; trial {best['trial']}, tested once"
+        found.append(tile("Test accuracy", said([best["test/acc"]], "test/acc"), told))
+    states = ", ".join(f"{number} {state}" for state, number in count(study).items())
+    return [*found, tile("Trials", str(len(study.trials())), states)]
 
 
-def draw(study: Study) -> list[Path]:
-    """Draw the history and, if the trials' values differ, the importance of each key."""
+def draw(study: Study) -> list[Figure]:
+    """Draw the trials one after the other, their values, and the importance of each key.
+
+    The first and the last are also written into figures/.
+    """
     folder = SweepFolder(study.folder).figures
     folder.mkdir(exist_ok=True)
-    figures = [draw_history(study, folder / "history.png")]
-    values = {t.value for t in study.trials() if t.state == TrialState.COMPLETE}
-    if len(values) > 1:
-        figures.append(draw_importance(study, folder / "importance.png"))
-    return figures
+    metric = study.plan.search.metric
+    history = history_of(study)
+    write_png(history, folder / "history.png")
+    done: list[Row] = [(job.overrides, [job]) for job in jobs(study) if job.state == "finished"]
+    if len({values(row, metric)[0] for row in done}) < 2:
+        return [history]
+    importance = importance_of(study)
+    write_png(importance, folder / "importance.png")
+    return [history, importance, *charts(done, [metric], ranking(done, metric)[0])]
 
 
-def draw_history(study: Study, file: Path) -> Path:
+def history_of(study: Study) -> Figure:
     """Draw the value of each trial, and the best so far."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    axes = figure.subplots()
-    trials = study.trials()
-    for state, marker in ((TrialState.COMPLETE, "o"), (TrialState.PRUNED, "x")):
-        ended = [t for t in trials if t.state == state and t.value is not None]
-        numbers = [t.number for t in ended]
-        axes.plot(numbers, [t.value for t in ended], marker, label=STATES[state])  # type: ignore[arg-type]
+    metric, trials = study.plan.search.metric, study.trials()
+    known = [(trial, trial.value) for trial in trials if trial.value is not None]
+    y = Axis.over(NAMES[metric], [value for _, value in known], percent=metric.endswith("acc"))
+    chart = Chart("trials", Axis.over("trial", [t.number for t in trials], whole=True), y)
     for trial in trials:
         if trial.state == TrialState.FAIL:
-            axes.axvline(trial.number, color="tab:red", linestyle=":")
-    if any(trial.state == TrialState.FAIL for trial in trials):
-        axes.plot([], [], ":", color="tab:red", label="failed")
+            chart.upright(trial.number, "failed", "bad")
     better = max if study.plan.search.direction == "maximize" else min
-    done = [(t.number, t.value) for t in trials if t.state == TrialState.COMPLETE]
-    best = [
-        better(value for _, value in done[: n + 1] if value is not None) for n in range(len(done))
-    ]
-    axes.step([n for n, _ in done], best, where="post", label="best so far")
-    axes.set(xlabel="trial", ylabel=study.plan.search.metric)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(alpha=0.3)
-    axes.legend()
-    figure.savefig(file, dpi=120)
-    return file
+    done = [(t.number, value) for t, value in known if t.state == TrialState.COMPLETE]
+    steps = [(n, better(value for _, value in done[: at + 1])) for at, (n, _) in enumerate(done)]
+    if steps:
+        chart.steps(steps, "best so far", "c1", after=False)
+    for trial, value in known:
+        pruned, state = trial.state == TrialState.PRUNED, STATES.get(trial.state, "running")
+        params = ", ".join(f"{key}={chosen}" for key, chosen in trial.params.items())
+        title, colour = f"trial {trial.number}, {state}: {value:.4f}, {params}", "quiet"
+        colour = colour if pruned else "c0"
+        chart.dot(trial.number, value, colour, title, radius=4, ring=pruned)
+        chart.name(state, colour)
+    return chart.figure()
 
 
-def draw_importance(study: Study, file: Path) -> Path:
+def importance_of(study: Study) -> Figure:
     """Draw each key's share in explaining the differences between completed trials."""
-    from matplotlib.figure import Figure
-
     importance = optuna.importance.get_param_importances(study.study)
-    figure = Figure(figsize=(9, 1.2 + 0.35 * len(importance)), layout="constrained")
-    axes = figure.subplots()
-    keys = list(importance)[::-1]
-    axes.barh(keys, [importance[key] for key in keys])
-    axes.set(xlabel=f"importance for {study.plan.search.metric} (PED-ANOVA)", xlim=(0, 1))
-    figure.savefig(file, dpi=120)
-    return file
+    chart = Rows("importance", Axis("share of the differences (PED-ANOVA)", 0, 1, percent=True))
+    for key, share in importance.items():
+        chart.bar(key, share, f"{share:.0%}", "c0")
+    return chart.figure()
