@@ -131,6 +131,5 @@ def _lines(grouped: Sequence[Row], keys: Sequence[str], metric: str) -> Figure:
         good = share if metric.endswith("acc") else 1 - share
         title = f"{typed(row)}: {said(values(row, metric), metric)}"
         lines.append(Combination([*(row[0][key] for key in keys), shown], good, title))
-    unit = " %" if metric.endswith("acc") else ""
-    name = NAMES.get(metric, metric)
-    return parallel(f"{name}{unit and ','}{unit}", [*keys, f"{name}{unit}"], lines)
+    title = NAMES.get(metric, metric) + ", %" * metric.endswith("acc")
+    return parallel(title, [*keys, "accuracy" if metric.endswith("acc") else metric], lines)

@@ -23,7 +23,7 @@ from strided.pages.rows import Rows
 from strided.runs.folder import RunFolder, read_config, read_results
 from strided.sweeps.charts import NAMES, charts, said
 from strided.sweeps.folder import SweepFolder
-from strided.sweeps.grouped import Job, Row, ranking, values
+from strided.sweeps.grouped import Job, Row, ranking, shortened, values
 from strided.sweeps.page import (
     common_words,
     how_to_repeat,
@@ -184,7 +184,9 @@ def first_figures(study: Study, best: dict[str, Any]) -> list[str]:
     found = []
     if best:
         metric = study.plan.search.metric
-        params = ", ".join(f"{key}={value}" for key, value in best["overrides"].items())
+        params = ", ".join(
+            f"{key}={shortened(str(value))}" for key, value in best["overrides"].items()
+        )
         found.append(tile("Best by validation", said([best[metric]], metric), params, "good"))
     if "test/acc" in best:
         low, high = best["test/acc_ci95"]
