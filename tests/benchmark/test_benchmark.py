@@ -26,7 +26,7 @@ from strided.benchmark.plain_script import (
     plain_loader,
     plain_training,
 )
-from strided.benchmark.table import COLUMNS, RATIOS
+from strided.benchmark.table import COLUMNS, RATIOS, ratio
 from strided.benchmark.time_shares import ACTIONS, REST, ActionTimes, bound
 from strided.benchmark.timing import PeakMemory, images_per_second
 from strided.cli import main
@@ -94,7 +94,10 @@ def test_the_figures_of_a_run_agree_with_each_other(
         "run.log",
         "results.json",
         "benchmark.csv",
+        "benchmark.html",
     }
+    page = (folder / "benchmark.html").read_text()
+    assert "of the plain script" in page and "waits for" in page
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc")
@@ -395,7 +398,18 @@ def test_action_times_count_what_is_nested_once(monkeypatch: pytest.MonkeyPatch)
     assert times.seconds == {"waiting for data": 1, "arithmetic": 3}
     shares = times.shares()
     assert shares["arithmetic"] == 0.25 and shares[REST] == pytest.approx(8 / 12)
-    assert bound(shares, 0.5).startswith("bound by everything else: 50 % of its ceiling")
+    assert bound(shares, "50 % (40 to 60)").startswith(
+        "bound by everything else: 50 % (40 to 60) of its ceiling; of the time waiting for data"
+    )
+    assert bound(shares, "-").startswith("bound by everything else: of the time")
+
+
+def test_a_ratio_of_one_repeat_is_not_told() -> None:
+    spread = {"median": 0.5, "min": 0.4, "max": 0.6}
+    row = {"repeats": [{}, {}], "ratios": {"strided/ceiling": spread, "strided/plain": spread}}
+    assert ratio(row, "strided/ceiling") == "50 % (40 to 60)"
+    assert ratio(row, "strided/plain") == "0.50x (0.40 to 0.60)"
+    assert ratio({**row, "repeats": [{}]}, "strided/ceiling") == "-"
 
 
 def test_lightning_has_every_action_that_is_timed(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any
 
 from strided.benchmark.pair import PARTS, Pair, prepare_pair, train_for
-from strided.benchmark.table import RATIOS
+from strided.benchmark.table import RATIOS, ratio
 from strided.benchmark.time_shares import ActionTimes, against_peak, bound
 from strided.benchmark.timing import LEAST_BATCHES
 from strided.config.keys import Config
@@ -75,7 +75,7 @@ def find_bound(pair: Pair, row: dict[str, Any]) -> None:
     batches = row["images_per_second"]["strided"]["median"] * pair.config["seconds"]
     train_for(pair, max(LEAST_BATCHES, round(batches / pair.batch_size)), times)
     row.update(execution=pair.execution, time_shares=times.shares())
-    row["bound"] = bound(row["time_shares"], row["ratios"]["strided/ceiling"]["median"])
+    row["bound"] = bound(row["time_shares"], ratio(row, "strided/ceiling"))
     log.info("%s: %s", row["model"], row["bound"])
     of_peak = {part: spread["median"] for part, spread in row["of_peak"].items()}
     row["peak"] = against_peak(of_peak, row["peak_flops"]["median"], row["threads"]["strided"])

@@ -1,6 +1,6 @@
 """benchmark.csv, and the terminal's table."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +62,22 @@ def table(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
-    rates, ratios = row["images_per_second"], row["ratios"]
+    rates = row["images_per_second"]
     return [
         row["model"],
         f"{row['parameters']['total']:,}",
         f"{row['macs'] / 1e6:.4g}",
         *(f"{rates[part]['median']:.4g}" for part in SHOWN),
-        f"{100 * ratios['strided/ceiling']['median']:.0f} %",
-        f"{ratios['strided/plain']['median']:.2f}x",
+        *(ratio(row, name) for name in ("strided/ceiling", "strided/plain")),
         f"{100 * row['of_peak']['strided']['median']:.0f} %",
     ]
+
+
+def ratio(row: Mapping[str, Any], name: str) -> str:
+    """Return the median and the range, `81 % (77 to 85)`; one repeat has no range: `-`."""
+    if len(row["repeats"]) < 2:
+        return "-"
+    found, percent = row["ratios"][name], name != "strided/plain"
+    factor, digits, unit = (100, 0, " %") if percent else (1, 2, "x")
+    median, low, high = (factor * found[key] for key in ("median", "min", "max"))
+    return f"{median:.{digits}f}{unit} ({low:.{digits}f} to {high:.{digits}f})"

@@ -80,11 +80,15 @@ class ActionTimes(Profiler):
         return {**shares, REST: 1 - sum(shares.values())}
 
 
-def bound(shares: dict[str, float], of_ceiling: float) -> str:
-    """Say in a sentence what training waits for most, and how far from its ceiling it is."""
+def bound(shares: dict[str, float], of_ceiling: str) -> str:
+    """Say in a sentence what training waits for most, and how far from its ceiling it is.
+
+    of_ceiling: such as `81 % (77 to 85)`; `-` if it is not known.
+    """
     most = max(shares, key=shares.__getitem__)
     listed = ", ".join(f"{kind} {100 * share:.0f} %" for kind, share in shares.items())
-    return f"bound by {most}: {100 * of_ceiling:.0f} % of its ceiling (of the time: {listed})"
+    far = "" if of_ceiling == "-" else f"{of_ceiling} of its ceiling; "
+    return f"bound by {most}: {far}of the time {listed}"
 
 
 def against_peak(of_peak: Mapping[str, float], peak: float, threads: int) -> str:

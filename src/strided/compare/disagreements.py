@@ -16,10 +16,10 @@ log = logging.getLogger(__name__)
 MOST = 16  # pictures
 
 
-def draw_disagreements(pair: Pair, folder: Path) -> Path | None:
-    """Draw up to 16 into disagreements.png, as the network with the larger input saw them.
+def disagreements(pair: Pair, folder: Path) -> list[Captioned]:
+    """Return up to 16, as the network with the larger input saw them; draw disagreements.png.
 
-    Returns None, with the reason in the log, if the images have changed since.
+    There are none, with the reason in the log, if the images have changed since.
     """
     try:
         loaded = [
@@ -46,8 +46,10 @@ def draw_disagreements(pair: Pair, folder: Path) -> Path | None:
         ]
     except Exception as error:  # pictures are optional: a fault of checkpoint or data is logged
         log.warning("no pictures of the disagreements: %s", error)
-        return None
-    return draw_sheet(captioned, folder / "disagreements.png") if captioned else None
+        return []
+    if captioned:
+        draw_sheet(captioned, folder / "disagreements.png")
+    return captioned
 
 
 def _predicted(predictions: Predictions, at: int) -> str:

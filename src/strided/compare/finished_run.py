@@ -96,6 +96,7 @@ class FinishedRun:
             "best_epoch": results.get("best_epoch"),
             "train_seconds": results.get("train_seconds"),
             "parameters": (named.get("parameters") or {}).get("total"),
+            "macs": results.get("macs"),
             "seed": results.get("seed"),
             "data_fingerprint": results.get("data_fingerprint"),
             "folder": str(self.folder),
@@ -105,7 +106,7 @@ class FinishedRun:
 def _require_numbers(folder: Path, named: Mapping[str, Any], split: str) -> None:
     """Raise UserError unless what is shown of a run are numbers: its file may be a stranger's."""
     shown = {f"{split}/{name}": named.get(f"{split}/{name}") for name in ("acc", *_METRICS)}
-    shown["parameters"] = (named.get("parameters") or {}).get("total")
+    shown |= {"parameters": (named.get("parameters") or {}).get("total"), "macs": named.get("macs")}
     wrong = [key for key, value in shown.items() if value is not None and not fits(value, float)]
     ends = named.get(f"{split}/acc_ci95")
     if ends is not None and not (fits(ends, Sequence[float]) and len(ends) == 2):

@@ -5,22 +5,33 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from strided.benchmark.failures import failure_lines
+from strided.compare.charts import COSTS, Priced, against_costs, colour_of, in_unit
 from strided.config.keys import Config
-from strided.pages.page import page
+from strided.pages.axis import Axis
+from strided.pages.figure import Figure
+from strided.pages.page import heading, page, table
+from strided.pages.rows import Rows
 from strided.runs.results import Results
 from strided.system.text_table import text_table
 
-STYLE = """
-body { max-width: 76rem; } table { font-size: .95rem; }
-th { border-bottom: 1px solid; vertical-align: bottom; font-weight: 600; }
-th.number { text-align: right; } td, th { padding-right: 1.4rem; }
-.scroll { margin-bottom: 1.5rem; } .scroll td, .scroll th { white-space: nowrap; }
-.scroll td:first-child, .scroll th:first-child { position: sticky; left: 0; background: Canvas; }
-dt { font-weight: 600; margin-top: .8rem; } dd { margin-left: 0; } .note { font-size: .9rem; }
-.error { color: light-dark(#a00, #f99); }
-"""
-
 Cell = Callable[[dict[str, Any]], str]
+
+_STYLE = (
+    ".scroll td, .scroll thead th:not(:first-child) { text-align: right; white-space: nowrap; }"
+)
+_NOTES = {
+    "size": """<p class="note">MACs: multiply-adds of a forward pass of one image. Activations: the
+float32 outputs of all layers for one image; a checkpoint: float32 weights, auxiliary heads
+included.</p>""",
+    "shape": """<p class="note">Depth: convolutions and fully connected layers on the longest path.
+Receptive field: the side of the square of the image that a unit of the last convolution's map sees
+through filters and poolings; (all): something computed of the whole image, such as
+squeeze-and-excitation, is in it too. It may be larger than the image.</p>""",
+    "published": """<p class="note">As torchvision publishes them with its weights, on the
+validation images. Training recipes differ, so that a difference is not the architecture's alone.
+timm ships no figures with its package; a network that differs from the published one has
+none.</p>""",
+}
 
 
 def _number(key: str) -> Cell:
@@ -88,22 +99,31 @@ def lines(rows: Sequence[dict[str, Any]]) -> list[str]:
     return text_table(table) + failure_lines(rows)
 
 
-def _html_table(rows: Sequence[dict[str, Any]], columns: Mapping[str, Cell]) -> str:
-    words = ("filters", "weights")
-    kinds = ["" if name in words else ' class="number"' for name in columns]
-    heads = "".join(
-        f"<th{kind}>{html.escape(name)}</th>" for name, kind in zip(columns, kinds, strict=True)
-    )
-    body = "".join(
-        f"<tr><td>{html.escape(row['model'])}</td>"
-        + "".join(
-            f"<td{kind}>{html.escape(cell(row))}</td>"
-            for cell, kind in zip(columns.values(), kinds, strict=True)
-        )
-        + "</tr>"
-        for row in rows
-    )
-    return f'<div class="scroll"><table><tr><th>model</th>{heads}</tr>{body}</table></div>'
+def _html_table(rows: Sequence[dict[str, Any]], columns: Mapping[str, Cell], label: str) -> str:
+    cells = [[row["model"], *(cell(row) for cell in columns.values())] for row in rows]
+    return table(["model", *columns], cells, label)
+
+
+def _figures(rows: Sequence[dict[str, Any]]) -> str:
+    """Published accuracy against what a network costs; without it, the costs as bars."""
+    priced = [
+        Priced(row["model"], row["top1"], None, {key: row[key] for key in COSTS}, colour_of(place))
+        for place, row in enumerate(rows)
+        if row.get("top1")
+    ]
+    figures = against_costs(priced, "top-1 accuracy on ImageNet")
+    if not figures:
+        figures = [_bars(rows, key) for key in COSTS]
+    return f'<div class="figures">{"".join(figure.html() for figure in figures)}</div>'
+
+
+def _bars(rows: Sequence[dict[str, Any]], key: str) -> Figure:
+    """What each network costs; bars start at 0."""
+    values, unit = in_unit([row[key] for row in rows], key)
+    chart = Rows(COSTS[key], Axis(unit, 0, max(values)))
+    for row, value in zip(rows, values, strict=True):
+        chart.bar(row["model"], value, f"{value:,.4g}", "c0")
+    return chart.figure()
 
 
 def render(config: Config, results: Results) -> str:
@@ -116,37 +136,37 @@ def render(config: Config, results: Results) -> str:
             for row in results["models"]
             if "error" in row
         ),
-        "<h2>Size and cost</h2>",
-        _html_table(rows, SIZE),
-        '<p class="note">MACs: multiply-adds of a forward pass of one image. Activations: '
-        "the float32 outputs of all layers for one image; a checkpoint: float32 weights, auxiliary "
-        "heads included.</p><h2>Shape</h2>",
-        _html_table(rows, SHAPE),
-        '<p class="note">Depth: convolutions and fully connected layers on the longest path. '
-        "Receptive field: the side of the square of the image that a unit of the last "
-        "convolution's map sees through filters and poolings; (all): something computed of the "
-        "whole image, such as squeeze-and-excitation, is in it too. It may be larger than the "
-        "image.</p>",
+        _figures(rows) if rows else "",
+        heading("Size and cost"),
+        _html_table(rows, SIZE, "Size and cost"),
+        _NOTES["size"],
+        heading("Shape"),
+        _html_table(rows, SHAPE, "Shape"),
+        _NOTES["shape"],
     ]
     if config["measure"]:
-        parts += ["<h2>Speed here</h2>", _html_table(rows, SPEED), _conditions(config, results)]
-    sources = {"weights": lambda row: (row["source"] or "").removeprefix("torchvision ")}
-    parts += [
-        "<h2>Published accuracy on ImageNet</h2>",
-        _html_table([row for row in rows if row["source"]], {**PUBLISHED, **sources}),
-        '<p class="note">As torchvision publishes them with its weights, on the validation images. '
-        "Training recipes differ, so that a difference is not the architecture's alone. timm "
-        "ships no figures with its package; a network that differs from the published one has "
-        "none.</p><h2>Strengths and limits</h2><dl>",
-        *(
-            f"<dt>{html.escape(row['model'])}</dt><dd>{html.escape(row['strengths'])}</dd>"
-            f"<dd>{html.escape(row['limits'])}</dd>"
-            for row in rows
-            if row["strengths"]
-        ),
-        "</dl>",
-    ]
-    return page("Architectures compared", "\n".join(parts), STYLE)
+        parts += [heading("Speed here"), _html_table(rows, SPEED, "Speed here")]
+        parts += [_conditions(config, results)]
+    if published := [row for row in rows if row["source"]]:
+        columns: dict[str, Cell] = {**PUBLISHED, "weights": _weights}
+        parts += [heading("Published accuracy on ImageNet")]
+        parts += [_html_table(published, columns, "Published accuracy"), _NOTES["published"]]
+    if known := [row for row in rows if row["strengths"]]:
+        parts += [heading("Strengths and limits"), _strengths(known)]
+    return page("Architectures compared", "\n".join(parts), _STYLE)
+
+
+def _weights(row: dict[str, Any]) -> str:
+    return (row["source"] or "").removeprefix("torchvision ")
+
+
+def _strengths(rows: Sequence[dict[str, Any]]) -> str:
+    entries = "".join(
+        f"<dt>{html.escape(row['model'])}</dt><dd>{html.escape(row['strengths'])}</dd>"
+        f"<dd>{html.escape(row['limits'])}</dd>"
+        for row in rows
+    )
+    return f"<dl>{entries}</dl>"
 
 
 def _conditions(config: Config, results: Results) -> str:

@@ -1,6 +1,5 @@
 """Compare two runs on the same images: who is right where, and if the difference may be luck."""
 
-import html
 import math
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -9,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from strided.compare.finished_run import FinishedRun
-from strided.errors import one_line
 from strided.evaluation.intervals import (
     bootstrap_interval,
     holm,
@@ -17,6 +15,7 @@ from strided.evaluation.intervals import (
     mcnemar_exact,
     paired_interval,
 )
+from strided.pages.page import folded, table
 from strided.runs.predictions_csv import Predictions
 
 SIGNIFICANT = 0.05
@@ -184,36 +183,27 @@ def pair_html(pair: Pair) -> str:
     if pair.reason:
         return ""
     found = pair.found
-    both = (
-        '<table><tr><th></th><th class="number">second right</th>'
-        '<th class="number">second wrong</th></tr>'
-        f"<tr><td>first right</td>{_number(found['both_right'])}"
-        f"{_number(found['only_first_right'])}</tr><tr><td>first wrong</td>"
-        f"{_number(found['only_second_right'])}{_number(found['both_wrong'])}</tr></table>"
+    counts = [
+        ["first right", found["both_right"], found["only_first_right"]],
+        ["first wrong", found["only_second_right"], found["both_wrong"]],
+    ]
+    likelihood = (
         f"<p>Negative log-likelihood, first less second: {found['nll_difference']:+.4f} "
         f"(95 % interval {found['nll_difference_low']:+.4f} to "
         f"{found['nll_difference_high']:+.4f}).</p>"
     )
-    rows = "".join(
-        f"<tr><td>{html.escape(one_line(row['class']))}</td>{_number(row['images'])}"
-        + "".join(map(_points, (row["difference"], row["low"], row["high"])))
-        + "</tr>"
+    rows = [
+        [row["class"], row["images"], *(_points(row[key]) for key in ("difference", "low", "high"))]
         for row in pair.classes
+    ]
+    by_class = table(["class", "images", "points", "from", "to"], rows, "Accuracy by class")
+    note = (
+        "<p>Percentage points, first less second, with 95 % intervals that are not corrected for "
+        "the number of classes: up to one in twenty excludes 0 by luck.</p>"
     )
-    heads = "".join(
-        f'<th class="number">{name}</th>' for name in ("images", "points", "from", "to")
-    )
-    return (
-        f'{both}<details><summary>Accuracy by class</summary><div class="scroll"><table><tr>'
-        f"<th>class</th>{heads}</tr>{rows}</table></div><p>Percentage points, first less second, "
-        "with 95 % intervals that are not corrected for the number of classes: up to one in "
-        "twenty excludes 0 by luck.</p></details>"
-    )
+    both = table(["", "second right", "second wrong"], counts, "Images that both name rightly")
+    return f"{both}{likelihood}{folded('Accuracy by class', by_class + note)}"
 
 
 def _points(share: float) -> str:
-    return _number(f"{100 * share:+.1f}")
-
-
-def _number(value: object) -> str:
-    return f'<td class="number">{value}</td>'
+    return f"{100 * share:+.1f}"

@@ -13,7 +13,7 @@ from strided.compare.pooled_shortcuts import write_label_suspects
 from strided.compare.pooling import Pool, read_pools
 from strided.data.reading.files import as_text
 from strided.evaluation.subgroups import OF_SUBGROUPS, SMALL
-from strided.pages.page import Cell, bullets, page, table
+from strided.pages.page import Cell, bullets, heading, page, table
 from strided.report.shortcuts import section, warning
 from strided.runs.csv_files import write_csv
 from strided.runs.ending import say_ending
@@ -28,7 +28,7 @@ _COLUMNS = ("pool", "metric", "class", "value", "low", "high", "images", "groups
 _MOST_COLUMNS = 5  # classes side by side
 # what a row of several pools shows
 _SHOWN = ("acc", "balanced_acc", "f1", "auroc", "auprc", "nll", "ece", "ece_floor")
-_STYLE = "body { max-width: 70rem; } td, th { white-space: nowrap; }"
+_STYLE = "td, th { white-space: nowrap; }"
 
 
 def compare_pools(
@@ -122,10 +122,10 @@ def render(pools: Sequence[Pooled], prevalence: Prevalence) -> str:
     """Return pool.html."""
     parts = []
     if len(pools) > 1:
-        parts += ["<h2>All</h2>", table_of_pools(pools)]
+        parts += [heading("All"), table_of_pools(pools)]
     for pooled in pools:
         if len(pools) > 1:
-            parts.append(f"<h2>{html.escape(as_text(pooled.pool.label))}</h2>")
+            parts.append(heading(as_text(pooled.pool.label)))
         parts.append(_pool(pooled, prevalence))
     return page("Folds put together", "\n".join([*parts, bullets(notes(pools))]), _STYLE)
 

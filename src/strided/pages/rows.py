@@ -12,6 +12,7 @@ from strided.pages.figure import Dot as Circle
 WIDTH = 440.0  # units
 _TOP, _BOTTOM = 34.0, 44.0  # above and below all rows
 _NAME, _ROOM, _HEADING = 18.0, 24.0, 28.0  # heights: of a name, of what is drawn below it
+_NAMED = 20.0  # the height of a colour's name, below all
 _SIDE = 10.0  # left and right of the axis
 _LETTER = 0.56 * TEXT
 
@@ -27,6 +28,7 @@ class Rows:
     _told: list[str] = field(default_factory=list)
     _height: float = _TOP
     _levels: list[tuple[float, str]] = field(default_factory=list)
+    _names: list[tuple[str, str]] = field(default_factory=list)
 
     def heading(self, text: str) -> None:
         """A line of text above the rows that follow."""
@@ -74,6 +76,11 @@ class Rows:
         middle = self._height - _ROOM / 2
         self._marks += [Circle(self._at(v), middle, colour, 3, opacity=0.6) for v in values]
 
+    def name(self, name: str, colour: str) -> None:
+        """Name a colour below the axis."""
+        if (name, colour) not in self._names:
+            self._names.append((name, colour))
+
     def level(self, value: float, word: str = "") -> None:
         """A dashed line through all rows."""
         self._levels.append((value, word))
@@ -98,9 +105,13 @@ class Rows:
     def figure(self) -> Figure:
         """Return the rows as a figure."""
         told = "; ".join(self._told)
-        figure = Figure(self.width, self._height + _BOTTOM, f"{self.title}: {told}")
+        height = self._height + _BOTTOM + _NAMED * len(self._names)
+        figure = Figure(self.width, height, f"{self.title}: {told}")
         figure.add(Words(0, 16, self.title, bold=True, size=15))
         figure.add(*self._axis(), *self._marks)
+        for place, (name, colour) in enumerate(self._names):
+            baseline = self._height + _BOTTOM + _NAMED * (place + 1) - 6
+            figure.add(Rectangle(0, baseline - 11, 14, 12, colour), Words(22, baseline, name))
         return figure
 
     def _tick(self, value: float, baseline: float) -> Words:

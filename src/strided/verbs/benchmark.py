@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from strided.benchmark.failures import raise_failures
+from strided.benchmark.page import render
 from strided.benchmark.pair import LENGTHS
 from strided.benchmark.repeats import measure_model
 from strided.benchmark.table import table, write_table
@@ -18,6 +19,7 @@ from strided.errors import UserError, describe_error
 from strided.runs.ending import say_ending, words_of
 from strided.runs.out_of_memory import telling_of_memory
 from strided.runs.results import Results
+from strided.system.durable import write_text
 from strided.system.signals import Interruption
 from strided.training.determinism import training_switches
 from strided.training.losses import refuse_two_balances
@@ -54,9 +56,10 @@ def benchmark(config: Config, folder: Path, results: Results, interruption: Inte
             gc.collect()  # a failed model: cycles keep it in the memory that the next one needs
     finally:
         write_table(folder / "benchmark.csv", rows)
+        write_text(folder / "benchmark.html", render(config, results))
     for line in table(rows):
         log.info("%s", line)
-    say_ending("", table=folder / "benchmark.csv", then=next_command(config, results))
+    say_ending("", report=folder / "benchmark.html", then=next_command(config, results))
     raise_failures(rows, "were not measured")
 
 
