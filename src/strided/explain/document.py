@@ -2,24 +2,39 @@
 
 import html
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from strided.config.keys import Config
 from strided.data.reading.files import as_text
-from strided.explain.heatmaps import METHODS
+from strided.explain.drawing import overlay
+from strided.explain.figures import LARGE, Explained
+from strided.explain.heatmaps import METHODS, UNITS
 from strided.explain.sanity import DEPENDS
-from strided.pages.page import page, picture
+from strided.pages.page import (
+    Cell,
+    bullets,
+    folded,
+    heading,
+    lines_of_code,
+    page,
+    photo,
+    picture,
+    table,
+)
 from strided.runs.results import Results
 
 STYLE = """
-body { max-width: 75rem; }
-.warning { border-left: 4px solid #c0392b; padding-left: .8rem; }
-.pair { display: flex; flex-wrap: wrap; gap: 0 1rem; align-items: flex-start; }
-.pair figure { flex: 1 1 30rem; max-width: 45rem; }
-dt { font-weight: 600; } dd { margin: 0 0 .8rem 0; } dd, p { max-width: 50rem; }
+.explained { display: grid; gap: 1rem 2rem; margin: 1rem 0; align-items: start; }
+.explained h3 { margin: .4rem 0 0; overflow-wrap: anywhere; } .explained p { margin: 0 0 .4rem; }
+.row { display: grid; gap: .8rem; grid-template-columns: repeat(var(--across), minmax(0, 1fr));
+  margin-bottom: .6rem; } .row img { width: 100%; } .bar img { width: 100%; height: .9rem; }
+.explained > section { min-width: 0; } .explained details img { width: 100%; }
+@media (max-width: 40rem) { .row { grid-template-columns: 1fr 1fr; } }
 """
 READING = {
     "grad_cam": (
@@ -48,38 +63,45 @@ READING = {
         "trained on, and where one of two similar parts is enough, neither shows."
     ),
 }
-UNCHECKED = """<h2>Sanity check</h2>
-<p>Not made. With <code>sanity=true</code> each heatmap is compared with the one of random weights
-(Adebayo et al. 2018): one that stays the same does not show what was learnt. It doubles the
-time.</p>"""
+UNCHECKED = """<p>Not made. With <code>sanity=true</code> each heatmap is compared with the one of
+random weights (Adebayo et al. 2018): one that stays the same does not show what was learnt. It
+doubles the time.</p>"""
+CHECKED = """<p>Rank correlation (Spearman) of each heatmap with the one that the network gives with
+all its weights replaced by random ones (Adebayo et al. 2018). Near 0 the heatmap depends on what
+was learnt; near 1 (or near -1, in reverse) it would be there without any learning: it shows the
+image's own edges, or the method. One draw of weights is compared. A dash: one of the two is
+constant, and says nothing.</p>"""
+LIMIT = """<p>A heatmap shows what this network's answer rests on, for this image, by one
+definition. It does not show that the answer is right, or that a person would look there.</p>"""
+FILTERS = """<p>The weights as pictures; middle grey is 0. Filters that were learnt well are smooth:
+edges, colours, blobs. Noise means that they were hardly trained, or are not needed.</p>"""
 
 
-def render(config: Config, results: Results, folder: Path) -> str:
-    """Return the page; `results` name the figures relative to the run folder."""
-    figures = results["figures"]
-    command = html.escape(as_text(" ".join(["python src/explain.py", *results["command"]])))
+def render(config: Config, results: Results, folder: Path, rows: Sequence[Explained]) -> str:
+    """Return the page; `rows` has the heatmaps of each image and class, in the results' order."""
     used = results["methods"]
-    body = f"""<p class="headline">{headline(results)}</p>
-<p><code>{command}</code></p>
-{
-        "".join(
-            f'<p class="warning">{METHODS[m]}: {html.escape(why)}</p>'
-            for m, why in results["refused"].items()
-        )
-    }
-{picture(folder / figures["sheet"])}
-{sanity_part(results, used)}
-<h2>How to read it</h2><dl>{
-        "".join(f"<dt>{METHODS[method]}</dt><dd>{READING[method]}</dd>" for method in used)
-    }</dl>
-<p>A heatmap shows what this network's answer rests on, for this image, by one definition. It does
-not show that the answer is right, or that a person would look there.</p>
-<h2>Images</h2>{"".join(image_part(entry, folder) for entry in results["images"])}
-<h2>First convolution</h2>{filters_part(figures, folder)}
-<details><summary>Facts</summary><pre>{_yaml(_facts(results))}</pre></details>
-<details><summary>Config</summary><pre>{_yaml(config)}</pre></details>
-"""
-    return page(f"What {config['name']} looks at", body, STYLE)
+    command = " ".join(["python src/explain.py", *results["command"]])
+    reading = "".join(f"<dt>{METHODS[method]}</dt><dd>{READING[method]}</dd>" for method in used)
+    refused = "".join(
+        f'<p class="warning">{METHODS[method]}: {html.escape(why)}</p>'
+        for method, why in results["refused"].items()
+    )
+    parts = [
+        f'<p class="headline">{headline(results)}</p>{refused}{LIMIT}',
+        images_part(results, folder, rows),
+        heading("How to read it"),
+        _colours(rows),
+        f"<dl>{reading}</dl>",
+        heading("Sanity check"),
+        sanity_part(results, used),
+        heading("First convolution"),
+        filters_part(results["figures"], folder),
+        heading("To repeat it"),
+        lines_of_code(as_text(command)),
+        folded("Facts", lines_of_code(_yaml(_facts(results)))),
+        folded("Config", lines_of_code(_yaml(config))),
+    ]
+    return page(f"What {config['name']} looks at", "\n".join(parts), STYLE)
 
 
 def headline(results: Results) -> str:
@@ -92,57 +114,69 @@ def headline(results: Results) -> str:
     return "; ".join(parts)
 
 
-def sanity_part(results: Results, methods: Sequence[str]) -> str:
-    """The rank correlations with heatmaps of randomised weights; without the check, how to."""
-    if not results["parameters_used"]["sanity"]:
-        return UNCHECKED
-    heads = "".join(f"<th>{METHODS[method]}</th>" for method in methods)
-    rows, warnings = [], []
+def _colours(rows: Sequence[Explained]) -> str:
+    """The colours of the overlays, as they look over middle grey, from low to high."""
+    signed = any(heat.is_signed for row in rows for heat in row.heatmaps.values())
+    ramp = np.linspace(-1 if signed else 0, 1, 512)[None]
+    grey = np.full((1, 512, 3), 128, np.uint8)
+    words = "blue speaks against the class; " if signed else ""
+    caption = f"{words}no colour: nothing; red speaks for it, the most at full colour"
+    bar = photo(overlay(grey, ramp).repeat(16, 0), caption)
+    return f'<div class="bar">{bar}</div>'
+
+
+def images_part(results: Results, folder: Path, rows: Sequence[Explained]) -> str:
+    """Each image with its heatmaps; a few methods leave room for two images side by side."""
+    left, parts = iter(rows), []
     for entry in results["images"]:
-        for found in entry.get("explanations", ()):
-            name = html.escape(as_text(f"{entry['path']}, {found['target']}"))
-            values = [found["heatmaps"][method]["rank_correlation"] for method in methods]
-            cells = "".join(
-                f'<td class="number">{"-" if v is None else f"{v:.2f}"}</td>' for v in values
-            )
-            rows.append(f"<tr><td>{name}</td>{cells}</tr>")
-            hardly = [METHODS[m] for m in methods if found["heatmaps"][m]["hardly_depends"]]
-            warnings += [f"{name}: {', '.join(hardly)}"] if hardly else []
-    warned = (
-        f'<div class="warning"><p>These heatmaps hardly depend on what was learnt (above {DEPENDS} '
-        f"in absolute value):</p><ul>{''.join(f'<li>{w}</li>' for w in warnings)}</ul></div>"
-    )
-    return f"""<h2>Sanity check</h2>
-<p>Rank correlation (Spearman) of each heatmap with the one that the same network gives with all
-its weights replaced by random ones (Adebayo et al. 2018). Near 0 the heatmap depends on what was
-learnt; near 1 (or near -1, in reverse) it would be there without any learning: it shows the image's
-own edges, or the method. One draw of weights is compared. A dash: one of the two is constant, and
-says nothing.</p>
-{warned if warnings else ""}
-<div class="scroll"><table><tr><th>image, class</th>{heads}</tr>{"".join(rows)}</table></div>"""
+        own = list(islice(left, len(entry.get("explanations", ()))))
+        parts.append(f"<section>{_image(entry, own, folder)}</section>")
+    least = min(72, 14 * (1 + len(results["methods"])))
+    columns = f"repeat(auto-fit, minmax(min({least}rem, 100%), 1fr))"
+    return f'<div class="explained" style="grid-template-columns: {columns}">{"".join(parts)}</div>'
 
 
-def image_part(entry: dict[str, Any], folder: Path) -> str:
-    """An image's predictions, heatmaps and feature maps."""
+def _image(entry: dict[str, Any], rows: Sequence[Explained], folder: Path) -> str:
     path = html.escape(as_text(entry["path"]))
     if "error" in entry:
         return f'<h3>{path}</h3><p class="warning">{html.escape(entry["error"])}</p>'
     best = ", ".join(f"{html.escape(as_text(n))} {p:.3f}" for n, p in entry["top5"].items())
-    shown = [
-        picture(folder / heat["figure"])
-        for found in entry["explanations"]
-        for heat in found["heatmaps"].values()
-    ]
-    errors = [
-        f"{html.escape(as_text(found['target']))} {heat['completeness_error']:.1%}"
-        for found in entry["explanations"]
-        for heat in found["heatmaps"].values()
-        if heat["completeness_error"] is not None
-    ]
-    complete = f"<p>Error of completeness of integrated gradients: {', '.join(errors)}.</p>"
-    maps = picture(folder / entry["maps"]) if entry["maps"] else ""
-    return f"""<h3>{path}</h3><p>Predicted: {best}</p>
-<div class="pair">{"".join(shown)}</div>{complete if errors else ""}{maps}"""
+    why = f'<p class="warning">Refused: {html.escape(entry["refused"])}</p>'
+    shown = "".join(map(_row, rows, entry["explanations"]))
+    maps = folded("Feature maps", picture(folder / entry["maps"])) if entry["maps"] else ""
+    return f"<h3>{path}</h3><p>Predicted: {best}</p>{why * ('refused' in entry)}{shown}{maps}"
+
+
+def _row(row: Explained, found: Mapping[str, Any]) -> str:
+    """The picture, then its heatmaps for one class."""
+    shown = [photo(row.picture, row.claim, LARGE)]
+    for method, heat in row.heatmaps.items():
+        error = found["heatmaps"][method]["completeness_error"]
+        caption = f"{METHODS[method]}; full colour: {heat.scale:.2g} ({UNITS[method]})"
+        caption += "" if error is None else f"; error of completeness {error:.1%}"
+        shown.append(photo(overlay(row.picture, heat.shades), caption, LARGE))
+    return f'<div class="row" style="--across: {len(shown)}">{"".join(shown)}</div>'
+
+
+def sanity_part(results: Results, methods: Sequence[str]) -> str:
+    """The rank correlations with heatmaps of randomised weights; without the check, how to."""
+    if not results["parameters_used"]["sanity"]:
+        return UNCHECKED
+    rows: list[list[Cell]] = []
+    warnings = []
+    for entry in results["images"]:
+        for found in entry.get("explanations", ()):
+            name, heat = as_text(f"{entry['path']}, {found['target']}"), found["heatmaps"]
+            values = [heat[method]["rank_correlation"] for method in methods]
+            rows.append([name, *("-" if value is None else f"{value:.2f}" for value in values)])
+            hardly = [METHODS[m] for m in methods if heat[m]["hardly_depends"]]
+            warnings += [f"{name}: {', '.join(hardly)}"] if hardly else []
+    warned = (
+        f'<div class="warning"><p>These heatmaps hardly depend on what was learnt (above {DEPENDS} '
+        f"in absolute value):</p>{bullets(warnings)}</div>"
+    )
+    heads = ["image, class", *(METHODS[method] for method in methods)]
+    return f"{CHECKED}{warned if warnings else ''}{table(heads, rows, 'Sanity check')}"
 
 
 def filters_part(figures: dict[str, Any], folder: Path) -> str:
@@ -150,9 +184,7 @@ def filters_part(figures: dict[str, Any], folder: Path) -> str:
     if not figures["filters"]:
         return "<p>This network has none, and so no filters to show.</p>"
     shown = "".join(picture(folder / file) for file in figures["filters"])
-    return f"""<p>The weights as pictures; middle grey is 0. Filters that were learnt well
-are smooth: edges, colours, blobs. Noise means that they were hardly trained, or that they are not
-needed.</p><div class="pair">{shown}</div>"""
+    return f'{FILTERS}<div class="figures">{shown}</div>'
 
 
 def _facts(results: Results) -> dict[str, object]:
@@ -161,4 +193,4 @@ def _facts(results: Results) -> dict[str, object]:
 
 
 def _yaml(values: Mapping[str, object]) -> str:
-    return html.escape(as_text(yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)))
+    return as_text(yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True))

@@ -52,7 +52,7 @@ def explain(config: Config, folder: Path, results: Results, _: Interruption) -> 
     sheet = draw_sheet(rows, RunFolder(folder).figures / "sheet.png")
     results["figures"]["sheet"] = settings.relative(sheet)
     page = folder / "explain.html"
-    write_text(page, render(config, results, folder))
+    write_text(page, render(config, results, folder, rows))
     number = sum("error" not in entry for entry in results["images"])
     say_ending(
         f"{number} image{'s' if number > 1 else ''} explained",
