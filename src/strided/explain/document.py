@@ -88,6 +88,7 @@ def render(config: Config, results: Results, folder: Path, rows: Sequence[Explai
     )
     parts = [
         f'<p class="headline">{headline(results)}</p>{refused}{LIMIT}',
+        heading("Images"),
         images_part(results, folder, rows),
         heading("How to read it"),
         _colours(rows),
@@ -141,10 +142,11 @@ def _image(entry: dict[str, Any], rows: Sequence[Explained], folder: Path) -> st
     if "error" in entry:
         return f'<h3>{path}</h3><p class="warning">{html.escape(entry["error"])}</p>'
     best = ", ".join(f"{html.escape(as_text(n))} {p:.3f}" for n, p in entry["top5"].items())
-    why = f'<p class="warning">Refused: {html.escape(entry["refused"])}</p>'
+    refused = html.escape(entry.get("refused", ""))
+    why = f'<p class="warning">Refused: {refused}</p>' if refused else ""
     shown = "".join(map(_row, rows, entry["explanations"]))
     maps = folded("Feature maps", picture(folder / entry["maps"])) if entry["maps"] else ""
-    return f"<h3>{path}</h3><p>Predicted: {best}</p>{why * ('refused' in entry)}{shown}{maps}"
+    return f"<h3>{path}</h3><p>Predicted: {best}</p>{why}{shown}{maps}"
 
 
 def _row(row: Explained, found: Mapping[str, Any]) -> str:
