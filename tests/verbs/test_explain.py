@@ -67,8 +67,9 @@ def test_a_digit_is_explained_by_all_methods_for_two_classes(
             assert min(figure.size) > 100
     assert {file.relative_to(folder).as_posix() for file in folder.rglob("*.png")} == set(figures)
     text = (folder / "explain.html").read_text()
-    # the picture and four heatmaps for each of two classes; maps, filters
-    assert text.count("data:image/png") == 2 * 5 + 1 + 2 and 'src="http' not in text
+    # the picture and four heatmaps for each of two classes; maps, filters and colours as JPEG
+    assert text.count("data:image/png") == 2 * 5 and text.count("data:image/jpeg") == 1 + 2 + 1
+    assert 'src="http' not in text
     for paper in ("Selvaraju", "Chattopadhay", "Sundararajan", "Zeiler", "Adebayo"):
         assert paper in text
 

@@ -89,8 +89,8 @@ def accuracies(runs: Sequence[FinishedRun]) -> Figure | None:
     for row, colour in sorted(known, key=lambda entry: -entry[0]["acc"]):
         low, high = row["acc_low"], row["acc_high"]
         said = f"{row['acc']:.1%}" + ("" if low is None else f" ({low:.1%} to {high:.1%})")
-        ends = (math.nan, math.nan) if low is None else (low, high)
-        chart.interval(as_text(row["run"]), row["acc"], *ends, said, colour)
+        low, high = (math.nan, math.nan) if low is None else (low, high)
+        chart.interval(as_text(row["run"]), row["acc"], low, high, said, colour)
     return chart.figure()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from PIL import Image
 
 from strided.config.keys import Config
 from strided.data.reading.files import as_text
@@ -23,7 +24,6 @@ from strided.pages.page import (
     lines_of_code,
     page,
     photo,
-    picture,
     table,
 )
 from strided.runs.results import Results
@@ -92,11 +92,10 @@ def render(config: Config, results: Results, folder: Path, rows: Sequence[Explai
         images_part(results, folder, rows),
         heading("How to read it"),
         _colours(rows),
-        f"<dl>{reading}</dl>",
+        folded("What each method shows", f"<dl>{reading}</dl>"),
+        folded("First convolution", filters_part(results["figures"], folder)),
         heading("Sanity check"),
         sanity_part(results, used),
-        heading("First convolution"),
-        filters_part(results["figures"], folder),
         heading("To repeat it"),
         lines_of_code(as_text(command)),
         folded("Facts", lines_of_code(_yaml(_facts(results)))),
@@ -127,12 +126,12 @@ def _colours(rows: Sequence[Explained]) -> str:
 
 
 def images_part(results: Results, folder: Path, rows: Sequence[Explained]) -> str:
-    """Each image with its heatmaps; a few methods leave room for two images side by side."""
+    """Each image with its heatmaps; with one or two methods two images are side by side."""
     left, parts = iter(rows), []
     for entry in results["images"]:
         own = list(islice(left, len(entry.get("explanations", ()))))
         parts.append(f"<section>{_image(entry, own, folder)}</section>")
-    least = min(72, 14 * (1 + len(results["methods"])))
+    least = 33 if len(results["methods"]) < 3 else 60
     columns = f"repeat(auto-fit, minmax(min({least}rem, 100%), 1fr))"
     return f'<div class="explained" style="grid-template-columns: {columns}">{"".join(parts)}</div>'
 
@@ -145,7 +144,7 @@ def _image(entry: dict[str, Any], rows: Sequence[Explained], folder: Path) -> st
     refused = html.escape(entry.get("refused", ""))
     why = f'<p class="warning">Refused: {refused}</p>' if refused else ""
     shown = "".join(map(_row, rows, entry["explanations"]))
-    maps = folded("Feature maps", picture(folder / entry["maps"])) if entry["maps"] else ""
+    maps = folded("Feature maps", _drawn(folder / entry["maps"])) if entry["maps"] else ""
     return f"<h3>{path}</h3><p>Predicted: {best}</p>{why}{shown}{maps}"
 
 
@@ -185,8 +184,14 @@ def filters_part(figures: dict[str, Any], folder: Path) -> str:
     """Both pictures of the filters, or a line that there are none."""
     if not figures["filters"]:
         return "<p>This network has none, and so no filters to show.</p>"
-    shown = "".join(picture(folder / file) for file in figures["filters"])
+    shown = "".join(_drawn(folder / file) for file in figures["filters"])
     return f'{FILTERS}<div class="figures">{shown}</div>'
+
+
+def _drawn(file: Path) -> str:
+    """A figure of a run, as JPEG: maps are as large as photographs, and there are many."""
+    with Image.open(file) as figure:
+        return photo(np.asarray(figure.convert("RGB")), "", alt=file.stem.replace("_", " "))
 
 
 def _facts(results: Results) -> dict[str, object]:
