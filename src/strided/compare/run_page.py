@@ -35,7 +35,7 @@ def render(
     parts = [tiles(_first(runs, pairs)), _in_grid(figures), heading("Metrics"), _table(runs)]
     parts += [heading("Pairs"), _pairs(pairs, shown), _NOTE, heading("Folders")]
     parts.append(bullets(f"{as_text(run.label)}: {run.folder}" for run in runs))
-    return page("Runs compared", "\n".join(parts))
+    return page("Runs compared", "\n".join(parts), ".number + td { white-space: nowrap; }")
 
 
 def _first(runs: Sequence[FinishedRun], pairs: Sequence[Pair]) -> list[str]:

@@ -40,10 +40,10 @@ def charts(grouped: Sequence[Row], metrics: Sequence[str], best: Row | None) -> 
 
 
 def said(found: Sequence[float], metric: str) -> str:
-    """Return `93.1 %`, or `93.1 % ± 0.4` with the standard deviation of several."""
+    """Return `93.1%`, or `93.1% ± 0.4` with the standard deviation of several."""
     if metric.endswith("acc"):
         spread = f" ± {100 * stdev(found):.1f}" if len(found) > 1 else ""
-        return f"{100 * fmean(found):.1f} %{spread}"
+        return f"{fmean(found):.1%}{spread}"
     digits = {"train_seconds": 1, "best_epoch": 0}.get(metric, 4)
     return f"{fmean(found):.{digits}f}" + (
         f" ± {stdev(found):.{digits}f}" if len(found) > 1 else ""

@@ -111,7 +111,7 @@ def test_of_another_pruner_only_its_own_arguments_count() -> None:
 
 def test_the_summary_shows_history_and_importance(found: Path) -> None:
     page = (found / "summary.html").read_text()
-    assert page.count("<svg") == 3 and "http" not in page
+    assert page.count("<svg") == 3 and "://" not in page
     assert {file.name for file in (found / "figures").iterdir()} == {
         "history.png", "importance.png",
     }  # fmt: skip
