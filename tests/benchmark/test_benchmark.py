@@ -74,9 +74,9 @@ def test_the_figures_of_a_run_agree_with_each_other(
         spread = {"median": median(rates), "min": min(rates), "max": max(rates)}
         assert row["images_per_second"][part] == pytest.approx(spread)
         assert row["threads"][part] >= 1
-    for ratio, (over, under) in RATIOS.items():
+    for name, (over, under) in RATIOS.items():
         paired = [repeat[over] / repeat[under] for repeat in row["repeats"]]
-        assert row["ratios"][ratio]["median"] == pytest.approx(median(paired))
+        assert row["ratios"][name]["median"] == pytest.approx(median(paired))
     of_peak = [
         r["strided"] * 2_263_920 / peak
         for r, peak in zip(row["repeats"], row["peaks"], strict=True)

@@ -53,7 +53,7 @@ def _against(priced: Sequence[Priced], accuracy: str, cost: str) -> Figure:
         if one.interval:
             chart.interval(place, *one.interval, one.colour, title=title)
         chart.dot(place, one.accuracy, one.colour, title, radius=5)
-        chart.name(one.name, one.colour)
+        chart.name(one.name, one.colour, sign="box")
     return chart.figure()
 
 

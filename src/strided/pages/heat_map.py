@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from strided.pages.chart import WIDTH
 from strided.pages.figure import TEXT, Box, Figure, Line, Mark, Words
 
-WIDTH = 440.0  # units
 _TOP, _ROW, _HEAD = 30.0, 40.0, 46.0
 _LETTER = 0.58 * TEXT
 _PALE, _FULL = 0.06, 0.6  # opacity of the lowest and the highest value; words stay readable

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from strided.pages.axis import Axis
+from strided.pages.chart import WIDTH
 from strided.pages.figure import TEXT, Figure, Line, Mark, Words
 
-WIDTH, HEIGHT = 440.0, 340.0  # units; wider for more than five axes
-_TOP, _BOTTOM, _APART, _SIDES = 66.0, 20.0, 92.0, 84.0
+HEIGHT = 320.0  # units
+_TOP, _BOTTOM, _APART, _SIDES = 66.0, 20.0, 84.0, 84.0
 _MOST_WORDS = 9  # values of an axis that are all written
 _LETTER = 0.56 * TEXT
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from strided.pages.axis import Axis
+from strided.pages.chart import WIDTH
 from strided.pages.figure import TEXT, Figure, Line, Mark, Point, Words
 from strided.pages.figure import Box as Rectangle
 from strided.pages.figure import Dot as Circle
 
-WIDTH = 440.0  # units
 _TOP, _BOTTOM = 34.0, 44.0  # above and below all rows
 _NAME, _ROOM, _HEADING = 18.0, 24.0, 28.0  # heights: of a name, of what is drawn below it
 _NAMED = 20.0  # the height of a colour's name, below all

@@ -100,7 +100,7 @@ def _curve(grouped: Sequence[Row], metric: str, best: Row | None) -> Figure:
             chart.dot(at, value, colour, title, radius=2.5, opacity=0.6)
         chart.dot(at, fmean(found), colour, title, radius=6 if row is best else 4)
     if best in ordered:
-        chart.name("the best by validation", "c1")
+        chart.name("the best by validation", "c1", sign="box")
     return chart.figure()
 
 

@@ -234,7 +234,7 @@ def history_of(study: Study) -> Figure:
         title, colour = f"trial {trial.number}, {state}: {value:.4f}, {params}", "quiet"
         colour = colour if pruned else "c0"
         chart.dot(trial.number, value, colour, title, radius=4, ring=pruned)
-        chart.name(state, colour)
+        chart.name(state, colour, sign="ring" if pruned else "box")
     return chart.figure()
 
 
