@@ -88,7 +88,11 @@ class Rows:
     def _begin(self, name: str, said: str) -> float:
         """Write a row's name and value; return the height of the middle of what is below."""
         baseline = self._height + 14
-        self._marks.append(Words(0, baseline, self._cut(name, len(said))))
+        fits = (len(name) + len(said) + 2) * _LETTER <= self.width
+        self._marks.append(Words(0, baseline, self._cut(name, len(said) if fits else 0)))
+        if not fits:  # the value has a line of its own
+            baseline += _NAME
+            self._height += _NAME
         self._marks.append(Words(self.width, baseline, said, "quiet", "end"))
         self._told.append(f"{name}: {said}" if said else name)
         self._height += _NAME + _ROOM
