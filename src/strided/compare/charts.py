@@ -79,7 +79,8 @@ def _shortest(word: str) -> str:
 
 def accuracies(runs: Sequence[FinishedRun]) -> Figure | None:
     """Draw the accuracy of each run with its interval; None if nothing was measured."""
-    rows = [(run.row(), colour_of(place)) for place, run in enumerate(runs)]
+    names = short_names(runs)
+    rows = [(run.row() | {"run": names[at]}, colour_of(at)) for at, run in enumerate(runs)]
     known = [(row, colour) for row, colour in rows if row["acc"] is not None]
     if not known:
         return None
@@ -90,12 +91,13 @@ def accuracies(runs: Sequence[FinishedRun]) -> Figure | None:
         low, high = row["acc_low"], row["acc_high"]
         said = f"{row['acc']:.1%}" + ("" if low is None else f" ({low:.1%} to {high:.1%})")
         low, high = (math.nan, math.nan) if low is None else (low, high)
-        chart.interval(as_text(row["run"]), row["acc"], low, high, said, colour)
+        chart.interval(row["run"], row["acc"], low, high, said, colour)
     return chart.figure()
 
 
-def forest(pairs: Sequence[Pair]) -> Figure | None:
+def forest(pairs: Sequence[Pair], runs: Sequence[FinishedRun]) -> Figure | None:
     """Draw the difference of each pair on the same images: a forest plot; None without pairs."""
+    short = dict(zip((run.label for run in runs), short_names(runs), strict=True))
     found = [pair.found for pair in pairs if not pair.reason]
     if not found:
         return None
@@ -106,7 +108,7 @@ def forest(pairs: Sequence[Pair]) -> Figure | None:
     chart = Rows("paired differences in accuracy", axis)
     chart.level(0)
     for row, (difference, low, high) in zip(found, points, strict=True):
-        name = as_text(f"{row['first']} less {row['second']}")
+        name = f"{short[row['first']]} less {short[row['second']]}"
         shown = low > 0 or high < 0
         said = f"{difference:+.1f} ({low:+.1f} to {high:+.1f})"
         chart.interval(name, difference, low, high, said, "c1" if shown else "quiet")

@@ -33,7 +33,7 @@ def render(
     measured = [accuracies(runs), *against_costs(priced_runs(runs), "accuracy")]
     figures = [figure for figure in (*measured, *over_epochs.values()) if figure]
     parts = [tiles(_first(runs, pairs)), _in_grid(figures), heading("Metrics"), _table(runs)]
-    parts += [heading("Pairs"), _pairs(pairs, shown), _NOTE, heading("Folders")]
+    parts += [heading("Pairs"), _pairs(pairs, runs, shown), _NOTE, heading("Folders")]
     parts.append(bullets(f"{as_text(run.label)}: {run.folder}" for run in runs))
     return page("Runs compared", "\n".join(parts), ".number + td { white-space: nowrap; }")
 
@@ -88,9 +88,9 @@ def _shown(row: Mapping[str, Any], name: str) -> Any:
     return f"{value:.1f}" if name == "train_seconds" and value is not None else value
 
 
-def _pairs(pairs: Sequence[Pair], shown: Sequence[Captioned]) -> str:
+def _pairs(pairs: Sequence[Pair], runs: Sequence[FinishedRun], shown: Sequence[Captioned]) -> str:
     paired = [pair for pair in pairs if not pair.reason]
-    figure = forest(pairs)
+    figure = forest(pairs, runs)
     parts = [_in_grid([figure])] if figure else []
     if len(paired) > 1:
         parts.append(

@@ -59,7 +59,7 @@ def _name(key: str, place: float, apart: float, width: float) -> Words:
     name = name if len(name) <= most else f"{name[: most - 1]}…"
     if place == 24:
         return Words(0, _TOP - 24, name, bold=True)
-    right = place + len(name) * _LETTER > width
+    right = place + 1.15 * len(name) * _LETTER > width  # bold letters are wider
     return Words(
         width if right else place, _TOP - 24, name, anchor="end" if right else "start", bold=True
     )
