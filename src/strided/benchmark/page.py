@@ -24,12 +24,13 @@ PARTS = {  # colours, the same in all figures
 _NOTE = """<p class="note">ceiling: the network alone, trained on one batch that is there already.
 plain: a script as a course has it. strided: train itself. inference: evaluation as eval does it;
 bare_inference: the same network alone. Bars are medians of the repeats, lines go from the lowest to
-the highest. Ratios are taken within a repeat.</p>"""
+the highest. Ratios are taken within a repeat. of peak: the arithmetic of training beside that of
+the fastest matrix product on this machine.</p>"""
 
 
 def render(config: Config, results: Results) -> str:
     """Return the page of the networks that were measured, and of those that failed."""
-    rows: Sequence[dict[str, Any]] = results["benchmarks"]  # type: ignore[typeddict-item]
+    rows: Sequence[dict[str, Any]] = results["benchmarks"]
     measured = [row for row in rows if "ratios" in row]
     parts = [
         "".join(
@@ -53,7 +54,12 @@ def _tile(row: Mapping[str, Any]) -> str:
     else:
         told = f"{ratio(row, 'strided/ceiling')} of its ceiling, "
         told += f"{ratio(row, 'strided/plain')} of the plain script"
+    told += f"; {_of_peak(row)} of the fastest matrix product here"
     return tile(row["model"], f"{rate:,.0f} images/s", told)
+
+
+def _of_peak(row: Mapping[str, Any]) -> str:
+    return f"{100 * row['of_peak']['strided']['median']:.0f} %"
 
 
 def _rates(row: Mapping[str, Any]) -> Figure:
@@ -102,7 +108,7 @@ def _memory(rows: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    heads = ["model", "parameters", "million MACs", *PARTS, *RATIOS]
+    heads = ["model", "parameters", "million MACs", *PARTS, *RATIOS, "of peak"]
     lines: list[list[Cell]] = [
         [
             row["model"],
@@ -110,6 +116,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
             f"{row['macs'] / 1e6:.4g}",
             *(round(row["images_per_second"][part]["median"]) for part in PARTS),
             *(ratio(row, name) for name in RATIOS),
+            _of_peak(row),
         ]
         for row in rows
     ]
