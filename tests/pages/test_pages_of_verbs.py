@@ -38,7 +38,7 @@ def jobs_of(folder: Path, axes: Mapping[str, Sequence[str]], failing: int = -1) 
     return jobs
 
 
-def sweep_page(folder: Path, axes: dict[str, Sequence[str]], failing: int = -1) -> Path:
+def sweep_page(folder: Path, axes: Mapping[str, Sequence[str]], failing: int = -1) -> Path:
     summarise(folder, jobs_of(folder, axes, failing))
     return folder / "summary.html"
 
