@@ -19,6 +19,7 @@ from tests.dicom_files import dicom
 from tests.served import Served, encoded, form, served
 
 from strided.cli import main
+from strided.pages.style import STYLE
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 
@@ -54,8 +55,8 @@ DROPPED = """() => {
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory, blank_figures: None) -> Iterator[Served]:
-    """A service whose network has heatmaps; the classes of version 2 have hostile names."""
+def bundle(tmp_path_factory: pytest.TempPathFactory, blank_figures: None) -> Path:
+    """A network that has heatmaps; the classes of version 2 have hostile names."""
     root = tmp_path_factory.mktemp("page")
     words = ["model=resnet_cifar", "model.depth=8", "evaluation.gate=mahalanobis"]
     words += ["evaluation.false_alarms=0.01"]
@@ -66,6 +67,12 @@ def service(tmp_path_factory: pytest.TempPathFactory, blank_figures: None) -> It
     manifest = json.loads(hostile.read_text())
     manifest["classes"] = [f"{name}{HOSTILE}" for name in manifest["classes"]]
     hostile.write_text(json.dumps(manifest))
+    return bundle
+
+
+@pytest.fixture(scope="module")
+def service(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    root = tmp_path_factory.mktemp("service")
     words = ["access.rate_per_minute=100000", "review.comments=true", "limits.body_mb=0.1"]
     with served(bundle, root, *words, f"review.export={root}/labels") as found:
         yield found
@@ -424,12 +431,18 @@ def test_a_browser_is_told_what_it_may_do(service: Served, keys: dict[str, str])
                              file.read_text()), file.name  # fmt: skip
 
 
+def test_the_page_has_the_colours_of_the_reports() -> None:
+    style = files("strided.service").joinpath("static", "style.css").read_text()
+    own, theirs = (set(re.findall(r"(--\w+): (#\w+);", text)) for text in (style, STYLE))
+    assert own and own < theirs
+
+
 def test_where_no_key_is_asked_for_the_page_asks_for_none(
-    browser: Browser, exported: Path, tmp_path: Path
+    browser: Browser, bundle: Path, tmp_path: Path
 ) -> None:
-    with served(exported, tmp_path) as free, opened(browser, free.url) as page:
+    with served(bundle, tmp_path) as free, opened(browser, free.url) as page:
         (case,) = send(page, FILES[0]).all()
-        expect(case).to_contain_text("this network has none")
+        expect(case.locator(".answer")).to_contain_text("confidence")
         for name in ("Review", "Audit", "History", "Model", "Keys"):
             view(page, name)
         expect(page.get_by_role("button", name="Sign out")).to_have_count(0)
