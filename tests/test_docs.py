@@ -107,5 +107,9 @@ def test_tests_that_are_named_exist() -> None:
         for name in re.findall(r"`(test_\w+)`", file.read_text("utf-8"))
     }
     files = (ROOT / "tests").rglob("test_*.py")
-    known = {name for file in files for name in re.findall(r"def (test_\w+)", file.read_text())}
+    known = {
+        name
+        for file in files
+        for name in re.findall(r"^(?:def )?(test_\w+)", file.read_text("utf-8"), re.M)
+    }
     assert named and not [entry for entry in named if entry[1] not in known]
