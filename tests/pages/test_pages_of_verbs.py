@@ -1,7 +1,6 @@
 """The pages of sweeps, compare, explain and benchmark, in a browser."""
 
 import shutil
-from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ TWO = {"optimizer.lr": ["0.001", "0.01"], "data.batch_size": ["16", "64", "256"]
 THREE = {**TWO, "model": ["mlp", "lenet5"]}
 
 
-def jobs_of(folder: Path, axes: Mapping[str, Sequence[str]], failing: int = -1) -> list[Job]:
+def jobs_of(folder: Path, axes: dict[str, list[str]], failing: int = -1) -> list[Job]:
     """Jobs over all values, whose accuracy grows with their number; one of them has failed."""
     jobs = []
     for number, values in enumerate(product(*axes.values())):
@@ -38,7 +37,7 @@ def jobs_of(folder: Path, axes: Mapping[str, Sequence[str]], failing: int = -1) 
     return jobs
 
 
-def sweep_page(folder: Path, axes: Mapping[str, Sequence[str]], failing: int = -1) -> Path:
+def sweep_page(folder: Path, axes: dict[str, list[str]], failing: int = -1) -> Path:
     summarise(folder, jobs_of(folder, axes, failing))
     return folder / "summary.html"
 
@@ -59,9 +58,9 @@ def measured(model: str, repeats: int) -> dict[str, Any]:
         "model": model, "data": "digits", "parameters": {"total": 61_706}, "macs": 416_520,
         "batch_size": 64, "device": "cpu", "repeats": [{}] * repeats,
         "images_per_second": {part: {k: 1000 * v for k, v in spread.items()} for part in parts},
-        "of_peak": {"strided": {"median": 0.41}},
         "ratios": dict.fromkeys(ratios, spread), "peak_memory_bytes": dict.fromkeys(parts, 2**30),
-        "time_shares": {"waiting for data": 0.2, "arithmetic": 0.8},
+        "time_shares": {"waiting for data": 0.2, "arithmetic": 0.8}, "bound": "bound by arithmetic",
+        "of_peak": dict.fromkeys(("strided", "ceiling"), spread), "peak": "80 % of the arithmetic",
     }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from strided.config.keys import Config
 from strided.pages.axis import Axis
 from strided.pages.chart import COLOURS
 from strided.pages.figure import Figure
-from strided.pages.page import Cell, heading, page, table, tile, tiles
+from strided.pages.page import Cell, bullets, heading, page, table, tile, tiles
 from strided.pages.rows import Rows
 from strided.runs.results import Results
 
@@ -21,17 +21,17 @@ PARTS = {  # colours, the same in all figures
     "inference": "c2",
     "bare_inference": "c8",
 }
+_SAID = ("bound", "peak")  # sentences of a row
 _NOTE = """<p class="note">ceiling: the network alone, trained on one batch that is there already.
 plain: a script as a course has it. strided: train itself. inference: evaluation as eval does it;
 bare_inference: the same network alone. Bars are medians of the repeats, lines go from the lowest to
-the highest. Ratios are taken within a repeat. of peak: the arithmetic of training beside that of
-the fastest matrix product on this machine.</p>"""
+the highest. Ratios are taken within a repeat.</p>"""
 
 
 def render(config: Config, results: Results) -> str:
     """Return the page of the networks that were measured, and of those that failed."""
     rows: Sequence[dict[str, Any]] = results["benchmarks"]
-    measured = [row for row in rows if "ratios" in row]
+    measured = [row for row in rows if "bound" in row]
     parts = [
         "".join(
             f'<p class="error">{html.escape(model)} failed: {html.escape(why)}</p>'
@@ -41,7 +41,8 @@ def render(config: Config, results: Results) -> str:
     if measured:
         parts += [tiles(map(_tile, measured)), _in_grid(map(_rates, measured)), _NOTE]
         parts += [heading("What training waits for, and what it takes")]
-        parts += [_in_grid([_waits(measured), _memory(measured)])]
+        parts += [_in_grid([_waits(measured), _peak(measured), _memory(measured)])]
+        parts.append(bullets(f"{row['model']}: {row[key]}" for row in measured for key in _SAID))
         parts += [heading("Figures"), _table(measured), _conditions(config, measured)]
     return page("Benchmark", "\n".join(parts))
 
@@ -53,13 +54,9 @@ def _tile(row: Mapping[str, Any]) -> str:
         told = "one repeat: no ratio is given, since its spread is not known"
     else:
         told = f"{ratio(row, 'strided/ceiling')} of its ceiling, "
-        told += f"{ratio(row, 'strided/plain')} of the plain script"
-    told += f"; {_of_peak(row)} of the fastest matrix product here"
+        told += f"{ratio(row, 'strided/plain')} of the plain script, "
+        told += f"{ratio(row, 'of_peak')} of the machine's peak"
     return tile(row["model"], f"{rate:,.0f} images/s", told)
-
-
-def _of_peak(row: Mapping[str, Any]) -> str:
-    return f"{100 * row['of_peak']['strided']['median']:.0f} %"
 
 
 def _rates(row: Mapping[str, Any]) -> Figure:
@@ -93,6 +90,26 @@ def _waits(rows: Sequence[Mapping[str, Any]]) -> Figure:
     return chart.figure()
 
 
+def _peak(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """The arithmetic of training, and of its network alone, against the fastest matrix product."""
+    shares = {
+        (row["model"], part): row["of_peak"][part]
+        for row in rows
+        for part in ("strided", "ceiling")
+    }
+    highest = max(spread["max"] for spread in shares.values())
+    axis = Axis("of the fastest matrix product here", 0, max(1.0, highest), percent=True)
+    chart = Rows("arithmetic, of the peak", axis)
+    for (model, part), spread in shares.items():
+        low, high = spread["min"], spread["max"]
+        repeated = low < high
+        said = f"{spread['median']:.0%}" + (f" ({low:.0%} to {high:.0%})" if repeated else "")
+        chart.bar(f"{model}, {part}", spread["median"], said, PARTS[part])
+        if repeated:
+            chart.range(low, high, "ink")
+    return chart.figure()
+
+
 def _memory(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """What training and evaluation took at their peak, in GiB."""
     taken = {
@@ -108,15 +125,15 @@ def _memory(rows: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    heads = ["model", "parameters", "million MACs", *PARTS, *RATIOS, "of peak"]
+    ratios = (*RATIOS, "of_peak")
+    heads = ["model", "parameters", "million MACs", *PARTS, *ratios]
     lines: list[list[Cell]] = [
         [
             row["model"],
             row["parameters"]["total"],
             f"{row['macs'] / 1e6:.4g}",
             *(round(row["images_per_second"][part]["median"]) for part in PARTS),
-            *(ratio(row, name) for name in RATIOS),
-            _of_peak(row),
+            *(ratio(row, name) for name in ratios),
         ]
         for row in rows
     ]

@@ -68,8 +68,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
         f"{row['parameters']['total']:,}",
         f"{row['macs'] / 1e6:.4g}",
         *(f"{rates[part]['median']:.4g}" for part in SHOWN),
-        *(ratio(row, name) for name in ("strided/ceiling", "strided/plain")),
-        f"{100 * row['of_peak']['strided']['median']:.0f} %",
+        *(ratio(row, name) for name in ("strided/ceiling", "strided/plain", "of_peak")),
     ]
 
 
@@ -77,7 +76,8 @@ def ratio(row: Mapping[str, Any], name: str) -> str:
     """Return the median and the range, `81 % (77 to 85)`; one repeat has no range: `-`."""
     if len(row["repeats"]) < 2:
         return "-"
-    found, percent = row["ratios"][name], name != "strided/plain"
+    found = row["of_peak"]["strided"] if name == "of_peak" else row["ratios"][name]
+    percent = name != "strided/plain"
     factor, digits, unit = (100, 0, " %") if percent else (1, 2, "x")
     median, low, high = (factor * found[key] for key in ("median", "min", "max"))
     return f"{median:.{digits}f}{unit} ({low:.{digits}f} to {high:.{digits}f})"

@@ -89,10 +89,8 @@ def summarise(
 
     `shown` is HTML for the page; `drawn` says that it has a figure already.
     """
-    table, repeats = (
-        table_of_jobs(jobs, [*measured(jobs), *TRAINED, *to_target(jobs), "error"]),
-        table_of_repeats(jobs),
-    )
+    columns = [*measured(jobs), *TRAINED, *to_target(jobs), "error"]
+    table, repeats = table_of_jobs(jobs, columns), table_of_repeats(jobs)
     table.write(SweepFolder(folder).summary)
     if repeats is not None:
         repeats.write(SweepFolder(folder).summary_of_repeats)
