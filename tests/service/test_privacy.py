@@ -180,16 +180,15 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_study_has_one_pseudonym_that_others_cannot_make(
-    exported: Path, tmp_path: Path, spots: dict[str, str]
+    service: Served, spots: dict[str, str]
 ) -> None:
-    with served(exported, tmp_path) as service:
-        same = [radiograph(spots, name) for name in NAMES[:2]]
-        other = written(data_set(noise(24, 24), StudyInstanceUID="1.2.3"))
-        unknown = written(data_set(noise(24, 24), StudyInstanceUID=None))
-        service.predict(*same, other, unknown)
-        engine = opened_to_read(place_of(str(service.state), "database"))
-        found = [row for row in rows(engine) if row["action"] == "predict"]
-        engine.dispose()
+    same = [radiograph(spots, name) for name in NAMES[:2]]
+    other = written(data_set(noise(24, 24), StudyInstanceUID="1.2.3"))
+    unknown = written(data_set(noise(24, 24), StudyInstanceUID=None))
+    request_id = service.predict(*same, other, unknown).json()["request_id"]
+    engine = opened_to_read(place_of(str(service.state), "database"))
+    found = [row for row in rows(engine) if row["request_id"] == request_id]
+    engine.dispose()
     first, second, third, last = found
     assert first["object"] == second["object"] != third["object"]
     assert first["input"] != second["input"]
@@ -201,11 +200,10 @@ def test_a_study_has_one_pseudonym_that_others_cannot_make(
 
 @pytest.mark.parametrize(("said", "is_named"), [(None, True), ("YES", True), ("NO", False)])
 def test_text_that_may_be_burned_in_is_a_reason(
-    exported: Path, tmp_path: Path, said: str | None, is_named: bool
+    service: Served, said: str | None, is_named: bool
 ) -> None:
     elements = {"BurnedInAnnotation": said} if said else {}
-    with served(exported, tmp_path) as service:
-        answer = service.predict(written(data_set(noise(24, 24), **elements))).json()
+    answer = service.predict(written(data_set(noise(24, 24), **elements))).json()
     (result,) = answer["results"]
     assert result["route"] == "review"
     assert ("burned_in_unknown" in [one["code"] for one in result["reasons"]]) == is_named
