@@ -153,6 +153,14 @@ def test_the_anchor_gets_the_head_of_the_chain(exported: Path, tmp_path: Path) -
     anchor = tmp_path / "anchor.txt"
     with served(exported, tmp_path, f"audit.anchor={anchor}") as service:
         service.predict(PICTURES[0])
+        with service.client() as client:
+            said = client.get("/v1/audit/verify").json()
+            assert (said["anchored"], said["bad"], said["why"]) == (True, None, "")
+            whole = anchor.read_text()
+            anchor.write_text(f"{whole}1 {'0' * 64} 2026-01-01T00:00:00Z\n")  # of another database
+            said = client.get("/v1/audit/verify").json()
+            assert not said["anchored"] and "anchor cannot be used" in said["why"]
+            anchor.write_text(whole)
         service.stop()
     found = audited(str(service.state))
     anchors = anchors_of(anchor)

@@ -8,7 +8,7 @@ import asyncio
 import json
 import os
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from sqlalchemy.engine import make_url
@@ -19,11 +19,12 @@ from strided.audit.database import opened_to_read, rows
 from strided.audit.place import Place
 from strided.errors import UserError
 
+_UNUSABLE = "the anchor cannot be used: it is damaged, or of more than one database"
 _COMMAND = (sys.executable, "-P", "-m", "strided.audit.apart")
 
 
 async def checked_apart(place: Place, anchor: Path | None) -> tuple[Finding, bool]:
-    """What `checking.checked` finds, and whether the anchor could be read.
+    """What `checking.checked` finds, and whether the anchor could be read; if not, `why` says so.
 
     Raises OSError if the process fails; it ends with the task that waits for it.
     """
@@ -59,6 +60,8 @@ def main() -> None:
     engine = opened_to_read(Place(make_url(asked["url"]), asked["tls"]))
     found = checked(rows(engine), anchors)
     engine.dispose()
+    if asked["anchor"] and anchors is None and found.bad is None:
+        found = replace(found, why=_UNUSABLE)
     json.dump({"finding": asdict(found), "anchored": anchors is not None}, sys.stdout)
 
 

@@ -57,7 +57,10 @@ class Rows(Schema):
 
 
 class Verified(Schema):
-    """rows: how many follow each other rightly. bad: seq of the first that does not, or null."""
+    """rows: how many follow each other rightly. bad: seq of the first that does not, or null.
+
+    why: what is wrong with that row, or with an anchor that cannot be used; else empty.
+    """
 
     rows: int
     head: str

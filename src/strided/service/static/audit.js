@@ -67,7 +67,7 @@ function checks(wrong) {
     attempt(verify, wrong, async () => {
       result.textContent = "Checking ...";
       const found = await askJson("/v1/audit/verify");
-      result.className = found.bad === null ? "good" : "alert";
+      result.className = found.bad === null && !found.why ? "good" : "alert";
       result.textContent = verdict(found);
     }),
   );
@@ -81,6 +81,7 @@ function checks(wrong) {
 
 function verdict(found) {
   if (found.bad !== null) return `Row ${found.bad} is not as it was written: ${found.why}`;
+  if (found.why) return `${count(found.rows, "row")}, each as it was written, but ${found.why}.`;
   const anchored = found.anchored
     ? "The anchor agrees."
     : "There is no anchor, so an end that was cut off would not be seen.";
