@@ -49,8 +49,7 @@ def a_page() -> str:
     return page(NAME, body, script="document.body.dataset.ran = 'yes'")
 
 
-@pytest.mark.parametrize("width", [WIDE, PHONE])
-@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize(("width", "dark"), [(WIDE, False), (PHONE, True)])
 def test_a_page_is_for_everybody(width: int, dark: bool, browser: Browser, tmp_path: Path) -> None:
     file = tmp_path / "page.html"
     file.write_text(a_page(), "utf-8")

@@ -6,7 +6,6 @@ import html
 import io
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -80,11 +79,6 @@ def tile(name: str, value: str, note: str = "", kind: str = "plain") -> str:
     )
 
 
-def picture(file: Path, caption: str = "") -> str:
-    """Return a PNG as a figure within the page."""
-    return _figure("png", file.read_bytes(), file.stem.replace("_", " "), caption)
-
-
 def photo(pixels: np.ndarray, caption: str, most: int | None = None, alt: str = "") -> str:
     """Return uint8 (H, W, 3) as a figure: a small one with sharp pixels, others as JPEG.
 
@@ -97,15 +91,12 @@ def photo(pixels: np.ndarray, caption: str, most: int | None = None, alt: str = 
     if most:
         shown.thumbnail((most, most), Image.Resampling.LANCZOS)
     shown.save(stream, "PNG" if small else "JPEG", quality=82)
-    kind = "png" if small else "jpeg"
-    return _figure(kind, stream.getvalue(), alt, caption, "pixelated" if small else "")
-
-
-def _figure(kind: str, content: bytes, alt: str, caption: str, style: str = "") -> str:
-    words = f"<figcaption>{html.escape(one_line(caption))}</figcaption>" if caption else ""
+    kind, style = ("png", ' class="pixelated"') if small else ("jpeg", "")
+    words = f"<figcaption>{_text(caption)}</figcaption>" if caption else ""
     return (
-        f'<figure><img class="{style}" alt="{html.escape(one_line(alt))}" '
-        f'src="data:image/{kind};base64,{base64.b64encode(content).decode()}">{words}</figure>'
+        f'<figure><img{style} alt="{_text(alt)}" '
+        f'src="data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}">{words}'
+        "</figure>"
     )
 
 

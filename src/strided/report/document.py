@@ -110,15 +110,12 @@ def _charts(folder: Path, results: Results, contents: Contents) -> dict[str, lis
 
 def render(config: Config, results: Results, contents: Contents, charts: Charts) -> str:
     """Return the page."""
-    found = measured(results)
-    wrong = sum(map(sum, found.confusion)) if found else 0
-    wrong -= sum(row[k] for k, row in enumerate(found.confusion)) if found else 0
     sections = [
         first_figures(results, contents.diagnosis),
         _curves(config, results, charts),
         diagnosis_section(contents.diagnosis),
         measured_section(results, contents),
-        errors_section(contents, results.get("classes", ()), wrong, found.split if found else ""),
+        errors_section(results, contents),
         hits_section(contents),
         classes_section(results, charts),
         probabilities_section(results, charts),

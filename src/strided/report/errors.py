@@ -10,6 +10,8 @@ from strided.errors import one_line
 from strided.evaluation.examples import Example
 from strided.pages.page import heading, photo
 from strided.report.contents import Contents
+from strided.report.outcome import count_errors
+from strided.runs.results import Results, measured
 
 _SIDE = 128  # pixels, at most, of a picture
 
@@ -78,18 +80,20 @@ SCRIPT = """
 """
 
 
-def errors_section(contents: Contents, classes: Sequence[str], wrong: int, split: str) -> str:
-    """The errors to browse, of `wrong` ones in all; nothing if none is shown."""
-    if not contents.kinds:
+def errors_section(results: Results, contents: Contents) -> str:
+    """The errors to browse; nothing if none is shown."""
+    found = measured(results)
+    if found is None or not contents.kinds:
         return ""
-    shown = len(contents.kinds)
-    file = "predictions.csv" if split == "test" else "val_predictions.csv"
+    shown, wrong = len(contents.kinds), count_errors(found.confusion)
+    file = "predictions.csv" if found.split == "test" else "val_predictions.csv"
     some = (
         f"{shown:,} of {wrong:,} errors, of each kind in proportion to how often it occurs; "
         f"{file} has all."
         if shown < wrong
         else "All errors."
     )
+    classes = results["classes"]
     return "\n".join(
         [
             heading("Errors by class"),
@@ -106,7 +110,7 @@ def hits_section(contents: Contents) -> str:
         return ""
     shown = "".join(
         f'<li class="case">{_pictures(example, contents.overlays)}'
-        f"<p><b>{html.escape(example.label)}</b>, {example.probability:.0%} sure</p>"
+        f"<p><b>{html.escape(one_line(example.label))}</b>, {example.probability:.0%} sure</p>"
         f'<p class="note">{html.escape(one_line(example.path))}</p></li>'
         for example in contents.hits
     )

@@ -2,7 +2,7 @@
 
 import html
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 
 from strided.data.reading.files import as_text
 from strided.errors import one_line
@@ -72,19 +72,18 @@ def _heat(share: float, hit: bool) -> float:
     return share if hit else math.sqrt(share)
 
 
-Link = Callable[[int, int], str | None]
-
-
-def matrix(confusion: Sequence[Sequence[int]], classes: Sequence[str], link: Link) -> str:
+def matrix(
+    confusion: Sequence[Sequence[int]], classes: Sequence[str], kinds: Collection[tuple[int, int]]
+) -> str:
     """The confusion matrix as a table; counts and shares show on hover and on focus.
 
-    `link` has the address of errors to show, by true and predicted class; None if there are none.
+    Cells of `kinds`, by true and predicted class, lead to pictures of these errors.
     """
     turned = ' class="turned"' if max(map(len, map(short, classes))) > 3 else ""
     heads = "".join(
         f'<th scope="col"{turned}><span>{html.escape(short(name))}</span></th>' for name in classes
     )
-    rows = "".join(_row(y, row, classes, link) for y, row in enumerate(confusion))
+    rows = "".join(_row(y, row, classes, kinds) for y, row in enumerate(confusion))
     body = (
         f'<table><thead><tr><td></td>{heads}<th scope="col">right</th></tr></thead>'
         f"<tbody>{rows}</tbody></table>"
@@ -93,26 +92,28 @@ def matrix(confusion: Sequence[Sequence[int]], classes: Sequence[str], link: Lin
     return f'<div class="matrix">{told}{scroll(body, "confusion matrix")}</div>'
 
 
-def _row(y: int, row: Sequence[int], classes: Sequence[str], link: Link) -> str:
-    total = sum(row)
-    cells = "".join(
-        _cell(count, total, (as_text(classes[y]), as_text(classes[x])), x == y, link(y, x))
-        for x, count in enumerate(row)
-    )
+def _row(
+    y: int, row: Sequence[int], classes: Sequence[str], kinds: Collection[tuple[int, int]]
+) -> str:
+    names, total = [one_line(as_text(name)) for name in classes], sum(row)
+    cells = []
+    for x, count in enumerate(row):
+        images = "image" if count == 1 else "images"
+        share = count / max(1, total)
+        told = f"{names[y]} named {names[x]}: {count:,} {images}, {share:.1%} of {total:,}"
+        place = f'a href="#error-{y}-{x}"' if (y, x) in kinds else 'span tabindex="0"'
+        kind = "hit" if x == y else "miss"
+        cells.append(
+            _cell(count, told, place, kind, _heat(share, x == y)) if count else "<td></td>"
+        )
     right = f"{row[y] / total:.1%}" if total else "-"
-    name = html.escape(short(classes[y]))
-    return f'<tr><th scope="row">{name}</th>{cells}<td class="share">{right}</td></tr>'
+    head = f'<th scope="row">{html.escape(short(classes[y]))}</th>'
+    return f'<tr>{head}{"".join(cells)}<td class="share">{right}</td></tr>'
 
 
-def _cell(count: int, total: int, names: tuple[str, str], hit: bool, link: str | None) -> str:
+def _cell(count: int, told: str, place: str, kind: str, heat: float) -> str:
     if not count:
         return "<td></td>"
-    part, (true, predicted) = _heat(count / total, hit), map(one_line, names)
-    images = "image" if count == 1 else "images"
-    told = f"{true} named {predicted}: {count:,} {images}, {count / total:.1%} of {total:,}"
-    place = f'a href="{html.escape(link)}"' if link else 'span tabindex="0"'
     tip = f'<span class="tip">{html.escape(told)}</span>'
-    return (
-        f'<td class="{"hit" if hit else "miss"}" style="--part: {part:.0%}">'
-        f"<{place}>{count:,}{tip}</{place.split()[0]}></td>"
-    )
+    inner = f"<{place}>{count:,}{tip}</{place.split()[0]}>"
+    return f'<td class="{kind}" style="--part: {heat:.0%}">{inner}</td>'

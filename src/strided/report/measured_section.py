@@ -29,7 +29,7 @@ def measured_section(results: Results, contents: Contents) -> str:
     if found.split == "val":
         parts = [heading("Validation"), f"<p>{html.escape(flatters(results))}</p>"]
     parts += [_confusion(results, found, contents), _overall(results, found.split)]
-    return "\n".join(parts)
+    return "\n".join(filter(None, parts))
 
 
 def classes_section(results: Results, charts: Charts) -> str:
@@ -59,14 +59,13 @@ def _confusion(results: Results, found: Measured, contents: Contents) -> str:
     classes, parts = results["classes"], []
     if found.confusion and len(classes) <= MOST_CLASSES:
         kinds = {kind_of(error, classes) for error in contents.kinds}
-        link = lambda y, x: f"#error-{y}-{x}" if (y, x) in kinds else None  # noqa: E731
-        parts.append(matrix(found.confusion, classes, link))
+        parts.append(matrix(found.confusion, classes, kinds))
     if confused := most_confused(found.confusion, classes):
-        heads = ["true", "named", "images", "of the class"]
+        heads = ["true", "named", "images", "share"]
         cells = [(*row[:3], f"{row[3]:.1%}") for row in confused]
         listed = table(heads, cells, "most frequent errors")
         parts += [f"<div><h3>Most frequent errors</h3>{listed}</div>"]
-    return f'<div class="beside">{"".join(parts)}</div>'
+    return f'<div class="beside">{"".join(parts)}</div>' if parts else ""
 
 
 def metrics_of(results: Results) -> list[str]:

@@ -13,6 +13,11 @@ from strided.pages.figure import Figure
 _FEW = 5  # images of a bin; with fewer, its accuracy is drawn pale
 
 
+def count_errors(confusion: Sequence[Sequence[int]]) -> int:
+    """The images that are not on the diagonal."""
+    return sum(sum(row) - row[k] for k, row in enumerate(confusion))
+
+
 def worst_class(confusion: Sequence[Sequence[int]]) -> int | None:
     """The class that is found least often, if any is missed; the first of several."""
     known = [(row[k] / sum(row), k) for k, row in enumerate(confusion) if sum(row)]
