@@ -147,7 +147,15 @@ def test_the_package_imports_next_to_nothing() -> None:
 
 def test_training_starts_without_what_only_some_runs_need() -> None:
     # Lightning imports torchmetrics, which imports some of these itself where they are installed
-    loaded = newly_loaded("import strided.verbs.train", after="import lightning.pytorch")
+    before = (
+        "from strided.system.late_scipy import import_torchmetrics; import_torchmetrics(); "
+        "import lightning.pytorch"
+    )
+    late = (
+        "assert 'scipy.signal' not in sys.modules; import scipy.signal; "
+        "assert scipy.signal.convolve([1, 2], [3, 4]).tolist() == [3, 10, 8]"
+    )
+    loaded = newly_loaded(f"import strided.verbs.train; {late}", after=before)
     assert not loaded.intersection(HEAVY) - {"torch", "lightning"}
 
 

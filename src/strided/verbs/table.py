@@ -10,6 +10,7 @@ from pathlib import Path
 
 from strided.config.keys import Config
 from strided.runs.results import Results
+from strided.system.late_scipy import import_torchmetrics
 from strided.system.signals import Interruption
 
 Work = Callable[[Config, Path, Results, Interruption], None]
@@ -30,6 +31,8 @@ class Verb:
 
     def work(self) -> Work:
         """Import the function of this verb; --help does not need it, and torch takes seconds."""
+        if not self.is_service:
+            import_torchmetrics()
         module, _, name = self.function.partition(":")
         found: Work = getattr(import_module(module), name)
         return found
