@@ -41,8 +41,8 @@ def test_a_group_is_pooled_before_its_first_norm_and_a_shortcut_skips_the_others
     group: Any = Group(2, 3, depth=3, residual=True, momentum=0.4).eval()
     maps = torch.randn(1, 2, 8, 8)
     first = F.gelu(F.max_pool2d(group.first(maps), 2) / (1 + 1e-12) ** 0.5)
-    for layer in (group.rest[0], group.rest[3]):
-        torch.nn.init.zeros_(layer.weight)
+    for name in ("rest.0.weight", "rest.3.weight"):
+        torch.nn.init.zeros_(group.get_parameter(name))
     torch.testing.assert_close(group(maps), F.gelu(first))
     group.residual = False
     assert not group(maps).any()
