@@ -4,9 +4,11 @@ import pytest
 import torch
 from torch import nn
 
+from strided.config.compose import compose
 from strided.errors import UserError
 from strided.models import build_model
 from strided.training.parameter_groups import layers, parameter_groups, scale_rates
+from strided.training.recipes import build_optimizer, build_schedule
 from strided.training.schedules import OneCycle, cosine
 
 
@@ -151,3 +153,26 @@ def test_biases_of_batch_norms_have_a_rate_of_their_own() -> None:
 def test_a_factor_of_no_rate_is_refused(factor: float) -> None:
     with pytest.raises(UserError, match=r"norm_bias_factor=.*expected.*Try"):
         parameter_groups(Net(), None, factor)
+
+
+def test_the_record_of_cifar10_has_the_papers_rates() -> None:
+    """0.2 of the rate, up to it after 23 % of the steps, down to 0.07; biases at 64 times."""
+    config = compose("train", ["experiment=cifar10_fast"])
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4, affine=True))
+    optimizer = build_optimizer(config["optimizer"], net)
+    schedule, in_steps = build_schedule(config["scheduler"], optimizer, lambda: 101)
+    found = []
+    for _ in range(101):
+        found.append([group["lr"] for group in optimizer.param_groups])
+        if len(found) < 101:
+            optimizer.step()
+            schedule.step()
+    rate = 11.5 * 1024 / (1024 * (1 + 1 / (1 - 0.85)))
+    weights, _, biases = zip(*found, strict=True)
+    assert in_steps and max(weights) == pytest.approx(rate, rel=0.01)  # between two steps
+    assert weights[0] == pytest.approx(0.2 * rate, rel=1e-3)
+    assert weights[-1] == pytest.approx(0.07 * rate, rel=1e-3)
+    assert weights.index(max(weights)) == pytest.approx(23, abs=1)
+    assert biases == pytest.approx([64 * w for w in weights])
+    decay = config["optimizer"]["weight_decay"]
+    assert decay * rate == pytest.approx(0.0153 * 1024 / (1024 * (1 + 1 / (1 - 0.85))), rel=2e-3)
