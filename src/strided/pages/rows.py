@@ -11,7 +11,7 @@ from strided.pages.figure import Box as Rectangle
 from strided.pages.figure import Dot as Circle
 
 _TOP, _BOTTOM = 34.0, 44.0  # above and below all rows
-_NAME, _ROOM, _HEADING = 18.0, 24.0, 28.0  # heights: of a name, of what is drawn below it
+_NAME, _ROOM = 18.0, 24.0  # heights: of a name, of what is drawn below it
 _NAMED = 20.0  # the height of a colour's name, below all
 _SIDE = 10.0  # left and right of the axis
 _LETTER = 0.56 * TEXT
@@ -29,12 +29,6 @@ class Rows:
     _height: float = _TOP
     _levels: list[tuple[float, str]] = field(default_factory=list)
     _names: list[tuple[str, str]] = field(default_factory=list)
-
-    def heading(self, text: str) -> None:
-        """A line of text above the rows that follow."""
-        self._marks.append(Words(0, self._height + 18, self._cut(text, 0), bold=True))
-        self._told.append(text)
-        self._height += _HEADING
 
     def bar(self, name: str, value: float, said: str, colour: str) -> None:
         """A bar from the low end of the axis, or 0, to `value`."""
