@@ -21,7 +21,6 @@ PARTS = {  # colours, the same in all figures
     "inference": "c2",
     "bare_inference": "c8",
 }
-_SAID = ("bound", "peak")  # sentences of a row
 _NOTE = """<p class="note">ceiling: the network alone, trained on one batch that is there already.
 plain: a script as a course has it. strided: train itself. inference: evaluation as eval does it;
 bare_inference: the same network alone. Bars are medians of the repeats, lines go from the lowest to
