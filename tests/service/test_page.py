@@ -337,7 +337,7 @@ def require_told_who_was_first(page: Page, service: Served, key: str) -> None:
 def test_an_auditor_reads_the_audit_and_checks_it(
     browser: Browser, service: Served, keys: dict[str, str], tmp_path: Path
 ) -> None:
-    result = asked(service, keys["clinician"], dicom(DIGITS[5]))
+    result = asked(service, keys["clinician"], dicom(DIGITS[5], StudyInstanceUID="1.2.840.5"))
     with service.client(keys["clinician"]) as client:
         found = client.get(f"/v1/predictions/{result['id']}").json()
         decision = {"decision": "override", "class": "9" if result["class"] != "9" else "8"}
@@ -350,6 +350,11 @@ def test_an_auditor_reads_the_audit_and_checks_it(
         rows = page.get_by_role("region", name="Rows of the audit").locator("tbody tr")
         expect(rows.first.get_by_role("cell").nth(4)).to_have_text("review")
         expect(page.get_by_role("cell", name="predict")).to_have_count(0)
+        page.get_by_label("Action").select_option("")
+        page.get_by_role("textbox", name="Study").fill("1.2.840.5")
+        page.get_by_role("button", name="Filter").click()
+        expect(rows.get_by_role("cell", name=re.compile("^(predict|review)$"))).to_have_count(2)
+        expect(rows).to_have_count(2)
         rows.first.get_by_role("button").click()
         expect(rows.nth(1)).to_contain_text(result["id"])
         page.get_by_role("button", name="Verify").click()

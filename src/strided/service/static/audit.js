@@ -12,8 +12,9 @@ const ACTIONS = [
   "predict", "view", "review", "review_expired", "denied", "login_failed",
   "key_made", "key_revoked",
   "model_change", "model_changed", "model_kept", "audit_read", "audit_verified",
-  "audit_exported", "started", "stopped",
+  "audit_exported", "study_sought", "started", "stopped",
 ];
+const HMAC = /^[0-9a-f]{64}$/;
 const HEADS = ["seq", "time (UTC)", "actor", "role", "action", "route", "model"];
 
 /** The view. */
@@ -31,7 +32,7 @@ export function create() {
     { className: "line" },
     labelled("Action", action),
     labelled("Actor", actor),
-    labelled("Study or file (its HMAC)", object),
+    labelled("Study (its UID), or its HMAC", object),
     element("button", { className: "main" }, "Filter"),
   );
   filter.addEventListener("submit", (event) => {
@@ -47,7 +48,7 @@ export function create() {
         before: older ? rows.at(-1).seq : "",
         action: action.value,
         actor: actor.value.trim(),
-        object: object.value.trim(),
+        object: await objectOf(object.value.trim()),
       };
       const page = await askJson(withQuery("/v1/audit", query), { signal: newSignal() });
       rows = older ? [...rows, ...page.rows] : page.rows;
@@ -58,6 +59,14 @@ export function create() {
   }
 
   return { node, enter: () => load(false) };
+}
+
+/** What the audit calls a study. No address has its UID, since addresses are logged. */
+async function objectOf(text) {
+  if (!text || HMAC.test(text)) return text;
+  const json = { uid: text };
+  const found = await askJson("/v1/audit/study", { method: "POST", json });
+  return found.object;
 }
 
 function checks(wrong) {
