@@ -58,9 +58,9 @@ def measured(model: str, repeats: int) -> dict[str, Any]:
         "model": model, "data": "digits", "parameters": {"total": 61_706}, "macs": 416_520,
         "batch_size": 64, "device": "cpu", "repeats": [{}] * repeats,
         "images_per_second": {part: {k: 1000 * v for k, v in spread.items()} for part in parts},
+        "of_peak": dict.fromkeys(("strided", "ceiling"), spread), "peak": "80 % of the arithmetic",
         "ratios": dict.fromkeys(ratios, spread), "peak_memory_bytes": dict.fromkeys(parts, 2**30),
         "time_shares": {"waiting for data": 0.2, "arithmetic": 0.8}, "bound": "bound by arithmetic",
-        "of_peak": dict.fromkeys(("strided", "ceiling"), spread), "peak": "80 % of the arithmetic",
     }  # fmt: skip
 
 

@@ -40,8 +40,11 @@ def render(config: Config, results: Results) -> str:
     if measured:
         parts += [tiles(map(_tile, measured)), _in_grid(map(_rates, measured)), _NOTE]
         parts += [heading("What training waits for, and what it takes")]
-        parts += [_in_grid([_waits(measured), _peak(measured), _memory(measured)])]
-        parts.append(bullets(f"{row['model']}: {row[key]}" for row in measured for key in _SAID))
+        repeated = [row for row in measured if len(row["repeats"]) > 1]
+        of_peak = [_peak(repeated)] if repeated else []
+        parts += [_in_grid([_waits(measured), *of_peak, _memory(measured)])]
+        parts.append(bullets(f"{row['model']}: {row['bound']}" for row in measured))
+        parts.append(bullets(f"{row['model']}: {row['peak']}" for row in repeated))
         parts += [heading("Figures"), _table(measured), _conditions(config, measured)]
     return page("Benchmark", "\n".join(parts))
 
@@ -101,11 +104,9 @@ def _peak(rows: Sequence[Mapping[str, Any]]) -> Figure:
     chart = Rows("arithmetic, of the peak", axis)
     for (model, part), spread in shares.items():
         low, high = spread["min"], spread["max"]
-        repeated = low < high
-        said = f"{spread['median']:.0%}" + (f" ({low:.0%} to {high:.0%})" if repeated else "")
+        said = f"{spread['median']:.0%} ({low:.0%} to {high:.0%})"
         chart.bar(f"{model}, {part}", spread["median"], said, PARTS[part])
-        if repeated:
-            chart.range(low, high, "ink")
+        chart.range(low, high, "ink")
     return chart.figure()
 
 
