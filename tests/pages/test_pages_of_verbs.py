@@ -124,7 +124,7 @@ def test_a_sweep_is_sorted_by_a_click_and_read_without_scripts(
 
 def test_a_sweep_says_what_was_best_and_whether_that_is_shown(pages: dict[str, Path]) -> None:
     one, two = (pages[kind].read_text() for kind in ("one key", "two keys"))
-    assert "every repeat of the best is above all of its" in one
+    assert "every repeat of the best is better than all of its" in one
     assert "5 of 6" in one and "84.5% ± 0.7" in one
     assert "-m data=digits optimizer.lr=0.1 seed=0,1" in one
     assert "Without repeats (seed=0,1,2) it may be chance" in two

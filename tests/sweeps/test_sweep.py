@@ -3,6 +3,7 @@ import os
 import shutil
 import signal
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -174,6 +175,15 @@ def test_seeds_are_averaged_over_finished_jobs_only() -> None:
     assert mlp["test/acc std"] == pytest.approx(0.05 * 2**0.5)  # n - 1
     assert (lenet["n"], lenet["unfinished"]) == (1, 1)
     assert (lenet["test/acc mean"], lenet["test/acc std"]) == (0.5, "")
+
+
+def test_jobs_that_were_only_tested_have_no_best(tmp_path: Path) -> None:
+    tested = [job(n, n / 2, f"checkpoint={n}") for n in (0, 1)]
+    summarise(tmp_path, tested, "eval")
+    assert "★" not in (tmp_path / "summary.html").read_text()
+    chosen = [replace(one, results={"best_val/acc": one.number / 2}) for one in tested]  # type: ignore[typeddict-unknown-key]
+    summarise(tmp_path, chosen)
+    assert '<tr class="best"><th scope="row">1 ★' in (tmp_path / "summary.html").read_text()
 
 
 def test_without_several_seeds_there_is_nothing_to_average() -> None:

@@ -45,7 +45,7 @@ def write_summary(folder: Path, verb: str, jobs: Sequence[Job], shown: str, draw
         "" if drawn else figures_of(jobs, grouped, ranked, metrics),
         shown,
         heading("Jobs"),
-        table_of_rows(folder, ranked or grouped, grouped, metrics),
+        table_of_rows(folder, ranked, grouped, metrics),
         table_of_repeats(folder, jobs, grouped, metrics),
         common_words(common),
         list_of_errors(jobs),
@@ -104,7 +104,7 @@ def _lead(ranked: Sequence[Row], criterion: str) -> str:
     if min(len(first), len(second)) < 2:
         kind, why = "warn", f"{other} is next. Without repeats (seed=0,1,2) it may be chance."
     elif min(sign * value for value in first) > max(sign * value for value in second):
-        kind, why = "good", f"{other} is next: every repeat of the best is above all of its."
+        kind, why = "good", f"{other} is next: every repeat of the best is better than all of its."
     else:
         kind, why = "warn", f"{other} is next: their repeats overlap, no difference is shown."
     return tile("Lead over the next", shown, why, kind)
@@ -139,24 +139,23 @@ def table_of_repeats(
     each: list[Row] = [
         ({**typed, **repeats[job.number]}, [job]) for typed, members in grouped for job in members
     ]
-    shown = table_of_rows(folder, each, each, metrics, "Each repeat", mark=False)
+    shown = table_of_rows(folder, [], each, metrics, "Each repeat")
     return folded("Each repeat", shown)
 
 
 def table_of_rows(
     folder: Path,
-    ordered: Sequence[Row],
+    ranked: Sequence[Row],
     grouped: Sequence[Row],
     metrics: Sequence[str],
     label: str = "The jobs of the sweep",
-    mark: bool = True,
 ) -> str:
-    """Return a row for each combination, the best first; then those that were not measured.
+    """Return a row for each combination, the ranked ones first, with the best of several marked.
 
     A number of a job leads to its page.
     """
-    ordered = [*ordered, *(row for row in grouped if row not in ordered)]
-    keys, best = list(ordered[0][0]), ordered[0] if mark and len(ordered) > 1 else None
+    ordered = [*ranked, *(row for row in grouped if row not in ranked)]
+    keys, best = list(ordered[0][0]), ranked[0] if len(ranked) > 1 else None
     repeated = any(len(jobs) > 1 for _, jobs in ordered)
     states = any(job.state != "finished" for _, jobs in ordered for job in jobs)
     first, others = metrics[:1], metrics[1:]  # a phone shows the first columns
@@ -168,7 +167,7 @@ def table_of_rows(
         own += [_cell_of(row, name) for name in others]
         own += [_cell(_states(row))] if states else []
         bad = any(job.state in _STATES for job in row[1])
-        kind = "best" if row is best and metrics and values(row, metrics[0]) else "error" * bad
+        kind = "best" if row is best else "error" * bad
         links = " ".join(_link(folder, job) for job in row[1]) + " ★" * (kind == "best")
         lines.append(f'<tr class="{kind}"><th scope="row">{links}</th>{"".join(own)}</tr>')
     head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in heads)
