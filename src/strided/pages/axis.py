@@ -61,14 +61,20 @@ class Axis:
         return [value for value in steps if self.low <= value <= self.high]
 
     def word(self, value: float) -> str:
-        """A tick, as it is written."""
+        """A tick, as it is written: with as many digits as tell it from the next."""
+        step = _round_step((self.high - self.low) / 5)
         if self.percent:
-            ticks = self.ticks()
-            fine = len(ticks) > 1 and ticks[1] - ticks[0] < 0.00999
-            return f"{value:.1%}" if fine else f"{value:.0%}"
+            return f"{value:.{_digits(100 * step)}%}"
         if abs(value) >= 1e4 and value == round(value) and not self.log:
             return f"{value:,.0f}"
-        return f"{value:.4g}"
+        short = f"{value:.4g}"
+        exact = self.log or abs(float(short) - value) < step / 10
+        return short if exact else f"{value:.{_digits(step)}f}"
+
+
+def _digits(step: float) -> int:
+    """How many digits after the point a round step has, at most 12."""
+    return next(n for n in range(13) if n == 12 or math.isclose(round(step, n), step))
 
 
 def _round_step(step: float) -> float:
