@@ -74,6 +74,13 @@ def test_a_page_runs_no_script_but_its_own(browser: Browser, tmp_path: Path) -> 
     assert ran is None
 
 
+def test_no_text_of_a_page_turns_the_direction_of_another() -> None:
+    typed = "name=\u202egpj.exe\x1b[2J"
+    shown = page("a", f"<p>{typed}</p>{lines_of_code(typed)}\n")
+    assert shown.count(r"name=\u202egpj.exe\x1b[2J") == 2
+    assert all(letter.isprintable() or letter == "\n" for letter in shown)
+
+
 def test_a_figure_is_the_same_picture_as_png(tmp_path: Path) -> None:
     figure = every_mark()
     with Image.open(write_png(figure, tmp_path / "figure.png")) as image:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from strided.errors import one_line
+from strided.errors import one_line, printable
 from strided.pages.style import STYLE
 
 _FEW_PARTS = 3  # headings, up to which a page needs no list of them
@@ -27,7 +27,7 @@ def page(title: str, body: str, style: str = "", script: str = "") -> str:
     """Return a whole page; `body` is HTML, `style` is CSS added to the common one.
 
     Of several parts (`heading`) it begins with a list. The page may load nothing, and run nothing
-    but `script`, whatever the names in it hold.
+    but `script`, whatever the names in it hold; control characters show as their escapes.
     """
     title, may_run = html.escape(one_line(title)), "'none'"
     if script:
@@ -40,7 +40,7 @@ def page(title: str, body: str, style: str = "", script: str = "") -> str:
 style-src 'unsafe-inline'; script-src {may_run}">
 <style>{STYLE}{style}</style></head>
 <body><main><h1>{title}</h1>
-{_parts(body)}{body}
+{_parts(body)}{printable(body)}
 </main>{script}</body></html>
 """
 
