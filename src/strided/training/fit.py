@@ -95,6 +95,8 @@ def fit_stages(run: Run, task: ClassificationTask, data: ImageDataModule) -> Non
         else:
             if earlier:
                 go_on_between_stages(run, task, earlier)
+            if run.target is not None and run.target.ends:
+                return
             count_from(trainer, stage_run.start)
             begin_with_best(run, task)
         earlier = None
@@ -177,9 +179,15 @@ def fit_stage(
         finally:
             note_findings(run, trainer)
     if run.checkpoint is not None and run.checkpoint.stopped_early:
-        late = any(isinstance(c, Timer) for c in trainer.callbacks)  # type: ignore[attr-defined]
-        why = "trainer.max_time may be over" if late else "more epochs change nothing"
-        log.info("stopped early, before epoch %d: %s", run.checkpoint.epochs, why)
+        log.info("stopped early, before epoch %d: %s", run.checkpoint.epochs, _why(run, trainer))
+
+
+def _why(run: Run, trainer: pl.Trainer) -> str:
+    """Why a stage has ended before its last epoch."""
+    if run.target is not None and run.target.ends:
+        return "callbacks.target was reached"
+    late = any(isinstance(c, Timer) for c in trainer.callbacks)  # type: ignore[attr-defined]
+    return "trainer.max_time may be over" if late else "more epochs change nothing"
 
 
 def note_findings(run: Run, trainer: pl.Trainer) -> None:

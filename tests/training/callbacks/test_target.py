@@ -40,6 +40,18 @@ def test_a_run_stops_at_its_target_and_says_what_it_took(run_train: Train) -> No
     assert "reached 0.5 after" in (folder / "run.log").read_text()
 
 
+def test_a_target_of_the_first_stage_ends_a_run_of_two(run_train: Train, trained_run: Path) -> None:
+    words = (
+        f"model.weights={trained_run}/checkpoints/best.ckpt",
+        "transfer=two_stage",
+        "trainer.max_epochs=9",
+        *FEW,
+    )
+    folder = run_train(*words, "callbacks.target.value=0.001", "callbacks.target.stop=true")
+    assert len(rows(folder)) == 1 and [s["name"] for s in results(folder)["stages"]] == ["frozen"]
+    assert "before epoch 1: callbacks.target was reached" in (folder / "run.log").read_text()
+
+
 def test_validations_inside_an_epoch_count_a_part_of_it(run_train: Train) -> None:
     folder = run_train(*FEW, "trainer.val_check_interval=0.5", "callbacks.target.value=0.001")
     found = results(folder)

@@ -44,6 +44,11 @@ class Target(LightningCheckpoint):
         self._flops = 0.0  # of the run so far
         self._flops_of_image: int | None = None  # in this stage
 
+    @property
+    def ends(self) -> bool:
+        """Whether it has been reached, and is to end the run."""
+        return self.stop and self.reached is not None
+
     def add(self, flops: float) -> None:
         """Count arithmetic outside the batches: that of kept features."""
         self._flops += flops
