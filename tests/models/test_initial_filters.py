@@ -36,6 +36,20 @@ def test_maps_of_whitening_filters_have_unit_variance_and_do_not_correlate() -> 
     torch.testing.assert_close(squares, torch.eye(12), atol=0.02, rtol=0)
 
 
+def test_patches_of_large_images_are_made_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = torch.randn(5, 1, 200, 200, generator=torch.Generator().manual_seed(0)).cumsum(-1)
+    layer, sizes, unfold = nn.Conv2d(1, 8, 3), [], torch.nn.functional.unfold
+    expected = whitened(images.split(1), layer)
+
+    def noted(part: torch.Tensor, *words: tuple[int, int]) -> torch.Tensor:
+        sizes.append(len(part))
+        return unfold(part, *words)
+
+    monkeypatch.setattr(torch.nn.functional, "unfold", noted)
+    torch.testing.assert_close(whitened([images], layer), expected)
+    assert sizes == [1] * 5
+
+
 def test_few_filters_are_the_largest_components_and_many_keep_random_ones() -> None:
     images = torch.randn(50, 1, 8, 8, generator=torch.Generator().manual_seed(0)).cumsum(-1)
     few, many = nn.Conv2d(1, 5, 2), nn.Conv2d(1, 10, 2)

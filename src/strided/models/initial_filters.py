@@ -11,6 +11,7 @@ from strided.errors import UserError
 from strided.models.stems import first_convolution
 
 _LEAST_VARIANCE = 5e-4  # added to each variance; Jordan 2024, in its code
+_PIXELS = 2**16  # of images whose patches are made at once: 7x7x3 numbers each take 150 MB
 _FIXED = "has_fixed_filters"  # attribute of a convolution
 
 
@@ -53,10 +54,11 @@ def whitened(images: Iterable[Tensor], layer: nn.Conv2d) -> Tensor:
     size = math.prod(layer.weight.shape[1:])
     total, count = torch.zeros(size, size, dtype=torch.float64), 0
     for batch in images:
-        patches = F.unfold(batch.float(), layer.kernel_size, layer.dilation)
-        flat = patches.transpose(1, 2).reshape(-1, size).double()
-        total += flat.T @ flat
-        count += len(flat)
+        for part in batch.split(max(1, _PIXELS // math.prod(batch.shape[2:]))):
+            patches = F.unfold(part.float(), layer.kernel_size, layer.dilation)
+            flat = patches.transpose(1, 2).reshape(-1, size).double()
+            total += flat.T @ flat
+            count += len(flat)
     variances, vectors = torch.linalg.eigh(total / count)
     scaled = vectors / (variances.clamp_min(0) + _LEAST_VARIANCE).sqrt()
     return scaled.flip(1).T.reshape(size, *layer.weight.shape[1:]).to(layer.weight.dtype)
