@@ -1,5 +1,6 @@
 import csv
 import os
+import re
 import shutil
 import signal
 import time
@@ -184,6 +185,14 @@ def test_jobs_that_were_only_tested_have_no_best(tmp_path: Path) -> None:
     chosen = [replace(one, results={"best_val/acc": one.number / 2}) for one in tested]  # type: ignore[typeddict-unknown-key]
     summarise(tmp_path, chosen)
     assert '<tr class="best"><th scope="row">1 ★' in (tmp_path / "summary.html").read_text()
+
+
+def test_seeds_are_no_scale_that_a_line_could_follow(tmp_path: Path) -> None:
+    seeds = [job(n, 0.8 + n / 100, f"seed={n}") for n in range(3)]
+    summarise(tmp_path, seeds)
+    page = (tmp_path / "summary.html").read_text()
+    assert "seed=1: 81.0%</title></circle>" in page
+    assert not re.search(r'<polyline[^>]*stroke="var\(--c\d\)"', page)
 
 
 def test_without_several_seeds_there_is_nothing_to_average() -> None:

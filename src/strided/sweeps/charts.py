@@ -10,7 +10,7 @@ from strided.pages.figure import Figure
 from strided.pages.heat_map import Cell, heat_map
 from strided.pages.parallel import Combination, in_order, is_number, parallel, spread_out
 from strided.pages.rows import Rows
-from strided.sweeps.grouped import Row, shortened, values
+from strided.sweeps.grouped import REPEATS, Row, shortened, values
 
 NAMES = {
     "best_val/acc": "validation accuracy",
@@ -34,7 +34,7 @@ def charts(grouped: Sequence[Row], metrics: Sequence[str], best: Row | None) -> 
     if len(keys) > 2 or (len(keys) == 2 and not _is_grid(known)):
         return [_lines(known, keys, metrics[0])]
     draw = (_points, _curve, _grid)[len(keys)]
-    if len(keys) == 1 and not all(is_number(row[0][keys[0]]) for row in known):
+    if len(keys) == 1 and not _is_scale(known, keys[0]):
         draw = _points
     return [draw(own, metric, best) for metric in metrics if (own := _with(known, metric))]
 
@@ -53,6 +53,11 @@ def said(found: Sequence[float], metric: str) -> str:
 def typed(row: Row) -> str:
     """Return what was typed for a row: `optimizer.lr=0.01, data.batch_size=64`."""
     return ", ".join(f"{key}={shortened(value)}" for key, value in row[0].items())
+
+
+def _is_scale(grouped: Sequence[Row], key: str) -> bool:
+    """Whether a key's values are numbers that mean more or less: those of a seed do not."""
+    return key not in REPEATS and all(is_number(row[0][key]) for row in grouped)
 
 
 def _with(grouped: Sequence[Row], metric: str) -> list[Row]:
