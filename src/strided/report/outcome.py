@@ -30,12 +30,14 @@ def most_confused(
 ) -> list[tuple[str, str, int, float]]:
     """(true, predicted, images, their share of the true class) of the most frequent errors."""
     pairs = [
-        (as_text(classes[y]), as_text(classes[x]), count, count / sum(row))
+        (count, count / total, y, x)
         for y, row in enumerate(confusion)
+        if (total := sum(row))
         for x, count in enumerate(row)
         if x != y and count
     ]
-    return sorted(pairs, key=lambda pair: (-pair[2], -pair[3]))[:most]
+    worst = sorted(pairs, key=lambda pair: (-pair[0], -pair[1]))[:most]
+    return [(as_text(classes[y]), as_text(classes[x]), count, of) for count, of, y, x in worst]
 
 
 def chart_reliability(bins: Mapping[str, Sequence[Mapping[str, Any]]], ece: float) -> Figure:
