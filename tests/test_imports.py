@@ -159,6 +159,17 @@ def test_training_starts_without_what_only_some_runs_need() -> None:
     assert not loaded.intersection(HEAVY) - {"torch", "lightning"}
 
 
+def test_a_package_that_torchmetrics_imports_may_use_parts_of_scipy(tmp_path: Path) -> None:
+    (tmp_path / "pystoi.py").write_text("from scipy.signal.windows import hann as stoi\n")
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); "
+        "from strided.system.late_scipy import import_torchmetrics; import_torchmetrics(); "
+        "import scipy.signal; assert 'pystoi' in sys.modules; "
+        "assert scipy.signal.windows.hann(3).tolist() == [0, 1, 0]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=SRC)
+
+
 @pytest.mark.parametrize(
     "name",
     [f"strided{part}" for part in ("", ".data", ".explain", ".loggers", ".models", ".training")],

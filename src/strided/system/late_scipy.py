@@ -15,7 +15,8 @@ class _Waiting(ModuleType):
     hamming = None  # torchmetrics asks whether it is there, and would add it
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # inspect asks every module for its file
+        # inspect asks every module for its file; a part is sought in the path of the whole
+        if name.startswith("__") and name != "__path__":
             raise AttributeError(name)
         _leave(self)
         return getattr(import_module(_SIGNAL), name)
