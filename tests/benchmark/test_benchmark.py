@@ -100,6 +100,14 @@ def test_the_figures_of_a_run_agree_with_each_other(
     assert "of the plain script" in page and "waits for" in page
 
 
+def test_a_single_repeat_has_no_share_of_the_peak(log_dir: Path) -> None:
+    folder, results = run(log_dir)
+    (row,) = results["benchmarks"]
+    assert row["peak"].startswith("a large matrix product here: ") and "%" not in row["peak"]
+    page = (folder / "benchmark.html").read_text()
+    assert "no ratio is given" in page and "of the peak" not in page
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc")
 def test_peak_memory_is_of_the_time_since(log_dir: Path) -> None:
     held = torch.ones(50_000_000)  # 200 MB, written to

@@ -77,6 +77,7 @@ def find_bound(pair: Pair, row: dict[str, Any]) -> None:
     row.update(execution=pair.execution, time_shares=times.shares())
     row["bound"] = bound(row["time_shares"], ratio(row, "strided/ceiling"))
     log.info("%s: %s", row["model"], row["bound"])
-    of_peak = {part: spread["median"] for part, spread in row["of_peak"].items()}
+    repeated = len(row["repeats"]) > 1
+    of_peak = {p: spread["median"] for p, spread in row["of_peak"].items() if repeated}
     row["peak"] = against_peak(of_peak, row["peak_flops"]["median"], row["threads"]["strided"])
     log.info("%s: %s", row["model"], row["peak"])

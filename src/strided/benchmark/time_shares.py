@@ -94,11 +94,14 @@ def bound(shares: dict[str, float], of_ceiling: str) -> str:
 def against_peak(of_peak: Mapping[str, float], peak: float, threads: int) -> str:
     """Say how far training, and its network alone, are from the fastest matrix product here.
 
-    `of_peak` has their shares of `peak`, FLOPs a second.
+    `of_peak` has their shares of `peak`, FLOPs a second; it is empty if these have no spread.
     """
+    fastest = f"{peak / 1e12:.3g} TFLOP/s, {threads} thread{'s' if threads > 1 else ''}"
+    if not of_peak:
+        return f"a large matrix product here: {fastest}"
     found = (
         f"{100 * of_peak['strided']:.0f} % of the arithmetic of a large matrix product here "
-        f"({peak / 1e12:.3g} TFLOP/s, {threads} thread{'s' if threads > 1 else ''})"
+        f"({fastest})"
     )
     if of_peak["ceiling"] >= _FAR:
         return found
