@@ -138,6 +138,25 @@ def test_no_route_is_outside_the_table(service: Served, keys: dict[str, str]) ->
     assert found | {("GET", "/docs"), ("GET", "/openapi.json")} == MATRIX.keys()
 
 
+@pytest.mark.parametrize(
+    ("role", "path"),
+    [
+        ("clinician", f"/v1/review/{'0' * 32}"),
+        ("admin", "/v1/keys"),
+        ("auditor", "/v1/audit/study"),
+    ],
+)
+def test_what_is_no_picture_has_a_small_body(
+    service: Served, keys: dict[str, str], role: str, path: str
+) -> None:
+    given = {"Content-Type": "application/json"}
+    with service.client(keys[role]) as client:
+        for body in (bytes(70_000), (bytes(2**15) for _ in range(3))):  # with a length, in chunks
+            answer = client.post(path, content=body, headers=given)
+            assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+        assert client.post(path, content=b" " * 65_000, headers=given).status_code == 400
+
+
 def test_what_says_nothing_is_open(service: Served) -> None:
     with service.client() as client:
         assert client.get("/livez").status_code == client.get("/readyz").status_code == 200

@@ -43,6 +43,7 @@ _VERSION = {
     "description": "One that the registry has.",
     "schema": {"type": "integer", "minimum": 1},
 }
+_OF_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 _NUMBER = re.compile("[1-9][0-9]{0,8}")
 
 
@@ -181,9 +182,9 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 
 async def _http(request: Request, error: Exception) -> Response:
-    """Answer in place of Starlette: addresses and methods that there are not."""
+    """Answer in place of Starlette: addresses and methods that there are not, large bodies."""
     assert isinstance(error, HTTPException), "registered for these"
-    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "malformed_request")
+    code = _OF_STATUS.get(error.status_code, "malformed_request")
     response = problem_response(request.scope, ProblemError(code))
     response.headers.update(error.headers or {})
     return response

@@ -122,7 +122,7 @@ def add_audit(app: FastAPI, state: State, recorder: Recorder) -> None:
         headers = {"Content-Disposition": name, "Content-Type": _TYPES[format]}
         return StreamingResponse(_pieces(lines), headers=headers)
 
-    @app.post("/v1/audit/study", response_model=Pseudonym, responses=guarded())
+    @app.post("/v1/audit/study", response_model=Pseudonym, responses=guarded(413))
     async def study(request: Request, wanted: Study) -> Response:
         """What the audit calls a study: no address has its UID, since addresses are logged."""
         name = state.pseudonyms.of("study", wanted.uid.encode())

@@ -1,8 +1,9 @@
 """What stands before the routes: who asks, how often, and whether that role may."""
 
 from fastapi import FastAPI
+from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from strided.access.rates import Buckets, client_of
 from strided.access.roles import (
@@ -22,10 +23,12 @@ from strided.service.problems import ProblemError
 from strided.service.state import State
 
 _FAILURES = 30  # a minute from one address, before it is told to wait
+_PICTURES = "/v1/predict"  # which bounds its bodies itself
+_MOST_JSON = 65_536  # bytes of a body elsewhere, all of which FastAPI would keep
 
 
 class Guard:
-    """An ASGI application around the one of the routes, which reads no body.
+    """An ASGI application around the one of the routes, which reads no body, and bounds it.
 
     It leaves the caller in the scope. What is in no table is allowed to nobody: a route that was
     forgotten there answers 403, to all.
@@ -45,7 +48,8 @@ class Guard:
         except AuditError:
             await problem_response(scope, ProblemError("not_recorded"))(scope, receive, send)
         else:
-            await self._app(scope, receive, send)
+            bounded = receive if scope["path"] == _PICTURES else _bounded(receive)
+            await self._app(scope, bounded, send)
 
     async def _admitted(self, scope: Scope) -> Caller:
         """Who asks. Raises ProblemError for a caller who may not, once that is recorded."""
@@ -106,6 +110,21 @@ class Guard:
             request_id=scope["request_id"],
         )
         await self._state.audit.record([event])
+
+
+def _bounded(receive: Receive) -> Receive:
+    """Give a body as far as it is small; then raise HTTPException, which FastAPI lets through."""
+    size = 0
+
+    async def receive_some() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > _MOST_JSON:
+            raise HTTPException(413)
+        return message
+
+    return receive_some
 
 
 def _headers(scope: Scope, name: bytes) -> list[str]:

@@ -53,7 +53,7 @@ def add_keys(app: FastAPI, state: State) -> None:
         """All keys, without their secrets."""
         return answered(KeyList(keys=[_facts(key) for key in state.keys.all()]))
 
-    @app.post("/v1/keys", response_model=NewKey, responses=guarded())
+    @app.post("/v1/keys", response_model=NewKey, responses=guarded(413))
     async def make(request: Request, wanted: Wanted) -> Response:
         """Make a key for a role."""
         scope = request.scope

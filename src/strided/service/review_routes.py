@@ -66,7 +66,7 @@ def _add_queue(app: FastAPI, service: Service) -> None:
         caller = request.scope["caller"]
         return answered(await service.reviews.queue(caller, state, limit, before, model))
 
-    @app.post("/v1/review/{id}", response_model=Prediction, responses=guarded(404, 409, 422))
+    @app.post("/v1/review/{id}", response_model=Prediction, responses=guarded(404, 409, 413, 422))
     async def decide(request: Request, id: Ident, wanted: Decided) -> Response:
         """Confirm what the network says of a case, or override it. Both opinions stay."""
         model, classes = service.answering
