@@ -72,6 +72,8 @@ def test_failures_of_many_addresses_are_a_few_rows_too() -> None:
         ("10.0.0.1", "Jane Doe", "unknown"),
         ("2001:db8:1:2:3:4:5:6", "", "2001:db8:1:2::/64"),
         ("::ffff:1.2.3.4", "", "1.2.3.4"),
+        ("::ffff:10.0.0.1", "1.2.3.4", "1.2.3.4"),  # a proxy, of a service at host=::
+        ("10.0.0.1", "1.2.3.4, ::ffff:10.0.0.2", "1.2.3.4"),
     ],
 )
 def test_whose_address_counts(peer: str, forwarded: str, expected: str) -> None:

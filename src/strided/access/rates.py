@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from strided.access.roles import NOBODY
 from strided.audit.row import Event, plain_json
@@ -93,15 +93,19 @@ def client_of(peer: str, forwarded: str, proxies: frozenset[str]) -> str:
 
     Of IPv6 it is the network of 64 bits, all of which one client may have.
     """
-    hops = [hop.strip() for hop in forwarded.split(",")] if forwarded else []
-    while peer in proxies and hops:
-        peer = hops.pop()
-    try:
-        found = ip_address(peer)
-    except ValueError:
-        return "unknown"
+    hops = forwarded.split(",") if forwarded else []
+    found = _address(peer)
+    while str(found) in proxies and hops:
+        found = _address(hops.pop().strip())
     if isinstance(found, IPv6Address):
-        if found.ipv4_mapped:
-            return str(found.ipv4_mapped)
         return str(ip_network((found, 64), strict=False))
-    return str(found)
+    return str(found) if found else "unknown"
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    """An address; one of IPv4 that came through a socket of IPv6 is of IPv4."""
+    try:
+        found = ip_address(text)
+    except ValueError:
+        return None
+    return (found.ipv4_mapped or found) if isinstance(found, IPv6Address) else found
