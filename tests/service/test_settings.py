@@ -32,6 +32,7 @@ def test_the_defaults_fit_this_machine() -> None:
     [
         ("host=0.0.0.0", "host=0.0.0.0 without TLS"),
         ("host=0.0.0.0 access.enabled=false", "whoever reaches it could use it"),
+        ("behind_proxy=true access.enabled=false", "whoever reaches the proxy could use"),
         ("host=strided.example", "host=strided.example is no address"),
         ("tls.cert=none.pem", "tls.cert=none.pem is no file"),
         ("behind_proxy=true proxy.addresses=[proxy]", "which is no address"),

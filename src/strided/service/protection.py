@@ -59,6 +59,11 @@ class Protection:
 
     def require_guarded(self, host: str, behind_proxy: bool) -> None:
         """Raise UserError for an address that others reach, without keys or without encryption."""
+        if behind_proxy and not self.enabled:
+            raise UserError(
+                "behind_proxy=true with access.enabled=false: whoever reaches the proxy could use "
+                "the service; expected keys. Try access.enabled=true"
+            )
         if ip_address(host).is_loopback:
             return
         if not self.enabled:
