@@ -55,6 +55,7 @@ class FailedLogins:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._more: dict[tuple[int, str, str], int] = {}  # by minute, address and reason
+        self._due: list[tuple[int, str, str]] = []
 
     def note(self, address: str, reason: str, request_id: str) -> Event | None:
         """Count a failure; the event to write now, if it is the first of its kind."""
@@ -70,11 +71,19 @@ class FailedLogins:
         return _event(address, reason, 1, request_id)
 
     def due(self, *, all_: bool = False) -> list[Event]:
-        """The events of what was counted in minutes that are over, or in all."""
+        """The events of what was counted in minutes that are over, or in all; until `forget_due`.
+
+        Those that cannot be written stay, and come again.
+        """
         minute = int(self._clock() // 60)
-        over = [key for key in self._more if all_ or key[0] < minute]
-        counts = [(key, self._more.pop(key)) for key in over]
+        self._due = [key for key in self._more if all_ or key[0] < minute]
+        counts = [(key, self._more[key]) for key in self._due]
         return [_event(address, reason, count) for (_, address, reason), count in counts if count]
+
+    def forget_due(self) -> None:
+        """Forget what was due, once it is written."""
+        for key in self._due:
+            self._more.pop(key, None)
 
 
 def _event(address: str, reason: str, count: int, request_id: str | None = None) -> Event:

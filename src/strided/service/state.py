@@ -46,24 +46,23 @@ class State:
     _anchored: tuple[int, str] | None = None
 
     async def keep(self, *others: Chore) -> None:
-        """Do what is due now and then, and what others have to do, until it is cancelled."""
-        failing: set[Chore] = set()
-        for turn in count():
-            for chore in (self._read_keys, *others):
-                try:
-                    await chore(turn % _MINUTE == 0)
-                except Exception:
-                    if chore not in failing:  # it would say the same each time
-                        log.exception("what is due now and then was not done")
-                    failing.add(chore)
-                else:
-                    failing.discard(chore)
-            await asyncio.sleep(_OFTEN)
+        """Do what is due now and then, and what others have to do, until it is cancelled.
 
-    async def _read_keys(self, is_new_minute: bool) -> None:
+        None waits for another: while an anchor or a folder of labels is on a disk that does not
+        answer, an ended key must still end.
+        """
+        own = self._read_keys, self._write_failed, self._write_anchor
+        await asyncio.gather(*map(_often, (*own, *others)))
+
+    async def _read_keys(self, _: bool) -> None:
         self.keys.take(await in_thread(self.keys.read))
+
+    async def _write_failed(self, _: bool) -> None:
         if due := self.failed.due():
             await self.audit.record(due)
+        self.failed.forget_due()
+
+    async def _write_anchor(self, is_new_minute: bool) -> None:
         if is_new_minute:
             await in_thread(self.write_anchor)
 
@@ -91,6 +90,19 @@ class State:
             self.write_anchor()
         except (AuditError, OSError):
             log.exception("the end of the service could not be written")
+
+
+async def _often(chore: Chore) -> None:
+    is_failing = False
+    for turn in count():
+        try:
+            await chore(turn % _MINUTE == 0)
+            is_failing = False
+        except Exception:
+            if not is_failing:  # it would say the same each time
+                log.exception("what is due now and then was not done")
+            is_failing = True
+        await asyncio.sleep(_OFTEN)
 
 
 def _event(action: str) -> Event:
