@@ -182,7 +182,7 @@ def test_jobs_that_were_only_tested_have_no_best(tmp_path: Path) -> None:
     tested = [job(n, n / 2, f"checkpoint={n}") for n in (0, 1)]
     summarise(tmp_path, tested, "eval")
     assert "★" not in (tmp_path / "summary.html").read_text()
-    chosen = [replace(one, results={"best_val/acc": one.number / 2}) for one in tested]  # type: ignore[typeddict-unknown-key]
+    chosen = [replace(one, results={"best_val/acc": one.number / 2}) for one in tested]
     summarise(tmp_path, chosen)
     assert '<tr class="best"><th scope="row">1 ★' in (tmp_path / "summary.html").read_text()
 
