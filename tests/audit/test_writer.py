@@ -5,10 +5,12 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -156,6 +158,28 @@ def test_a_user_who_may_only_add_rows_is_enough(audit: Audit, place: Place) -> N
         found.execute(AUDIT.delete())
     other.close()
     assert checked(rows(audit.engine)).rows == 1
+
+
+@pytest.mark.parametrize("place", ["postgresql"], indirect=True)
+def test_a_database_that_isolates_more_has_one_chain_too(audit: Audit, place: Place) -> None:
+    with audit.engine.begin() as connection:
+        name = place.url.database
+        level = "default_transaction_isolation TO 'repeatable read'"
+        connection.execute(text(f'ALTER DATABASE "{name}" SET {level}'))
+    audit.engine.dispose()
+    other = Audit(opened(place))
+    has_lock = Event()
+
+    def hold(_: Connection) -> None:
+        has_lock.set()
+        time.sleep(0.5)  # in which the other one comes to wait
+
+    first = audit.write([happened()], hold)
+    has_lock.wait(10)
+    other.write([happened()]).result(10)
+    first.result(10)
+    other.close()
+    assert checked(rows(audit.engine)).rows == 2
 
 
 PROGRAM = """

@@ -66,7 +66,7 @@ def opened_to_read(place: Place) -> Engine:
     if place.file and not place.file.is_file():
         raise _unusable(place, "there is no such file")
     engine = _sqlite(place, "ro") if place.file else _postgres(place)
-    return _checked(engine, place, lambda connection: connection.execute(select(AUDIT.c.seq)))
+    return _checked(engine, place, lambda connection: connection.execute(_NEWEST))
 
 
 def _checked(engine: Engine, place: Place, first: Callable[[Connection], object]) -> Engine:
@@ -145,6 +145,7 @@ def _postgres(place: Place) -> Engine:
         place.url.set(password=secret) if secret is not None else place.url,
         hide_parameters=True,
         pool_pre_ping=True,  # the server may have been started again
+        isolation_level="READ COMMITTED",  # else the head would be read as before the lock
         client_encoding="utf8",
         connect_args={"timeout": _WAIT, "ssl_context": context},
     )
