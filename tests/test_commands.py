@@ -79,7 +79,8 @@ NOT_RUN = {
 # `make slow` runs these, except most of the README; `make test` only composes them.
 LARGE = re.compile(
     "alexnet|vgg|googlenet|inception|densenet|resnet50|vit_|two_stage|pooled=|experiment=xray|"
-    "transfer_vs_scratch|plain_vs_residual|logger=.wandb,mlflow|benchmark.py .*model"
+    "transfer_vs_scratch|plain_vs_residual|mlp_vs_cnn|logger=.wandb,mlflow|benchmark.py .*model|"
+    "benchmark.py .*repeats|trainer.max_epochs=8"
 )
 COMMANDS = shown()
 EXPERIMENTS = [  # those that no page shows

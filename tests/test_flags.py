@@ -164,6 +164,7 @@ def test_a_config_of_the_users_is_a_sweep(mine: Path, log_dir: Path) -> None:
     assert {read_config(job)["optimizer"]["lr"] for job in found} == {0.5}
 
 
+@pytest.mark.slow  # sweeps/search/test_search.py starts workers in a folder of the user's
 def test_the_workers_of_a_search_begin_there_too(mine: Path, log_dir: Path) -> None:
     words = ["search=optuna", "search.num_trials=2", "search.num_workers=2", "search.pruner=null"]
     words += ["model.dropout=interval(0,0.5)", "trainer=cpu", "trainer.max_epochs=1"]

@@ -131,10 +131,11 @@ def test_two_processes_reach_what_one_reaches_at_the_same_global_batch(log_dir: 
     assert sorted(path.name for path in log_dir.glob("train/*/*")) == sorted([one.name, two.name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("batch", "epochs"),
     [
-        pytest.param(6, 1, id="training", marks=pytest.mark.slow),
+        pytest.param(6, 1, id="training"),
         pytest.param(0, 0, id="validation"),
     ],
 )

@@ -220,6 +220,7 @@ def test_a_network_in_training_can_be_copied_and_pickled() -> None:
     torch.save(net, io.BytesIO())
 
 
+@pytest.mark.slow
 # Dynamo itself reads .grad of tensors that are no leaves (torch 2.14, November 2026).
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
 def test_auxiliary_logits_carry_gradients_when_compiled() -> None:

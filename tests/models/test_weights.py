@@ -212,7 +212,10 @@ FILES = {  # as torchvision's addresses end
 }
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name == "vgg16")) for name in FILES],
+)
 def test_torchvisions_files_give_torchvisions_logits(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

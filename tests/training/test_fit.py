@@ -116,7 +116,11 @@ def test_a_plateau_schedule_keeps_its_state(log_dir: Path) -> None:
             [4, 10],
         ),
         (["trainer.val_check_interval=0.4"], [6, 7]),  # validations after batches 3 and 6
-        (["trainer.num_sanity_val_steps=2", "trainer.check_val_every_n_epoch=2"], [8, 13]),
+        pytest.param(
+            ["trainer.num_sanity_val_steps=2", "trainer.check_val_every_n_epoch=2"],
+            [8, 13],
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["accumulation", "plateau within epochs", "validation within epochs", "every other epoch"],
 )

@@ -91,7 +91,7 @@ def test_one_key_alone_is_shown_in_full(capsys: pytest.CaptureFixture[str]) -> N
         ("search.metric", "search has no option by default"),
         ("model='lenet5'", "model='lenet5' is no option"),
         ("model=glob(*)", "model=glob(*) is no option"),
-        ("model=", "there is no such option. Try model=alexnet\nThe options of model: alexnet, "),
+        ("model=", "there is no such option. Try model=airbench\nThe options of model: airbench, "),
     ],
 )
 def test_help_on_what_is_not_there_is_refused(

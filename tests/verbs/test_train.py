@@ -257,13 +257,20 @@ def test_split_seed_alone_decides_the_split(run_train: Train) -> None:
 
 
 # seconds a step; on digits they have nothing that the smaller ones of their family have not
-LARGE = ("resnet152", "vgg16", "vgg16_bn", "vgg19")
+LARGE = ("resnet152", "vgg16", "vgg16_bn", "vgg19", "inception_v3")
+# as a smaller one of their family, but for depth and width
+LIKE_OTHERS = ("resnet152", "efficientnet_lite1", "efficientnet_lite2")
 
 
 @pytest.mark.parametrize(
     ("model", "data"),
     [
-        pytest.param(model, data, marks=[pytest.mark.slow] * (data == "digits" and model in LARGE))
+        pytest.param(
+            model,
+            data,
+            marks=[pytest.mark.slow]
+            * ((data == "digits" and model in LARGE) or model in LIKE_OTHERS),
+        )
         for model in MODELS
         for data in ("digits", "synthetic")
     ],
