@@ -115,6 +115,7 @@ VERBS = {
         examples=(
             "python src/keys.py database=logs/serve/digits/state",
             "python src/keys.py role=auditor database=logs/serve/digits/state",
+            "python src/keys.py database=postgresql+pg8000://strided@db/strided",
         ),
         is_service=True,
     ),
