@@ -139,7 +139,8 @@ async def _start(service: Service, server: uvicorn.Server, listener: socket.sock
     assert model is not None, "it has started"
     settings = service.settings
     log.info(
-        "version %d of %s answers at %s with %d sessions of %s; %s/docs says how to ask",
+        "version %d of %s answers at %s with %d sessions of %s; that is a page, for programs see "
+        "%s/docs",
         *(model.facts.version, model.facts.name, at, settings.sessions, settings.runtime, at),
         extra={"fields": {"event.action": "start"}},
     )
