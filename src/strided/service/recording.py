@@ -36,8 +36,8 @@ class Recorder:
             Event(
                 **_who(scope),
                 action="predict",
-                object=case.object,
-                input=case.digest,
+                object=case.object or None,  # none: its time was over before it was read
+                input=case.digest or None,
                 model=answer.model.name,
                 version=answer.model.version,
                 sha256=answer.model.sha256,
