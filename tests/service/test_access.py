@@ -157,6 +157,12 @@ def test_what_is_no_picture_has_a_small_body(
         assert client.post(path, content=b" " * 65_000, headers=given).status_code == 400
 
 
+def test_the_description_says_how_a_key_is_sent(service: Served, keys: dict[str, str]) -> None:
+    with service.client(keys["viewer"]) as client:
+        page = client.get("/docs").text
+    assert '-H "Authorization: Bearer strided_..."' in page and f"{service.url}/v1/predict" in page
+
+
 def test_what_says_nothing_is_open(service: Served) -> None:
     with service.client() as client:
         assert client.get("/livez").status_code == client.get("/readyz").status_code == 200
@@ -289,6 +295,8 @@ def test_an_auditor_finds_a_study_by_its_uid(service: Served, keys: dict[str, st
         assert [row["request_id"] for row in found] == [request_id]
         refused = client.post("/v1/audit/study", json={"uid": "Jane Doe"})
         assert refused.status_code == 400 and "Jane" not in refused.text
+        page = client.get("/static/audit.js").text  # which filters by each action
+    assert all(f'"{row["action"]}"' in page for row in audited(service))
     assert uid.encode() not in (service.state / "service.sqlite-wal").read_bytes()
 
 

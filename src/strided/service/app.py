@@ -136,7 +136,7 @@ def _add_health(app: FastAPI, service: Service) -> None:
 
     @app.get("/docs", include_in_schema=False)
     async def docs(request: Request) -> Response:
-        return HTMLResponse(page(app.openapi(), request.url.netloc))
+        return HTMLResponse(page(app.openapi(), f"{request.url.scheme}://{request.url.netloc}"))
 
 
 def _describe(app: FastAPI, asks: bool) -> None:

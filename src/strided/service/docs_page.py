@@ -14,7 +14,7 @@ _PAGE = """<!doctype html>
 <link rel="stylesheet" href="/static/style.css">
 <h1>A prediction service</h1>
 <p>{description} The whole description, for programs: <a href="/openapi.json">/openapi.json</a>.</p>
-<pre>curl -F file=@picture.png http://{host}/v1/predict</pre>
+<pre>curl {key}-F file=@picture.png {at}/v1/predict</pre>
 {routes}
 <h2>Problems</h2>
 <p>Each has one of these codes (<code>application/problem+json</code>, RFC 9457).</p>
@@ -22,9 +22,11 @@ _PAGE = """<!doctype html>
 </html>
 """
 
+_KEY = '-H "Authorization: Bearer strided_..." '
 
-def page(document: dict[str, Any], host: str) -> str:
-    """Return the page of an OpenAPI document, for a service at `host` (with its port)."""
+
+def page(document: dict[str, Any], at: str) -> str:
+    """Return the page of an OpenAPI document, for a service `at` an address (without a path)."""
     routes = [
         _route(method, path, operation)
         for path, methods in document["paths"].items()
@@ -36,7 +38,8 @@ def page(document: dict[str, Any], host: str) -> str:
     )
     return _PAGE.format(
         description=escape(document["info"]["description"]),
-        host=escape(host),
+        at=escape(at),
+        key=_KEY if "securitySchemes" in document["components"] else "",
         routes="\n".join(routes),
         codes="".join(codes),
     )
