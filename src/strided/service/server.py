@@ -26,6 +26,10 @@ _MOST_HEADERS = 65_536  # bytes
 # Bytes that asyncio reads at once: little of a request that may be refused, since a burst of them
 # is read before the first can be.
 _FIRST_READ, _READ = 16_384, 262_144
+# Connections that send no request must not take all the files that the process may open.
+_HEADERS_S = 20  # seconds in which the headers of a request have to come
+_MOST_FILES = 65_536  # that are counted on where the system allows any number
+_BACKLOG = 128  # connections that asyncio accepts before it looks at the first
 _TICKS = 0.3  # seconds that uvicorn takes to notice that it should stop
 
 
@@ -75,6 +79,7 @@ async def _run(settings: Settings, state: State, listener: socket.socket) -> int
             access_log=False,
             proxy_headers=False,
             server_header=False,
+            backlog=_BACKLOG,
             timeout_keep_alive=_KEEP_ALIVE,
             timeout_graceful_shutdown=max(  # type: ignore[arg-type]  # it may be a float
                 0.1, settings.drain_limit - settings.drain_delay - _TICKS
@@ -146,18 +151,52 @@ async def _start(service: Service, server: uvicorn.Server, listener: socket.sock
     )
 
 
+def _most_connections() -> int:
+    """Half of the files that the process may open."""
+    import resource  # not on Windows
+
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return (_MOST_FILES if most == resource.RLIM_INFINITY else min(most, _MOST_FILES)) // 2
+
+
 class _Protocol(HttpToolsProtocol):
-    """HTTP with headers of a bounded size; what is no HTTP gets a problem, as all errors do."""
+    """HTTP with bounds: of connections, of the bytes of headers, and of the time that they take.
+
+    What is no HTTP gets a problem, as all errors do.
+    """
 
     _header_bytes = 0
+    _slow: asyncio.TimerHandle | None = None  # runs while headers are to come
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         transport.max_size = _FIRST_READ
+        if len(self.connections) > _most_connections():
+            transport.close()
+        else:
+            self._expect_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._have_headers()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         self.transport.max_size = _READ  # type: ignore[attr-defined]  # of asyncio's transports
+        if self._slow is None and (self.cycle is None or self.cycle.response_complete):
+            self._expect_headers()
+
+    def on_headers_complete(self) -> None:
+        self._have_headers()
+        super().on_headers_complete()
+
+    def _expect_headers(self) -> None:
+        self._slow = self.loop.call_later(_HEADERS_S, self.transport.close)
+
+    def _have_headers(self) -> None:
+        if self._slow is not None:
+            self._slow.cancel()
+            self._slow = None
 
     def on_response_complete(self) -> None:
         super().on_response_complete()

@@ -1,0 +1,71 @@
+"""Connections that ask for nothing end, so that others find a place."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+import uvicorn
+from starlette.responses import PlainTextResponse
+from uvicorn.server import ServerState
+
+from strided.service import server
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+def listening(test: Callable[[Callable[[], Any]], Coroutine[Any, Any, None]]) -> None:
+    """Run a test with what opens a connection to a server of the service's protocol."""
+
+    async def run() -> None:
+        config = uvicorn.Config(PlainTextResponse("here"), lifespan="off", log_config=None)
+        config.load()
+        state = ServerState()
+        listener = await asyncio.get_running_loop().create_server(
+            lambda: server._Protocol(config=config, server_state=state, app_state={}),
+            "127.0.0.1",
+            0,
+        )
+        async with listener:
+            await test(lambda: asyncio.open_connection(*listener.sockets[0].getsockname()))
+
+    asyncio.run(asyncio.wait_for(run(), 30))
+
+
+@pytest.mark.parametrize(
+    ("has_asked", "sent"),
+    [(False, b""), (False, b"\r\n"), (False, REQUEST[:-2]), (True, b"\r\n"), (True, REQUEST[:-2])],
+)
+def test_headers_that_do_not_come_end_the_connection(
+    has_asked: bool, sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_HEADERS_S", 0.2)
+
+    async def test(connect: Callable[[], Any]) -> None:
+        reader, writer = await connect()
+        if has_asked:
+            writer.write(REQUEST)
+            assert (await reader.readuntil(b"here")).startswith(b"HTTP/1.1 200")
+        writer.write(sent)
+        assert await reader.read() == b""
+        writer.close()
+
+    listening(test)
+
+
+def test_more_connections_than_there_are_files_for_are_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server, "_most_connections", lambda: 2)
+
+    async def test(connect: Callable[[], Any]) -> None:
+        kept = [await connect() for _ in range(2)]
+        reader, writer = await connect()
+        assert await reader.read() == b""
+        writer.close()
+        for reader, writer in kept:
+            writer.write(REQUEST)
+            assert (await reader.readuntil(b"here")).startswith(b"HTTP/1.1 200")
+            writer.close()
+
+    listening(test)
