@@ -45,8 +45,8 @@ def refuse_mirrors(views: Views, data: Mapping[str, Any]) -> None:
 def tell_other(views: Views, fitted: Views) -> None:
     """Warn that a decision was fitted on the answers of other views."""
     log.warning(
-        "evaluation.views=%s: calibration, sets and thresholds of this checkpoint were fitted on "
-        "the answers of evaluation.views=%s",
+        "evaluation.views=%s: calibration, sets, thresholds and gate of this checkpoint were "
+        "fitted on the answers of evaluation.views=%s",
         views,
         fitted,
     )
