@@ -113,6 +113,8 @@ def test_a_sweep_is_sorted_by_a_click_and_read_without_scripts(
         rate.click()
         assert rows.first.inner_text().split("\t")[2] == "0.1"
         assert shown.locator("th[aria-sort=descending]").count() == 1
+        shown.get_by_role("button", name="jobs").click()
+        assert [row.inner_text()[:3] for row in rows.all()] == ["0 1", "2 3", "4 5"]
         job = shown.get_by_role("link", name="4", exact=True).first
         assert job.get_attribute("href") == "4/report.html"
     bare = browser.new_page(java_script_enabled=False)

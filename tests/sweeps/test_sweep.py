@@ -184,7 +184,10 @@ def test_jobs_that_were_only_tested_have_no_best(tmp_path: Path) -> None:
     assert "★" not in (tmp_path / "summary.html").read_text()
     chosen = [replace(one, results={"best_val/acc": one.number / 2}) for one in tested]
     summarise(tmp_path, chosen)
-    assert '<tr class="best"><th scope="row">1 ★' in (tmp_path / "summary.html").read_text()
+    assert (
+        '<tr class="best"><th scope="row" data-value="1">1 ★'
+        in (tmp_path / "summary.html").read_text()
+    )
 
 
 def test_seeds_are_no_scale_that_a_line_could_follow(tmp_path: Path) -> None:

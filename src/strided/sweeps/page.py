@@ -169,7 +169,8 @@ def table_of_rows(
         bad = any(job.state in _STATES for job in row[1])
         kind = "best" if row is best else "error" * bad
         links = " ".join(_link(folder, job) for job in row[1]) + " ★" * (kind == "best")
-        lines.append(f'<tr class="{kind}"><th scope="row">{links}</th>{"".join(own)}</tr>')
+        first_job = f'<th scope="row" data-value="{row[1][0].number}">{links}</th>'
+        lines.append(f'<tr class="{kind}">{first_job}{"".join(own)}</tr>')
     head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in heads)
     return scroll(
         f'<table class="sortable"><thead><tr>{head}</tr></thead>'
