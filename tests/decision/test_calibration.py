@@ -64,6 +64,7 @@ def test_curves_are_those_of_scikit_learn(
 
 @pytest.mark.parametrize("scale", [0.4, 1.0, 3.0])
 def test_the_temperature_is_that_of_scikit_learn(scale: float) -> None:
+    pytest.importorskip("sklearn", minversion="1.8", reason="fits no temperature before")
     logits, labels = overconfident(3, scale=scale)
     oracle = CalibratedClassifierCV(
         FrozenEstimator(Given().fit(logits, labels)), method="temperature"
