@@ -24,7 +24,7 @@ from strided.audit.database import opened_to_read, rows
 from strided.audit.place import place_of
 from strided.review import tables
 
-KILLS = int(os.environ.get("KILLS", "2"))  # make kills: more
+KILLS = int(os.environ.get("KILLS", "2"))  # more: KILLS=20 make slow
 CLIENTS = 8
 PICTURES = [encoded(noise(8, 8, seed=seed)) for seed in range(5)]
 
