@@ -18,6 +18,9 @@ import httpx
 import numpy as np
 from PIL import Image
 
+from strided.audit.checking import checked
+from strided.audit.database import opened_to_read, rows
+from strided.audit.place import place_of
 from strided.config.yaml_files import CONF_DIR
 
 # all that requirements-serve.txt has no place for
@@ -113,6 +116,15 @@ class Served:
 def form(*files: bytes) -> list[tuple[str, tuple[str, bytes]]]:
     """Files as the parts of a form, under names that are a patient's."""
     return [("file", (f"Jane Doe {index}.png", content)) for index, content in enumerate(files)]
+
+
+def audited(service: Served) -> list[dict[str, Any]]:
+    """The rows so far; the chain is whole."""
+    engine = opened_to_read(place_of(str(service.state), "database"))
+    found = list(rows(engine))
+    engine.dispose()
+    assert checked(found).bad is None
+    return found
 
 
 @contextmanager

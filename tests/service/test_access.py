@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 from tests.dicom_files import data_set, written
-from tests.served import Served, encoded, form, noise, served
+from tests.served import Served, audited, encoded, form, noise, served
 
 from strided.access.roles import ALLOWED, PUBLIC, ROLES
 from strided.audit.checking import checked
@@ -61,15 +61,6 @@ def keys(service: Served) -> dict[str, str]:
         for role in ROLES:
             if role not in found:
                 found[role] = client.post("/v1/keys", json={"role": role}).json()["key"]
-    return found
-
-
-def audited(service: Served) -> list[dict[str, Any]]:
-    """The rows so far; the chain is whole."""
-    engine = opened_to_read(place_of(str(service.state), "database"))
-    found = list(rows(engine))
-    engine.dispose()
-    assert checked(found).bad is None
     return found
 
 

@@ -16,11 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.dicom_files import dicom
-from tests.served import Served, encoded, form, noise, served
+from tests.served import Served, audited, encoded, form, noise, served
 
-from strided.audit.checking import checked
-from strided.audit.database import opened_to_read, rows
-from strided.audit.place import place_of
 from strided.serving.bundle import Bundle
 
 
@@ -70,14 +67,6 @@ def decide(client: httpx.Client, case: dict[str, Any], **more: Any) -> httpx.Res
 
 def other_class(case: dict[str, Any]) -> str:
     return next(name for name in "0123456789" if name != case["class"])
-
-
-def audited(service: Served) -> list[dict[str, Any]]:
-    engine = opened_to_read(place_of(str(service.state), "database"))
-    found = list(rows(engine))
-    engine.dispose()
-    assert checked(found).bad is None
-    return found
 
 
 def test_a_case_is_read_as_it_was_answered(people: dict[str, httpx.Client]) -> None:

@@ -62,8 +62,7 @@ class Guard:
         caller = await self._caller(scope)
         if self._rates.take(caller.id):
             raise ProblemError("rate_limited")
-        method = "GET" if scope["method"] == "HEAD" else scope["method"]
-        route = self._route(scope)
+        method, route = scope["method"], self._route(scope)
         if route is not None and not is_allowed(caller, method, route):
             said = plain_json({"method": method, "route": route})
             await self._record(scope, caller, "denied", said)

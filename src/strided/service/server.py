@@ -153,8 +153,10 @@ async def _start(service: Service, server: uvicorn.Server, listener: socket.sock
 
 def _most_connections() -> int:
     """Half of the files that the process may open."""
-    import resource  # not on Windows
-
+    try:
+        import resource
+    except ImportError:  # Windows
+        return _MOST_FILES // 2
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return (_MOST_FILES if most == resource.RLIM_INFINITY else min(most, _MOST_FILES)) // 2
 
