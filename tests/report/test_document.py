@@ -44,12 +44,13 @@ RESULTS: Any = {
 }
 
 
-def reported(folder: Path, results: Any, contents: Contents | None = None) -> str:
+def reported(folder: Path, results: Any, contents: Contents | None = None, **keys: Any) -> str:
     (folder / "metrics.csv").write_text(METRICS)
     config: Config = {
         "name": "a <i>name</i>",
         "seed": 0,
         "augment": {"_target_": "strided.data.BatchAugment"},
+        **keys,
     }
     write_report(folder, config, results, contents)
     return (folder / "report.html").read_text()
@@ -76,6 +77,16 @@ def test_a_report_holds_the_numbers_of_the_run(trained_run: Path) -> None:
     for key in ("test/loss", "test/f1", "test/ece", "test/recall/3"):
         assert f"{results[key]:.4f}" in page, key
     assert results["split_hash"] in page and "_target_: strided.models.LeNet5" in page
+
+
+def test_a_target_is_marked_in_the_curve_of_its_metric(tmp_path: Path) -> None:
+    took = {"seconds_to_target": 612.4, "epochs_to_target": 1.0, "flops_to_target": 1e9}
+    aim = {"monitor": "val/acc", "value": 0.45, "stop": False}
+    page = reported(tmp_path, {**RESULTS, **took}, callbacks={"target": aim})
+    assert page.count("target 45 % after 612 s") == 1
+    aim = {"monitor": "train/loss", "value": 0.1, "stop": False}
+    page = reported(tmp_path, {**RESULTS, **dict.fromkeys(took)}, callbacks={"target": aim})
+    assert page.count("target 0.1, not reached") == 1
 
 
 def test_every_metric_of_a_report_is_explained_where_it_leads_to(trained_run: Path) -> None:

@@ -205,18 +205,20 @@ def test_without_several_seeds_there_is_nothing_to_average() -> None:
 def test_what_a_target_took_is_averaged_over_the_seeds_that_reached_it(tmp_path: Path) -> None:
     flops = (2e9, None, 4e9)
     jobs = [
-        Job(n, [f"seed={n}"], "finished", {"seconds_to_target": None, "flops_to_target": f})
+        Job(n, [f"seed={n}"], "finished", {"seconds_to_target": f and 9.0, "flops_to_target": f})
         for n, f in enumerate(flops)
     ]
     table = table_of_repeats(jobs)
     assert table is not None
-    assert dict(zip(table.head, table.rows[0], strict=True))["flops_to_target mean"] == 3e9
+    row = dict(zip(table.head, table.rows[0], strict=True))
+    assert (row["n"], row["reached"], row["flops_to_target mean"]) == (3, 2, 3e9)
     summarise(tmp_path, jobs)
     with (tmp_path / "summary.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["flops_to_target"] for row in rows] == ["2000000000.0", "", "4000000000.0"]
     without = table_of_repeats([job(n, 0.8, f"seed={n}") for n in (0, 1)])
-    assert without is not None and without.head[-1] == "train_seconds std"
+    assert without is not None and "reached" not in without.head
+    assert without.head[-1] == "train_seconds std"
 
 
 def test_a_sweep_over_many_models_has_a_short_name(log_dir: Path) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from strided.pages.axis import Axis
@@ -13,12 +14,22 @@ TITLES = {"loss": "loss", "acc": "accuracy", "lr": "learning_rate"}  # by column
 _MOST_DOTS = 60  # epochs that are marked one by one
 
 
+@dataclass(frozen=True)
+class Aim:
+    """What callbacks.target was to reach, and when it did, if it did."""
+
+    monitor: str
+    value: float
+    seconds: float | None
+    epochs: float | None
+
+
 def chart_curves(
-    curves: Curves, stages: Sequence[Mapping[str, Any]], best: int | None
+    curves: Curves, stages: Sequence[Mapping[str, Any]], best: int | None, aim: Aim | None = None
 ) -> dict[str, Figure]:
     """Loss, accuracy and learning rate over epochs, by title; `best` is the epoch that was kept."""
     return {
-        title: _chart(column, curves, stages, best)
+        title: _chart(column, curves, stages, best, aim)
         for column, title in TITLES.items()
         if _has(curves, column)
     }
@@ -31,12 +42,19 @@ def _has(curves: Curves, column: str) -> bool:
 
 
 def _chart(
-    column: str, curves: Curves, stages: Sequence[Mapping[str, Any]], best: int | None
+    column: str,
+    curves: Curves,
+    stages: Sequence[Mapping[str, Any]],
+    best: int | None,
+    aim: Aim | None,
 ) -> Figure:
     epochs = curves["epoch"]
     names = {"lr": ""} if column == "lr" else {f"{s}/{column}": s for s in ("train", "val")}
     lines = {names[key]: _points(epochs, curves[key]) for key in names if key in curves}
     values = [value for points in lines.values() for _, value in points]
+    aim = aim if aim is not None and aim.monitor.endswith(f"/{column}") else None
+    if aim is not None:
+        values.append(aim.value)
     log = column == "lr" and min(values) > 0 and max(values) > 10 * min(values)
     chart = Chart(
         TITLES[column].replace("_", " "),
@@ -54,6 +72,8 @@ def _chart(
     if val := lines.get("val"):
         chart.line(val, "validation", "c1", dots=dots)
         _mark_kept(chart, dict(val), best)
+    if aim is not None:
+        _mark_aim(chart, aim)
     return chart.figure()
 
 
@@ -67,6 +87,16 @@ def _mark_kept(chart: Chart, values: Mapping[float, float], best: int | None) ->
         title = f"kept: the weights of epoch {best}"
         chart.dot(best, values[best], "ink", title, radius=7, ring=True)
         chart.name("kept", "ink", sign="ring")
+
+
+def _mark_aim(chart: Chart, aim: Aim) -> None:
+    """Its level, and where the curve reached it."""
+    chart.level(aim.value)
+    value = f"{aim.value:.4g}" if aim.monitor.endswith("loss") else f"{100 * aim.value:.4g} %"
+    if aim.epochs is None:
+        chart.word(chart.x.low, aim.value, f"target {value}, not reached", dy=-5)
+    else:
+        chart.upright(aim.epochs - 1, f"target {value} after {aim.seconds:,.0f} s")
 
 
 def chart_rates(found: Mapping[str, Any]) -> Figure:

@@ -55,12 +55,14 @@ def table_of_repeats(jobs: Sequence[Job]) -> Table | None:
     """Return a row for all jobs that differ in seed, split or fold only; None if none does.
 
     Mean and standard deviation (of a sample, n - 1; empty for a single value) are over the
-    finished jobs, which `n` counts; `unfinished` counts the others.
+    finished jobs, which `n` counts; `unfinished` counts the others. Those to a target are over the
+    finished jobs that reached it, which `reached` counts.
     """
     if not any(len({job.overrides.get(key) for job in jobs}) > 1 for key in REPEATS):
         return None
     keys = [key for key in _keys(jobs) if key not in REPEATS]
-    averaged = [*measured(jobs), *AVERAGED, *to_target(jobs)]
+    aims = to_target(jobs)
+    averaged = [*measured(jobs), *AVERAGED, *aims]
     groups: dict[tuple[str, ...], list[Job]] = {}
     for job in jobs:
         groups.setdefault(tuple(job.overrides.get(key, "") for key in keys), []).append(job)
@@ -68,11 +70,14 @@ def table_of_repeats(jobs: Sequence[Job]) -> Table | None:
     for values, members in groups.items():
         done = [by_name(job.results) for job in members if job.state == "finished"]
         row: list[Any] = [*values, len(done), len(members) - len(done)]
+        if aims:
+            row.append(sum(r.get(aims[0]) is not None for r in done))
         for name in averaged:
             row += _mean_and_std([r[name] for r in done if r.get(name) is not None])
         rows.append(row)
     columns = [f"{name} {of}" for name in averaged for of in ("mean", "std")]
-    return Table([*keys, "n", "unfinished", *columns], rows, keys)
+    counts = ["n", "unfinished", *(["reached"] if aims else [])]
+    return Table([*keys, *counts, *columns], rows, keys)
 
 
 def _mean_and_std(values: list[float]) -> list[float | str]:
