@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from strided import compose
 from strided.data import Preprocessing, Synthetic
 from strided.errors import UserError
-from strided.training.task import ClassificationTask, EpochMeter
+from strided.training.epoch_meter import EpochMeter
+from strided.training.task import ClassificationTask
 
 CLASSES = ["a", "b", "c"]
 
@@ -164,6 +165,13 @@ def test_an_epoch_meter_goes_on_from_its_state() -> None:
         part.update(F.cross_entropy(logits, labels), logits, labels)
     assert second.compute() == whole.compute()
     assert {type(value) for value in first.state_dict().values()} == {float, int}
+
+
+def test_an_epoch_meter_counts_every_batch_of_many() -> None:
+    meter, right = EpochMeter(), torch.eye(4)
+    for index in range(70):
+        meter.update(torch.tensor(0.5), right, torch.arange(4) if index % 2 else torch.zeros(4))
+    assert meter.compute() == {"loss": 0.5, "acc": (35 * 4 + 35) / 280}
 
 
 def test_an_epoch_meter_starts_again_after_reset() -> None:

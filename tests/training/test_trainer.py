@@ -170,6 +170,16 @@ def test_gradient_clipping_bounds_the_step(run_train: Train) -> None:
     assert moved == pytest.approx(0.01, rel=1e-3)
 
 
+@pytest.mark.parametrize("hook", ["on_before_backward", "on_train_batch_end"])
+def test_empty_hooks_of_callbacks_cost_nothing_in_a_step(
+    hook: str, run_train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[str] = []
+    monkeypatch.setattr(pl.Callback, hook, lambda self, *_: called.append(type(self).__name__))
+    run_train(*FAST, "callbacks.early_stopping.patience=3")
+    assert not called
+
+
 def test_the_rate_of_an_epoch_waits_for_its_last_batch(
     run_train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:

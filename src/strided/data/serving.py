@@ -175,6 +175,16 @@ class ServingDataModule(LightningDataModule, ABC):
         chosen: np.ndarray = indices[places.round().astype(int)]
         return chosen
 
+    def transfer_batch_to_device(
+        self, batch: Batch, device: torch.device, dataloader_idx: int
+    ) -> Batch:
+        """Send images and labels; a GPU copies pinned memory while the program goes on."""
+        images, labels, seed, mirrored = batch
+        if mirrored is not None:
+            mirrored = mirrored.to(device, non_blocking=True)
+        images = images.to(device, non_blocking=True)
+        return Batch(images, labels.to(device, non_blocking=True), seed, mirrored)
+
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> tuple[Tensor, Tensor]:
         """Augment (only in training) and normalise on the model's device."""
         images, labels, seed, mirrored = batch

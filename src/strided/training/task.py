@@ -15,66 +15,11 @@ from strided.decision.decision import Decision
 from strided.errors import UserError
 from strided.models import build_model
 from strided.models.macs import count_macs
-from strided.system.processes import gathered, is_first, place, total
+from strided.system.processes import gathered, is_first, place
+from strided.training.epoch_meter import EpochMeter
 from strided.training.losses import add_auxiliary, build_loss
 from strided.training.recipes import build_optimizer, build_schedule
 from strided.training.schedules import Plateau
-
-
-class EpochMeter:
-    """Loss and accuracy over the images of an epoch so far.
-
-    They are kept in the checkpoint, unlike the sums of self.log, so that a run stopped inside an
-    epoch reports the whole epoch. Sums stay on the device: reading them every step would wait for
-    it. Each process keeps its sums, also in the checkpoint: adding in another order would round
-    differently.
-    """
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        """Start an epoch."""
-        self.loss_sum: Tensor | float = 0.0
-        self.correct: Tensor | int = 0
-        self.count = 0
-
-    def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Add a batch: its mean loss, logits (B, K), labels (B,), or (B, K) of mixed images.
-
-        For a mixed image, the correct prediction is the class with the largest share.
-        """
-        if labels.ndim == 2:
-            labels = labels.argmax(1)
-        self.loss_sum = self.loss_sum + loss.detach().double() * len(labels)
-        self.correct = self.correct + (logits.detach().argmax(1) == labels).sum()
-        self.count += len(labels)
-
-    def compute(self) -> dict[str, float]:
-        """Return {"loss", "acc"} over the images of this process so far."""
-        return {
-            "loss": float(self.loss_sum) / self.count,
-            "acc": float(self.correct) / self.count,
-        }
-
-    def state_dict(self) -> dict[str, Any]:
-        """Plain numbers of this process, for the checkpoint."""
-        return {
-            "loss_sum": float(self.loss_sum),
-            "correct": int(self.correct),
-            "count": self.count,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state_dict` stopped."""
-        self.loss_sum, self.correct = state["loss_sum"], state["correct"]
-        self.count = state["count"]
-
-    def compute_all(self) -> dict[str, float]:
-        """Return {"loss", "acc"} over the images of all processes; all must call it together."""
-        own = [float(self.loss_sum), float(self.correct), float(self.count)]
-        loss_sum, correct, count = total(torch.tensor(own, dtype=torch.float64)).tolist()
-        return {"loss": loss_sum / count, "acc": correct / count}
 
 
 class ClassificationTask(pl.LightningModule):
@@ -177,6 +122,22 @@ class ClassificationTask(pl.LightningModule):
             logits, labels = logits[labels >= 0], labels[labels >= 0]
         if len(labels) > 0:
             self.meters["val"].update(self.criterion(logits, labels), logits, labels)
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
+        """Drop the gradients, as torch's method does, which first looks for a profiler."""
+        for group in optimizer.param_groups:
+            for weight in group["params"]:
+                weight.grad = None
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip gradients if trainer.gradient_clip_val asks for it."""
+        if gradient_clip_val:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_train_batch_end(self, outputs: Any, batch: tuple[Tensor, Tensor], _: int) -> None:
         """End cuDNN's search after a full batch: each other size would start another one.
