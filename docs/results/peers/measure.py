@@ -38,6 +38,7 @@ from tasks import COMMANDS, ROWS, UNEQUAL, Row
 from strided.runs.metrics_csv import read_rows
 from strided.system.machine import cores
 
+ROOT = Path(__file__).parents[3]
 THREADS = cores()
 # of strided's results.json
 KEPT = ("git", "versions", "hardware", "data_fingerprint", "splits", "parameters", "macs")
@@ -125,12 +126,20 @@ def one_run(tool: str, row: Row, images: Path, source: Path, folder: Path) -> di
             "figure": round(figure(tool, row, done, out), 2),
             "seconds": round(done.seconds, 2),
             "cpu_seconds": round(done.cpu_seconds, 2),
-            "command": shlex.join(command),
+            "command": shown(command, {str(out): "OUT", str(folder): "WORK", str(source): tool}),
         }
         if tool == "strided":
             results = json.loads(next(out.rglob("results.json")).read_text())
             told["results"] = {key: results.get(key) for key in KEPT}
     return told
+
+
+def shown(command: list[str], names: dict[str, str]) -> str:
+    """The command with short names for the places of this machine."""
+    text = shlex.join(command).replace(sys.executable, "python").replace(f"{ROOT}/", "")
+    for place, name in names.items():
+        text = text.replace(place, name)
+    return text
 
 
 def measured(
@@ -198,7 +207,6 @@ def main() -> None:
     args = typed()
     scripts = {tool: Path(file).resolve() for tool in STEPS if (file := vars(args)[tool])}
     told: dict[str, Any] = {
-        "command": sys.argv,
         "date": date.today().isoformat(),
         "threads": THREADS,
         "sha256": {tool: sha256(file.read_bytes()).hexdigest() for tool, file in scripts.items()},

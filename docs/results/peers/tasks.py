@@ -13,8 +13,8 @@ UNEQUAL = (
     " training process; the peers decode, resize and augment images in each epoch, in two worker"
     " processes that share the cores with the training.",
     "A peer's figure begins when the first step of the second epoch has ended: starting workers and"
-    " what they have prepared by then cost it nothing. strided's is that of its metrics.csv, the"
-    " whole second epoch. Neither counts validation and checkpoints.",
+    " the batches that they have prepared by then (about 4 of 15 to 100) cost it nothing. strided's"
+    " is that of its metrics.csv, the whole second epoch. None counts validation and checkpoints.",
     "channels_last is strided's default and an option of timm; torchvision's script has none."
     " strided steps the optimizer in a fused kernel. timm decays no biases and no normalisation.",
     "torchvision's script has no bfloat16 on a CPU (its --amp is CUDA's), freezes no layers and has"
@@ -75,7 +75,7 @@ def strided(row: Row, images: Path, out: Path, cache: Path) -> list[str]:
 
 def timm(row: Row, images: Path, out: Path, script: Path) -> list[str]:
     """The command of timm's train.py; `sgd` is Nesterov's there."""
-    # as --device=cpu; train.py of before that option hands on what a --config says
+    # options of newer versions; older ones have the code, and take what a --config says
     config = ["device: cpu"] + ["layer_decay_no_opt_scale: 0.5"] * row.frozen
     (out / "config.yaml").write_text("\n".join(config) + "\n")
     name = {"efficientnet_lite0": "tf_efficientnet_lite0"}.get(row.network, row.network)
