@@ -126,8 +126,12 @@ def one_run(tool: str, row: Row, images: Path, source: Path, folder: Path) -> di
             "figure": round(figure(tool, row, done, out), 2),
             "seconds": round(done.seconds, 2),
             "cpu_seconds": round(done.cpu_seconds, 2),
-            "command": shown(command, {str(out): "OUT", str(folder): "WORK", str(source): tool}),
+            "command": shown(
+                command, {str(out): "OUT", str(folder): "WORK", str(source): f"${tool.upper()}"}
+            ),
         }
+        if (out / "config.yaml").exists():
+            told["config.yaml"] = (out / "config.yaml").read_text()
         if tool == "strided":
             results = json.loads(next(out.rglob("results.json")).read_text())
             told["results"] = {key: results.get(key) for key in KEPT}
