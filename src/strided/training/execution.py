@@ -117,7 +117,8 @@ def _multiplies_bf16(device: torch.device) -> bool:
     """Tell whether the device has units for products of bfloat16."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16"))
+    known = torch.cpu.get_capabilities()
+    return device.type == "cpu" and any(known.get(unit) for unit in ("amx_bf16", "avx512_bf16"))
 
 
 SMALL_BATCH = 100_000_000  # multiply-adds of a forward batch; LeNet-5's 64 images are 27 million
