@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from strided.config.keys import Node
 from strided.config.own_code import finding, own_code
 from strided.errors import UserError, did_you_mean, first_line, one_line
+from strided.system.late_torchmetrics import import_torchmetrics
 
 # The packages of strided that have targets: each lists them, by kind, in its `TARGETS`. No other
 # function or class can be named: `strided.cli.main` would accept a stranger's `trust=`.
@@ -175,6 +176,7 @@ def locate(target: str, path: str) -> Callable[..., Any]:
     classes of that kind in torch, Lightning and Optuna, and what `trusting` adds. Nothing else is
     imported. Raises UserError.
     """
+    import_torchmetrics()  # what is located imports Lightning, nearly always
     target = MOVED.get(str(target), str(target))  # a file may hold anything there
     kind = kind_at(path)
     if not any(part.startswith("_") for part in target.split(".")):

@@ -7,7 +7,6 @@ here are the details: thumbnails of 48 x 48 without their slow changes.
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
 LIKENESS = 0.9  # the least correlation of two near copies
 _SMOOTH = 3.0  # pixels: what changes more slowly than that is taken away
@@ -17,6 +16,8 @@ _AT_ONCE = 2048
 
 def details(thumbnails: np.ndarray) -> np.ndarray:
     """float32 (N, 2304) of length 1, or 0 for a flat picture, of grey uint8 (N, 48, 48)."""
+    from scipy.ndimage import gaussian_filter  # scikit-learn brings scipy; only some runs need it
+
     grey = thumbnails.astype(np.float32)
     fine = grey - gaussian_filter(grey, (0, _SMOOTH, _SMOOTH), mode="nearest")
     fine = fine.reshape(len(grey), -1)

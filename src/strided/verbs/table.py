@@ -10,7 +10,7 @@ from pathlib import Path
 
 from strided.config.keys import Config
 from strided.runs.results import Results
-from strided.system.late_scipy import import_torchmetrics
+from strided.system.late_torchmetrics import import_torchmetrics
 from strided.system.signals import Interruption
 
 Work = Callable[[Config, Path, Results, Interruption], None]
