@@ -154,10 +154,12 @@ def test_the_package_imports_next_to_nothing() -> None:
 def test_training_starts_without_what_only_some_runs_need(tmp_path: Path) -> None:
     # seed=-1 is refused by train itself, when all that it needs is there
     started = f"""
-import sys
+import gc, sys
 from strided.cli import main
 assert main(["train", "seed=-1", "log_dir={tmp_path}"]) == 1
 print(*{{name.split(".")[0] for name in sys.modules}})
+assert gc.isenabled()
+assert gc.get_freeze_count() > 100_000
 assert "torchmetrics.functional" not in sys.modules
 """
     used = """

@@ -18,6 +18,7 @@ from strided.sweeps.search.search import resume_search, run_search
 from strided.sweeps.sweep import resume_sweep, run_sweep, sweep_of
 from strided.system.processes import ignore_batch_script, is_launched
 from strided.system.signals import Interrupted
+from strided.system.starting import starting
 from strided.system.verbosity import showing
 from strided.verbs.help import help_of, overview
 
@@ -37,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         verb, *rest = words if words[0] not in NO_VERB else ["train", *words]
         typed = parse(verb, rest)
         with (
+            starting(),
             trusting(typed_trust(typed.words), typed.config_dir),
             beginning_with(typed.primary),
             showing(typed.shown_from),

@@ -12,6 +12,7 @@ from strided.config.keys import Config
 from strided.runs.results import Results
 from strided.system.late_torchmetrics import import_torchmetrics
 from strided.system.signals import Interruption
+from strided.system.starting import started
 
 Work = Callable[[Config, Path, Results, Interruption], None]
 
@@ -35,6 +36,7 @@ class Verb:
             import_torchmetrics()
         module, _, name = self.function.partition(":")
         found: Work = getattr(import_module(module), name)
+        started()
         return found
 
 
