@@ -45,7 +45,10 @@ def test_every_named_model_finds_an_input_for_every_size(
     assert isinstance(config, dict)
     decided = _plan(config, native_size=size, channels=channels)  # type: ignore[arg-type]
     assert decided.preprocessing.image_size >= min(size, 32)
-    assert Trial(decided.model, 10, channels).fits(decided.preprocessing.image_size)
+    trial = Trial(decided.model, 10, channels)
+    size = decided.preprocessing.image_size
+    assert trial.fits(size)
+    assert trial.run(size) is trial.run(size)  # not tried twice
     assert decided.model.get("stem", "imagenet") in ("imagenet", "small")
 
 

@@ -21,6 +21,7 @@ from strided.runs.results import Results
 from strided.system.machine import alone_in
 from strided.system.processes import is_first, joined, noticing_loss
 from strided.system.signals import Interruption
+from strided.system.starting import started
 from strided.verbs.table import VERBS
 
 
@@ -92,6 +93,7 @@ def run_job(
 ) -> Results:
     """Run a verb in its folder, in as many processes as it asks for; return its results.json."""
     if verb == "train" and (processes := processes_to_start(config["trainer"])) > 1:
+        started()
         with alone_in(RunFolder(folder).log):  # in a launch, the first process then takes it
             write_config(folder, config, command)
         return launch(folder, processes, command, resumed_with)

@@ -18,6 +18,7 @@ from strided.jobs.job import run_job
 from strided.runs.folder import read_config
 from strided.system.processes import LostProcessError, is_joined, place
 from strided.system.signals import Interrupted, Interruption, stop_with_parent
+from strided.system.starting import starting
 from strided.system.verbosity import showing
 
 
@@ -28,6 +29,7 @@ def main() -> int:
     job = json.loads((exchange / "job.json").read_text())
     try:
         with (
+            starting(),
             Interruption().listening(),
             trusting(job["trust"], Path(job["config_dir"]) if job["config_dir"] else None),
             insisting_on(job["insisted_on"]),

@@ -1,7 +1,7 @@
 """Find out if a network takes images of a size, by one pass that computes shapes only."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -20,6 +20,9 @@ class Trial:
     config: Mapping[str, Any]
     num_classes: int
     channels: int
+    _tried: dict[int, nn.Module] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def resolved(self, image_size: int) -> dict[str, Any]:
         """The config with the stem that `auto` means at this size."""
@@ -34,7 +37,13 @@ class Trial:
         """Return the network after a training-mode pass of two images; UserError if the pass fails.
 
         It runs on the meta device: nothing is allocated or computed, and the random state stays.
+        A second call for a size gives the network of the first.
         """
+        if image_size not in self._tried:
+            self._tried[image_size] = self._try(image_size)
+        return self._tried[image_size]
+
+    def _try(self, image_size: int) -> nn.Module:
         try:
             return self._run(image_size, "meta")
         except UserError as error:

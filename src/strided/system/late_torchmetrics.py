@@ -4,7 +4,6 @@ import logging
 import sys
 from importlib import import_module
 from importlib.machinery import PathFinder
-from importlib.metadata import version
 from importlib.util import find_spec, module_from_spec
 from types import ModuleType
 from typing import Any
@@ -33,6 +32,8 @@ def import_torchmetrics() -> None:
     """
     if _WHOLE in sys.modules or (spec := find_spec(_WHOLE)) is None:
         return
+    from importlib.metadata import version  # torch imports it too, but --help does not
+
     whole: Any = module_from_spec(spec)
     sys.modules[_WHOLE] = whole
     try:
