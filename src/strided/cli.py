@@ -38,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         verb, *rest = words if words[0] not in NO_VERB else ["train", *words]
         typed = parse(verb, rest)
         with (
+            starting(),
             trusting(typed_trust(typed.words), typed.config_dir),
             beginning_with(typed.primary),
             showing(typed.shown_from),
@@ -82,13 +83,7 @@ def run_verb(typed: Typed) -> None:
         require_single_process()
         run_sweep(verb, words, config_dir, trend)
     else:
-        run_alone(typed)
-
-
-def run_alone(typed: Typed) -> None:
-    """Run one job, or its rest: nothing of it is there yet."""
-    with starting():
-        run(typed.verb, typed.words, typed.config_dir)
+        run(verb, words, config_dir)
 
 
 def resume(folder: Path, typed: Typed) -> None:
@@ -102,7 +97,7 @@ def resume(folder: Path, typed: Typed) -> None:
     elif files.search.is_file():
         resume_search(folder, changes, typed.config_dir)
     else:
-        run_alone(typed)
+        run(typed.verb, typed.words, typed.config_dir)
 
 
 def require_single_process() -> None:

@@ -55,6 +55,7 @@ from strided.system.durable import write_text
 from strided.system.machine import alone_in
 from strided.system.plain_data import read_yaml
 from strided.system.signals import Interrupted, Interruption
+from strided.system.starting import started
 from strided.system.verbosity import among_many, showing
 from strided.verbs.table import VERBS
 
@@ -200,6 +201,7 @@ def _run_jobs(
     trend: Sweep | None,
     config: Config,
 ) -> None:
+    started()  # checking the words has imported most of what jobs need
     varied = {key_of(word) for job in commands for word in {*job} ^ {*commands[0]}}
     insisted, level, begun = steady(overrides, varied), among_many(), primary()
     own_folder = config_dir and config_dir.resolve()  # a launcher may run jobs elsewhere

@@ -35,6 +35,7 @@ from strided.sweeps.search.space import Search, parse, require_axes
 from strided.sweeps.sweep import check_corners, composed
 from strided.system.machine import alone_in, cores
 from strided.system.signals import Interrupted, Interruption
+from strided.system.starting import started
 from strided.system.verbosity import among_many, showing
 
 if TYPE_CHECKING:
@@ -166,6 +167,7 @@ def run_trials(study: "Study", config_dir: Path | None, trust: list[str]) -> Non
     from strided.sweeps.search.study import JOURNAL
     from strided.sweeps.search.worker import work
 
+    started()  # checking the words has imported most of what trials need
     with alone_in(study.folder / JOURNAL) as lock:
         study.plan.write(study.folder)  # a resume may have changed it; workers read it there
         try:

@@ -19,6 +19,7 @@ from strided.runs.folder import lies_in, read_results
 from strided.runs.results import by_name
 from strided.sweeps.search.study import SearchPlan, Study
 from strided.system.signals import Interrupted, Interruption, stop_with_parent
+from strided.system.starting import starting
 
 
 def work(
@@ -82,7 +83,12 @@ def main(typed: str) -> int:
     begun = beginning_with(Primary(message["config_name"], path))
     stop_with_parent(message["parent"])
     try:
-        with trusting(message["trust"], config_dir), begun, Interruption().listening():
+        with (
+            starting(),
+            trusting(message["trust"], config_dir),
+            begun,
+            Interruption().listening(),
+        ):
             study = Study(folder, SearchPlan.read(folder))
             work(study, message["unfinished"], config_dir, quiet=True)
     except Interrupted as stop:
