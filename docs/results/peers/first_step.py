@@ -47,9 +47,9 @@ def commands(args: argparse.Namespace, images: Path, folder: Path) -> dict[str, 
             (folder / tool).mkdir()
             found[tool] = COMMANDS[tool](ROW, images, folder / tool, source.resolve()) or []
     if args.before:
-        found["before"] = [
-            w.replace(str(ROOT), str(args.before.resolve())) for w in found["strided"]
-        ]
+        python, script, *words = found["strided"]
+        script = script.replace(str(ROOT), str(args.before.resolve()))
+        found["before"] = [python, script, *words]
     return found
 
 
@@ -93,33 +93,38 @@ def typed() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def told(
+    args: argparse.Namespace,
+    tools: dict[str, list[str]],
+    folder: Path,
+    rounds: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """What the JSON says: commands with short names for places, medians, and all rounds."""
+    scripts = {tool: file for tool in ("timm", "torchvision") if (file := vars(args)[tool])}
+    places = {str(folder): "WORK"} | {str(p.resolve()): f"${t.upper()}" for t, p in scripts.items()}
+    places |= {str(args.before.resolve()): "$BEFORE"} if args.before else {}
+    return {
+        "threads": THREADS,
+        "sha256": {tool: sha256(file.read_bytes()).hexdigest() for tool, file in scripts.items()},
+        "commands": {tool: shown(words, places) for tool, words in tools.items()},
+        "medians": {
+            tool: {k: round(median(one[tool][k] for one in rounds), 2) for k in rounds[0][tool]}
+            for tool in tools
+        },
+        "rounds": rounds,
+    }
+
+
 def main() -> None:
     """Measure all rounds, write the JSON and print the medians."""
     args = typed()
-    scripts = {tool: file for tool in ("timm", "torchvision") if (file := vars(args)[tool])}
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         images = write_images(args.data.resolve() / "cifar10.zip", ROW, folder)
         tools = commands(args, images, folder)
-        rounds = measured(tools, args.rounds)
-    places = {
-        str(folder): "WORK",
-        **{str(p.resolve()): f"${t.upper()}" for t, p in scripts.items()},
-    }
-    places |= {str(args.before.resolve()): "$BEFORE"} if args.before else {}
-    medians = {
-        tool: {key: round(median(one[tool][key] for one in rounds), 2) for key in rounds[0][tool]}
-        for tool in tools
-    }
-    told = {
-        "threads": THREADS,
-        "sha256": {tool: sha256(file.read_bytes()).hexdigest() for tool, file in scripts.items()},
-        "commands": {tool: shown(words, places) for tool, words in tools.items()},
-        "medians": medians,
-        "rounds": rounds,
-    }
-    args.out.write_text(json.dumps(told, indent=1) + "\n")
-    print(json.dumps(medians, indent=1))
+        found = told(args, tools, folder, measured(tools, args.rounds))
+        args.out.write_text(json.dumps(found, indent=1) + "\n")
+        print(json.dumps(found["medians"], indent=1))
 
 
 if __name__ == "__main__":
