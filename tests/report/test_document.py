@@ -14,7 +14,6 @@ from playwright.sync_api import Browser, Page, expect
 from tests.browser import PHONE, WIDE, opened, overflow, violations
 from tests.conftest import with_splits
 
-from strided.config.keys import Config
 from strided.evaluation.examples import Example
 from strided.report.contents import Contents
 from strided.report.diagnosis import CONCLUSIONS, Diagnosis
@@ -46,7 +45,7 @@ RESULTS: Any = {
 
 def reported(folder: Path, results: Any, contents: Contents | None = None, **keys: Any) -> str:
     (folder / "metrics.csv").write_text(METRICS)
-    config: Config = {
+    config: Any = {
         "name": "a <i>name</i>",
         "seed": 0,
         "augment": {"_target_": "strided.data.BatchAugment"},
