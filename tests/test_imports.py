@@ -193,6 +193,25 @@ assert torchmetrics.utilities.Metric is torchmetrics.Metric
 """)
 
 
+def test_threads_that_start_at_once_have_all_that_lightning_takes_of_torchmetrics() -> None:
+    run_python("""
+import sys, threading, time
+from concurrent.futures import ThreadPoolExecutor
+from strided.system.late_torchmetrics import import_torchmetrics
+
+def taken(late):
+    while late and "torchmetrics" not in sys.modules:
+        time.sleep(0.001)
+    import_torchmetrics()
+    from torchmetrics import Metric
+    return Metric
+
+with ThreadPoolExecutor(2) as pool:
+    first, second = pool.map(taken, (False, True))
+assert first is second
+""")
+
+
 @pytest.mark.parametrize(
     "name",
     [f"strided{part}" for part in ("", ".data", ".explain", ".loggers", ".models", ".training")],

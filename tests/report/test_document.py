@@ -15,7 +15,9 @@ from tests.browser import PHONE, WIDE, opened, overflow, violations
 from tests.conftest import with_splits
 
 from strided.evaluation.examples import Example
+from strided.pages.figure import Line
 from strided.report.contents import Contents
+from strided.report.curves import Aim, chart_curves
 from strided.report.diagnosis import CONCLUSIONS, Diagnosis
 from strided.report.document import write_report
 from strided.report.errors import SCRIPT
@@ -43,13 +45,12 @@ RESULTS: Any = {
 }
 
 
-def reported(folder: Path, results: Any, contents: Contents | None = None, **keys: Any) -> str:
+def reported(folder: Path, results: Any, contents: Contents | None = None) -> str:
     (folder / "metrics.csv").write_text(METRICS)
     config: Any = {
         "name": "a <i>name</i>",
         "seed": 0,
         "augment": {"_target_": "strided.data.BatchAugment"},
-        **keys,
     }
     write_report(folder, config, results, contents)
     return (folder / "report.html").read_text()
@@ -80,12 +81,22 @@ def test_a_report_holds_the_numbers_of_the_run(trained_run: Path) -> None:
 
 def test_a_target_is_marked_in_the_curve_of_its_metric(tmp_path: Path) -> None:
     took = {"seconds_to_target": 612.4, "epochs_to_target": 1.0, "flops_to_target": 1e9}
-    aim = {"monitor": "val/acc", "value": 0.45, "stop": False}
-    page = reported(tmp_path, {**RESULTS, **took}, callbacks={"target": aim})
+    aim = {"monitor": "val/acc", "value": 0.45}
+    page = reported(tmp_path, {**RESULTS, **took, "target": aim})
     assert page.count("target 45 % after 612 s") == 1
-    aim = {"monitor": "train/loss", "value": 0.1, "stop": False}
-    page = reported(tmp_path, {**RESULTS, **dict.fromkeys(took)}, callbacks={"target": aim})
+    aim = {"monitor": "train/loss", "value": 0.1}
+    page = reported(tmp_path, {**RESULTS, **dict.fromkeys(took), "target": aim})
     assert page.count("target 0.1, not reached") == 1
+
+
+@pytest.mark.parametrize("epochs", [0.1, 2.9])
+def test_a_target_of_a_validation_inside_an_epoch_is_marked_within_the_chart(epochs: float) -> None:
+    curves = {"epoch": [0.0, 1.0], "train/acc": [0.2, 0.4], "lr": [0.1, 0.1]}
+    figure = chart_curves(curves, [], None, Aim("val/acc", 0.3, 5.0, epochs))["acc"]
+    lines = [mark for mark in figure.marks if isinstance(mark, Line)]
+    (left, _), _, (right, _) = next(line.points for line in lines if line.colour == "line")
+    (marked,) = [line for line in lines if line.dashed and len({x for x, _ in line.points}) == 1]
+    assert left <= marked.points[0][0] <= right
 
 
 def test_every_metric_of_a_report_is_explained_where_it_leads_to(trained_run: Path) -> None:

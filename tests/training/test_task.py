@@ -110,6 +110,19 @@ def test_norms_and_biases_are_not_decayed() -> None:
     assert not decay
 
 
+def test_an_optimizer_of_ones_own_drops_the_gradients_its_way() -> None:
+    class Keeping(torch.optim.SGD):
+        def zero_grad(self, set_to_none: bool = True) -> None:
+            super().zero_grad(set_to_none=False)
+
+    task, weight = make_task("model=mlp", size=8), nn.Parameter(torch.ones(2))
+    for optimizer in (Keeping([weight]), torch.optim.SGD([weight])):
+        weight.grad = torch.ones(2)
+        task.optimizer_zero_grad(0, 0, optimizer)
+        kept = isinstance(optimizer, Keeping)
+        assert (weight.grad.tolist() == [0, 0]) if kept else (weight.grad is None)
+
+
 def test_auxiliary_losses_count_in_training_only() -> None:
     task = make_task("model=googlenet", size=64)
     logits: list[Tensor] = []

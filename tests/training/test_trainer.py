@@ -12,7 +12,7 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.callbacks import LambdaCallback, TQDMProgressBar
 from PIL import Image
 from tests.conftest import write_images
 from tests.reading import only_run, results, rows, run_log, weights
@@ -22,7 +22,7 @@ from strided.cli import main
 from strided.data.pixels.streaming import Decoded, Decoding
 from strided.evaluation.classifier import Prediction
 from strided.training.callbacks.progress_bar import ProgressBar
-from strided.training.trainer import build_trainer
+from strided.training.trainer import build_trainer, leave_out_empty_hooks
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 FAST = ("model=mlp", "data.train_fraction=0.2", "data.batch_size=32")  # 8 batches an epoch
@@ -178,6 +178,15 @@ def test_empty_hooks_of_callbacks_cost_nothing_in_a_step(
     monkeypatch.setattr(pl.Callback, hook, lambda self, *_: called.append(type(self).__name__))
     run_train(*FAST, "callbacks.early_stopping.patience=3")
     assert not called
+
+
+def test_a_hook_on_a_callback_itself_is_no_empty_one() -> None:
+    seen: list[str] = []
+    callback = LambdaCallback(on_train_batch_end=lambda *_: seen.append("batch"))
+    leave_out_empty_hooks([callback])
+    leave_out_empty_hooks([callback])  # of the next stage
+    callback.on_train_batch_end(None, None, None, None, 0)  # type: ignore[arg-type]
+    assert seen and callback.on_before_backward is None
 
 
 def test_the_rate_of_an_epoch_waits_for_its_last_batch(

@@ -178,12 +178,16 @@ class ServingDataModule(LightningDataModule, ABC):
     def transfer_batch_to_device(
         self, batch: Batch, device: torch.device, dataloader_idx: int
     ) -> Batch:
-        """Send images and labels; a GPU copies pinned memory while the program goes on."""
+        """Send images and labels; an NVIDIA GPU copies pinned memory while the program goes on.
+
+        Apple's may begin before all of it has arrived, so that Lightning waits for it too.
+        """
         images, labels, seed, mirrored = batch
+        ahead = device.type == "cuda"
         if mirrored is not None:
-            mirrored = mirrored.to(device, non_blocking=True)
-        images = images.to(device, non_blocking=True)
-        return Batch(images, labels.to(device, non_blocking=True), seed, mirrored)
+            mirrored = mirrored.to(device, non_blocking=ahead)
+        images = images.to(device, non_blocking=ahead)
+        return Batch(images, labels.to(device, non_blocking=ahead), seed, mirrored)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> tuple[Tensor, Tensor]:
         """Augment (only in training) and normalise on the model's device."""

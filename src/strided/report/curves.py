@@ -96,7 +96,9 @@ def _mark_aim(chart: Chart, aim: Aim) -> None:
     if aim.epochs is None:
         chart.word(chart.x.low, aim.value, f"target {value}, not reached", dy=-5)
     else:
-        chart.upright(aim.epochs - 1, f"target {value} after {aim.seconds:,.0f} s")
+        # validations inside an epoch may be left of the first dot, or right of the last
+        reached = min(max(aim.epochs - 1, chart.x.low), chart.x.high)
+        chart.upright(reached, f"target {value} after {aim.seconds:,.0f} s")
 
 
 def chart_rates(found: Mapping[str, Any]) -> Figure:

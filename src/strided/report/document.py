@@ -66,7 +66,7 @@ def write_report(
     figures.mkdir(exist_ok=True)
     for old in figures.glob("*.png"):  # of an earlier session
         old.unlink()
-    charts = _charts(folder, config, results, contents)
+    charts = _charts(folder, results, contents)
     draw_figures(charts, contents, figures)
     write_text(RunFolder(folder).report, render(config, results, contents, charts))
 
@@ -82,16 +82,14 @@ def draw_figures(charts: Charts, contents: Contents, folder: Path) -> None:
         draw_samples(contents.samples, folder / "samples.png")
 
 
-def _charts(
-    folder: Path, config: Config, results: Results, contents: Contents
-) -> dict[str, list[Figure]]:
+def _charts(folder: Path, results: Results, contents: Contents) -> dict[str, list[Figure]]:
     """The charts of a run, by the name of their file; those in a list stand side by side."""
     metrics = RunFolder(folder).metrics
     curves = read_metrics(metrics) if metrics.is_file() else {}
     charts: dict[str, list[Figure]] = {}
     if curves:
         stages, best = results.get("stages", []), results.get("best_epoch")
-        drawn = chart_curves(curves, stages, best, _aim(config, results))
+        drawn = chart_curves(curves, stages, best, _aim(results))
         charts.update({name: [chart] for name, chart in drawn.items()})
     if "lr_finder" in results:
         charts["learning_rates"] = [chart_rates(results["lr_finder"])]
@@ -111,12 +109,11 @@ def _charts(
     return charts
 
 
-def _aim(config: Config, results: Results) -> Aim | None:
-    if "seconds_to_target" not in results:
+def _aim(results: Results) -> Aim | None:
+    if "target" not in results:
         return None
-    typed = config["callbacks"]["target"]
     reached = results["seconds_to_target"], results["epochs_to_target"]
-    return Aim(typed["monitor"], typed["value"], *reached)
+    return Aim(**results["target"], seconds=reached[0], epochs=reached[1])
 
 
 def render(config: Config, results: Results, contents: Contents, charts: Charts) -> str:

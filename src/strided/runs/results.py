@@ -108,7 +108,8 @@ class Results(Metrics, total=False):
     fit_finished: int | None  # trainer.max_epochs of the last completed fit
     gpu_use: GpuUse  # of a run on an NVIDIA GPU
     train_seconds: float  # all of fit, over all resumes
-    # until callbacks.target was reached; None: it was not
+    target: dict[str, Any]  # of callbacks.target: monitor and value
+    # until it was reached; None: it was not
     seconds_to_target: float | None  # inside fit
     epochs_to_target: float | None
     flops_to_target: float | None

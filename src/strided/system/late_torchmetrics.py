@@ -2,14 +2,16 @@
 
 import logging
 import sys
+import threading
 from importlib import import_module
-from importlib.machinery import PathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec, module_from_spec
 from types import ModuleType
 from typing import Any
 
 _WHOLE = "torchmetrics"
 _PLOT = "torchmetrics.utilities.plot"
+_LOCK = threading.Lock()
 
 
 class _Waiting(ModuleType):
@@ -30,8 +32,12 @@ def import_torchmetrics() -> None:
     time to the first training step. Where a version of torchmetrics is laid out in another way, it
     is imported whole, as it is if this is never called.
     """
-    if _WHOLE in sys.modules or (spec := find_spec(_WHOLE)) is None:
-        return
+    with _LOCK:  # notebooks and services train in threads: none goes on with half of it
+        if _WHOLE not in sys.modules and (spec := find_spec(_WHOLE)) is not None:
+            _import_little(spec)
+
+
+def _import_little(spec: ModuleSpec) -> None:
     from importlib.metadata import version  # torch imports it too, but --help does not
 
     whole: Any = module_from_spec(spec)

@@ -24,7 +24,7 @@ class EpochMeter:
 
     def reset(self) -> None:
         """Start an epoch."""
-        self.loss_sum: Tensor | float = 0.0  # float64, on the device after the first batch
+        self.loss_sum: Tensor | float = 0.0  # on the device after the first batch
         self.correct: Tensor | int = 0
         self.count = 0
         self._hits: list[Tensor] = []  # (B,), 0 or 1, of batches that `correct` leaves out
@@ -37,7 +37,8 @@ class EpochMeter:
         if labels.ndim == 2:
             labels = labels.argmax(1)
         if not isinstance(self.loss_sum, Tensor):
-            self.loss_sum = loss.new_full((), self.loss_sum, dtype=torch.float64)
+            exact = torch.float32 if loss.device.type == "mps" else torch.float64  # it has no other
+            self.loss_sum = loss.new_full((), self.loss_sum, dtype=exact)
         self.loss_sum.add_(loss.detach(), alpha=len(labels))
         self._hits.append(logits.argmax(1).eq_(labels))
         self.count += len(labels)

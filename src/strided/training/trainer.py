@@ -165,12 +165,13 @@ _HOOKS_OF_A_STEP = (
 
 
 def leave_out_empty_hooks(callbacks: list[pl.Callback]) -> None:
-    """Take away the hooks of a step that a callback does not define.
+    """Take away the hooks of a step that neither a callback's class nor the callback defines.
 
     Lightning skips what cannot be called. Calling some twenty empty ones takes as long as a layer
     of a small network.
     """
     for callback in callbacks:
         for name in _HOOKS_OF_A_STEP:
-            if getattr(type(callback), name) is getattr(pl.Callback, name):
+            hook = getattr(callback, name)  # LambdaCallback sets its hooks on the instance
+            if getattr(hook, "__func__", None) is getattr(pl.Callback, name):
                 setattr(callback, name, None)

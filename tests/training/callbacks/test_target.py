@@ -53,8 +53,12 @@ def test_a_target_of_the_first_stage_ends_a_run_of_two(run_train: Train, trained
 
 
 def test_validations_inside_an_epoch_count_a_part_of_it(run_train: Train) -> None:
-    folder = run_train(*FEW, "trainer.val_check_interval=0.5", "callbacks.target.value=0.001")
+    # by a name of its own: results.json says what was to be reached
+    aim = ("+callbacks.aim._target_=strided.training.Target", "+callbacks.aim.value=0.001")
+    folder = run_train(*FEW, "trainer.val_check_interval=0.5", *aim)
     found = results(folder)
+    assert found["target"] == {"monitor": "val/acc", "value": 0.001}
+    assert "target 0.1 % after" in (folder / "report.html").read_text()
     assert found["epochs_to_target"] == 0.5
     assert found["flops_to_target"] == IMAGES // 2 * flops_of_lenet5()
 

@@ -97,8 +97,9 @@ class Target(LightningCheckpoint):
         trainer.should_stop = trainer.should_stop or self.stop
 
     def note(self, results: Results, *, solved: bool) -> None:
-        """Add what was found to results.json; None: not reached, or FLOPs of a solved head."""
+        """Add aim and finding to results.json; None: not reached, or FLOPs of a solved head."""
         found = self.reached or {}
+        results["target"] = {"monitor": self.monitor, "value": self.value}
         results["seconds_to_target"] = found.get("seconds")
         results["epochs_to_target"] = found.get("epochs")
         results["flops_to_target"] = None if solved else found.get("flops")
