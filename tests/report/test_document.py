@@ -92,7 +92,7 @@ def test_a_target_is_marked_in_the_curve_of_its_metric(tmp_path: Path) -> None:
 @pytest.mark.parametrize("epochs", [0.1, 2.9])
 def test_a_target_of_a_validation_inside_an_epoch_is_marked_within_the_chart(epochs: float) -> None:
     curves = {"epoch": [0.0, 1.0], "train/acc": [0.2, 0.4], "lr": [0.1, 0.1]}
-    figure = chart_curves(curves, [], None, Aim("val/acc", 0.3, 5.0, epochs))["acc"]
+    figure = chart_curves(curves, [], None, Aim("val/acc", 0.3, 5, epochs))["accuracy"]
     lines = [mark for mark in figure.marks if isinstance(mark, Line)]
     (left, _), _, (right, _) = next(line.points for line in lines if line.colour == "line")
     (marked,) = [line for line in lines if line.dashed and len({x for x, _ in line.points}) == 1]

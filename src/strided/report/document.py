@@ -112,8 +112,8 @@ def _charts(folder: Path, results: Results, contents: Contents) -> dict[str, lis
 def _aim(results: Results) -> Aim | None:
     if "target" not in results:
         return None
-    reached = results["seconds_to_target"], results["epochs_to_target"]
-    return Aim(**results["target"], seconds=reached[0], epochs=reached[1])
+    seconds, epochs = results["seconds_to_target"], results["epochs_to_target"]
+    return Aim(**results["target"], seconds=seconds, epochs=epochs)
 
 
 def render(config: Config, results: Results, contents: Contents, charts: Charts) -> str:
