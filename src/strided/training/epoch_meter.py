@@ -37,7 +37,8 @@ class EpochMeter:
         if labels.ndim == 2:
             labels = labels.argmax(1)
         if not isinstance(self.loss_sum, Tensor):
-            exact = torch.float32 if loss.device.type == "mps" else torch.float64  # it has no other
+            # Apple's GPUs have no float64
+            exact = torch.float32 if loss.device.type == "mps" else torch.float64
             self.loss_sum = loss.new_full((), self.loss_sum, dtype=exact)
         self.loss_sum.add_(loss.detach(), alpha=len(labels))
         self._hits.append(logits.argmax(1).eq_(labels))
