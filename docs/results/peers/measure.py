@@ -33,7 +33,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tasks import COMMANDS, ROWS, UNEQUAL, Row
+from tasks import COMMANDS, ROWS, Row
 
 from strided.runs.metrics_csv import read_rows
 from strided.system.machine import cores
@@ -214,7 +214,6 @@ def main() -> None:
         "date": date.today().isoformat(),
         "threads": THREADS,
         "sha256": {tool: sha256(file.read_bytes()).hexdigest() for tool, file in scripts.items()},
-        "unequal": UNEQUAL,
         "rows": {},
     }
     with tempfile.TemporaryDirectory() as made:

@@ -8,23 +8,6 @@ from pathlib import Path
 
 TRAIN = Path(__file__).parents[3] / "src" / "train.py"
 WORKERS, RATE, DECAY = 2, 0.01, 5e-4
-UNEQUAL = (
-    "strided decodes and resizes once, before the first epoch, and augments whole batches in the"
-    " training process; the peers decode, resize and augment images in each epoch, in two worker"
-    " processes that share the cores with the training.",
-    "A peer's figure begins when the first step of the second epoch has ended: starting workers and"
-    " the batches that they have prepared by then (about 4 of 15 to 100) cost it nothing. strided's"
-    " is that of its metrics.csv, the whole second epoch. None counts validation and checkpoints.",
-    "channels_last is strided's default and an option of timm; torchvision's script has none."
-    " strided steps the optimizer in a fused kernel. timm decays no biases and no normalisation.",
-    "torchvision's script has no bfloat16 on a CPU (its --amp is CUDA's), freezes no layers and has"
-    " no EfficientNet-Lite0.",
-    "Frozen: timm freezes by layer_decay_no_opt_scale, so the statistics of batch normalisation go"
-    " on, and all layers are computed in each epoch. strided keeps the features of one pass; its"
-    " caches are empty at the start, and its process also tests and writes a report. Weights are"
-    " random in both. The ratio grows with the number of epochs.",
-    "LeNet-5 on MNIST is in neither script: the part `plain` of strided's benchmark is its peer.",
-)
 
 
 @dataclass(frozen=True)
