@@ -1,4 +1,4 @@
-"""The tasks of measure.py, how each tool is told to do them, and what makes the tools unequal."""
+"""The tasks of measure.py, and how each tool is told to do them."""
 
 import shutil
 import sys
