@@ -305,9 +305,11 @@ def test_a_search_that_was_killed_goes_on(
 ) -> None:
     with started(log_dir, tmp_path) as (driver, workers, folder):
         assert len(workers) == 2
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)  # or it ends a second after its driver
         driver.kill()
         driver.join()
-        assert main(["train", f"resume={folder}"]) == 1  # its workers are still at it
+        assert main(["train", f"resume={folder}"]) == 1  # its workers are still there
         assert "another process is at work" in capsys.readouterr().err
         for pid in workers:
             os.kill(pid, signal.SIGKILL)
