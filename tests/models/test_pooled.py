@@ -75,6 +75,33 @@ def test_features_are_of_the_maps_at_the_end_of_the_blocks(
     assert anatomy(own).head.units[0][1] is own.head
 
 
+@pytest.mark.parametrize(
+    ("config", "block", "end", "pooling"),
+    [
+        ({**TORCHVISION, "name": "resnet18"}, "layer4", "layer4", "avgpool"),
+        ({**TORCHVISION, "name": "googlenet"}, "inception5b", "inception5b", "avgpool"),
+        ({**TIMM, "name": "tf_efficientnet_lite0"}, "conv_head", "bn2", "global_pool"),
+    ],
+)
+def test_of_the_last_block_the_networks_own_pooling_is_left_out(
+    config: dict[str, Any], block: str, end: str, pooling: str
+) -> None:
+    whole, own = network(config), pooled(config, [block])
+    load_weights(own, whole.state_dict(), num_classes=5)
+    at_the_end, means, taken = list[Tensor](), list[Tensor](), list[Tensor]()
+    whole.get_submodule(end).register_forward_hook(lambda *given: at_the_end.append(given[2]))
+    whole.get_submodule(pooling).register_forward_hook(lambda *given: means.append(given[2]))
+    own.head.register_forward_hook(lambda *given: taken.append(given[1][0]))
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        whole(images)
+        own(images)
+    mean, deviation = taken[0].chunk(2, 1)
+    assert torch.allclose(mean, means[0].flatten(1), rtol=1e-4, atol=1e-5)
+    assert torch.allclose(deviation, at_the_end[0].std((2, 3), correction=0), rtol=1e-4, atol=1e-5)
+    assert deviation.unique().numel() > 100  # of one place they would all be the same
+
+
 def test_means_alone_are_half_as_many() -> None:
     config = {**TORCHVISION, "name": "resnet18"}
     own = pooled(config, ["layer1"], pool="mean")

@@ -4,6 +4,7 @@ Middle blocks see texture and style, late ones objects. Few images of another ki
 were made on are often told apart better by the former.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Literal, get_args
@@ -23,8 +24,9 @@ class PooledNetwork(nn.Module):
     """The blocks of a network in a row; their maps, pooled, are the features that `head` takes.
 
     `blocks` are all up to the last pooled one, under their names in the network, so that its
-    published weights fit. Features (B, F) are in the order of the blocks: of each the means of its
-    maps over their places, and, if `pool` is mean_std, then the standard deviations.
+    published weights fit. Of the network's last block its own pooling is left out. Features (B, F)
+    are in the order of the blocks: of each the means of its maps over their places, and, if `pool`
+    is mean_std, then the standard deviations.
 
     It keeps few names for itself, since a module of the network may have any: `features`, `pool`.
     """
@@ -101,10 +103,11 @@ def pooled_network(
     blocks = anatomy(net).blocks
     chosen = _places(wanted, [block.name for block in blocks])
     names = [blocks[place].name for place in chosen]
-    own = PooledNetwork(blocks[: chosen[-1] + 1], names, pool)
     device = next(net.parameters()).device
-    images = torch.linspace(-1, 1, shape[0] * shape[1] * shape[2], device=device)
-    maps = _run_both(net, own, images.reshape(1, *shape))
+    images = torch.linspace(-1, 1, math.prod(shape), device=device).reshape(1, *shape)
+    *before, last = blocks[: chosen[-1] + 1]
+    own = PooledNetwork([*before, _up_to_maps(net, last, images)], names, pool)
+    maps = _run_both(net, own, images)
     each = len(pool.split("_"))  # numbers of a map
     own.sizes = [(name, each * m.shape[1]) for name, m in zip(names, maps, strict=True)]
     return own
@@ -131,19 +134,27 @@ def _places(wanted: Sequence[str | int] | None, names: list[str]) -> list[int]:
 
 
 @torch.no_grad()
+def _up_to_maps(net: nn.Module, block: Block, images: Tensor) -> Block:
+    """The block without the network's own pooling, which would leave one place of each map."""
+    with _evaluating(net), _outputs(net, [name for name, _ in block.units]) as kept:
+        net(images)
+    places = [kept[name].shape[2:].numel() if name in kept else 0 for name, _ in block.units]
+    count = len(places)
+    while count > 1 and places[count - 1] == 1 < places[count - 2]:
+        count -= 1
+    return Block(block.name, block.units[:count])
+
+
+@torch.no_grad()
 def _run_both(net: nn.Module, own: PooledNetwork, images: Tensor) -> list[Tensor]:
     """The maps of the pooled blocks. Raises UserError unless the whole network has the same."""
     ends = [own.block_units[block][-1] for block in own.pooled]
-    was_training = net.training
-    net.eval()
-    own.eval()
-    with _outputs(net, ends) as kept:
-        net(images)
     maps: list[Tensor] = []
-    with suppress(Exception):  # a layer may refuse what another one gives it
-        maps = pooled_maps(own, images)
-    net.train(was_training)
-    own.train(was_training)
+    with _evaluating(net), _evaluating(own):
+        with _outputs(net, ends) as kept:
+            net(images)
+        with suppress(Exception):  # a layer may refuse what another one gives it
+            maps = pooled_maps(own, images)
     for end in ends:
         whole = kept.get(end)
         if whole is not None and (whole.ndim != 4 or whole.shape[2] != whole.shape[3]):
@@ -165,6 +176,16 @@ def _same(whole: Tensor | None, own: Tensor) -> bool:
     if whole is None or whole.shape != own.shape:
         return False
     return own.is_meta or torch.allclose(whole, own, rtol=1e-3, atol=1e-5, equal_nan=True)
+
+
+@contextmanager
+def _evaluating(net: nn.Module) -> Iterator[None]:
+    was_training = net.training
+    net.eval()
+    try:
+        yield
+    finally:
+        net.train(was_training)
 
 
 @contextmanager
