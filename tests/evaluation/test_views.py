@@ -48,6 +48,11 @@ def test_views_of_a_run_are_those_of_its_test_eval_and_predict(
     assert alone["views"] == "none" and alone["test/loss"] != tested["test/loss"]
     assert main(["export", f"checkpoint={run}", f"bundle={log_dir}/b/m", f"log_dir={log_dir}"]) == 1
     assert "a bundle asks its network once" in capsys.readouterr().err
+    both = f"checkpoint=[{run},{run_train(*words, 'data.test_fraction=0.4')}]"
+    assert main(["eval", both, f"log_dir={log_dir}"]) == 0
+    assert main(["predict", both, f"log_dir={log_dir}", f"input={image_folder}", "name=both"]) == 0
+    for folder in ("eval/ensemble", "predict/both"):
+        assert results(next(log_dir.glob(f"{folder}/*")))["views"] is None  # they differ
 
 
 def test_an_answer_is_the_mean_of_the_answers_to_the_views(trained_run: Path) -> None:

@@ -38,6 +38,7 @@ from strided.evaluation.members import (
 )
 from strided.evaluation.overlap import Overlap, is_own, seen_by, without_seen
 from strided.evaluation.resampling import mean_by_group
+from strided.evaluation.views import common_views
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +115,7 @@ def _measure_all(
     split, first = config["split"], run_over_split(checkpoints[0], config)
     tell_fitted(first, split)
     each = [answers(first.classifier, checkpoints[0], first.logits)]
-    overlaps, gated = [first.overlap], [first.gated]
+    overlaps, gated, views = [first.overlap], [first.gated], [first.classifier.views]
     for checkpoint in checkpoints[1:]:  # one network after the other: each has its own input
         ran = run_over_split(checkpoint, config)
         own = answers(ran.classifier, checkpoint, ran.logits).in_order_of(each[0].classes)
@@ -122,6 +123,7 @@ def _measure_all(
         each.append(own)
         overlaps.append(ran.overlap)
         gated.append(ran.gated)
+        views.append(ran.classifier.views)
     decision, why = decision_of(each, config)
     if why and (typed := typed_choices(config)):
         raise UserError(
@@ -134,7 +136,7 @@ def _measure_all(
         each[0].classes,
         decision,
         first.classifier.precision,
-        first.classifier.views,
+        common_views(views),
         first.classifier.criterion,
     )
     logits = mean_logits(each)

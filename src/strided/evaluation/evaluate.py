@@ -37,8 +37,11 @@ class Judge(Protocol):
     classes: list[str]
     decision: Decision | None
     precision: InferencePrecision
-    views: Views
     criterion: nn.Module
+
+    @property
+    def views(self) -> Views | None:
+        """Of an image, whose answers are averaged; None: networks of several."""
 
 
 def evaluate(

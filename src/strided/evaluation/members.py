@@ -114,7 +114,7 @@ class Ensemble:
     classes: list[str]
     decision: Decision | None
     precision: InferencePrecision
-    views: Views
+    views: Views | None
     criterion: nn.Module
 
 

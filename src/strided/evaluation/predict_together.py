@@ -13,6 +13,7 @@ from strided.evaluation.classifier import Classifier
 from strided.evaluation.members import Answers, decision_of, gated_together, mean_logits
 from strided.evaluation.overlap import seen_by
 from strided.evaluation.predict_files import Found, predict_files
+from strided.evaluation.views import common_views
 from strided.runs.predictions_csv import Row
 from strided.training.seen_images import are_seen
 
@@ -30,7 +31,7 @@ class Answered:
     rows: list[Row]
     classes: list[str]
     precision: InferencePrecision
-    views: Views
+    views: Views | None  # None: networks of several
     seen: np.ndarray | None = None
 
 
@@ -77,7 +78,8 @@ def predict_together(checkpoints: Sequence[Path], found: Found, config: Config) 
         rows.append(row)
     known = [own.seen for own in answered if own.seen is not None]
     seen = np.any(known, axis=0) if len(known) == len(answered) else None
-    return Answered(rows, first.classes, first.precision, first.views, seen)
+    views = common_views([own.views for own in answered])
+    return Answered(rows, first.classes, first.precision, views, seen)
 
 
 def _gated(rows: Sequence[Row]) -> Gated | None:

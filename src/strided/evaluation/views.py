@@ -1,7 +1,7 @@
 """Views of an image whose answers are averaged: mirrored, and moved by a pixel."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -30,6 +30,11 @@ def views_of(pixels: Tensor, views: Views) -> list[tuple[float, Tensor]]:
     crops = [wide[..., at : at + side, at : at + side] for at in _CORNERS]
     shares = [(0.25, pixels), *((0.125, crop) for crop in crops)]
     return [(share, view) for share, one in shares for view in (one, one.flip(-1))]
+
+
+def common_views(each: Sequence[Views | None]) -> Views | None:
+    """The views that all networks of an ensemble average; None if they differ."""
+    return each[0] if len(set(each)) == 1 else None
 
 
 def refuse_mirrors(views: Views, data: Mapping[str, Any]) -> None:

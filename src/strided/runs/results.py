@@ -119,7 +119,7 @@ class Results(Metrics, total=False):
     tested: int  # images
     confusion: list[list[int]]  # a row for each true class
     inference_precision: InferencePrecision  # of the network in it, and in predict
-    views: Views  # of each image, whose answers were averaged in it, and in predict
+    views: Views | None  # of each image, whose answers were averaged in it, in eval and predict
     overlap: dict[str, Any] | None  # images seen in training; None: that is not known
     calibration: dict[str, Any]  # how it was fitted; errors of the probabilities, before and after
     sets: dict[str, Any]  # prediction sets: their threshold, what they cover
