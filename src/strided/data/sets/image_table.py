@@ -29,7 +29,7 @@ class ImageTable(ImageDataModule):
     their default names need not exist.
 
     Args:
-        csv: The table, with a header line; comma, semicolon or tab between its columns.
+        csv: The table, with a header line; comma, semicolon, tab or | between its columns.
         root: The folder or .zip that the paths are relative to; null: the table's folder.
         path_column: The column of the images' paths.
         path_suffix: Added to paths that do not end so, such as .jpg.
