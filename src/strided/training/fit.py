@@ -19,6 +19,7 @@ from strided.training.determinism import try_deterministic
 from strided.training.execution import execution_switches
 from strided.training.gpu_use import watching_gpu
 from strided.training.logistic import is_solved
+from strided.training.shared_norms import refuse_shared_norms
 from strided.training.task import ClassificationTask
 from strided.training.trainer import Run, stage_trainer
 from strided.training.transfer.on_features import on_features
@@ -80,6 +81,7 @@ def fit(run: Run, task: ClassificationTask, data: ImageDataModule) -> None:
 def fit_stages(run: Run, task: ClassificationTask, data: ImageDataModule) -> None:
     """Fit the stages that are left, one after the other."""
     transfer = Transfer.of(run.config)
+    refuse_shared_norms(run.config, run.trainer, task.model)
     try_deterministic(task, run.trainer.strategy.root_device)
     if not transfer.stages and not transfer.from_scratch and run.resume_from is None:
         say_that_all_weights_are_trained(run, len(data.splits["train"]))
