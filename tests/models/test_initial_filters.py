@@ -82,3 +82,9 @@ def test_a_network_that_sees_no_patches_is_refused() -> None:
     for net in (nn.Linear(4, 2), nn.Sequential(nn.Conv2d(4, 4, 3, groups=4))):
         with pytest.raises(UserError, match=r"model\.whitening=true.*expected.*Try model"):
             begin_with_whitening(net, [torch.zeros(1, 4, 8, 8)])
+
+
+def test_identity_without_a_convolution_of_all_maps_is_refused() -> None:
+    for net in (nn.Linear(4, 2), nn.Conv2d(4, 4, 3, groups=4)):
+        with pytest.raises(UserError, match=r"model\.dirac=true.*expected.*Try model"):
+            begin_with_identity(net)

@@ -21,11 +21,17 @@ def begin_with_identity(net: nn.Module) -> None:
 
     Other filters keep their random start. A layer of C input maps then hands these on in its first
     C maps, like a shortcut without one (Zagoruyko & Komodakis 2017, arXiv:1706.00388; of a part of
-    the filters Jordan 2024, arXiv:2404.00498). Grouped convolutions are left out.
+    the filters Jordan 2024, arXiv:2404.00498). Grouped convolutions are left out. Raises UserError
+    if there are no others.
     """
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d) and module.groups == 1:
-            nn.init.dirac_(module.weight[: module.in_channels])
+    layers = [m for m in net.modules() if isinstance(m, nn.Conv2d) and m.groups == 1]
+    if not layers:
+        raise UserError(
+            f"model.dirac=true, but {type(net).__name__} has no convolution of all maps; expected "
+            "one. Try model.dirac=false"
+        )
+    for layer in layers:
+        nn.init.dirac_(layer.weight[: layer.in_channels])
 
 
 @torch.no_grad()
