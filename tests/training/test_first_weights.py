@@ -1,6 +1,8 @@
 """Filters that are made of training images, and stay as they are."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ from tests.conftest import Train
 from tests.stopping import TRUST, assert_same_outcome, checkpoint, results, resume, stopping
 
 from strided.cli import main
+from strided.training.first_weights import some_training_images
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 WORDS = (
@@ -53,3 +56,14 @@ def test_loaded_weights_take_the_place_of_made_ones(run_train: Train, trained_ru
     one, two = (checkpoint(f, "best.ckpt")["state_dict"] for f in (folder, trained_run))
     assert torch.equal(one["model.c1.weight"], two["model.c1.weight"])
     torch.testing.assert_close(one["model.c3.weight"], two["model.c3.weight"], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("size", "most"), [(16, 5000), (32, 5000), (224, 102), (9999, 1)])
+def test_of_large_images_fewer_are_whitened(size: int, most: int) -> None:
+    asked: list[tuple[str, int]] = []
+    data: Any = SimpleNamespace(
+        preprocessing=SimpleNamespace(image_size=size),
+        spread=lambda *given: asked.append(given),
+        loader=lambda split, indices: [],
+    )
+    assert list(some_training_images(data)) == [] and asked == [("train", most)]

@@ -18,6 +18,9 @@ from strided.training.transfer.transfer import Transfer
 log = logging.getLogger(__name__)
 
 _WHITENED_IMAGES = 5000  # as in the code of Jordan 2024, arXiv:2404.00498
+# Of as many pixels at most as these images of CIFAR-10 have: 5000 images of 224 pixels took eight
+# minutes for filters of 7x7, and would take two hours for patches of 16x16.
+_WHITENED_PIXELS = _WHITENED_IMAGES * 32**2
 
 
 def begin_weights(net: nn.Module, config: Config, data: ImageDataModule, *, fresh: bool) -> None:
@@ -43,5 +46,6 @@ def begin_weights(net: nn.Module, config: Config, data: ImageDataModule, *, fres
 
 def some_training_images(data: ImageDataModule) -> Iterator[Tensor]:
     """Normalised batches (B, C, S, S) of training images, spread over all; each time the same."""
-    for batch in data.loader("train", data.spread("train", _WHITENED_IMAGES)):
+    most = max(1, _WHITENED_PIXELS // data.preprocessing.image_size**2)
+    for batch in data.loader("train", data.spread("train", min(_WHITENED_IMAGES, most))):
         yield data.preprocessing.normalise(batch.images)
