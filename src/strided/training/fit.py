@@ -107,6 +107,8 @@ def fit_stages(run: Run, task: ClassificationTask, data: ImageDataModule) -> Non
             describe_stage(task, stage_run, run.results)
         fit_stage(run, stage_run, trainer, task, data)
         progress.epoch, progress.step = trainer.current_epoch, trainer.global_step
+    if earlier:  # it was complete, and no stage is left
+        go_on_between_stages(run, task, earlier)
 
 
 def say_that_all_weights_are_trained(run: Run, num_images: int) -> None:

@@ -125,6 +125,19 @@ def test_more_epochs_than_the_stages_have_add_nothing_and_that_is_said(
     assert losses(folder) == losses(uninterrupted)
 
 
+def test_a_run_that_its_limit_ended_between_two_stages_is_resumed_as_complete(
+    weights: str, log_dir: Path, tmp_path: Path
+) -> None:
+    words = ("trainer.max_epochs=2", "callbacks.target.value=0.001")
+    whole = train(log_dir, weights, *STAGES, *words)
+    folder = Path(shutil.copytree(whole, tmp_path / "run"))
+    for name in ("results.json", "predictions.csv", "report.html"):  # killed while it was tested
+        (folder / name).unlink()
+    resume(folder)
+    assert_same_outcome(folder, whole)
+    assert results(folder)["epochs_to_target"] == results(whole)["epochs_to_target"] == 1
+
+
 @pytest.mark.parametrize("ema", ["null", "0.9"])
 def test_a_run_goes_on_between_two_stages(
     weights: str, uninterrupted: Path, log_dir: Path, tmp_path: Path, ema: str
