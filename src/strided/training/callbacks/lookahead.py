@@ -14,10 +14,10 @@ class Lookahead(pl.Callback):
     """Every `steps` optimizer steps, move slow weights towards the network's, and go on from them.
 
     The slow weights keep a share of themselves, `keep` times the part of the run that is over, to
-    the power of `rise`. The network ends with the slow weights. Statistics of batch normalisation
-    move along. As published by Zhang et al. 2019 (arXiv:1907.08610) the share is constant. Jordan
-    2024 (arXiv:2404.00498) has keep=0.774 and rise=3: at first hardly a change, at the end an
-    average.
+    the power of `rise`. A run that takes its last step ends with the slow weights. Statistics of
+    batch normalisation move along. As published by Zhang et al. 2019 (arXiv:1907.08610) the share
+    is constant. Jordan 2024 (arXiv:2404.00498) has keep=0.774 and rise=3: at first hardly a change,
+    at the end an average.
 
     Args:
         steps: Optimizer steps from one move to the next, 1 or more.
