@@ -147,7 +147,7 @@ def trusting(packages: Iterable[str], config_dir: Path | None = None) -> Iterato
 
     Python looks for these packages in `config_dir` last, and for no others there.
     """
-    token = _trusted.set((*_trusted.get(), *packages))
+    token = _trusted.set(tuple(dict.fromkeys((*_trusted.get(), *packages))))
     try:
         with finding(_packages(), config_dir):
             yield

@@ -3,6 +3,9 @@
 Configs name these classes and functions.
 """
 
+from importlib import import_module
+from typing import Any
+
 from strided.training.callbacks.checkpoint import Checkpoint
 from strided.training.callbacks.ema import EMA
 from strided.training.callbacks.gradient_norms import GradientNorms
@@ -17,7 +20,7 @@ from strided.training.transfer.transfer import Stage, Transfer
 # What a config may name, by the kind of its place.
 TARGETS = {
     "loss": ("CrossEntropy", "FocalLoss"),
-    "optimizer": ("LBFGS",),
+    "optimizer": ("LBFGS", "Muon"),
     "scheduler": ("OneCycle", "Plateau", "cosine"),
     "callback": ("Checkpoint", "EMA", "GradientNorms", "LearningRateFinder", "Lookahead", "Target"),
     "transfer": ("Transfer",),
@@ -40,3 +43,10 @@ __all__ = [
     "Transfer",
     "cosine",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import timm for Muon only where it is used: it takes a second."""
+    if name == "Muon":
+        return import_module("strided.training.muon").Muon
+    raise AttributeError(f"module {__name__} has no attribute {name}")
