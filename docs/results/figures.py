@@ -15,8 +15,10 @@ from strided.sweeps.error_bars import draw_repeats
 HERE = Path(__file__).parent
 IMAGES = HERE.parent / "images"
 RUNS = {  # of CIFAR-10, by their names in the figure
-    "cifar10_fast, 2 cores": "cifar10_fast/jpeg_copy_1",
-    "GoogLeNet, 7 epochs": "googlenet_cifar10",
+    "cifar10_fast": "cifar10_fast/originals_1",
+    "the same, JPEG copy": "cifar10_fast/jpeg_copy_2",
+    "GoogLeNet": "googlenet_cifar10/fast",
+    "GoogLeNet, plain, copy": "googlenet_cifar10",
 }
 
 
@@ -101,7 +103,7 @@ def accuracy_over_seconds(runs: dict[str, str]) -> Figure:
         curves[name] = list(zip(seconds, columns["val/acc"], strict=True))
     points = [point for curve in curves.values() for point in curve]
     x = Axis.over("seconds of training", [second for second, _ in points], log=True)
-    y = Axis.over("", [accuracy for _, accuracy in points], percent=True)
+    y = Axis.over("", [accuracy for _, accuracy in points], percent=True, margin=0.01)
     chart = Chart("CIFAR-10: accuracy of validation", x, y, width=720, height=400)
     for (name, curve), colour in zip(curves.items(), COLOURS, strict=False):
         chart.line(curve, name, colour, dots=True)

@@ -33,7 +33,7 @@ def test_no_option_makes_a_name_that_leads_out_of_log_dir(tmp_path: Path) -> Non
         (["optimizer.lr=1e-2", "seed=3", "log_dir=x"], ["optimizer=adam (lr=1e-2)", "  seed=3"]),
         (["~callbacks.early_stopping"], ["callbacks=default (~early_stopping)"]),
         (["logger=[wandb,tensorboard]"], ["logger=[wandb,tensorboard]"]),
-        (["experiment=googlenet_cifar10"], ["model=googlenet", "(max_epochs=50)", "experiment="]),
+        (["experiment=googlenet_cifar10"], ["model=googlenet", "(max_epochs=8)", "experiment="]),
         (
             ["debug=limit", "trainer.max_epochs=9", "model=timm", "model.name=test_resnet"],
             ["(max_epochs=9, limit_train_batches=5,", "model=timm (name=test_resnet)"],
