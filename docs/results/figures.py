@@ -70,9 +70,9 @@ def first_gradients() -> Figure:
     x = Axis.over("layers", [depth for _, depth, _ in found], log=True)
     y = Axis.over("", [ratio for *_, ratio in found], log=True)
     chart = Chart("gradients, first tenth over last tenth", x, y)
-    for colour, kind, dashed in (("c0", "plain", True), ("c0", "residual", False)):
+    for kind in ("plain", "residual"):
         points = [(depth, ratio) for own, depth, ratio in found if own == kind]
-        chart.line(points, kind, colour, dashed=dashed, dots=True)
+        chart.line(points, kind, COLOURS[0], dashed=kind == "plain", dots=True)
     return chart.figure()
 
 

@@ -10,7 +10,7 @@ from tests.stopping import results
 from strided.cli import main
 from strided.errors import UserError
 from strided.evaluation.classifier import Classifier
-from strided.evaluation.views import refuse_mirrors, views_of
+from strided.evaluation.views import refuse_mirrors, refuse_unfitted, views_of
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 
@@ -53,6 +53,13 @@ def test_views_of_a_run_are_those_of_its_test_eval_and_predict(
     assert main(["predict", both, f"log_dir={log_dir}", f"input={image_folder}", "name=both"]) == 0
     for folder in ("eval/ensemble", "predict/both"):
         assert results(next(log_dir.glob(f"{folder}/*")))["views"] is None  # they differ
+
+
+def test_views_are_not_calibrated_on_answers_without_them() -> None:
+    refuse_unfitted("none", without_validation=True)
+    refuse_unfitted("flip", without_validation=False)
+    with pytest.raises(UserError, match=r"evaluation\.views=flip with data.*expected.*Try"):
+        refuse_unfitted("flip", without_validation=True)
 
 
 def test_an_answer_is_the_mean_of_the_answers_to_the_views(trained_run: Path) -> None:

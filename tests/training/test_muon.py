@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from strided.training.recipes import build_optimizer
+from strided.training.recipes import build_optimizer, build_schedule
 
 NODE = {"_target_": "strided.training.Muon", "lr": 0.1, "momentum": 0.9, "weight_decay": 0.5}
 
@@ -31,6 +31,25 @@ def test_a_step_moves_all_directions_of_a_matrix_alike(layer: nn.Module) -> None
     singular = torch.linalg.svdvals(matrix)
     assert singular.max() / singular.min() < 2.5  # of the random gradient itself: 4 and more
     assert matrix.square().mean().sqrt().item() == pytest.approx(0.1 * 0.2, rel=0.25)
+
+
+def test_rates_are_followed_by_matrices_and_others_alike() -> None:
+    net = nn.Sequential(nn.Conv2d(4, 8, 3), nn.BatchNorm2d(8))
+    optimizer = build_optimizer({**NODE, "norm_bias_factor": 64.0}, net)
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.1, 0.1, 6.4])
+    schedule, _ = build_schedule(
+        {"_target_": "strided.training.OneCycle", "max_lr": 0.1}, optimizer, lambda: 10
+    )
+    momenta = [(g["momentum"], g["betas"]) for g in optimizer.param_groups]
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    before = [p.detach().clone() for p in net.parameters()]
+    for parameter in net.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
+    schedule.step()
+    assert [(g["momentum"], g["betas"]) for g in optimizer.param_groups] == momenta
 
 
 def test_the_others_take_a_step_of_nadam_without_decay() -> None:

@@ -87,7 +87,9 @@ def _is_one_cycle(config: Mapping[str, Any]) -> bool:
 
 
 def _cycles_momentum(config: Mapping[str, Any]) -> bool:
-    return _is_one_cycle(config) and bool(config["scheduler"].get("cycle_momentum", True))
+    keeps = str(config["optimizer"].get("_target_")).endswith(".Muon")
+    cycles = bool(config["scheduler"].get("cycle_momentum", True))
+    return _is_one_cycle(config) and cycles and not keeps
 
 
 def _has_own_peak(config: Mapping[str, Any]) -> bool:

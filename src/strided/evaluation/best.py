@@ -26,7 +26,6 @@ from strided.evaluation.gating import fit_gate
 from strided.evaluation.outputs import most_validated
 from strided.evaluation.overlap import overlap, seen_by
 from strided.evaluation.selective import note_selective
-from strided.evaluation.views import tell_other
 from strided.runs.folder import RunFolder
 from strided.runs.predictions_csv import write_predictions
 from strided.runs.results import by_name
@@ -75,8 +74,6 @@ def decide_by_held_out(
         held = validation_of(best, data, most_validated(run.config, data))
     else:
         held = read_inner(files.inner_logits, data)
-        if held is not None and best.views != "none":
-            tell_other(best.views, "none")
     decision = fit_decision(run.config, held, data.classes)
     gate = fit_gate(run.config, best, data)
     best.decision = replace(decision or Decision(Calibration()), gate=gate) if gate else decision

@@ -47,6 +47,16 @@ def refuse_mirrors(views: Views, data: Mapping[str, Any]) -> None:
         )
 
 
+def refuse_unfitted(views: Views, *, without_validation: bool) -> None:
+    """Raise UserError for views of a solved head that is calibrated on its inner folds."""
+    if views != "none" and without_validation:
+        raise UserError(
+            f"evaluation.views={views} with data.val_fraction=0 would be calibrated on inner "
+            "folds, whose answers are to an image alone; expected validation images. Try "
+            "data.val_fraction=0.1, or evaluation.views=null"
+        )
+
+
 def tell_other(views: Views, fitted: Views) -> None:
     """Warn that a decision was fitted on the answers of other views."""
     log.warning(

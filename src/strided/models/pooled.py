@@ -105,8 +105,10 @@ def pooled_network(
     names = [blocks[place].name for place in chosen]
     device = next(net.parameters()).device
     images = torch.linspace(-1, 1, math.prod(shape), device=device).reshape(1, *shape)
-    *before, last = blocks[: chosen[-1] + 1]
-    own = PooledNetwork([*before, _up_to_maps(net, last, images)], names, pool)
+    own_blocks = blocks[: chosen[-1] + 1]
+    if own_blocks == blocks:
+        own_blocks = [*blocks[:-1], _up_to_maps(net, blocks[-1], images)]
+    own = PooledNetwork(own_blocks, names, pool)
     maps = _run_both(net, own, images)
     each = len(pool.split("_"))  # numbers of a map
     own.sizes = [(name, each * m.shape[1]) for name, m in zip(names, maps, strict=True)]
@@ -140,7 +142,7 @@ def _up_to_maps(net: nn.Module, block: Block, images: Tensor) -> Block:
         net(images)
     places = [kept[name].shape[2:].numel() if name in kept else 0 for name, _ in block.units]
     count = len(places)
-    while count > 1 and places[count - 1] == 1 < places[count - 2]:
+    while count > 1 and places[count - 1] == 1 < max(places[: count - 1]):
         count -= 1
     return Block(block.name, block.units[:count])
 

@@ -3,7 +3,6 @@
 Configs name these classes and functions.
 """
 
-from importlib import import_module
 from typing import Any
 
 from strided.training.callbacks.checkpoint import Checkpoint
@@ -48,5 +47,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import timm for Muon only where it is used: it takes a second."""
     if name == "Muon":
-        return import_module("strided.training.muon").Muon
+        from strided.training.muon import Muon
+
+        return Muon
     raise AttributeError(f"module {__name__} has no attribute {name}")

@@ -10,8 +10,9 @@ class Muon(TimmMuon):
     """timm's Muon (Jordan et al. 2024), whose steps are as large as those of AdamW.
 
     So a rate suits matrices of all sizes (Liu et al. 2025, arXiv:2502.16982, section 2.2). The
-    filters of a convolution are the rows of a matrix. Norms, biases, depthwise convolutions and
-    what has fewer than 4 rows or columns are trained by NAdamW (Dozat 2016) at the same rate.
+    filters of a convolution are the rows of a matrix. Norms, biases, convolutions of one map and
+    matrices with a side below 4, or 128 times as long as the other one, are trained by NAdamW
+    (Dozat 2016) at the same rate.
 
     Args:
         params: Parameters, or groups of them.

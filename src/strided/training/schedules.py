@@ -48,7 +48,7 @@ def cosine(
 class OneCycle(OneCycleLR):
     """torch's OneCycleLR, with `max_lr` scaled like each group's rate (`lr_scale`).
 
-    It can be resumed with more epochs: the cycle then has the new length.
+    It can be resumed with more epochs: the cycle then has the new length. Muon keeps its momentum.
 
     Args:
         max_lr: The highest rate of the cycle.
@@ -59,6 +59,8 @@ class OneCycle(OneCycleLR):
             raise UserError(
                 f"scheduler.max_lr={max_lr}; expected above 0. Try scheduler.max_lr=0.1"
             )
+        if optimizer.defaults.keys() >= {"momentum", "betas"}:
+            shape["cycle_momentum"] = False  # of Muon, torch would move only those of its NAdamW
         scaled = [max_lr * group.get("lr_scale", 1.0) for group in optimizer.param_groups]
         super().__init__(optimizer, scaled, total_steps, **shape)
 

@@ -58,7 +58,7 @@ def prepare_run(config: Config, folder: Path, results: Results, interruption: In
         files.checkpoints.mkdir(exist_ok=True)
         checkpoint.attach(files.checkpoints, interruption)
     trainer = build_trainer(_trainer_node(config), [recorder, *callbacks], folder)
-    if trainer.limit_val_batches == 0 and not _without_validation(config):
+    if trainer.limit_val_batches == 0 and not without_validation(config):
         raise UserError(
             "trainer.limit_val_batches=0 leaves nothing to choose the best checkpoint by; "
             "expected above 0. Try trainer.limit_val_batches=1"
@@ -97,7 +97,7 @@ def _callbacks(config: Config) -> Node:
     nodes = dict(config["callbacks"])
     if is_solved(config):
         nodes["early_stopping"] = None
-        if nodes.get("checkpoint") and _without_validation(config):
+        if nodes.get("checkpoint") and without_validation(config):
             nodes["checkpoint"] = {**nodes["checkpoint"], "monitor": "train/loss", "mode": "min"}
     return nodes
 
@@ -119,7 +119,7 @@ def stage_trainer(run: Run, stage: Stage, end: int | None) -> pl.Trainer:
     return trainer
 
 
-def _without_validation(config: Config) -> bool:
+def without_validation(config: Config) -> bool:
     """Whether there are no images to validate on, and none are needed."""
     return is_solved(config) and config["data"].get("val_fraction") == 0
 
@@ -129,7 +129,7 @@ def _trainer_node(config: Config) -> Node:
     node: Node = config["trainer"]
     if is_solved(config):
         node = {**node, "max_epochs": 1, "max_steps": -1}
-    return {**node, "limit_val_batches": 0} if _without_validation(config) else node
+    return {**node, "limit_val_batches": 0} if without_validation(config) else node
 
 
 def build_trainer(node: Node, callbacks: list[pl.Callback], folder: Path) -> pl.Trainer:

@@ -8,7 +8,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 import torch
 
-from strided.config.keys import Config
+from strided.config.keys import Config, Views
 from strided.data import ImageDataModule
 from strided.evaluation.best import as_measured, best_classifier, decide_by_held_out, measure_best
 from strided.evaluation.classifier import Classifier
@@ -16,7 +16,7 @@ from strided.evaluation.evaluation import Evaluation
 from strided.evaluation.fitting import refuse_calibration
 from strided.evaluation.gating import refuse_gate
 from strided.evaluation.selective import policy_of
-from strided.evaluation.views import refuse_mirrors
+from strided.evaluation.views import refuse_mirrors, refuse_unfitted
 from strided.explain.overlays import overlays
 from strided.loggers import StartedRun
 from strided.loggers.running import build_loggers, running
@@ -44,7 +44,7 @@ from strided.training.preparation import (
     set_seeds,
 )
 from strided.training.task import ClassificationTask
-from strided.training.trainer import Run, prepare_run
+from strided.training.trainer import Run, prepare_run, without_validation
 from strided.training.transfer.solved_head import refuse_no_validation, refuse_unsolvable
 from strided.training.transfer.transfer import Transfer
 
@@ -70,7 +70,9 @@ def train_and_test(
     refuse_two_balances(config)
     refuse_fused_clipping(config)
     refuse_unsolvable(config)
-    refuse_mirrors((config.get("evaluation") or {}).get("views") or "none", config["data"])
+    views: Views = (config.get("evaluation") or {}).get("views") or "none"
+    refuse_mirrors(views, config["data"])
+    refuse_unfitted(views, without_validation=without_validation(config))
     run = prepare_run(
         config, folder, results, interruption
     )  # first: it finds mistakes without data
