@@ -87,7 +87,7 @@ def _is_one_cycle(config: Mapping[str, Any]) -> bool:
 
 
 def _cycles_momentum(config: Mapping[str, Any]) -> bool:
-    keeps = str(config["optimizer"].get("_target_")).endswith(".Muon")
+    keeps = config["optimizer"].get("_target_") == "strided.training.Muon"
     cycles = bool(config["scheduler"].get("cycle_momentum", True))
     return _is_one_cycle(config) and cycles and not keeps
 
