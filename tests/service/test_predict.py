@@ -128,6 +128,7 @@ PROBLEMS: dict[str, tuple[list[bytes], int, str]] = {
     "DICOM that is a JPEG, too": ([b"\xff\xd8\xff" + dicom(noise(9, 9))[3:]], 422, "unreadable"),
     "DICOM that is cut off": ([dicom(noise(9, 9))[:-30]], 422, "unreadable"),
     "a file too many": ([GOOD] * 6, 400, "too_many_files"),
+    "many files too many": ([GOOD] * 20, 400, "too_many_files"),
     "a body too large": ([GOOD, bytes(2**19)], 413, "body_too_large"),
     "a network that gives NaN": ([WHITE], 503, "not_finite"),
     "a fault": ([BLACK], 503, "internal"),

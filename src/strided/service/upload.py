@@ -51,13 +51,18 @@ async def _limited(request: Request, most: int) -> AsyncGenerator[bytes, None]:
 async def _parts(
     request: Request, body: AsyncGenerator[bytes, None], settings: Settings
 ) -> list[bytes]:
+    most = settings.files
+
     class InMemory(MultiPartParser):
         spool_max_size = settings.body + 1  # larger parts would go to a temporary file
 
-    most = settings.files
+        def on_headers_finished(self) -> None:
+            super().on_headers_finished()
+            if len(self.items) == most:  # the parser's own error is that of a damaged form
+                raise ProblemError("too_many_files", f"Expected at most {most} files in a form.")
+
     try:
-        parser = InMemory(request.headers, body, max_files=most + 1, max_fields=0)
-        form = await parser.parse()
+        form = await InMemory(request.headers, body, max_files=most + 1, max_fields=0).parse()
     except MultiPartException:
         raise ProblemError(
             "malformed_request",
@@ -66,8 +71,6 @@ async def _parts(
         ) from None
     try:
         parts = form.multi_items()
-        if len(parts) > most:
-            raise ProblemError("too_many_files", f"Expected at most {most} files in a form.")
         if not parts or any(name != FIELD for name, _ in parts):
             raise ProblemError(
                 "malformed_request", f"Expected one part or more, each named {FIELD}."
