@@ -55,6 +55,8 @@ def decoded(content: bytes, settings: Settings) -> Decoded:
         image = decode(BytesIO(content), settings.dicom)
     except ImageError as error:
         raise _problem(error, form) from error
+    if form != "DICOM":  # texts of a PNG may have the names of these facts
+        return Decoded(image, form, frames)
     study, patient = image.info.pop(STUDY, ""), image.info.pop(PATIENT, "")
     return Decoded(image, form, frames, study, patient, not image.info.pop(IS_CLEAN, True))
 
