@@ -9,7 +9,7 @@ import uvicorn
 from starlette.responses import PlainTextResponse
 from uvicorn.server import ServerState
 
-from strided.service import server
+from strided.service import connections
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -22,7 +22,7 @@ def listening(test: Callable[[Callable[[], Any]], Coroutine[Any, Any, None]]) ->
         config.load()
         state = ServerState()
         listener = await asyncio.get_running_loop().create_server(
-            lambda: server._Protocol(config=config, server_state=state, app_state={}),
+            lambda: connections.Connection(config=config, server_state=state, app_state={}),
             "127.0.0.1",
             0,
         )
@@ -39,7 +39,7 @@ def listening(test: Callable[[Callable[[], Any]], Coroutine[Any, Any, None]]) ->
 def test_headers_that_do_not_come_end_the_connection(
     has_asked: bool, sent: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "_HEADERS_S", 0.2)
+    monkeypatch.setattr(connections, "_HEADERS_S", 0.2)
 
     async def test(connect: Callable[[], Any]) -> None:
         reader, writer = await connect()
@@ -56,7 +56,7 @@ def test_headers_that_do_not_come_end_the_connection(
 def test_more_connections_than_there_are_files_for_are_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(server, "_most_connections", lambda: 2)
+    monkeypatch.setattr(connections, "_most_connections", lambda: 2)
 
     async def test(connect: Callable[[], Any]) -> None:
         kept = [await connect() for _ in range(2)]

@@ -1,0 +1,92 @@
+"""Connections with bounds: their number, the bytes of headers, and the time that a client takes.
+
+Those that ask for nothing, or take nothing, must not use up the files that a process may open.
+"""
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from strided.service.front import Front
+
+_MOST_HEADERS = 65_536  # bytes
+# Bytes that asyncio reads at once: little of a request that may be refused, since a burst of them
+# is read before the first can be.
+_FIRST_READ, _READ = 16_384, 262_144
+_HEADERS_S = 20  # seconds in which the headers of a request have to come
+_MOST_FILES = 65_536  # that are counted on where the system allows any number
+
+
+def _most_connections() -> int:
+    """Half of the files that the process may open."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return _MOST_FILES // 2
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return (_MOST_FILES if most == resource.RLIM_INFINITY else min(most, _MOST_FILES)) // 2
+
+
+class Connection(HttpToolsProtocol):
+    """HTTP for a Front. What is no HTTP gets a problem, as all errors do."""
+
+    _header_bytes = 0
+    _slow: asyncio.TimerHandle | None = None  # runs while headers are to come
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        transport.max_size = _FIRST_READ
+        if len(self.connections) > _most_connections():
+            transport.close()
+        else:
+            self._expect_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._have_headers()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self.transport.max_size = _READ  # type: ignore[attr-defined]  # of asyncio's transports
+        if self._slow is None and (self.cycle is None or self.cycle.response_complete):
+            self._expect_headers()
+
+    def on_headers_complete(self) -> None:
+        self._have_headers()
+        super().on_headers_complete()
+
+    def _expect_headers(self) -> None:
+        self._slow = self.loop.call_later(_HEADERS_S, self.transport.close)
+
+    def _have_headers(self) -> None:
+        if self._slow is not None:
+            self._slow.cancel()
+            self._slow = None
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self.transport.max_size = _FIRST_READ  # type: ignore[attr-defined]
+
+    def on_message_begin(self) -> None:
+        self._header_bytes = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._bound(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._bound(len(name) + len(value) + 4)
+        super().on_header(name, value)
+
+    def _bound(self, count: int) -> None:
+        self._header_bytes += count
+        if self._header_bytes > _MOST_HEADERS:
+            raise ValueError("the headers are too long")
+
+    def send_400_response(self, _: str) -> None:
+        front = self.app
+        assert isinstance(front, Front), "the application of the configuration"
+        self.transport.write(front.no_http())
+        self.transport.close()
