@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 import uvicorn
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from strided.service import connections
@@ -14,11 +16,19 @@ from strided.service import connections
 REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
+async def answers(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with the names of the headers, the body and a last word."""
+    request = Request(scope, receive)
+    body = await request.body()
+    said = f"{' '.join(request.headers)} {body.decode()} here"
+    await PlainTextResponse(said)(scope, receive, send)
+
+
 def listening(test: Callable[[Callable[[], Any]], Coroutine[Any, Any, None]]) -> None:
     """Run a test with what opens a connection to a server of the service's protocol."""
 
     async def run() -> None:
-        config = uvicorn.Config(PlainTextResponse("here"), lifespan="off", log_config=None)
+        config = uvicorn.Config(answers, lifespan="off", log_config=None)
         config.load()
         state = ServerState()
         listener = await asyncio.get_running_loop().create_server(
@@ -48,6 +58,19 @@ def test_headers_that_do_not_come_end_the_connection(
             assert (await reader.readuntil(b"here")).startswith(b"HTTP/1.1 200")
         writer.write(sent)
         assert await reader.read() == b""
+        writer.close()
+
+    listening(test)
+
+
+def test_trailers_are_no_headers() -> None:
+    head = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+    async def test(connect: Callable[[], Any]) -> None:
+        reader, writer = await connect()
+        writer.write(head + b"3\r\nabc\r\n0\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n")
+        answer = await reader.readuntil(b" here")
+        assert answer.endswith(b"\r\n\r\ntransfer-encoding abc here")
         writer.close()
 
     listening(test)

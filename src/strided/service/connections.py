@@ -55,6 +55,7 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._have_headers()
         super().on_headers_complete()
+        self.headers = []  # trailers go there: no proxy has looked at what they name
 
     def _expect_headers(self) -> None:
         self._slow = self.loop.call_later(_HEADERS_S, self.transport.close)
