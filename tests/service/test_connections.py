@@ -76,6 +76,24 @@ def test_trailers_are_no_headers() -> None:
     listening(test)
 
 
+def test_an_offer_of_another_protocol_is_passed_over() -> None:
+    head = (
+        b"POST / HTTP/1.1\r\nContent-Length: 3\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n"
+        b"Connection: Upgrade, HTTP2-Settings\r\n\r\n"
+    )
+
+    async def test(connect: Callable[[], Any]) -> None:
+        reader, writer = await connect()
+        writer.write(head + b"abc" + head + b"d")
+        assert (await reader.readuntil(b" here")).endswith(b"connection abc here")
+        writer.write(b"ef" + REQUEST)
+        assert (await reader.readuntil(b" here")).endswith(b"connection def here")
+        assert (await reader.readuntil(b" here")).endswith(b"host  here")
+        writer.close()
+
+    listening(test)
+
+
 def test_more_connections_than_there_are_files_for_are_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

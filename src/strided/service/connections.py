@@ -1,11 +1,12 @@
 """Connections with bounds: their number, the bytes of headers, and the time that a client takes.
 
-Those that ask for nothing, or take nothing, must not use up the files that a process may open.
+Those that ask for nothing must not use up the files that a process may open.
 """
 
 import asyncio
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from strided.service.front import Front
@@ -47,15 +48,41 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            self._decline(data[offer.args[0] :])
+        except httptools.HttpParserError:
+            self.send_400_response("")
         self.transport.max_size = _READ  # type: ignore[attr-defined]  # of asyncio's transports
         if self._slow is None and (self.cycle is None or self.cycle.response_complete):
             self._expect_headers()
 
+    def _decline(self, rest: bytes) -> None:
+        """Read a request as if it offered no other protocol: httptools passes over its body.
+
+        Clients of Java make such an offer, of HTTP/2, with each request without TLS.
+        """
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        kept = [pair for pair in self.headers if pair[0] != b"upgrade"]
+        lines = [b"%b %b HTTP/%b" % (method, self.url, version), *(b"%b: %b" % p for p in kept)]
+        self.parser = httptools.HttpRequestParser(self)
+        self.data_received(b"\r\n".join([*lines, b"", rest]))
+
+    @property
+    def _is_declined(self) -> bool:
+        return self.parser.should_upgrade() and any(name == b"upgrade" for name, _ in self.headers)
+
     def on_headers_complete(self) -> None:
         self._have_headers()
-        super().on_headers_complete()
-        self.headers = []  # trailers go there: no proxy has looked at what they name
+        if not self._is_declined:
+            super().on_headers_complete()
+            self.headers = []  # trailers go there: no proxy has looked at what they name
+
+    def on_message_complete(self) -> None:
+        if not self._is_declined:
+            super().on_message_complete()
 
     def _expect_headers(self) -> None:
         self._slow = self.loop.call_later(_HEADERS_S, self.transport.close)
