@@ -24,11 +24,14 @@ async def answers(scope: Scope, receive: Receive, send: Send) -> None:
     await PlainTextResponse(said)(scope, receive, send)
 
 
-def listening(test: Callable[[Callable[[], Any]], Coroutine[Any, Any, None]]) -> None:
+def listening(
+    test: Callable[[Callable[[], Any]], Coroutine[Any, Any, None]],
+    app: Any = answers,
+) -> None:
     """Run a test with what opens a connection to a server of the service's protocol."""
 
     async def run() -> None:
-        config = uvicorn.Config(answers, lifespan="off", log_config=None)
+        config = uvicorn.Config(app, lifespan="off", log_config=None)
         config.load()
         state = ServerState()
         listener = await asyncio.get_running_loop().create_server(
@@ -92,6 +95,21 @@ def test_an_offer_of_another_protocol_is_passed_over() -> None:
         writer.close()
 
     listening(test)
+
+
+def test_who_does_not_take_the_answer_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "_TAKE_S", 0.1)
+    lost = []
+    monkeypatch.setattr(connections.Connection, "connection_lost", lambda *_: lost.append(1))
+
+    async def test(connect: Callable[[], Any]) -> None:
+        _, writer = await connect()  # which reads 128 KB ahead
+        writer.write(REQUEST)
+        while not lost:
+            await asyncio.sleep(0.01)
+        writer.close()
+
+    listening(test, PlainTextResponse("here" * 5_000_000))
 
 
 def test_more_connections_than_there_are_files_for_are_closed(

@@ -1,9 +1,10 @@
 """Connections with bounds: their number, the bytes of headers, and the time that a client takes.
 
-Those that ask for nothing must not use up the files that a process may open.
+Those that ask for nothing, or take nothing, must not use up the files that a process may open.
 """
 
 import asyncio
+import math
 from typing import Any
 
 import httptools
@@ -16,6 +17,7 @@ _MOST_HEADERS = 65_536  # bytes
 # is read before the first can be.
 _FIRST_READ, _READ = 16_384, 262_144
 _HEADERS_S = 20  # seconds in which the headers of a request have to come
+_TAKE_S = 60  # seconds in which some of an answer has to be taken
 _MOST_FILES = 65_536  # that are counted on where the system allows any number
 
 
@@ -34,6 +36,7 @@ class Connection(HttpToolsProtocol):
 
     _header_bytes = 0
     _slow: asyncio.TimerHandle | None = None  # runs while headers are to come
+    _untaken: asyncio.TimerHandle | None = None  # runs while much of an answer waits to be taken
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -45,6 +48,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._have_headers()
+        self._have_taken()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -85,12 +89,43 @@ class Connection(HttpToolsProtocol):
             super().on_message_complete()
 
     def _expect_headers(self) -> None:
-        self._slow = self.loop.call_later(_HEADERS_S, self.transport.close)
+        self._slow = self.loop.call_later(_HEADERS_S, self._end)
 
     def _have_headers(self) -> None:
         if self._slow is not None:
             self._slow.cancel()
             self._slow = None
+
+    def timeout_keep_alive_handler(self) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        """Close it; what the client has not taken by now is dropped."""
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            self.transport.close()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._expect_taken(math.inf)
+
+    def _expect_taken(self, before: float) -> None:
+        """End the connection unless less waits now than before."""
+        left = self.transport.get_write_buffer_size()
+        if left < before:
+            self._untaken = self.loop.call_later(_TAKE_S, self._expect_taken, left)
+        else:
+            self.transport.abort()
+
+    def _have_taken(self) -> None:
+        if self._untaken is not None:
+            self._untaken.cancel()
+            self._untaken = None
+
+    def resume_writing(self) -> None:
+        self._have_taken()
+        super().resume_writing()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
