@@ -1,6 +1,8 @@
 """Connections that ask for nothing end, so that others find a place."""
 
 import asyncio
+import socket
+import ssl
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -27,6 +29,7 @@ async def answers(scope: Scope, receive: Receive, send: Send) -> None:
 def listening(
     test: Callable[[Callable[[], Any]], Coroutine[Any, Any, None]],
     app: Any = answers,
+    tls: ssl.SSLContext | None = None,
 ) -> None:
     """Run a test with what opens a connection to a server of the service's protocol."""
 
@@ -34,10 +37,12 @@ def listening(
         config = uvicorn.Config(app, lifespan="off", log_config=None)
         config.load()
         state = ServerState()
+        place = connections.Listener(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        place.bind(("127.0.0.1", 0))
         listener = await asyncio.get_running_loop().create_server(
             lambda: connections.Connection(config=config, server_state=state, app_state={}),
-            "127.0.0.1",
-            0,
+            sock=place,
+            ssl=tls,
         )
         async with listener:
             await test(lambda: asyncio.open_connection(*listener.sockets[0].getsockname()))
@@ -110,6 +115,19 @@ def test_who_does_not_take_the_answer_is_left(monkeypatch: pytest.MonkeyPatch) -
         writer.close()
 
     listening(test, PlainTextResponse("here" * 5_000_000))
+
+
+def test_who_never_agrees_on_tls_counts_as_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "_most_connections", lambda: 2)
+
+    async def test(connect: Callable[[], Any]) -> None:
+        kept = [await connect() for _ in range(2)]
+        reader, writer = await connect()
+        assert await reader.read() == b""
+        for _, one in [(reader, writer), *kept]:
+            one.close()
+
+    listening(test, tls=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
 
 
 def test_more_connections_than_there_are_files_for_are_closed(

@@ -5,7 +5,9 @@ Those that ask for nothing, or take nothing, must not use up the files that a pr
 
 import asyncio
 import math
+import socket
 from typing import Any
+from weakref import WeakSet
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -31,6 +33,33 @@ def _most_connections() -> int:
     return (_MOST_FILES if most == resource.RLIM_INFINITY else min(most, _MOST_FILES)) // 2
 
 
+class Listener(socket.socket):
+    """Accepts connections while there are files for them, counted before they agree on TLS."""
+
+    def __init__(self, *given: int) -> None:
+        super().__init__(*given)
+        self.accepted: WeakSet[socket.socket] = WeakSet()  # those that are open
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """The next connection; ConnectionAbortedError, which asyncio passes over, for too many."""
+        found, address = super().accept()
+        if len(self.accepted) >= _most_connections():
+            found.close()
+            raise ConnectionAbortedError
+        return _Accepted(self, found), address
+
+
+class _Accepted(socket.socket):
+    def __init__(self, listener: Listener, found: socket.socket) -> None:
+        super().__init__(found.family, found.type, found.proto, found.detach())
+        self._listener = listener
+        listener.accepted.add(self)
+
+    def close(self) -> None:
+        self._listener.accepted.discard(self)
+        super().close()
+
+
 class Connection(HttpToolsProtocol):
     """HTTP for a Front. What is no HTTP gets a problem, as all errors do."""
 
@@ -41,10 +70,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         transport.max_size = _FIRST_READ
-        if len(self.connections) > _most_connections():
-            transport.close()
-        else:
-            self._expect_headers()
+        self._expect_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._have_headers()

@@ -10,7 +10,7 @@ import uvicorn
 
 from strided.errors import UserError
 from strided.service.app import create_app
-from strided.service.connections import Connection
+from strided.service.connections import Connection, Listener
 from strided.service.front import Front
 from strided.service.guard import Guard
 from strided.service.service import Service
@@ -38,7 +38,7 @@ def bound(host: str, port: int) -> socket.socket:
     """A socket of this address. Raises UserError if the port is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio sends at once (TCP_NODELAY) only where the protocol is named: else a pause of 40 ms
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener = Listener(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
