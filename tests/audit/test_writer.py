@@ -143,8 +143,12 @@ def test_what_cannot_be_written_is_an_error_and_the_next_is_tried_again(
     assert "clinician" not in str(found.value.__cause__)  # no values in errors
     with audit.engine.begin() as connection:
         connection.execute(text("ALTER TABLE hidden RENAME TO audit"))
+    assert audit.is_failing
+    audit.write([]).result(10)  # the next try says that there was a gap, and since when
+    assert not audit.is_failing
     audit.write([happened()]).result(10)
-    assert checked(rows(audit.engine)).rows == 1
+    assert [row["action"] for row in rows(audit.engine)] == ["not_recorded", "predict"]
+    assert checked(rows(audit.engine)).rows == 2
 
 
 @pytest.mark.parametrize("place", ["postgresql"], indirect=True)
@@ -228,7 +232,7 @@ def test_a_page_ends_where_the_next_begins(audit: Audit) -> None:
 def test_a_server_that_takes_no_more_rows_is_an_error_until_it_does(audit: Audit) -> None:
     audit.write([happened()]).result(10)
     name = audit.engine.url.database
-    for state, written in (("on", 1), ("off", 2)):
+    for state, written in (("on", 1), ("off", 3)):  # and a row that says that there was a gap
         with audit.engine.connect() as connection:
             connection.execute(text("SET default_transaction_read_only TO off"))
             connection.commit()
@@ -288,7 +292,7 @@ def test_a_read_only_database_is_an_error_until_it_can_be_written_and_can_be_rea
                     opened(place)
         with unprivileged():
             audit.write([happened()]).result(10)
-        assert checked(rows(audit.engine)).rows == 2
+        assert checked(rows(audit.engine)).rows == 3  # and a row that says that there was a gap
         audit.close()
 
 
@@ -312,4 +316,4 @@ def test_a_full_disk_is_an_error_until_there_is_room(audit: Audit) -> None:
     most = 100_000
     audit.engine.dispose()
     audit.write([happened()]).result(10)
-    assert checked(rows(audit.engine)).rows == written + 1
+    assert checked(rows(audit.engine)).rows == written + 2  # one says that there was a gap

@@ -386,8 +386,14 @@ def test_without_a_row_there_is_no_answer(exported: Path, tmp_path: Path) -> Non
                 answer = client.post("/v1/predict", files=form(GOOD))
                 assert (answer.status_code, answer.json()["code"]) == (503, "not_recorded")
                 assert client.get("/v1/keys").json()["code"] == "not_recorded"  # a denied access
+                assert client.get("/readyz").json()["code"] == "not_recorded"
                 other.execute("ALTER TABLE hidden RENAME TO audit")
                 other.commit()
+            while client.get("/readyz").status_code == 503:  # it tries again by itself
+                time.sleep(0.1)
+            gap = audited(service)[-1]
+            assert gap["action"] == "not_recorded"
+            assert json.loads(gap["output"])["since"] < gap["time"]
             assert client.post("/v1/predict", files=form(GOOD)).status_code == 200
         with service.client(service.keys["admin"]) as client:
             assert 'reason="not_recorded"' in client.get("/metrics").text

@@ -186,8 +186,8 @@ def test_a_database_that_cannot_be_written_is_no_answer(exported: Path, tmp_path
             other.kill()
         assert service.predict(PICTURES[2]).status_code == 200
     found = audited(str(service.state))
-    # the row of what was not answered may have come after all
-    assert before + 1 <= len(found) <= before + 2
+    # the row of what was not answered may have come after all, and one that there was a gap
+    assert before + 1 <= len(found) <= before + 3
 
 
 def test_a_state_serves_one_service(exported: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from strided.audit.database import AUDIT, head, lock
-from strided.audit.row import GENESIS, Event, chained
+from strided.audit.row import GENESIS, Event, chained, now, plain_json
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,8 @@ class Audit:
     """Writes events, in the order in which they come, by a thread of its own.
 
     Services that share a database of PostgreSQL keep one chain: the lock of a transaction lets one
-    of them write at a time, and each reads the head of the chain anew.
+    of them write at a time, and each reads the head of the chain anew. After failures the first row
+    says since when there were none.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -46,8 +47,14 @@ class Audit:
         self._waiting: SimpleQueue[_Entry | None] = SimpleQueue()
         self._own: tuple[int, str] | None = None  # seq and hash of the last row written here
         self._failures = 0  # one after the other
+        self._failing_since = ""
         self._thread = Thread(target=self._write_all, name="audit", daemon=True)
         self._thread.start()
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last try to write has failed."""
+        return self._failures > 0
 
     def write(self, events: Sequence[Event], work: Work | None = None) -> Future[Any]:
         """Have events written; the result comes when they are on the disk.
@@ -74,7 +81,15 @@ class Audit:
         while entries := self._taken():
             wanted = [one for one in entries if one.written.set_running_or_notify_cancel()]
             if wanted:
-                self._write(wanted)
+                self._write([*self._gap(), *wanted])
+
+    def _gap(self) -> list[_Entry]:
+        """What is to be written before all else, if the last try has failed."""
+        if not self._failures:
+            return []
+        said = plain_json({"since": self._failing_since})
+        event = Event(actor="service", role="service", action="not_recorded", output=said)
+        return [_Entry([event], None)]
 
     def _taken(self) -> list[_Entry]:
         """All that waits, at least one; nothing at the end."""
@@ -126,6 +141,7 @@ class Audit:
             log.warning("the audit is written again, after %d failures", self._failures)
         elif error is not None and not self._failures:
             log.error("the audit cannot be written", exc_info=error)
+            self._failing_since = now()
         self._failures = 0 if error is None else self._failures + 1
 
     def _head(self, connection: Connection) -> tuple[int, str]:

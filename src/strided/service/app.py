@@ -125,7 +125,7 @@ def _add_health(app: FastAPI, service: Service) -> None:
 
     @app.get("/readyz", response_model=schema.Health, responses=said(503))
     async def readyz() -> Response:
-        """Whether it takes pictures: the model is warm, the queue not full, no stop under way."""
+        """Whether it takes pictures: the model is warm, the queue not full, the audit written."""
         service.require_ready()
         return answered(schema.Health(status="ready"))
 

@@ -37,6 +37,7 @@ class Service:
 
     def __init__(self, settings: Settings, state: State) -> None:
         self.settings = settings
+        self._audit = state.audit
         self.recorder = Recorder(state.audit, exports=settings.review.export is not None)
         self.metrics = Metrics()
         self.keeper = Keeper(state, settings.review, self.metrics, self._facts)
@@ -60,6 +61,8 @@ class Service:
             raise ProblemError("draining")
         if self.pipeline.is_full:
             raise ProblemError("queue_full")
+        if self._audit.is_failing:
+            raise ProblemError("not_recorded", "The audit cannot be written; the log says why.")
 
     def _active(self) -> Loaded:
         if self.models.active is None:

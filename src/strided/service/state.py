@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -51,8 +51,13 @@ class State:
         None waits for another: while an anchor or a folder of labels is on a disk that does not
         answer, an ended key must still end.
         """
-        own = self._read_keys, self._write_failed, self._write_anchor
+        own = self._try_audit, self._read_keys, self._write_failed, self._write_anchor
         await asyncio.gather(*map(_often, (*own, *others)))
+
+    async def _try_audit(self, _: bool) -> None:
+        """Know whether it can be written, also where nobody asks since it could not."""
+        with suppress(AuditError):  # which the log has
+            await self.audit.record([])
 
     async def _read_keys(self, _: bool) -> None:
         self.keys.take(await in_thread(self.keys.read))

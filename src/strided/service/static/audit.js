@@ -12,7 +12,7 @@ const ACTIONS = [
   "predict", "view", "review", "review_expired", "denied", "login_failed",
   "key_made", "key_revoked",
   "model_change", "model_changed", "model_kept", "audit_read", "audit_verified",
-  "audit_exported", "study_sought", "started", "stopped",
+  "audit_exported", "study_sought", "started", "stopped", "not_recorded",
 ];
 const HMAC = /^[0-9a-f]{64}$/;
 const HEADS = ["seq", "time (UTC)", "actor", "role", "action", "route", "model"];
