@@ -50,6 +50,9 @@ def test_a_flood_of_failures_is_a_few_rows() -> None:
     (more,) = failed.due()
     assert json.loads(more.output or "")["count"] == 4999 and more.reasons == "unknown_key"
     assert failed.due()[0].output == more.output  # it could not be written
+    failed.note_unwritten("10.0.0.1", "unknown_key")  # of the minute that is now
+    assert len(failed.due()) == 1 and len(failed.due(all_=True)) == 2
+    failed.due()
     failed.forget_due()
     assert failed.due() == []
 

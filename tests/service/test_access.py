@@ -386,6 +386,7 @@ def test_without_a_row_there_is_no_answer(exported: Path, tmp_path: Path) -> Non
                 answer = client.post("/v1/predict", files=form(GOOD))
                 assert (answer.status_code, answer.json()["code"]) == (503, "not_recorded")
                 assert client.get("/v1/keys").json()["code"] == "not_recorded"  # a denied access
+                assert service.predict(GOOD).json()["code"] == "not_recorded"  # a failed log-in
                 assert client.get("/readyz").json()["code"] == "not_recorded"
                 other.execute("ALTER TABLE hidden RENAME TO audit")
                 other.commit()
@@ -397,3 +398,6 @@ def test_without_a_row_there_is_no_answer(exported: Path, tmp_path: Path) -> Non
             assert client.post("/v1/predict", files=form(GOOD)).status_code == 200
         with service.client(service.keys["admin"]) as client:
             assert 'reason="not_recorded"' in client.get("/metrics").text
+        service.stop()
+        (failed,) = [row for row in audited(service) if row["action"] == "login_failed"]
+        assert json.loads(failed["output"])["count"] == 1  # once it could be written

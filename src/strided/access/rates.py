@@ -59,16 +59,24 @@ class FailedLogins:
 
     def note(self, address: str, reason: str, request_id: str) -> Event | None:
         """Count a failure; the event to write now, if it is the first of its kind."""
-        minute = int(self._clock() // 60)
-        known = {one for then, one, _ in self._more if then == minute}
-        if address not in known and len(known) >= _MOST_ADDRESSES:
-            address = _OTHERS
-        key = minute, address, reason
+        key = self._key(address, reason)
         if key in self._more:
             self._more[key] += 1
             return None
         self._more[key] = 0
-        return _event(address, reason, 1, request_id)
+        return _event(key[1], reason, 1, request_id)
+
+    def note_unwritten(self, address: str, reason: str) -> None:
+        """Count a failure whose event could not be written."""
+        key = self._key(address, reason)
+        self._more[key] = self._more.get(key, 0) + 1
+
+    def _key(self, address: str, reason: str) -> tuple[int, str, str]:
+        minute = int(self._clock() // 60)
+        known = {one for then, one, _ in self._more if then == minute}
+        if address not in known and len(known) >= _MOST_ADDRESSES:
+            address = _OTHERS
+        return minute, address, reason
 
     def due(self, *, all_: bool = False) -> list[Event]:
         """The events of what was counted in minutes that are over, or in all; until `forget_due`.

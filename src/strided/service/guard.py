@@ -85,11 +85,14 @@ class Guard:
         peer = (scope.get("client") or ("unknown",))[0]
         forwarded = ",".join(_headers(scope, b"x-forwarded-for"))
         address = client_of(peer, forwarded, protection.proxies)
+        waits = self._failures.take(address)
         if event := self._state.failed.note(address, reason, scope["request_id"]):
-            await self._state.audit.record([event])
-        if self._failures.take(address):
-            raise ProblemError("rate_limited")
-        raise ProblemError("unauthenticated")
+            try:
+                await self._state.audit.record([event])
+            except AuditError:
+                self._state.failed.note_unwritten(address, reason)
+                raise
+        raise ProblemError("rate_limited" if waits else "unauthenticated")
 
     def _known(self, token: str) -> Caller:
         """Whose key or token it is. Raises TokenError."""
