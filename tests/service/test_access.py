@@ -253,6 +253,12 @@ def test_a_prediction_is_in_the_audit_before_it_is_answered(
     assert first["input"] == second["input"] != damaged["input"]
     assert re.fullmatch("[0-9a-f]{64}", damaged["input"])
     assert json.loads(damaged["output"]) == {"error": "unsupported_format"}
+    with service.client(keys["clinician"]) as client:  # also where no file has an answer
+        refused = client.post("/v1/predict", files=form(b"no picture", b"no picture"))
+    assert refused.json()["code"] == "unsupported_format"
+    found = [row for row in audited(service) if row["request_id"] == refused.json()["request_id"]]
+    assert [row["input"] for row in found] == [damaged["input"]] * 2
+    assert [row["output"] for row in found] == [damaged["output"]] * 2
 
 
 def test_an_auditor_finds_who_saw_what(service: Served, keys: dict[str, str]) -> None:

@@ -1,6 +1,7 @@
 """What the audit holds of a request: written, and on the disk, before the answer leaves."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -60,7 +61,8 @@ class Recorder:
             for case, result, _ in told
             if isinstance(case.outcome, Answered) and case.outcome.picture
         ]
-        await self._audit.record(events, lambda connection: add(connection, rows, pictures))
+        work = partial(add, predictions=rows, pictures=pictures) if rows else None
+        await self._audit.record(events, work)
 
     def _patient(self, case: Case) -> str | None:
         """Whose picture it is, as far as the file says; None where nobody needs it."""

@@ -28,6 +28,8 @@ from strided.serving.manifest import Manifest
 
 log = logging.getLogger(__name__)
 
+_LEAST_S = 1  # to record files that have no answer, which may be so since their time is over
+
 
 class Service:
     """What the routes call; all methods are for the loop's thread.
@@ -87,11 +89,17 @@ class Service:
         job, model = await self._accepted(request, began, heatmap, target, picture)
         await self._finished(job, request.receive)
         problems = [case.outcome for case in job.cases if isinstance(case.outcome, ProblemError)]
+        answer = self._answer(request, model, job.cases, began)
+        until = began + self.settings.deadline
         if len(problems) == len(job.cases):
+            until = max(until, self._loop.time() + _LEAST_S)
+            await self._record(request, model, job.cases, answer, until)
             raise worst(problems)
         for problem in problems:
             self.metrics.rejected.labels(problem.code).inc()
-        return await self._recorded(request, model, job.cases, began)
+        await self._record(request, model, job.cases, answer, until)
+        self._note(request, answer, began)
+        return answer
 
     async def _accepted(
         self, request: Request, began: float, heatmap: bool, target: str | None, picture: bool
@@ -136,31 +144,40 @@ class Service:
         if job.client_left:
             raise ClientLeftError
 
-    async def _recorded(
+    def _answer(
         self, request: Request, model: Loaded, cases: Sequence[Case], began: float
     ) -> Predictions:
-        """The answer, once it is recorded."""
-        request_id = request.scope["request_id"]
-        results = [result_of(case, index) for index, case in enumerate(cases)]
-        answer = Predictions(
-            request_id=request_id,
+        return Predictions(
+            request_id=request.scope["request_id"],
             model=model.facts,
             notice=model.bundle.manifest.notice,
-            results=results,
+            results=[result_of(case, index) for index, case in enumerate(cases)],
             timing_ms=timing_of(cases, self._loop.time() - began),
         )
+
+    async def _record(
+        self,
+        request: Request,
+        model: Loaded,
+        cases: Sequence[Case],
+        answer: Predictions,
+        until: float,
+    ) -> None:
+        """Write what is answered, or refused, into the audit. Raises ProblemError, AuditError."""
         try:
-            async with asyncio.timeout_at(began + self.settings.deadline):
+            async with asyncio.timeout_at(until):
                 await self.recorder.predictions(request.scope, model, cases, answer)
         except TimeoutError as error:
             raise ProblemError("not_recorded") from error
+
+    def _note(self, request: Request, answer: Predictions, began: float) -> None:
+        """Log and count what is answered."""
         log_prediction(answer)
         request.scope["recorded"] = True
         self.metrics.stage_seconds.labels("total").observe(self._loop.time() - began)
-        for result in results:
+        for result in answer.results:
             if result.route:
                 self.metrics.images.labels(result.route, result.class_ or "").inc()
-        return answer
 
     def _count(self, cases: Sequence[Case]) -> None:
         """Count pictures that are through; those of a batch come together."""
