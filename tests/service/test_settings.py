@@ -36,6 +36,7 @@ def test_the_defaults_fit_this_machine() -> None:
         ("host=strided.example", "host=strided.example is no address"),
         ("tls.cert=none.pem", "tls.cert=none.pem is no file"),
         ("behind_proxy=true proxy.addresses=[proxy]", "which is no address"),
+        (f"tls.cert={__file__} tls.key={__file__}", "cannot be used ([SSL] PEM lib"),
         ("access.rate_per_minute=0", "access.rate_per_minute=0; expected 1 to"),
         ("access.jwt.issuer=a", "access.jwt without algorithm"),
         (

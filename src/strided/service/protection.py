@@ -1,6 +1,7 @@
 """The settings of who may ask, what is kept of it, and where: a part of conf/serve.yaml."""
 
 import os
+import ssl
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -133,4 +134,14 @@ def _certificate(cert: str | None, key: str | None) -> tuple[Path, Path] | None:
                 f"Try {name}=<file>"
             )
     assert cert is not None and key is not None
-    return Path(os.path.expanduser(cert)), Path(os.path.expanduser(key))
+    files = Path(os.path.expanduser(cert)), Path(os.path.expanduser(key))
+    try:
+        # without a word, an encrypted key would ask the terminal for it, also where nobody is
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*files, password="")
+    except OSError as error:  # of ssl, too
+        raise UserError(
+            f"tls.cert={cert} tls.key={key} cannot be used ({error.strerror}); expected a "
+            "certificate and its own key, not encrypted, both in PEM. Try openssl x509 -in "
+            f"{cert} -noout, and openssl pkey -in {key} -noout"
+        ) from error
+    return files
