@@ -1,6 +1,8 @@
-"""What a service does now and then."""
+"""What a service keeps, and what it does now and then."""
 
 import asyncio
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from strided.access.keys import Keys
 from strided.access.roles import ITSELF
 from strided.audit.database import opened
+from strided.audit.pseudonyms import Pseudonyms
 from strided.audit.writer import Audit
 from strided.config.compose import compose
 from strided.service import state
@@ -38,3 +41,17 @@ def test_a_disk_that_does_not_answer_keeps_no_ended_key_in_use(
     protection = Protection.of(compose("serve", ["bundle=registry/digits"]), tmp_path)
     with state.kept(protection) as here:
         asyncio.run(asyncio.wait_for(run(here), 30))
+
+
+def test_a_key_that_found_no_room_is_made_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("secrets.token_bytes", full)
+        with pytest.raises(OSError, match="No space left"):
+            Pseudonyms.kept_in(tmp_path)
+    made = Pseudonyms.kept_in(tmp_path).of("file", b"")
+    assert Pseudonyms.kept_in(tmp_path).of("file", b"") == made

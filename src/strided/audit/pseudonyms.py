@@ -27,10 +27,14 @@ class Pseudonyms:
         except FileExistsError:
             pass
         else:
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(secrets.token_bytes(_BYTES))
-                stream.flush()
-                os.fsync(stream.fileno())
+            try:
+                with os.fdopen(descriptor, "wb") as stream:
+                    stream.write(secrets.token_bytes(_BYTES))
+                    stream.flush()
+                    os.fsync(stream.fileno())
+            except OSError:  # such as a full disk: a part of a key would be taken for a damaged one
+                file.unlink()
+                raise
             sync_folder(folder)
         key = file.read_bytes()
         if len(key) != _BYTES:
