@@ -1,5 +1,6 @@
 """A service that cannot begin says why: what was given, what was expected, what to try."""
 
+import json
 import shutil
 import socket
 from collections.abc import Iterator
@@ -96,7 +97,12 @@ def test_a_bundle_that_cannot_be_used_ends_the_start(
     damaged = Path(shutil.copytree(exported / "1", tmp_path / "digits" / "1"))
     (damaged / "model.onnx").write_bytes(b"another")
     absent = tmp_path / "registry" / "nothing"
+    odd = Path(shutil.copytree(exported / "1", tmp_path / "odd" / "1"))
+    manifest = json.loads((odd / "manifest.json").read_text())
+    manifest["classes"][0] = "M\udcf6we"  # of a folder in Latin-1
+    (odd / "manifest.json").write_text(json.dumps(manifest))
     said_of = {
+        odd: "whose name is not UTF-8",
         damaged: "is damaged or was changed",
         absent: "has no version; expected a bundle",
         exported / "7": "has no version 7; expected one of 1. Try bundle=",
@@ -106,4 +112,8 @@ def test_a_bundle_that_cannot_be_used_ends_the_start(
         assert main(["serve", *words]) == 1
         shown = capsys.readouterr().err
         assert said in shown and "Traceback" not in shown
-    assert {run.parent.name for run in tmp_path.glob("logs/serve/*/*")} == {"digits", "nothing"}
+    assert {run.parent.name for run in tmp_path.glob("logs/serve/*/*")} == {
+        "digits",
+        "nothing",
+        "odd",
+    }

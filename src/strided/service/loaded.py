@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from strided.data.reading.decoding import ImageError
+from strided.errors import UserError
 from strided.review.framing import frame_of, png_of
 from strided.service.batches import Batches, quickest_batch
 from strided.service.case import Answered, Case
@@ -37,6 +38,7 @@ class Loaded:
         several = settings.sessions if settings.runtime == "openvino" else 1
         bundles = [Bundle.load(folder, 1, settings.runtime) for _ in range(several)]
         self.bundle = bundle = bundles[0]
+        _require_text(bundle)
         self.facts = _facts(bundle, folder)
         self.heatmaps = Heatmaps(bundle)
         self.frame = _frame(bundle)  # of pictures that people label
@@ -140,6 +142,18 @@ class Loaded:
                 found.append(ProblemError("not_finite"))
             case.run = time.monotonic() - began
         return found
+
+
+def _require_text(bundle: Bundle) -> None:
+    """Raise UserError for a class that no answer can name, such as a folder's that is no UTF-8."""
+    for name in bundle.classes:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(
+                f"{bundle!r} has the class {name!a}, whose name is not UTF-8; expected "
+                "one that JSON can hold. Try another name for its folder, then train and export"
+            ) from error
 
 
 def _frame(bundle: Bundle) -> int:
