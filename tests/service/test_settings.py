@@ -105,6 +105,7 @@ def test_a_bundle_that_cannot_be_used_ends_the_start(
         odd: "whose name is not UTF-8",
         damaged: "is damaged or was changed",
         absent: "has no version; expected a bundle",
+        exported.parent: f"Try bundle={exported}",
         exported / "7": "has no version 7; expected one of 1. Try bundle=",
     }
     for bundle, said in said_of.items():
@@ -116,4 +117,5 @@ def test_a_bundle_that_cannot_be_used_ends_the_start(
         "digits",
         "nothing",
         "odd",
+        "registry",
     }

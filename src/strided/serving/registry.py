@@ -69,9 +69,11 @@ def active_version(model: Path) -> int:
     """The version that answers. Raises UserError if there is none."""
     known, file = versions(model), model / ACTIVE
     if not known:
+        inside = sorted(file.parent for file in model.glob(f"*/{ACTIVE}"))  # it is a registry
+        given = printable(str(inside[0] if inside else model))
         raise UserError(
             f"{printable(str(model))} has no version; expected a bundle, <registry>/<name>. "
-            f"Try python src/export.py bundle={printable(str(model))}"
+            f"Try {'' if inside else 'python src/export.py '}bundle={given}"
         )
     content = None
     try:
