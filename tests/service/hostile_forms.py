@@ -34,6 +34,9 @@ def forms() -> dict[str, Attack]:
         a_boundary_of_10000=post(form(good), "multipart/form-data; boundary=" + "a" * 10_000),
         a_boundary_of_line_ends=post(form(good), 'multipart/form-data; boundary="\\r\\n"'),
         a_boundary_with_bytes=post(form(good), "multipart/form-data; boundary=\xff\xfe"),
+        a_charset_that_fails=post(
+            form(part(png, 'form-data; name="é"; filename="x"')), FORM + "; charset=undefined"
+        ),
         no_parts=post(form()),
         an_empty_body=post(b""),
         no_end=post(good),

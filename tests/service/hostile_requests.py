@@ -78,6 +78,10 @@ def _sizes() -> dict[str, Attack]:
         "a length of 10^30": Attack(
             head(POST, Content_Type="image/png", Content_Length=str(10**30)) + png, closed
         ),
+        "a length of 5,000 digits": Attack(
+            head(POST, Content_Type="image/png", Content_Length=str(len(png)).zfill(5000)) + png,
+            frozenset({200}),
+        ),
         "a length below 0": Attack(
             head(POST, Content_Type="image/png", Content_Length="-1") + png, closed
         ),

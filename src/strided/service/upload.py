@@ -37,8 +37,9 @@ async def files_of(request: Request, settings: Settings) -> list[bytes]:
 async def _limited(request: Request, most: int) -> AsyncGenerator[bytes, None]:
     """The pieces of a body. Raises ProblemError as soon as it is too large."""
     too_large = ProblemError("body_too_large", f"Expected at most {most:,} bytes in a body.")
-    length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length) > most:
+    length = request.headers.get("content-length", "").lstrip("0")
+    # as text: Python makes no number of thousands of digits
+    if length.isdecimal() and (len(length), length) > (len(str(most)), str(most)):
         raise too_large
     size = 0
     async for piece in request.stream():
@@ -63,7 +64,7 @@ async def _parts(
 
     try:
         form = await InMemory(request.headers, body, max_files=most + 1, max_fields=0).parse()
-    except MultiPartException:
+    except (MultiPartException, UnicodeError):  # of a name, in the charset that the type names
         raise ProblemError(
             "malformed_request",
             f"The form is damaged or cut off, or has parts that are no files; expected parts named "
