@@ -112,7 +112,9 @@ async function send(file, session, item, signal) {
   item.wait("Being read ...");
   const onWait = () => item.wait("The service is busy; it is sent again ...");
   const answer = await askJson(ADDRESS, { method: "POST", body, signal, onWait });
-  if (answer.model.sha256 !== session.model.active.sha256) await session.refresh();
+  if (answer.model.sha256 !== session.model.active.sha256) {
+    await session.refresh().catch(() => {}); // it is answered and recorded, whatever fails here
+  }
   return answer;
 }
 
