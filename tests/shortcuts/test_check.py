@@ -126,6 +126,9 @@ def test_it_is_silent_where_the_subject_tells_the_class(
         rows = list(csv.DictReader(stream))
     errors = len(rows)
     assert errors == 64 - found["model"]
+    _, seen = checked(log_dir / "views", root, weights, *POOLED, "evaluation.views=flip")
+    assert "again" not in seen and "not measured on kept features" in seen["why_not_again"]
+    assert "evaluation.views" in seen["why_not_again"]
 
 
 def test_a_network_that_was_trained_whole_is_only_tested_on_altered_images(

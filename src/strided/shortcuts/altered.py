@@ -74,9 +74,9 @@ def why_not_again(subject: Subject) -> str | None:
     """Why a head cannot be trained again cheaply, as a sentence; None if it can."""
     if not isinstance(subject.classifier, FromFeatures):
         return (
-            "Nothing was trained again: the network was not trained on kept features of frozen "
-            "layers (transfer=frozen), and training it anew on altered images would cost as much "
-            "as the run."
+            "Nothing was trained again: the network was not measured on kept features of frozen "
+            "layers (transfer=frozen, of stored images and without evaluation.views), and training "
+            "it anew on altered images would cost as much as the run."
         )
     try:
         linear_of(subject.classifier.kept.layers.cut.parts.trained)
