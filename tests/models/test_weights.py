@@ -188,6 +188,15 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_weights(tmp_path / "none.pth")
 
 
+def test_a_folder_is_called_one_and_of_a_run_its_best_checkpoint_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"is a folder.*Expected.*Try model\.weights=.*<file>"):
+        read_weights(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "best.ckpt").touch()
+    with pytest.raises(UserError, match=r"Try model\.weights=.*checkpoints.best\.ckpt$"):
+        read_weights(tmp_path)
+
+
 def test_pretrained_weights_come_from_torchvisions_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from strided.errors import UserError, first_line, printable, sought_from
+from strided.runs.folder import RunFolder
 
 State = dict[str, Tensor]
 
@@ -71,6 +72,13 @@ def _task_arguments(content: Any) -> Mapping[str, Any] | None:
 
 
 def _require_file(path: Path) -> None:
+    if path.is_dir():  # of a run, maybe: checkpoint= takes that
+        best = RunFolder(path).best
+        file = best if best.is_file() else path / "<file>"
+        raise UserError(
+            f"model.weights={path} is a folder. Expected a .pth, .pt, .ckpt or .safetensors file. "
+            f"Try model.weights={file}"
+        )
     if not path.is_file():
         raise UserError(
             f"model.weights={path} does not exist{sought_from(path)}. Expected a .pth, .pt, "
