@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import lightning.pytorch as pl
@@ -121,6 +122,26 @@ def test_all_weights_move_at_once_as_they_would_one_by_one() -> None:
         for average, weight in zip(expected, weights, strict=True):
             average.lerp_(weight, 1 - decay if count else 1)
         assert all(map(torch.equal, averages, expected))
+
+
+class OneWeight(pl.LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+
+def test_a_batch_that_only_adds_up_gradients_is_no_step_of_a_later_stage() -> None:
+    place = SimpleNamespace(root_device=torch.device("cpu"))
+    trainer: Any = SimpleNamespace(precision="32-true", strategy=place, global_step=16)
+    task, ema = OneWeight(), EMA(decay=0.9)
+    ema.setup(trainer, task, "fit")
+    ema.on_train_start(trainer, task)
+    ema.on_train_batch_end(trainer, task)
+    nn.init.constant_(task.weight, 3.0)
+    trainer.global_step = 17
+    ema.on_train_batch_end(trainer, task)
+    assert ema._average_model is not None
+    assert ema._average_model.module.weight.item() == 3.0  # type: ignore[operator]
 
 
 def test_indices_among_the_buffers_stay_whole() -> None:

@@ -45,6 +45,10 @@ class EMA(WeightAveraging):
         self._count = 0
         super().setup(trainer, task, stage)
 
+    def on_train_start(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
+        """Count from here: the steps of an earlier stage are not averaged."""
+        self._latest_update_step = trainer.global_step
+
     def on_train_batch_end(self, trainer: pl.Trainer, task: pl.LightningModule, *_: Any) -> None:
         """Move the average after an optimizer step; Lightning's way would wait for a GPU."""
         if trainer.global_step <= self._latest_update_step:
