@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from tests.conftest import Train
-from tests.stopping import results, rows
+from tests.stopping import results, rows, train
 
 from strided.errors import UserError
 from strided.models import build_model
@@ -67,6 +67,16 @@ def test_a_target_that_is_not_reached_has_no_figures(run_train: Train, log_dir: 
     words = ("callbacks.target.value=1e-9", "callbacks.target.monitor=val/loss")
     found = results(run_train(*FEW, *words))
     assert [found[f"{what}_to_target"] for what in ("seconds", "epochs", "flops")] == [None] * 3
+
+
+def test_a_diverged_run_has_not_reached_what_its_first_class_gives(
+    log_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("optimizer=sgd", "optimizer.lr=1e30", "callbacks.target.value=0.01")
+    train(log_dir, *words, "trainer.max_epochs=1", code=1)
+    assert "loss became nan" in capsys.readouterr().err
+    (folder,) = log_dir.glob("train/*/*")
+    assert results(folder)["target"] and results(folder)["epochs_to_target"] is None
 
 
 def test_percent_are_refused() -> None:

@@ -1,6 +1,7 @@
 """Target: seconds, epochs and arithmetic until a metric first reaches a value."""
 
 import logging
+import math
 from typing import Any
 
 import lightning.pytorch as pl
@@ -76,8 +77,10 @@ class Target(LightningCheckpoint):
             self._look(trainer, task)
 
     def _look(self, trainer: pl.Trainer, task: Any) -> None:
-        found = task.measured.get(self.monitor)
+        found, split = task.measured.get(self.monitor), self.monitor.partition("/")[0]
         if self.reached is not None or found is None:
+            return
+        if not math.isfinite(task.measured[f"{split}/loss"]):  # accuracy then counts class 0
             return
         if not (found >= self.value if MONITORS[self.monitor] == "max" else found <= self.value):
             return
