@@ -138,6 +138,11 @@ def test_every_metric_with_a_value_has_an_interval_about_it() -> None:
                 assert ends[0] < ends[1], name
 
 
+def test_a_brier_score_of_few_images_is_at_most_1() -> None:
+    found = metric_intervals(np.eye(2), np.array([1, 1]), ["a", "b"])
+    assert found["brier"] == [0.0, 1.0]
+
+
 @pytest.mark.parametrize("in_groups", [False, True])
 def test_equally_sure_images_count_the_same_whatever_their_order(in_groups: bool) -> None:
     labels = np.repeat([0, 1, 2], 100)

@@ -115,7 +115,8 @@ def _coverage(known: Predictions, labels: np.ndarray) -> Figures:
     drawn, everywhere = Drawn(known.groups), np.ones(len(labels), dtype=bool)
     covered, sizes = known.sets[np.arange(len(labels)), labels], known.sets.sum(1).astype(float)
     is_alone = drawn.count(everywhere) < 2  # a single group has no interval
-    figures = {"set_size": _figure(float(sizes.mean()), None if is_alone else mean(sizes, drawn))}
+    ends = None if is_alone else mean(sizes, drawn, largest=float(len(known.classes)))
+    figures = {"set_size": _figure(float(sizes.mean()), ends)}
     chosen = {f"set_coverage/{name}": labels == k for k, name in enumerate(known.classes)}
     for name, own in {"set_coverage": everywhere, **chosen}.items():
         held = share(covered, own, drawn)

@@ -96,7 +96,7 @@ def metric_intervals(
     of_label = probabilities[np.arange(len(labels)), labels].astype(float).clip(1e-12)
     distance = np.square(probabilities - np.eye(len(classes))[labels]).sum(1) / 2
     found["nll"] = mean(-np.log(of_label), drawn)
-    found["brier"] = mean(distance, drawn)
+    found["brier"] = mean(distance, drawn, largest=1.0)
     averages: dict[str, _Average] = {}
     for k, label in enumerate(classes):
         for name, figure in _of_class(probabilities[:, k], labels == k, predicted == k, drawn):
@@ -194,11 +194,11 @@ def _auprc(curve: Curve, ours: np.ndarray, drawn: Drawn) -> Figure:
     return Figure(area, wilson_interval(area, worth, student(count)), influences)
 
 
-def mean(values: np.ndarray, drawn: Drawn) -> list[float]:
-    """The ends of the interval of the mean of values (N,) from 0 on."""
+def mean(values: np.ndarray, drawn: Drawn, largest: float = math.inf) -> list[float]:
+    """The ends of the interval of the mean of values (N,) from 0 to the `largest` possible one."""
     middle, count = float(values.mean()), drawn.count(np.ones(len(values), dtype=bool))
     spread = student(count) * math.sqrt(drawn.variance((values - middle) / len(values)))
-    return [max(0.0, middle - spread), middle + spread]
+    return [max(0.0, middle - spread), min(largest, middle + spread)]
 
 
 class _Average:
