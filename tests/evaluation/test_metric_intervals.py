@@ -138,6 +138,13 @@ def test_every_metric_with_a_value_has_an_interval_about_it() -> None:
                 assert ends[0] < ends[1], name
 
 
+def test_of_equally_probable_classes_value_and_interval_count_the_same_five() -> None:
+    equal, labels, classes = np.full((3, 7), 1 / 7), np.array([0, 5, 6]), list("abcdefg")
+    value = classification_metrics(torch.tensor(equal), torch.tensor(labels), classes)["acc_top5"]
+    assert value == pytest.approx(1 / 3)
+    assert metric_intervals(equal, labels, classes)["acc_top5"] == wilson_interval(1 / 3, 3)
+
+
 def test_a_brier_score_of_few_images_is_at_most_1() -> None:
     found = metric_intervals(np.eye(2), np.array([1, 1]), ["a", "b"])
     assert found["brier"] == [0.0, 1.0]

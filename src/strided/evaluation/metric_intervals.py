@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from strided.evaluation.intervals import Z, wilson_interval
-from strided.evaluation.ranking import Curve, auroc_interval
+from strided.evaluation.ranking import Curve, auroc_interval, in_top5
 
 Ends = list[float] | None
 
@@ -90,8 +90,7 @@ def metric_intervals(
     predicted = probabilities.argmax(1)
     found: dict[str, Ends] = {"acc": share(predicted == labels, None, drawn).ends}
     if len(classes) > 5:
-        top5 = np.argpartition(-probabilities, 4, axis=1)[:, :5]
-        found["acc_top5"] = share((top5 == labels[:, None]).any(1), None, drawn).ends
+        found["acc_top5"] = share(in_top5(probabilities, labels), None, drawn).ends
     found["acc_at_80"] = share(predicted == labels, surest(probabilities.max(1), 0.8), drawn).ends
     of_label = probabilities[np.arange(len(labels)), labels].astype(float).clip(1e-12)
     distance = np.square(probabilities - np.eye(len(classes))[labels]).sum(1) / 2

@@ -9,7 +9,7 @@ from torch import Tensor
 from strided.data.reading.files import as_text
 from strided.decision.calibration import ece
 from strided.decision.selective import RiskCoverage
-from strided.evaluation.ranking import Curve
+from strided.evaluation.ranking import Curve, in_top5
 
 
 def classification_metrics(
@@ -26,8 +26,7 @@ def classification_metrics(
     per_class = _per_class(confusion, probabilities, labels)
     metrics: dict[str, float | None] = {"acc": (predicted == labels).double().mean().item()}
     if num_classes > 5:
-        top5 = probabilities.topk(5, dim=1).indices
-        metrics["acc_top5"] = (top5 == labels[:, None]).any(1).double().mean().item()
+        metrics["acc_top5"] = float(in_top5(probabilities.numpy(), labels.numpy()).mean())
     for name, values in per_class.items():
         known = [value for value in values if value is not None]
         metrics[name] = sum(known) / len(known) if known else None

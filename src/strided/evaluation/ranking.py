@@ -83,6 +83,18 @@ class Curve:
         return np.where(positive, of_ours[self.place], -loss[self.place])
 
 
+def in_top5(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Whether each label (N,) is among the five most probable classes (N, K): bool (N,).
+
+    Of equally probable classes the first one comes first, as in `argmax`.
+    """
+    own = np.take_along_axis(probabilities, labels[:, None], axis=1)
+    before = np.arange(probabilities.shape[1]) < labels[:, None]
+    ahead = (probabilities > own) | ((probabilities == own) & before)
+    found: np.ndarray = ahead.sum(1) < 5
+    return found
+
+
 def auroc_interval(area: float, ours: float, others: float, z: float = Z) -> list[float]:
     """Newcombe's interval of an AUROC (2006, part 2, method 5), of so many images of each side.
 
