@@ -116,6 +116,15 @@ def test_a_run_goes_on_inside_any_stage(
     assert_same_outcome(folder, uninterrupted)
 
 
+def test_a_stage_that_must_not_stop_yet_is_gone_on_with(weights: str, log_dir: Path) -> None:
+    words = ("optimizer.lr=1e-12", "transfer.stages.frozen.epochs=3", "trainer.max_epochs=4")
+    least = ("callbacks.early_stopping.patience=1", "trainer.min_epochs=3", weights, *STAGES)
+    stop = (f"+callbacks.stop._target_={__name__}.StopAtStep", "+callbacks.stop.step=20", TRUST)
+    folder = train(log_dir, *least, *words, *stop, code=143)
+    resume(folder, TRUST)
+    assert [row["first_epoch"] for row in results(folder)["stages"]] == [0, 3]
+
+
 def test_more_epochs_than_the_stages_have_add_nothing_and_that_is_said(
     uninterrupted: Path, tmp_path: Path
 ) -> None:

@@ -110,7 +110,10 @@ def _unfinished(transfer: Transfer, progress: Progress, trainer: pl.Trainer) -> 
     if trainer.fast_dev_run:  # type: ignore[attr-defined]  # a batch of each stage
         start = StageStart(start.number)
     end = _last_epoch(transfer, stage, start, trainer.max_epochs)
-    is_over = progress.stopped_early or progress.epoch == end
+    enough = progress.epoch >= (trainer.min_epochs or 0) and progress.step >= (
+        trainer.min_steps or 0
+    )
+    is_over = (progress.stopped_early and enough) or progress.epoch == end
     if is_over and start.number + 1 < len(stages):
         return None
     return StageRun(name, stage, start, end, progress.checkpoint, progress.on_features)
