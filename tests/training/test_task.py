@@ -242,9 +242,11 @@ def test_one_cycle_goes_up_and_down_once_over_the_run() -> None:
     assert rates[top:] == sorted(rates[top:], reverse=True)
 
 
-def test_plateau_lowers_the_rate_after_its_patience() -> None:
+@pytest.mark.parametrize("monitor", ["val/loss", "train/loss"])
+def test_plateau_lowers_the_rate_after_its_patience(monitor: str) -> None:
     task = make_task(
         "scheduler=plateau",
+        f"scheduler.monitor={monitor}",
         "scheduler.patience=1",
         "scheduler.factor=0.5",
         "scheduler.threshold=0.99",  # nothing but the first epoch counts as better

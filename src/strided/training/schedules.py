@@ -73,8 +73,9 @@ class OneCycle(OneCycleLR):
 class Plateau(ReduceLROnPlateau):
     """torch's ReduceLROnPlateau, with the name of the metric it watches.
 
-    The task steps it after each validation, before the checkpoint of the epoch is written.
-    Lightning would step it afterwards, and a resumed run would miss that step.
+    The task steps it as soon as the metric is measured, after a validation or at the end of an
+    epoch, before the checkpoint of the epoch is written. Lightning would step it afterwards, and a
+    resumed run would miss that step.
 
     Args:
         monitor: The metric to watch: val/loss, val/acc, train/loss or train/acc.

@@ -165,20 +165,20 @@ class ClassificationTask(pl.LightningModule):
         self.meters["val"].reset()
 
     def on_validation_epoch_end(self) -> None:
-        """Log validation metrics and give them to a plateau schedule."""
-        if self.trainer.sanity_checking:
-            return
-        self._log_epoch("val")
-        if self.plateau is not None:
-            self.plateau.step(self.measured[self.plateau.monitor])
+        """Log validation metrics."""
+        if not self.trainer.sanity_checking:
+            self._log_epoch("val")
 
     def _log_epoch(self, split: str) -> None:
+        """Log the metrics of a split, and give them to a plateau schedule that watches one."""
         metrics = {f"{split}/{n}": value for n, value in self.meters[split].compute_all().items()}
         self.measured.update(metrics)
         # For callbacks such as EarlyStopping; the recorder sends the whole row to the loggers. The
         # processes have agreed on these values, which Lightning could not average on a CPU that
         # has a GPU beside it.
         self.log_dict(metrics, logger=False)
+        if self.plateau is not None and self.plateau.monitor in metrics:
+            self.plateau.step(metrics[self.plateau.monitor])
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build optimizer and schedule, with the number of steps of the run filled in."""
