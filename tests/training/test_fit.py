@@ -174,6 +174,21 @@ def test_weights_mixing_averages_rates_and_turns_do_not_make_a_resume_inexact(
         assert counts[:2] == counts[2:] and counts[0] == 1
 
 
+@pytest.mark.filterwarnings("ignore:When using `Trainer.accumulate_grad_batches:UserWarning")
+def test_accumulation_by_epoch_counts_in_the_schedule_and_goes_on_inside_an_epoch(
+    log_dir: Path,
+) -> None:
+    by_epoch = "+callbacks.by_epoch._target_=lightning.pytorch.callbacks."
+    words = [f"{by_epoch}GradientAccumulationScheduler", "+callbacks.by_epoch.scheduling={1:3}"]
+    words += ["trainer.max_epochs=3", "callbacks.lookahead.steps=2"]
+    long = train(log_dir, *words)
+    steps, rates = ([float(row[key]) for row in rows(long)] for key in ("step", "lr"))
+    assert steps == [8, 11, 14] and 0 < rates[-1] < 0.1 * rates[0]
+    folder = train(log_dir, *words, *stopping(11), code=143)
+    resume(folder, TRUST)
+    assert_same_outcome(folder, long)
+
+
 def test_an_epoch_stopped_after_its_last_validation_keeps_what_that_measured(
     log_dir: Path,
 ) -> None:

@@ -6,10 +6,27 @@
 import math
 from typing import Any, Literal
 
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR, ReduceLROnPlateau
 
 from strided.errors import UserError
+
+
+def steps_of_run(trainer: pl.Trainer) -> float:
+    """Count the optimizer steps of a run; infinity if nothing ends it.
+
+    Lightning's estimate has the first epoch's accumulation of gradients in all epochs.
+    """
+    estimate = trainer.estimated_stepping_batches
+    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    found = [c for c in callbacks if isinstance(c, GradientAccumulationScheduler)]
+    if not found or not trainer.max_epochs or trainer.max_epochs < 0:
+        return estimate
+    accumulated = map(found[0].get_accumulate_grad_batches, range(trainer.max_epochs))
+    steps = sum(math.ceil(trainer.num_training_batches / batches) for batches in accumulated)
+    return steps if trainer.max_steps < 0 else min(steps, trainer.max_steps)
 
 
 def cosine(

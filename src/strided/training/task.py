@@ -5,6 +5,7 @@ from typing import Any, Self, cast
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -19,7 +20,7 @@ from strided.system.processes import gathered, is_first, place
 from strided.training.epoch_meter import EpochMeter
 from strided.training.losses import add_auxiliary, build_loss
 from strided.training.recipes import build_optimizer, build_schedule
-from strided.training.schedules import Plateau
+from strided.training.schedules import Plateau, steps_of_run
 
 
 class ClassificationTask(pl.LightningModule):
@@ -193,7 +194,7 @@ class ClassificationTask(pl.LightningModule):
         return cast(OptimizerLRScheduler, {"optimizer": optimizer, "lr_scheduler": schedule})
 
     def _total_steps(self) -> int:
-        total = self.trainer.estimated_stepping_batches
+        total = steps_of_run(self.trainer)
         if not math.isfinite(total):
             raise UserError(
                 f"{self.recipe['scheduler']['_target_']} needs the length of the run, which "
@@ -241,6 +242,9 @@ class ClassificationTask(pl.LightningModule):
             return
         if self.plateau is not None and self._resumed["plateau"] is not None:
             self.plateau.load_state_dict(self._resumed["plateau"])
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, GradientAccumulationScheduler):
+                callback.on_train_epoch_start(self.trainer)  # Lightning skips it inside an epoch
         states, self._resumed = self._resumed["random"], None
         random = states[place().rank % len(states)]
         torch.set_rng_state(random["cpu"])

@@ -14,7 +14,9 @@ def values_seen(callback: Lookahead, fast: list[float], at: int = 0) -> list[flo
     net = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(net.weight)
     task: Any = SimpleNamespace(model=net, stage={"step": at})
-    trainer: Any = SimpleNamespace(global_step=at, estimated_stepping_batches=at + len(fast))
+    trainer: Any = SimpleNamespace(
+        global_step=at, estimated_stepping_batches=at + len(fast), callbacks=[]
+    )
     callback.on_train_start(trainer, task)
     found = []
     for value in fast:
@@ -40,7 +42,7 @@ def test_the_kept_share_rises_with_the_run() -> None:
 def test_statistics_move_along_and_counts_do_not() -> None:
     net: Any = nn.BatchNorm1d(1)
     task: Any = SimpleNamespace(model=net, stage={"step": 0})
-    trainer: Any = SimpleNamespace(global_step=0, estimated_stepping_batches=9)
+    trainer: Any = SimpleNamespace(global_step=0, estimated_stepping_batches=9, callbacks=[])
     callback = Lookahead(steps=1)
     callback.on_train_start(trainer, task)
     net(torch.tensor([[1.0], [3.0]]))  # a running mean of 0.2
@@ -52,7 +54,9 @@ def test_statistics_move_along_and_counts_do_not() -> None:
 
 def test_a_run_without_an_end_has_no_share_that_rises() -> None:
     task: Any = SimpleNamespace(model=nn.Linear(1, 1), stage={"step": 0})
-    trainer: Any = SimpleNamespace(global_step=0, estimated_stepping_batches=float("inf"))
+    trainer: Any = SimpleNamespace(
+        global_step=0, estimated_stepping_batches=float("inf"), callbacks=[]
+    )
     with pytest.raises(UserError, match=r"lookahead\.rise=1.*max_epochs=-1.*expected.*Try"):
         Lookahead(steps=5, rise=1).on_train_start(trainer, task)
 

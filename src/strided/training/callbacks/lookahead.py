@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from strided.errors import UserError
+from strided.training.schedules import steps_of_run
 
 
 class Lookahead(pl.Callback):
@@ -48,7 +49,7 @@ class Lookahead(pl.Callback):
         self._slow = [slow.to(weight.device) for slow, weight in zip(self._slow, fast, strict=True)]
         self._step = trainer.global_step
         self._first = int(task.stage["step"])
-        self._last = trainer.estimated_stepping_batches
+        self._last = steps_of_run(trainer)
         if self.rise and not math.isfinite(self._last):
             raise UserError(
                 f"callbacks.lookahead.rise={self.rise} needs the length of the run, which "
