@@ -116,6 +116,16 @@ def test_a_run_goes_on_inside_any_stage(
     assert_same_outcome(folder, uninterrupted)
 
 
+def test_muon_goes_on_inside_either_stage_to_the_same_bits(weights: str, log_dir: Path) -> None:
+    words = (weights, *STAGES, "optimizer=muon", "scheduler=one_cycle")
+    whole = train(log_dir, *words)
+    stop = f"+callbacks.stop._target_={__name__}.StopAtStep"
+    for step in (3, 20):
+        folder = train(log_dir, *words, stop, f"+callbacks.stop.step={step}", TRUST, code=143)
+        resume(folder, TRUST)
+        assert_same_outcome(folder, whole)
+
+
 def test_a_stage_that_must_not_stop_yet_is_gone_on_with(weights: str, log_dir: Path) -> None:
     words = ("optimizer.lr=1e-12", "transfer.stages.frozen.epochs=3", "trainer.max_epochs=4")
     least = ("callbacks.early_stopping.patience=1", "trainer.min_epochs=3", weights, *STAGES)
