@@ -200,6 +200,15 @@ def test_an_epoch_stopped_after_its_last_validation_keeps_what_that_measured(
     assert results(folder)["best_val/acc"] == pytest.approx(float(row["val/acc"]))
 
 
+def test_only_a_metric_of_validation_cannot_choose_an_epoch_without_one(log_dir: Path) -> None:
+    words = ("trainer.max_epochs=3", "trainer.check_val_every_n_epoch=2")
+    by_training = ("callbacks.checkpoint.monitor=train/loss", "callbacks.checkpoint.mode=min")
+    runs = [train(log_dir, *words, *choice) for choice in ((), by_training)]
+    assert [results(folder)["best_epoch"] for folder in runs] == [1, 2]
+    told = ["last epoch was not validated" in (run / "run.log").read_text() for run in runs]
+    assert told == [True, False]
+
+
 class StopInValidation(pl.Callback):
     """Sends this process SIGTERM in a batch of a validation, counted over the run."""
 

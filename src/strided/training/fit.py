@@ -54,7 +54,7 @@ def fit(run: Run, task: ClassificationTask, data: ImageDataModule) -> None:
         with watching_gpu(run.trainer.strategy.root_device, results):
             fit_stages(run, task, data)
         results["fit_finished"] = max_epochs
-        if task.measured and "val/loss" not in task.measured and len(data.splits["val"]):
+        if task.measured and checkpoint is not None and checkpoint.monitor not in task.measured:
             log.warning("the last epoch was not validated: its weights cannot be the best")
     except MisconfigurationException as error:  # Lightning finds these once it knows the data
         raise UserError(f"{error} Expected other values. Try another trainer.<key>") from error
