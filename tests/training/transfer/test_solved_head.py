@@ -247,4 +247,5 @@ def test_a_validation_split_that_is_left_out_is_told(
     data: Any = SimpleNamespace(splits={"val": np.arange(3)})
     with caplog.at_level("WARNING"):
         refuse_no_validation(config, data)
-    assert "own val split (3 images) is neither trained on nor measured" in caplog.text
+    assert "own val split (3 images) is not trained on, and no epoch is validated" in caplog.text
+    assert "calibrated on it" in caplog.text and "~data.val_fraction" in caplog.text

@@ -64,8 +64,9 @@ def refuse_no_validation(config: Config, data: ImageDataModule) -> None:
     given = len(data.splits["val"])
     if is_solved(config) and given and config["data"].get("val_fraction") == 0:
         log.warning(
-            "the data set's own val split (%d images) is neither trained on nor measured, for "
-            "data.val_fraction=0; data.val_fraction=0.1 measures it",
+            "the data set's own val split (%d images) is not trained on, and no epoch is validated "
+            "on it, for data.val_fraction=0; after training, probabilities are calibrated on it. "
+            "~data.val_fraction has it validated",
             given,
         )
     if not given and not is_solved(config):
