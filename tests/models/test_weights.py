@@ -183,6 +183,14 @@ def test_what_is_not_a_state_dict_is_refused(tmp_path: Path, content: object) ->
         read_weights(tmp_path / "w.pth")
 
 
+def test_weights_that_are_no_numbers_are_refused_by_name() -> None:
+    state = Small().state_dict()
+    name = next(iter(state))
+    state[name] = state[name] / 0
+    with pytest.raises(UserError, match=rf"{name} holds values.*not finite.*expected.*Try"):
+        load_weights(Small(), state, 3)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.pth does not exist"):
         read_weights(tmp_path / "none.pth")

@@ -81,15 +81,27 @@ def load_weights(
 
     A prefix common to the file's names is stripped. A first convolution of 3 channels is summed
     for 1; one of 1 is spread evenly over 3. Output layers made for other classes begin near zero.
-    Raises UserError if anything else of the network is missing or has another shape, or if the
-    file does not hold plain tensors.
+    Raises UserError if anything else of the network is missing or has another shape, if a number is
+    not finite, or if the file does not hold plain tensors.
     """
     if isinstance(weights, str | Path):
         source, weights = str(weights), read_weights(Path(weights)).state
     matching, report = match_weights(model, weights, num_classes, source)
     model.load_state_dict(matching, strict=False)
+    _require_finite(model, matching, source)
     _begin_near_zero(model, report.head)
     return report
+
+
+def _require_finite(model: nn.Module, loaded: Collection[str], source: str) -> None:
+    """Raise UserError for weights that are no numbers: the loss would be none, at any rate."""
+    for name, tensor in model.state_dict().items():
+        if name in loaded and not tensor.isfinite().all():
+            raise UserError(
+                f"{source}: {name} holds values that are not finite (NaN or infinity); expected "
+                "trained weights. Try another copy of the file, or weights from before the "
+                "training failed"
+            )
 
 
 def _begin_near_zero(model: nn.Module, names: Collection[str]) -> None:
