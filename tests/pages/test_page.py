@@ -11,7 +11,7 @@ from tests.browser import PHONE, WIDE, opened, overflow, violations
 
 from strided.pages.axis import Axis
 from strided.pages.chart import Chart
-from strided.pages.figure import Figure, straight
+from strided.pages.figure import TEXT, Figure, Words, straight
 from strided.pages.glossary import glossary, term
 from strided.pages.page import folded, heading, lines_of_code, page, photo, table, tile, tiles
 from strided.pages.png import write_png
@@ -109,6 +109,16 @@ def test_a_figure_is_the_same_picture_as_png(tmp_path: Path) -> None:
 )
 def test_ticks_are_round(axis: Axis, words: list[str]) -> None:
     assert [axis.word(value) for value in axis.ticks()] == words
+
+
+def test_long_names_in_a_legend_are_told_apart_by_their_ends() -> None:
+    chart = Chart("accuracy", Axis("epoch", 0, 1), Axis("", 0, 1))
+    names = [f"model=resnet18 data.train_fraction=0.25 optimizer.lr={lr}" for lr in (0.1, 0.01)]
+    for name in names:
+        chart.name(name, "c0")
+    shown = [mark for mark in chart.figure().marks if isinstance(mark, Words) and "…" in mark.text]
+    assert [mark.text[-4:] for mark in shown] == [name[-4:] for name in names]
+    assert all(mark.x + 0.56 * TEXT * len(mark.text) <= chart.width for mark in shown)
 
 
 def test_points_on_the_way_are_left_out() -> None:

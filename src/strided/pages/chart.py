@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from strided.pages.axis import Axis
-from strided.pages.figure import TEXT, Anchor, Box, Dot, Figure, Line, Mark, Point, Words
+from strided.pages.figure import TEXT, Anchor, Box, Dot, Figure, Line, Mark, Point, Words, cut
 
 Sign = Literal["line", "dashed", "ring", "box"]  # of a name in the legend
 
@@ -16,7 +16,7 @@ COLOURS = tuple(f"c{place}" for place in range(10))
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58.0, 22.0, 30.0, 46.0  # around the values
 _ROW = 20.0  # of the legend, which is below all of it
 _LETTER = 0.56 * TEXT  # the width of one, about
-_LONGEST = 24  # letters of a name in the legend
+_SIGN, _APART = 30.0, 16.0  # units before a name in the legend, and behind it
 
 
 @dataclass
@@ -191,13 +191,13 @@ def _legend(
     marks: list[Mark] = []
     left, rows = math.inf, 0
     for name, colour, sign in names:
-        name = name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
-        room = 30 + len(name) * _LETTER + 16
-        if left + room > width + 16:
+        name = cut(name, int((width - _SIGN) / _LETTER))  # a long one has a row of its own
+        room = _SIGN + len(name) * _LETTER + _APART
+        if left + room > width + _APART:
             left, rows = 0, rows + 1
         bottom = top + rows * _ROW - 8
         marks.append(_sign(sign, left, bottom - 4, colour))
-        marks.append(Words(left + 30, bottom, name))
+        marks.append(Words(left + _SIGN, bottom, name))
         left += room
     return marks, rows
 

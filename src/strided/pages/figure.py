@@ -144,6 +144,12 @@ def _escaped(text: str) -> str:
     return html.escape(one_line(text))
 
 
+def cut(text: str, most: int) -> str:
+    """Text of at most so many letters: names differ at their ends more than within."""
+    half = most // 2
+    return text if len(text) <= most else f"{text[: half - 1]}…{text[-half:]}"
+
+
 def straight(points: Iterable[Point]) -> list[Point]:
     """Leave out points that lie on the line between their neighbours."""
     kept: list[Point] = []

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from strided.pages.axis import Axis
 from strided.pages.chart import WIDTH
-from strided.pages.figure import TEXT, Figure, Line, Mark, Point, Words
+from strided.pages.figure import TEXT, Figure, Line, Mark, Point, Words, cut
 from strided.pages.figure import Box as Rectangle
 from strided.pages.figure import Dot as Circle
 
@@ -94,7 +94,7 @@ class Rows:
 
     def _cut(self, text: str, beside: int) -> str:
         most = max(8, int(self.width / _LETTER) - beside - 2)
-        return text if len(text) <= most else f"{text[: most // 2 - 1]}…{text[-(most // 2) :]}"
+        return cut(text, most)
 
     def _at(self, value: float) -> float:
         share = min(1.0, max(0.0, self.axis.share(value)))
