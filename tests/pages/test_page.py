@@ -10,11 +10,12 @@ from playwright.sync_api import Browser
 from tests.browser import PHONE, WIDE, opened, overflow, violations
 
 from strided.pages.axis import Axis
-from strided.pages.chart import Chart
+from strided.pages.chart import COLOURS, Chart
 from strided.pages.figure import TEXT, Figure, Words, straight
 from strided.pages.glossary import glossary, term
 from strided.pages.page import folded, heading, lines_of_code, page, photo, table, tile, tiles
 from strided.pages.png import write_png
+from strided.pages.style import STYLE
 
 NAME = "<b>bold</b> & ' \" </script>"
 
@@ -119,6 +120,12 @@ def test_long_names_in_a_legend_are_told_apart_by_their_ends() -> None:
     shown = [mark for mark in chart.figure().marks if isinstance(mark, Words) and "…" in mark.text]
     assert [mark.text[-4:] for mark in shown] == [name[-4:] for name in names]
     assert all(mark.x + 0.56 * TEXT * len(mark.text) <= chart.width for mark in shown)
+
+
+def test_every_colour_of_a_chart_is_another_one_in_light_and_in_dark() -> None:
+    for style in STYLE.split("@media screen"):
+        found = dict(re.findall(r"--(c\d+): (#\w+);", style))
+        assert tuple(found) == COLOURS and len(set(found.values())) == len(COLOURS)
 
 
 def test_points_on_the_way_are_left_out() -> None:

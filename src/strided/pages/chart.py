@@ -12,7 +12,7 @@ from strided.pages.figure import TEXT, Anchor, Box, Dot, Figure, Line, Mark, Poi
 Sign = Literal["line", "dashed", "ring", "box"]  # of a name in the legend
 
 WIDTH, HEIGHT = 400.0, 268.0  # units: as CSS pixels on a phone
-COLOURS = tuple(f"c{place}" for place in range(10))
+COLOURS = tuple(f"c{place}" for place in range(20))
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58.0, 22.0, 30.0, 46.0  # around the values
 _ROW = 20.0  # of the legend, which is below all of it
 _LETTER = 0.56 * TEXT  # the width of one, about

@@ -6,13 +6,17 @@ STYLE = """
   --grid: #e1e5ea; --link: #0b57a4; --good: #17693c; --bad: #a8201a; --warn: #7a4d00;
   --hit: #8dbbea; --miss: #f2a65e;
   --c0: #1f6fb4; --c1: #c2410c; --c2: #1a7f4b; --c3: #9d2f7f; --c4: #6d4fb8;
-  --c5: #7d6608; --c6: #0e7490; --c7: #b0233a; --c8: #4d5b6a; --c9: #5d7a12; }
+  --c5: #7d6608; --c6: #0e7490; --c7: #b0233a; --c8: #4d5b6a; --c9: #5d7a12;
+  --c10: #183000; --c11: #30006c; --c12: #600030; --c13: #003c9c; --c14: #603c00;
+  --c15: #6c0084; --c16: #906c84; --c17: #003c54; --c18: #0c5400; --c19: #840c00; }
 @media screen and (prefers-color-scheme: dark) { :root {
   --ink: #e7eaee; --quiet: #aeb6c0; --paper: #14171b; --soft: #1f242a; --line: #3d4550;
   --grid: #2c333b; --link: #8ec1f7; --good: #6fd39b; --bad: #ff9a91; --warn: #f0c26b;
   --hit: #26578a; --miss: #8a4b12;
   --c0: #6cb2f2; --c1: #f79256; --c2: #5fc98f; --c3: #e58bcb; --c4: #b39cf0;
-  --c5: #d9bd4f; --c6: #56c4dd; --c7: #f58ba0; --c8: #a9b6c4; --c9: #b2cf5f; } }
+  --c5: #d9bd4f; --c6: #56c4dd; --c7: #f58ba0; --c8: #a9b6c4; --c9: #b2cf5f;
+  --c10: #908400; --c11: #fce4fc; --c12: #907890; --c13: #5478f0; --c14: #fcf090;
+  --c15: #c054c0; --c16: #d8546c; --c17: #009ca8; --c18: #6cfcd8; --c19: #fcc0a8; } }
 * { box-sizing: border-box; }
 body { font: 16px/1.55 system-ui, sans-serif; margin: 0; color: var(--ink);
   background: var(--paper); }
