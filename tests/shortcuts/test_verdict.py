@@ -143,7 +143,9 @@ def test_folds_add_up() -> None:
     one, other = counts(), counts(model=80, seconds=0.5)
     for found in (one, other):
         found["verdict"] = judged(found)
+        found["near_copies"]["external"] = 30
     total = added([one, other])
+    assert total["near_copies"]["external"] == 30  # both looked at the same files
     assert (total["images"], total["model"], total["seconds"]) == (200, 170, 2.0)
     assert total["trained_on"] == 300
     assert total["baselines"]["the border alone"] == {"hits": 110, "images": 200}

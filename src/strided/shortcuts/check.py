@@ -91,6 +91,7 @@ def added(several: Sequence[dict[str, Any]]) -> dict[str, Any]:
     total: dict[str, Any] = _sum(counts)
     first = total["near_copies"]["first"]
     total["trained_on"] //= len(several)  # of each
+    total["near_copies"]["external"] //= len(several)  # the same files for each
     total["near_copies"]["first"] = sorted(first, key=lambda pair: -pair[-1])[:_SHOWN]
     return {**total, "verdict": judged(total)}
 
