@@ -80,6 +80,9 @@ def test_one_key_alone_is_shown_in_full(capsys: pytest.CaptureFixture[str]) -> N
     shown = capsys.readouterr().out
     assert shown.startswith("trainer.gradient_clip_val=null [a number or null]")
     assert "seed=0 [a whole number]\n  initial weights" in shown
+    assert main(["train", "trainer", "trainer.max_epochs", "--help"]) == 0
+    group, key = capsys.readouterr().out.split("\n\ntrainer.max_epochs=")
+    assert group.startswith("trainer: ") and key.startswith("15 [")
 
 
 @pytest.mark.parametrize(

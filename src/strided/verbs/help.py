@@ -39,9 +39,10 @@ def help_of(verb: str, words: Sequence[str], config_dir: Path | None) -> str:
     """
     if not words:
         return verb_help(verb, config_dir)
-    normalise(verb, [word for word in words if "=" in word], config_dir, multirun=True)
+    typed = [word for word in words if "=" in word]
+    normalise(verb, typed, config_dir, multirun=True)
     groups, keys = verb_keys(verb)
-    chosen = groups | {key_of(word): word.partition("=")[2] for word in words}
+    chosen = groups | {key_of(word): word.partition("=")[2] for word in typed}
     folders = config_folders(config_dir)
     if config_dir:
         require_usable(config_dir)
