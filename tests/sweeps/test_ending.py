@@ -5,9 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from strided.config.compose import compose
+from strided.config.overrides import normalise
 from strided.runs.results import Results
 from strided.sweeps.ending import failures, next_command, print_ending, table, what_to_try
+from strided.sweeps.grammar import sweep_jobs
 from strided.sweeps.grouped import Job
+from strided.sweeps.page import repetition
 
 
 def job(
@@ -111,3 +115,14 @@ def test_the_two_best_are_compared_next(capsys: pytest.CaptureFixture[str], tmp_
     other = job(0, "lr=1", 0.8, split_hash="b")
     assert f"checkpoint={tmp_path / '1'}" in next_command(tmp_path, [other, jobs[1]])
     assert next_command(tmp_path, SEEDS) == ""
+    odd = Path("it's a, b (1)")
+    (runs,) = shlex.split(next_command(odd, jobs))[2:]
+    assert compose("compare", [runs])["runs"] == [str(odd / "1"), str(odd / "0")]
+
+
+def test_the_command_for_the_best_trains_its_seeds_and_nothing_else() -> None:
+    seeds = [Job(seed, ["name=a, b", f"seed={seed}"], "finished", {}) for seed in (0, 1)]
+    words = shlex.split(repetition(({}, seeds)))[2:]
+    assert words[0] == "-m"
+    assert sweep_jobs(normalise("train", words[1:], multirun=True)) == [s.command for s in seeds]
+    assert shlex.split(repetition(({}, seeds[:1])))[2:] == seeds[0].command

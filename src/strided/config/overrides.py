@@ -6,7 +6,7 @@ keys and values are checked against the signatures of the targets (`schema.check
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +150,19 @@ def _quoted_list(value: str) -> str:
     if inner is None or not inner[1].strip() or "'" in value or '"' in value:
         return value
     return f"[{','.join(quoted(path.strip()) for path in inner[1].split(','))}]"
+
+
+def listed(paths: Iterable[object]) -> str:
+    """Return paths as they are typed for a key that takes a list of them."""
+    each = [str(path) for path in paths]
+    is_torn = any(re.search("[,'\"]", path) for path in each)
+    return f"[{','.join(map(quoted, each) if is_torn else each)}]"
+
+
+def as_one(word: str) -> str:
+    """Return a word of a job as -m finds one value in it: free text may have commas."""
+    key, _, value = word.partition("=")
+    return f"{key}={quoted(value)}" if key in FREE_TEXT and "," in value else word
 
 
 def as_typed(word: str) -> str:

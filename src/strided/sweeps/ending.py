@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 
+from strided.config.overrides import listed
 from strided.errors import one_line, printable
 from strided.runs.ending import from_here, typed_here
 from strided.sweeps.folder import SweepFolder
@@ -150,11 +151,10 @@ def next_command(folder: Path, jobs: Sequence[Job]) -> str:
     best, *others = [row[1][0] for row in ranking(grouped, criterion)]
     place = from_here(folder)
     if SweepFolder(folder).pool.is_file():
-        return typed_here("compare", f"pool=[{place}]")
+        return typed_here("compare", f"pool={listed([place])}")
     if others and "test/acc" in best.results and _same_test(best, others[0]):
-        return typed_here(
-            "compare", f"runs=[{place / str(best.number)},{place / str(others[0].number)}]"
-        )
+        two = [place / str(job.number) for job in (best, others[0])]
+        return typed_here("compare", f"runs={listed(two)}")
     return typed_here("predict", f"checkpoint={place / str(best.number)}", "input=photos/")
 
 

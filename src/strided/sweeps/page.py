@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
 
+from strided.config.overrides import as_one
 from strided.pages import sortable
 from strided.pages.figure import Figure
 from strided.pages.page import folded, heading, lines_of_code, page, scroll, tile, tiles
@@ -125,8 +126,9 @@ def repetition(row: Row) -> str:
         if key in job.overrides
     }
     words += [f"{key}={','.join(found)}" for key, found in repeats.items()]
-    many = ["-m"] if any(len(found) > 1 for found in repeats.values()) else []
-    return typed_here("train", *many, *words)
+    if any(len(found) > 1 for found in repeats.values()):
+        return typed_here("train", "-m", *map(as_one, words))
+    return typed_here("train", *words)
 
 
 def table_of_repeats(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from strided.config.overrides import listed
 from strided.errors import UserError
 from strided.pages.page import bullets, heading
 from strided.runs.ending import from_here, typed_here
@@ -54,7 +55,7 @@ def _page(folder: Path, pools: "Sequence[Pooled]") -> str:
     from strided.compare.pool_comparison import headline_paragraph, notes, table_of_pools
     from strided.report.shortcuts import section as of_shortcuts
 
-    command = html.escape(typed_here("compare", f"pool=[{from_here(folder)}]"))
+    command = html.escape(typed_here("compare", f"pool={listed([from_here(folder)])}"))
     parts = [heading("All folds put together"), *map(headline_paragraph, pools)]
     parts += [table_of_pools(pools), bullets(notes(pools))]
     parts.append(f"<p>Each class, the confusion and subgroups: <code>{command}</code></p>")

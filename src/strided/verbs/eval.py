@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from strided.config.keys import Config
+from strided.config.overrides import listed
 from strided.evaluation.cases import of_split, write_cases
 from strided.evaluation.ensemble import measure
 from strided.evaluation.fitting import note_decision
@@ -51,4 +52,4 @@ def evaluate_checkpoint(config: Config, folder: Path, results: Results, _: Inter
 
 
 def _as_typed(given: str | list[str]) -> str:
-    return given if isinstance(given, str) else f"[{','.join(given)}]"
+    return given if isinstance(given, str) else listed(given)
