@@ -9,6 +9,7 @@ from strided.config.compose import compose
 from strided.config.overrides import normalise, quoted
 from strided.config.yaml_files import group_options, verb_keys
 from strided.errors import UserError
+from strided.sweeps.grammar import sweep_jobs
 
 ODD_PATHS = [
     "/data/plain",
@@ -80,6 +81,9 @@ def test_null_stays_null() -> None:
 def test_a_path_may_follow_the_user_across_a_sweep() -> None:
     (word,) = normalise("train", ["data.root=/my images"], multirun=True)
     assert word == "++data.root='/my images'"
+    columns = "data.label_columns=[a,b],[c]"
+    jobs = sweep_jobs(normalise("train", ["data=csv", "data.csv=x", columns], multirun=True))
+    assert [job[2:] for job in jobs] == [[f"data.label_columns={own}"] for own in ("[a,b]", "[c]")]
 
 
 @pytest.mark.parametrize(

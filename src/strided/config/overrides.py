@@ -94,7 +94,8 @@ def _normalise_one(
     as_text = bare in FREE_TEXT and not (bare in MAY_BE_LISTS and value.startswith("["))
     if (as_text and not (multirun and "," in value)) or _is_name(bare, value):
         word = f"{key}={quoted(value)}"
-    if bare in LISTS or (bare in MAY_BE_LISTS and value.startswith("[")):
+    is_list = bare in LISTS or (bare in MAY_BE_LISTS and value.startswith("["))
+    if is_list and not (multirun and re.search(r"\]\s*,\s*\[", value)):  # lists to sweep over
         word = f"{key}={_quoted_list(value)}"
     _check_grammar(word, multirun)
     # Hydra refuses keys that no YAML lists; schema.check refuses keys that no target takes.
