@@ -6,7 +6,7 @@ import pytest
 import strided
 from strided.cli import main
 from strided.config.compose import compose
-from strided.config.overrides import normalise, quoted
+from strided.config.overrides import as_typed, normalise, quoted
 from strided.config.yaml_files import group_options, verb_keys
 from strided.errors import UserError
 from strided.sweeps.grammar import sweep_jobs
@@ -22,6 +22,7 @@ ODD_PATHS = [
     "'begins with a quote",
     'says "hello"',
     "C:\\data\\images",
+    "\\\\server\\share",
     "ends with a backslash\\",
     "two\\\\",
     "backslash before\\'quote",
@@ -47,6 +48,7 @@ def value_of(config: Any, key: str) -> Any:
 def test_a_path_arrives_as_typed(path: str) -> None:
     config = strided.compose("predict", ["checkpoint=x", f"input={path}", f"log_dir={path}"])
     assert config["input"] == config["log_dir"] == path
+    assert as_typed(f"input={quoted(path)}") == f"input={path}"
 
 
 @pytest.mark.parametrize(
@@ -81,9 +83,13 @@ def test_null_stays_null() -> None:
 def test_a_path_may_follow_the_user_across_a_sweep() -> None:
     (word,) = normalise("train", ["data.root=/my images"], multirun=True)
     assert word == "++data.root='/my images'"
-    columns = "data.label_columns=[a,b],[c]"
-    jobs = sweep_jobs(normalise("train", ["data=csv", "data.csv=x", columns], multirun=True))
-    assert [job[2:] for job in jobs] == [[f"data.label_columns={own}"] for own in ("[a,b]", "[c]")]
+    typed = ["data.root=/my images,'/a, (b)'", "data.label_columns=[a,b],[c]"]
+    jobs = sweep_jobs(normalise("train", ["data=csv", "data.csv=x", *typed], multirun=True))
+    assert [job[2:] for job in jobs] == [
+        [f"data.root={root}", f"data.label_columns={columns}"]
+        for root in ("/my images", "/a, (b)")
+        for columns in ("[a,b]", "[c]")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -169,8 +169,13 @@ def as_one(word: str) -> str:
 def as_typed(word: str) -> str:
     """Return an override of `normalise` without what it added for Hydra."""
     key, separator, value = word.lstrip("+").partition("=")
-    if key in (*FREE_TEXT, "target") and value[:1] == value[-1:] == "'":
-        value = re.sub(r"\\(['\\])", r"\1", value[1:-1])
+    if key in (*FREE_TEXT, "target"):
+        if value[:1] == value[-1:] == "'":
+            # as `quoted` has it: backslashes are doubled before a quote and at the end
+            ends = r"(\\+)('|$)"
+            value = re.sub(ends, lambda b: b[1][: len(b[1]) // 2] + b[2], value[1:-1])
+        elif not value.startswith(("[", '"')):  # one of several values, as Hydra writes it
+            value = re.sub(r"\\([\\()\[\]{}:=, \t])", r"\1", value)
     return f"{key}{separator}{value}"
 
 

@@ -120,7 +120,12 @@ def resume_sweep(folder: Path, changes: Sequence[str], config_dir: Path | None) 
     overrides = normalise(verb, words, config_dir, multirun=True)
     _, config = check_corners(verb, sweep_corners(verb, overrides, config_dir), config_dir)
     jobs = sweep_jobs(overrides, config_dir)
-    if [*map(kept.without_left, jobs)] != [*map(kept.without_left, sweep["jobs"])]:
+
+    def told(jobs: Iterable[Sequence[str]]) -> list[list[str]]:
+        # 0.1 kept a space in one of several paths as Hydra escapes it
+        return [[*map(as_typed, kept.without_left(job))] for job in jobs]
+
+    if told(jobs) != told(sweep["jobs"]):
         raise UserError(
             f"resume={folder}: the words of this sweep no longer stand for the same "
             f"{len(sweep['jobs'])} jobs; expected the options in conf/ and --config-dir as they "

@@ -3,9 +3,11 @@ from optuna.distributions import CategoricalDistribution as Categorical
 from optuna.distributions import FloatDistribution as Float
 from optuna.distributions import IntDistribution as Int
 
-from strided.config.overrides import normalise
+from strided.config.compose import compose
+from strided.config.overrides import as_typed, normalise
 from strided.errors import UserError
 from strided.sweeps.grammar import sweep_corners, sweep_jobs
+from strided.sweeps.search.search import split
 from strided.sweeps.search.space import distribution
 
 
@@ -76,6 +78,14 @@ def test_the_grammar_of_sweeps_describes_a_space() -> None:
     assert distribution("a", "range(0.5,2.0,0.5)") == Float(0.5, 1.5, step=0.5)
     assert distribution("a", "tanh,relu") == Categorical(["tanh", "relu"])
     assert distribution("a", "choice(1,2)") == Categorical(["1", "2"])
+
+
+def test_of_several_texts_a_trial_has_one_as_it_was_typed() -> None:
+    _, swept = split(["name=a b,'c, d'"], None)
+    found = distribution("name", swept["name"])
+    assert isinstance(found, Categorical)
+    words = [as_typed(f"name={text}") for text in found.choices]
+    assert [compose("train", [word])["name"] for word in words] == ["a b", "c, d"]
 
 
 @pytest.mark.parametrize("text", ["1", "[1,2]", "interval(1", "range(2,1)"])

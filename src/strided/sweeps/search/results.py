@@ -8,6 +8,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from strided.config.overrides import as_typed
 from strided.config.primary import Primary, beginning_with, primary
 from strided.config.typed_only import downloads_nothing
 from strided.config.yaml_files import IS_CHECKOUT
@@ -118,7 +119,8 @@ def jobs(study: Study) -> list[Job]:
     """Return the trials as jobs."""
     found = []
     for trial in study.trials():
-        command = [f"{key}={trial.params[key]}" for key in study.space if key in trial.params]
+        known = [(key, trial.params[key]) for key in study.space if key in trial.params]
+        command = [as_typed(f"{key}={value}") for key, value in known]
         job = Job.read(study.folder / str(trial.number), command)
         found.append(Job(job.number, command, STATES.get(trial.state, job.state), job.results))
     return found

@@ -106,7 +106,7 @@ def split(words: Sequence[str], config_dir: Path | None) -> tuple[list[str], dic
                 raise UserError(
                     f"{key}={value}: keys of search= are not searched; expected one value"
                 )
-            swept[key] = value
+            swept[key] = word.partition("=")[2]  # several values, still in Hydra's grammar
         elif key not in ("trust", "traceback"):  # these hold for this session only
             fixed.append(as_typed(word))
     return fixed, swept

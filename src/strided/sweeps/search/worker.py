@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from strided.config.keys import Config
+from strided.config.overrides import as_typed
 from strided.config.primary import Primary, beginning_with
 from strided.config.targets import trusting
 from strided.config.unused import insisting_on, steady
@@ -40,7 +41,7 @@ def run_trial(study: Study, number: int, config_dir: Path | None, *, quiet: bool
     """Run or finish a trial in its folder, and tell the study."""
     folder = study.folder / str(number)
     folder.mkdir(exist_ok=True)
-    chosen = [f"{key}={value}" for key, value in study.parameters(number).items()]
+    chosen = [as_typed(f"{key}={value}") for key, value in study.parameters(number).items()]
     command = [*study.plan.words, *chosen]
     print(printable(f"\ntrial {number}: {shlex.join(chosen)}"), flush=True)
     with open(os.devnull, "w") as nowhere:
