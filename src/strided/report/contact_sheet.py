@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from strided.pages.png import font
+
 TILE = 192  # pixels a side of a picture on the sheet
 LINE = 14  # pixels a line of text
-LONGEST = 32  # letters of a line, so that it ends before the next tile
+SIZE = 12  # of its letters
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ def draw_sheet(captioned: Sequence[Captioned], file: Path, columns: int = 4) -> 
     width, height = TILE + 16, TILE + len(captioned[0].lines) * LINE + 12
     rows = -(-len(captioned) // columns)
     sheet = Image.new("RGB", (width * min(columns, len(captioned)), height * rows), "white")
-    draw = ImageDraw.Draw(sheet)
+    draw, face = ImageDraw.Draw(sheet), font(SIZE)  # PIL's own has English letters only
     for index, shown in enumerate(captioned):
         left, top = width * (index % columns), height * (index // columns)
         picture = Image.fromarray(shown.picture)
@@ -38,6 +40,8 @@ def draw_sheet(captioned: Sequence[Captioned], file: Path, columns: int = 4) -> 
         sheet.paste(picture, (left + 4, top + 4))
         for line, text in enumerate(shown.lines):
             place = (left + 4, top + TILE + 6 + line * LINE)
-            draw.text(place, text[:LONGEST], "black", font_size=12)
+            while face.getlength(text) > TILE:  # it ends before the next tile
+                text = text[:-1]
+            draw.text(place, text, "black", face)
     sheet.save(file)
     return file
