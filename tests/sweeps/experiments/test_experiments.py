@@ -12,9 +12,10 @@ from tests.stopping import TRUST, stopping
 
 from strided.cli import main
 from strided.runs.gradients_csv import read_gradients
-from strided.sweeps.experiments import alexnet_vs_vgg, plain_vs_residual
+from strided.sweeps.experiments import alexnet_vs_vgg, mlp_vs_cnn, plain_vs_residual
 from strided.sweeps.experiments.mlp_vs_cnn import reading, shift
 from strided.sweeps.experiments.plain_vs_residual import first_to_last
+from strided.sweeps.grouped import Job
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 
@@ -47,6 +48,11 @@ def test_jobs_without_a_checkpoint_have_a_summary_all_the_same(log_dir: Path) ->
     words = ("data.train_fraction=1.0", "seed=0", "data.resize=null", "debug=fast_dev_run")
     folder, page = run("mlp_vs_cnn", log_dir, *words)
     assert (folder / "summary.csv").is_file() and "3 of 3" in page
+
+
+def test_without_test_images_none_are_moved(tmp_path: Path) -> None:
+    job = Job(0, ["model=mlp"], "finished", {"val/acc": 0.9})
+    assert "there are no test images to move" in mlp_vs_cnn.section(tmp_path, [job])
 
 
 def test_images_move_by_whole_pixels_and_black_comes_in() -> None:

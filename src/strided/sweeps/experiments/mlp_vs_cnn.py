@@ -24,6 +24,7 @@ from strided.sweeps.grouped import Job
 from strided.sweeps.page import in_grid
 from strided.system.durable import write_json
 
+TITLE = "Size, gap, and moved images"
 SHIFTS = (0, 1, 2, 3, 4)  # pixels
 MOST = 5000  # test images to move
 
@@ -32,6 +33,8 @@ RowsByModel = dict[str, list[dict[str, Any]]]  # by model: a row for each seed
 
 def section(folder: Path, jobs: Sequence[Job]) -> str:
     """Test the (finished) jobs with all training images on moved test images; show the result."""
+    if any("test/acc" not in job.results for job in jobs):
+        return f"{heading(TITLE)}<p>Nothing was tested: there are no test images to move.</p>"
     found: RowsByModel = {}
     for job in jobs:
         if float(job.overrides.get("data.train_fraction", 1)) == 1:
@@ -45,7 +48,7 @@ def section(folder: Path, jobs: Sequence[Job]) -> str:
     write_png(figure, figures / "moved.png")
     return "\n".join(
         [
-            heading("Size, gap, and moved images"),
+            heading(TITLE),
             table(
                 ["model", "parameters", "multiply-adds", "test accuracy", "training - validation"]
                 + [f"moved {pixels} px" for pixels in SHIFTS[1:]],
