@@ -1,5 +1,6 @@
 """The explain verb: what it writes, what it refuses, and what it fetches."""
 
+import html
 import json
 import math
 import shutil
@@ -164,11 +165,15 @@ def test_mistakes_are_named(
 def test_names_of_files_and_classes_may_hold_anything(
     trained_run: Path, digit: Path, log_dir: Path, tmp_path: Path
 ) -> None:
-    shutil.copy(digit, tmp_path / "a\nb <b>.png")
+    place = tmp_path / "my images"
+    place.mkdir()
+    shutil.copy(digit, place / "a\nb <b>.png")
     words = (f"checkpoint={trained_run}", "target=7", "methods=[grad_cam]")
-    folder, results = explained(log_dir, *words, f"input={tmp_path}")
+    folder, results = explained(log_dir, *words, f"input={place}")
     assert results["images"][0]["path"].endswith("a\nb <b>.png")
-    assert "b <b>.png" not in (folder / "explain.html").read_text()
+    page = (folder / "explain.html").read_text()
+    assert "b <b>.png" not in page
+    assert html.escape(f"'input={place}'") in page  # a command that can be typed
 
 
 def test_weights_without_numbers_are_refused(

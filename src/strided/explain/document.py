@@ -1,6 +1,7 @@
 """explain.html: every picture of a run, and how to read it."""
 
 import html
+import shlex
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -80,7 +81,7 @@ edges, colours, blobs. Noise means that they were hardly trained, or are not nee
 def render(config: Config, results: Results, folder: Path, rows: Sequence[Explained]) -> str:
     """Return the page; `rows` has the heatmaps of each image and class, in the results' order."""
     used = results["methods"]
-    command = " ".join(["python src/explain.py", *results["command"]])
+    command = shlex.join(["python", "src/explain.py", *results["command"]])
     reading = "".join(f"<dt>{METHODS[method]}</dt><dd>{READING[method]}</dd>" for method in used)
     refused = "".join(
         f'<p class="warning">{METHODS[method]}: {html.escape(why)}</p>'
