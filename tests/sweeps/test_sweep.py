@@ -13,9 +13,11 @@ import yaml
 from tests.stopping import forked
 
 from strided.cli import main
+from strided.errors import UserError
 from strided.runs.folder import read_config, read_results
 from strided.sweeps.grouped import Job
 from strided.sweeps.summary import summarise, table_of_repeats
+from strided.sweeps.sweep import keep_places
 from strided.system.machine import alone_in
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
@@ -335,6 +337,13 @@ def test_one_process_at_a_time_is_at_work_on_a_sweep(
     with alone_in(copied_grid / "sweep.yaml"):
         assert main(["train", f"resume={copied_grid}"]) == 1
     assert "another process is at work" in capsys.readouterr().err
+
+
+def test_nobody_moves_the_data_of_a_sweep_at_work(tmp_path: Path) -> None:
+    (file := tmp_path / "sweep.yaml").write_text("words: []")
+    with alone_in(file), pytest.raises(UserError, match="another process is at work"):
+        keep_places(file, {"words": [], "jobs": [[]]}, ["data.root=there"])
+    assert file.read_text() == "words: []"  # a new file would be one that nobody has locked
 
 
 def test_what_may_run_code_counts_only_as_typed(log_dir: Path) -> None:

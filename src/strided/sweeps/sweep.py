@@ -131,12 +131,12 @@ def resume_sweep(folder: Path, changes: Sequence[str], config_dir: Path | None) 
             f"{len(sweep['jobs'])} jobs; expected the options in conf/ and --config-dir as they "
             "were. Try a new sweep"
         )
-    _keep_places(SweepFolder(folder).sweep, sweep, changes)
+    keep_places(SweepFolder(folder).sweep, sweep, changes)
     trend = Sweep.of(sweep["trend"]) if sweep.get("trend") else None
     _run_jobs(verb, overrides, config_dir, folder, jobs, typed_trust(changes), trend, config)
 
 
-def _keep_places(file: Path, sweep: dict[str, Any], changes: Sequence[str]) -> None:
+def keep_places(file: Path, sweep: dict[str, Any], changes: Sequence[str]) -> None:
     """Write to sweep.yaml where the data were moved to; a cache counts only as typed."""
     moved = {key_of(word): word for word in changes if key_of(word) in ("data.root", "data.csv")}
     if not moved:
@@ -146,7 +146,8 @@ def _keep_places(file: Path, sweep: dict[str, Any], changes: Sequence[str]) -> N
         return [*(word for word in words if key_of(word) not in moved), *moved.values()]
 
     kept = {"words": with_moved(sweep["words"]), "jobs": [*map(with_moved, sweep["jobs"])]}
-    write_text(file, yaml.safe_dump({**sweep, **kept}, sort_keys=False, allow_unicode=True))
+    with alone_in(file):  # a session at work has locked this very file, not the one to come
+        write_text(file, yaml.safe_dump({**sweep, **kept}, sort_keys=False, allow_unicode=True))
 
 
 def read_sweep(file: Path) -> dict[str, Any]:
