@@ -57,6 +57,24 @@ def test_an_experiment_runs_its_sweep_and_draws_it(config_dir: Path, log_dir: Pa
     assert (folder / "figures" / "trend.png").is_file()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("-m", "experiment=sizes,lenet5_mnist", "seed=0"),
+        ("-m", "experiment=glob(siz*)", "seed=0"),
+        ("search=optuna", "experiment=sizes", "optimizer.lr=0.1,0.2", "seed=0"),
+    ],
+)
+def test_an_experiment_of_many_runs_is_not_one_of_several(
+    words: tuple[str, ...], config_dir: Path, log_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", *words, f"log_dir={log_dir}", "--config-dir", str(config_dir)]
+    assert main(command) == 1
+    said = capsys.readouterr().err
+    assert "experiment=sizes is many runs by itself, over data.train_fraction, model, and" in said
+    assert not log_dir.exists() or not any(log_dir.iterdir())
+
+
 def test_a_reading_claims_no_difference_where_repeats_overlap() -> None:
     sweep = Sweep({"size": [1, 2], "model": ["a", "b"], "seed": [0, 1]}, "size", "model")
     accuracy = {

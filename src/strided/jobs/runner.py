@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from strided.config.keys import Config
 from strided.config.overrides import key_of, typed_trust, typed_value, without
@@ -55,16 +56,20 @@ def run(verb: str, words: Sequence[str], config_dir: Path | None = None) -> tupl
 
 def refuse_sweep(config: Config, words: Sequence[str]) -> None:
     """Raise UserError for an experiment of many runs: the command line runs all, Python one."""
-    typed = {key_of(word) for word in words}
-    over = (config.get("sweep") or {}).get("over", {})
-    left = {key: values for key, values in over.items() if key not in typed}
-    if left:
+    if left := axes_left(config, words):
         example = ", ".join(f'"{key}={values[0]}"' for key, values in left.items())
         raise UserError(
             f"this experiment is many runs, over {', '.join(left)}, and a call from Python makes "
             f"one; expected a value of each. Try train([..., {example}]), in a loop for several, "
             "or the command line for all runs with their summary"
         )
+
+
+def axes_left(config: Config, words: Sequence[str]) -> dict[str, Any]:
+    """Return what the experiment of a config varies, but for the keys that the words set."""
+    typed = {key_of(word) for word in words}
+    over = (config.get("sweep") or {}).get("over", {})
+    return {key: values for key, values in over.items() if key not in typed}
 
 
 def finish_job(

@@ -1,6 +1,7 @@
 """Sweeps: run every combination of the swept values as a job, and summarise them all."""
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -32,7 +33,7 @@ from strided.config.yaml_files import config_folders, primary_name
 from strided.errors import UserError, first_line, printable
 from strided.jobs.job import run_name
 from strided.jobs.resume import DATA_PLACES
-from strided.jobs.runner import finish_job
+from strided.jobs.runner import axes_left, finish_job
 from strided.runs.folder import (
     create_run_folder,
     lies_in,
@@ -65,7 +66,8 @@ RESUMABLE = (*DATA_PLACES, "traceback", "trust")
 def sweep_of(verb: str, words: Sequence[str], config_dir: Path | None) -> Sweep | None:
     """The sweep of the typed experiment, if that is a sweep."""
     name = typed_value(words, "experiment")
-    if verb != "train" or "," in (name or "") or (name is None and not primary().is_typed):
+    several = name and re.search("[,(]", name)  # a,b or glob(a*)
+    if verb != "train" or several or (name is None and not primary().is_typed):
         return None
     own = [word for word in words if key_of(word) == "sweep" or key_of(word).startswith("sweep.")]
     overrides = normalise(verb, [*([f"experiment={name}"] if name else []), *own], config_dir)
@@ -86,9 +88,11 @@ def run_sweep(
     typed, trusted = words, typed_trust(words)  # before the values that a YAML adds
     words = trend.words(words) if trend else words
     overrides = normalise(verb, words, config_dir, multirun=True)
-    name, config = check_corners(verb, sweep_corners(verb, overrides, config_dir), config_dir)
+    corners = sweep_corners(verb, overrides, config_dir)
+    name, config = check_corners(verb, corners, config_dir)
     jobs = sweep_jobs(overrides, config_dir)
     if "trainer" in config:
+        refuse_sweeps(verb, corners, config_dir)
         refuse_unused_by_all(composed(verb, jobs, config_dir), typed)
     folder = create_run_folder(log_folder(config["log_dir"]) / "multirun" / name)
     # trust= and Hydra's keys may name any class, so they count only as typed
@@ -188,6 +192,22 @@ def check_corners(
     first, *others = names
     # long folder names are not allowed
     return "+".join(names) if len(others) < 4 else f"{first}+{len(others)}-more", config
+
+
+def refuse_sweeps(verb: str, corners: Iterable[Sequence[str]], config_dir: Path | None) -> None:
+    """Raise UserError for an experiment that is a sweep, and here would be one run of several."""
+    for corner in corners:
+        composed, choices = compose_hydra(verb, corner, config_dir)
+        config = plain(composed)
+        if node := config.get("sweep"):
+            Sweep.of(node)
+        if left := axes_left(config, corner):
+            name, values = choices["experiment"], [f"{key}={v[0]}" for key, v in left.items()]
+            raise UserError(
+                f"experiment={name} is many runs by itself, over {', '.join(left)}, and would be "
+                "one of several here; expected a command of its own, or a value of each. Try "
+                f"experiment={name} alone, or {' '.join(values)}"
+            )
 
 
 def composed(verb: str, jobs: Iterable[Sequence[str]], config_dir: Path | None) -> Iterator[Config]:

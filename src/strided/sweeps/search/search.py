@@ -32,7 +32,7 @@ from strided.sweeps.grammar import each_job, sweep_corners, swept_values
 from strided.sweeps.kept_words import kept_words
 from strided.sweeps.logged import log_sweep
 from strided.sweeps.search.space import Search, parse, require_axes
-from strided.sweeps.sweep import check_corners, composed
+from strided.sweeps.sweep import check_corners, composed, refuse_sweeps
 from strided.system.machine import alone_in, cores
 from strided.system.signals import Interrupted, Interruption
 from strided.system.starting import started
@@ -59,6 +59,7 @@ def run_search(words: Sequence[str], config_dir: Path | None) -> None:
     overrides = with_first_values(fixed, search, config_dir)
     corners = sweep_corners("train", overrides, config_dir)
     name, config = check_corners("train", corners, config_dir)
+    refuse_sweeps("train", corners, config_dir)
     typed = [*fixed, *(f"{key}={values}" for key, values in swept.items())]
     # a pruner, which only trials have, can end a run early
     counting = [word for word in typed if not key_of(word).startswith("trainer.min_")]
