@@ -22,11 +22,11 @@ class Source:
     paths are relative to the official split's folder (`cat/0001.jpg`); arrays have numbers
     (`00012`). split holds "train", "val", "test" or "" for each image. group, if any, names groups
     whose images are never split. read(index) raises ImageError; it must be picklable, for
-    processes that decode. listing changes whenever the files or parameters do; it is the same on
-    any machine. ignored counts the files that are not used, by ending. left_out says of folders of
-    classes or splits why they are not used. sizes, if there are files, are their bytes. subgroups
-    has columns of a table, each with a value for each image, or "". The
-    last `extra` images are of data.extra.
+    processes that decode. listing changes whenever the files or parameters do: the store of their
+    pixels is named after it. ignored counts the files that are not used, by ending. left_out says
+    of folders of classes or splits why they are not used. sizes, if there are files, are their
+    bytes. subgroups has columns of a table, each with a value for each image, or "". The last
+    `extra` images are of data.extra.
     """
 
     classes: list[str]
@@ -109,12 +109,7 @@ def numbered_as(source: Source, classes: Sequence[str], name: str) -> Source:
             "checkpoint's names, or leaving their images out: data=csv and a table of the others"
         )
     numbers = np.array([number[label_of(label)] for label in source.classes], dtype=np.int64)
-    return replace(
-        source,
-        classes=list(classes),
-        labels=numbers[source.labels],
-        listing=digest(list(classes), source.listing),  # the fingerprint depends on the numbers
-    )
+    return replace(source, classes=list(classes), labels=numbers[source.labels])
 
 
 def _some(names: Sequence[str]) -> str:

@@ -37,8 +37,9 @@ class Store:
     A digest identifies the decoded pixels before resizing. crc32 is of the pixels in `images`,
     which whoever reads them compares: checking all of them at the start would read the whole
     file. All else is checked when the store is opened. errors holds the reason for each image
-    that could not be read (its pixels are zero). fingerprint depends on content alone. bright has
-    the `brightness` of each image of 16 bits.
+    that could not be read (its pixels are zero). bright has the `brightness` of each image of 16
+    bits. fingerprint depends on content alone; it is of the source, since other ones with other
+    classes may share a store.
     """
 
     folder: Path
@@ -75,7 +76,7 @@ def open_store(
         _build(source, Job(source.read, preprocessing, unfinished), shape, num_workers)
 
     store = open_or_build(
-        cache_dir / key, lambda folder: _load(folder, shape), build, "decoded images"
+        cache_dir / key, lambda folder: _load(folder, source, shape), build, "decoded images"
     )
     with suppress(OSError):  # gone already, or another user's
         (store.folder / _JOURNAL).unlink()
@@ -87,7 +88,7 @@ def default_cache_dir() -> Path:
     return Path(os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache")) / "strided"
 
 
-def _load(folder: Path, shape: tuple[int, ...]) -> Store:
+def _load(folder: Path, source: Source, shape: tuple[int, ...]) -> Store:
     """Load a store; FileNotFoundError if it does not exist, OSError or ValueError if damaged."""
     if not folder.exists():
         raise FileNotFoundError(folder)
@@ -98,20 +99,19 @@ def _load(folder: Path, shape: tuple[int, ...]) -> Store:
         if meta["checksum"] != _checksum(meta, digests, crc32):
             raise ValueError("other content than was written")
         errors = {int(index): str(reason) for index, reason in meta["errors"].items()}
-        fingerprint = str(meta["fingerprint"])
         bright = {int(index): int(value) for index, value in meta["bright"].items()}
     except (FileNotFoundError, KeyError, AttributeError, TypeError, EOFError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
     if images.shape != shape:
         raise ValueError(f"images of shape {images.shape}, not {shape}")
-    return Store(folder, images, digests, crc32, errors, fingerprint, bright)
+    return Store(folder, images, digests, crc32, errors, fingerprint_of(source, digests), bright)
 
 
 def _checksum(meta: dict[str, Any], digests: np.ndarray, crc32: np.ndarray) -> str:
     """Of all of a store except its pixels."""
     sums = [zlib.crc32(np.ascontiguousarray(array).data) for array in (digests, crc32)]
     facts = [sorted(meta[key].items()) for key in ("errors", "bright")]
-    return digest(*facts, meta["fingerprint"], crc32.shape, sums)
+    return digest(*facts, meta.get("fingerprint"), crc32.shape, sums)  # older stores have one
 
 
 def _build(source: Source, job: Job, shape: tuple[int, ...], num_workers: int) -> None:
@@ -161,7 +161,6 @@ def _build(source: Source, job: Job, shape: tuple[int, ...], num_workers: int) -
     np.save(job.folder / _SUMS, crc32)
     meta: dict[str, Any] = {
         "errors": {str(index): why for index, why in sorted(errors.items())},
-        "fingerprint": fingerprint_of(source, digests),
         "bright": {str(index): value for index, value in sorted(bright.items())},
     }
     meta["checksum"] = _checksum(meta, digests, crc32)

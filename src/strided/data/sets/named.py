@@ -63,7 +63,7 @@ class NamedDataModule(ImageDataModule):
             source,
             classes=list(self.class_names),
             labels=numbers[source.labels],
-            listing=digest(self.name, source.listing),  # the fingerprint depends on the numbering
+            listing=digest(self.name, source.listing),  # by which stores are found
             native_size=self.pixels,
         )
 
