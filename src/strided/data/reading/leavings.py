@@ -14,7 +14,7 @@ _LEAVINGS = frozenset(
             "TheVolumeSettingsFolder",
         ),
         *("Thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini"),  # Windows
-        *("$RECYCLE.BIN", "RECYCLER", "RECYCLED", "System Volume Information", "FOUND.000"),
+        *("$RECYCLE.BIN", "RECYCLER", "System Volume Information", "FOUND.000"),
         *("@eaDir", "#recycle", "#snapshot", "@tmp", "@SynoResource"),  # Synology
         *("@Recycle", "@Recently-Snapshot", "@__thumb"),  # QNAP
         *("lost+found", "__pycache__"),
