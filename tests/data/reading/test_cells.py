@@ -85,9 +85,13 @@ def test_lines_above_the_header_are_named(tmp_path: Path, above: str) -> None:
         ("", "it is empty"),
         ("\n \n", "it is empty"),
         (
-            'path,label\n"a,cat\nb,dog\nc,dog\n',
-            r"line 2 has 1 cells.* closed 3 lines below, or never",
+            'path,label\n"a,cat\nb,dog\nc,dog",dog,x\nd,cat\n',
+            r"line 2 has 3 cells.* closed 2 lines below, or never",
         ),
+        ('path,label\n"a,cat\nb,dog\n', "line 2: .*is a quote left open"),
+        # no cell is missing
+        ('path,label\na,dog\nb,"cat\nc,dog\n', "line 3: .*is a quote left open"),
+        ('path,label\na,"cat\nb,dog\nc,"dog"\n', "line 2: .*is a quote left open"),
         ('path,label\n"a,cat\n' + "b,dog\n" * 30_000, "is a quote left open"),
     ],
 )

@@ -59,8 +59,11 @@ def read_cells(file: Path, column: str, key: str = _KEY) -> Cells:
     text = text[separator.end() :] if separator else text
     try:
         mark = separator[1] if separator else _delimiter(text, column)
-        records = list(_records(text, mark, first_line=2 if separator else 1))
-    except csv.Error as error:  # of a cell that is too long
+        first_line = 2 if separator else 1
+        records = list(_records(text, mark, first_line))
+        if any("\n" in cell or "\r" in cell for _, cells in records for cell in cells):
+            records = list(_records(text, mark, first_line, strict=True))
+    except csv.Error as error:  # of a quote, or of a cell that is too long
         raise _unreadable(file, f"{error}: is a quote left open?", key) from error
     if not records:
         raise _unreadable(file, "it is empty", key)
@@ -149,14 +152,23 @@ def _refuse_lines_above(
         )
 
 
-def _records(text: str, mark: str, first_line: int = 1) -> Iterator[tuple[int, list[str]]]:
-    """The line on which a record begins, and its cells; without blank lines."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark)
+def _records(
+    text: str, mark: str, first_line: int = 1, *, strict: bool = False
+) -> Iterator[tuple[int, list[str]]]:
+    """The line on which a record begins, and its cells; without blank lines.
+
+    `strict`: csv.Error, with the line, for a cell in quotes that does not end with one. It would
+    swallow the lines below, and in the last column no cell would be missing.
+    """
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=strict)
     line = first_line
-    for cells in reader:
-        if any(cell.strip() for cell in cells):
-            yield line, cells
-        line = first_line + reader.line_num
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                yield line, cells
+            line = first_line + reader.line_num
+    except csv.Error as error:
+        raise csv.Error(f"line {line}: {error}") from error
 
 
 def _aligned(
