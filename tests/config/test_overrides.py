@@ -56,6 +56,9 @@ def test_a_path_arrives_as_typed(path: str) -> None:
     [
         ("train", "data.root"),
         ("train", "data.cache_dir"),
+        ("train", "data.extra"),
+        ("train", "data.external"),
+        ("train", "data.intended_use"),
         ("train", "model.weights"),
         ("train", "name"),
         ("train", "resume"),
@@ -63,11 +66,17 @@ def test_a_path_arrives_as_typed(path: str) -> None:
         ("eval", "data.root"),
         ("eval", "name"),
         ("predict", "checkpoint"),
+        ("export", "intended_use"),
     ],
 )
 def test_every_path_may_hold_what_hydra_gives_a_meaning(verb: str, key: str) -> None:
     path = "my (old) runs, it's = [1]\\2\\"
-    others = {"train": [], "eval": ["checkpoint=x", "data=digits"], "predict": ["input=x"]}[verb]
+    others = {
+        "train": [],
+        "eval": ["checkpoint=x", "data=digits"],
+        "predict": ["input=x"],
+        "export": ["checkpoint=x", "bundle=y"],
+    }[verb]
     assert value_of(compose(verb, [*others, f"{key}={path}"]), key) == path
 
 

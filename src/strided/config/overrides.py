@@ -24,6 +24,7 @@ from strided.errors import UserError, did_you_mean, first_line
 FREE_TEXT = (
     "data.root",
     "data.csv",
+    "data.extra",
     "data.path_column",
     "data.path_suffix",
     "data.label_column",
@@ -31,6 +32,8 @@ FREE_TEXT = (
     "data.group_column",
     "data.cache_dir",
     "data.external",
+    "data.intended_use",
+    "intended_use",
     "model.weights",
     "input",
     "layer",
