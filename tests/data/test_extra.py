@@ -58,6 +58,8 @@ def test_extra_images_join_train_and_leave_all_else_as_it_is(tmp_path: Path) -> 
         before.fingerprint,
         before.listing_fingerprint,
     )
+    sides = [data.source.read.sides(k) for k in (3, 24, 25)]  # type: ignore[attr-defined]
+    assert sides == [(12, 12), (14, 14), (14, 14)]  # the check for shortcuts asks for them
     (batch,) = data.loader("train", np.array([25]))
     assert np.array_equal(batch.images[0], Preprocessing(3, 12).pixels(Image.open(far)))
 

@@ -51,6 +51,13 @@ class JoinedReader:
     def __call__(self, index: int) -> Image.Image:
         return self.first(index) if index < self.start else self.second(index - self.start)
 
+    def sides(self, index: int) -> tuple[int, int]:
+        """Width and height as the file's header says; both readers are of files then."""
+        own = index < self.start
+        reader, place = (self.first, index) if own else (self.second, index - self.start)
+        found: tuple[int, int] = reader.sides(place)  # type: ignore[attr-defined]
+        return found
+
 
 def check_extra(extra: str | None, pipeline: str) -> None:
     """Raise UserError for extra images whose pixels cannot be compared."""
