@@ -106,9 +106,14 @@ def test_no_group_of_validation_or_test_comes_into_training(tmp_path: Path) -> N
     rows = {f"{split}.png": f"red,{name}" for split, name in of.items()} | {"new.png": "red,n"}
     for seed, name in enumerate(rows):
         picture(tmp_path / name, seed)
+    known = tmp_path / "images" / before.paths("test")[0]
+    Image.open(known).save(tmp_path / "copy.bmp")  # of the same patient, called otherwise
+    rows |= {"copy.bmp": "red,alias", "alias.png": "red,alias"}
+    picture(tmp_path / "alias.png", 9)
     csv = table(tmp_path / "t.csv", rows, "path,label,group")
     data = ready(grouped(tmp_path, extra=csv))
-    assert data.added is not None and data.added["groups_of_val_or_test"] == 2
+    assert data.added is not None and data.added["groups_of_val_or_test"] == 3
+    assert data.added["copies_of_val_or_test"] == 1
     assert data.paths("train")[-2:] == ["train.png", "new.png"]
     folds = [ready(grouped(tmp_path, extra=csv, num_folds=3, fold=k)) for k in range(3)]
     plain = [ready(grouped(tmp_path, num_folds=3, fold=k)) for k in range(3)]

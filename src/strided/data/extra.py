@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from strided.data.assignment import Assignment
+from strided.data.groups import joined
 from strided.data.pixels.copies import first_copies
 from strided.data.reading.cells import Cells, read_cells, refuse, same_name
 from strided.data.reading.files import as_text
@@ -196,9 +197,9 @@ def admitted(
     """Add the extra images to the training split, but for those that would spoil the others.
 
     Left out are images with the pixels of another one of the data set, in whichever split it is,
-    or of an earlier extra one, and images of a group of validation or test. digests are (N,) of all
-    images. Returns how many are `added`, and why others are left out. Raises UserError if none is
-    added.
+    or of an earlier extra one, and images of a group of validation or test. Groups that share an
+    image count as one, as in the splits. digests are (N,) of all images. Returns how many are
+    `added`, and why others are left out. Raises UserError if none is added.
     """
     start = len(source) - source.extra
     extra = np.setdiff1d(np.arange(start, len(source)), unreadable)
@@ -206,11 +207,13 @@ def admitted(
         [assigned.splits.get(split, extra[:0]) for split in ("val", "test")]
     ).astype(np.int64)
     first = first_copies(digests)
+    first[unreadable] = unreadable  # they have no pixels in common
     copied = first[extra] != extra
     of_held_out = np.isin(first[extra], first[held_out])
     grouped = np.zeros(len(extra), dtype=bool)
     if source.group is not None:
-        grouped = np.isin(source.group[extra], source.group[held_out])
+        together = joined(source.group, first)
+        grouped = np.isin(together[extra], together[held_out])
     joining = extra[~copied & ~grouped]
     facts = {
         "added": len(joining),
@@ -221,8 +224,8 @@ def admitted(
     }
     _report(facts, source, first[extra[copied]], extra[copied])
     splits = {**assigned.splits, "train": np.concatenate([assigned.splits["train"], joining])}
-    joined = Assignment.of(splits, source)
-    return replace(joined, partition_hash=assigned.partition_hash), facts
+    found = Assignment.of(splits, source)
+    return replace(found, partition_hash=assigned.partition_hash), facts
 
 
 def _report(facts: dict[str, int], source: Source, first: np.ndarray, copies: np.ndarray) -> None:
