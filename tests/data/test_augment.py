@@ -194,7 +194,7 @@ def test_erasing_covers_a_rectangle_of_some_images() -> None:
 
 
 LABELS = torch.arange(64) % 5
-MIXING = [{"mixup": 1.0}, {"cutmix": 1.0}, {"mixup": 0.5, "cutmix": 0.5}]
+MIXING = [{"mixup": 1.0}, {"cutmix": 1}, {"mixup": 1, "cutmix": 0.5}]  # 1: as it may be typed
 
 
 @pytest.mark.parametrize("options", MIXING)

@@ -157,12 +157,13 @@ class BatchAugment:
             return images, labels
         from torchvision.transforms import v2
 
+        mixup, cutmix = float(self.mixup), float(self.cutmix)  # torch has no Beta of an integer
         with _seeded(generator.initial_seed() + 1):  # a stream other than the generator's
-            if self.mixup and (not self.cutmix or torch.rand(()) < 0.5):
+            if mixup and (not cutmix or torch.rand(()) < 0.5):
                 images = images.float()
-                mixing = v2.MixUp(alpha=self.mixup, num_classes=num_classes)
+                mixing = v2.MixUp(alpha=mixup, num_classes=num_classes)
             else:
-                mixing = v2.CutMix(alpha=self.cutmix, num_classes=num_classes)
+                mixing = v2.CutMix(alpha=cutmix, num_classes=num_classes)
             mixed: tuple[Tensor, Tensor] = mixing(images, labels)
         return mixed
 
