@@ -67,6 +67,7 @@ def test_broken_images_are_kept_with_their_reason(tmp_path: Path) -> None:
         store = open_store(unreadable(source(), 3, 599), SIZE, tmp_path, 2)
         assert store.errors == {3: "number 3 is torn", 599: "number 599 is torn"}
         assert not store.images[3].any() and not store.images[599].any()
+    check(open_store(source(), SIZE, tmp_path, 2))  # a zip that was copied again, whole this time
 
 
 def test_the_fingerprint_depends_on_content_alone(tmp_path: Path) -> None:

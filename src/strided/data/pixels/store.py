@@ -17,6 +17,7 @@ import PIL
 from strided.data.pixels.copies import DIGEST_BYTES
 from strided.data.pixels.filling import CHUNK, Job, Task, fill, open_arrays
 from strided.data.preprocessing import Preprocessing
+from strided.data.reading.decoding import ImageError
 from strided.data.reading.depth import WHITE
 from strided.data.source import Source, digest
 from strided.system.built_once import open_or_build, reserve
@@ -28,6 +29,7 @@ _FORMAT = 4  # raise it when the same source and preprocessing would give anothe
 _LONG_BUILD = 5_000  # images from which a progress bar is useful
 _SUMS = "crc32.npy"
 _JOURNAL = "chunks.jsonl"  # of a build: a line for each finished chunk
+_TRIED_AGAIN = 32  # unreadable images of a store
 
 
 @dataclass(frozen=True)
@@ -65,19 +67,28 @@ def open_store(
     """Open the store of this source and input geometry; build it first if it does not exist.
 
     One process builds; others that want the same store wait for it. The next build continues with
-    what a stopped one has decoded. Raises UserError for a cache that cannot be used.
+    what a stopped one has decoded. A store is built again if an image can be read that could not.
+    Raises UserError for a cache that cannot be used.
     """
     white = preprocessing.white or WHITE
     geometry = {**preprocessing.asdict(), "mean": None, "std": None, "white": white}
     key = digest(_FORMAT, PIL.__version__, source.listing, geometry)[:24]
     shape = (len(source), preprocessing.channels, *[preprocessing.image_size] * 2)
 
-    def build(unfinished: Path) -> None:
-        _build(source, Job(source.read, preprocessing, unfinished), shape, num_workers)
+    is_new = False
 
-    store = open_or_build(
-        cache_dir / key, lambda folder: _load(folder, source, shape), build, "decoded images"
-    )
+    def build(unfinished: Path) -> None:
+        nonlocal is_new
+        _build(source, Job(source.read, preprocessing, unfinished), shape, num_workers)
+        is_new = True
+
+    def load(folder: Path) -> Store:
+        found = _load(folder, source, shape)
+        if not is_new:
+            _require_unreadable(found.errors, source, preprocessing)
+        return found
+
+    store = open_or_build(cache_dir / key, load, build, "decoded images")
     with suppress(OSError):  # gone already, or another user's
         (store.folder / _JOURNAL).unlink()
     return store
@@ -105,6 +116,20 @@ def _load(folder: Path, source: Source, shape: tuple[int, ...]) -> Store:
     if images.shape != shape:
         raise ValueError(f"images of shape {images.shape}, not {shape}")
     return Store(folder, images, digests, crc32, errors, fingerprint_of(source, digests), bright)
+
+
+def _require_unreadable(
+    errors: dict[int, str], source: Source, preprocessing: Preprocessing
+) -> None:
+    """Raise ValueError if one of some images that could not be read can be now.
+
+    A zip lists what its files should hold. So a damaged one has the key of a whole copy of it.
+    """
+    some = np.linspace(0, len(errors) - 1, min(_TRIED_AGAIN, len(errors))).astype(int)
+    for index in np.array(sorted(errors))[some].tolist():
+        with suppress(ImageError):
+            preprocessing.pixels(source.read(index))
+            raise ValueError(f"{source.paths[index]} could not be read, and now it can")
 
 
 def _checksum(meta: dict[str, Any], digests: np.ndarray, crc32: np.ndarray) -> str:
