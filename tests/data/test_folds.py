@@ -156,6 +156,8 @@ def test_a_class_smaller_than_the_folds_is_named_with_the_folds_that_it_allows()
     groups = np.array([*range(40), 50, 51, 51])
     with pytest.raises(UserError, match=r"class 1 has 2 groups; expected 4 or more.*Try"):
         assigned(labels, 0, num_folds=2, groups=groups)
+    with pytest.raises(UserError, match=r"num_folds=5, but all .* own test split.*Try without"):
+        assigned(labels, 0, split=np.full(len(labels), "test"))  # as eval may be given
 
 
 def dealt(units: list[tuple[int, ...]], num_folds: int) -> list[set[int]]:

@@ -48,6 +48,12 @@ def fold_of_each(
     sizes. If no two images belong together, the counts of a class differ by at most one between
     folds, and so do the sizes. Raises UserError if a class has too few.
     """
+    if not len(labels):
+        raise UserError(
+            f"data.num_folds={num_folds}, but all readable images are of the data set's own test "
+            "split, which is in no fold; expected others beside it. Try without data.num_folds and "
+            "data.fold"
+        )
     _, unit_of = np.unique(together, return_inverse=True)
     units = _units(unit_of, labels)
     _check_enough(units, classes, num_folds, unit)
