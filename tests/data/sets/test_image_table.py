@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from strided.cli import main
+from strided.config.unused import insisting_on
 from strided.data import ImageTable, Preprocessing
 from strided.errors import UserError
 from strided.runs.predictions_csv import Predictions
@@ -305,6 +306,8 @@ def test_one_column_for_each_label(photos: Path, caplog: pytest.LogCaptureFixtur
     wide = table(photos, f"{ONE_HOT[0]},fox", *(f"{line},0" for line in ONE_HOT[1:]))
     assert opened(wide, label_columns=["dog", "cat", "fox"]).classes == ["cat", "dog"]
     assert "no line has 1 in fox" in caplog.text
+    with insisting_on(["data.label_column=kind"]), pytest.raises(UserError, match="do nothing"):
+        opened(wide, label_columns=["cat", "dog"], label_column="kind")
 
 
 @pytest.mark.parametrize(

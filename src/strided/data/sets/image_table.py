@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from strided.config.unused import refuse_typed
 from strided.data.datamodule import ImageDataModule
 from strided.data.preprocessing import check_one_of
 from strided.data.reading.cells import refuse
@@ -64,6 +65,9 @@ class ImageTable(ImageDataModule):
         check_one_of("torn_groups", torn_groups, ("refuse", "allow"))
         _check_suffix(path_suffix)
         _check_label_columns(label_columns)
+        if label_columns is not None:
+            why = "data.label_columns has the labels"
+            refuse_typed("data.label_column", why, "data.label_columns=null with it")
         self.csv = Path(os.path.expanduser(csv))
         super().__init__(root=str(self.csv.parent) if root is None else root, **kwargs)
         self.name = self.csv.stem
