@@ -202,13 +202,17 @@ def means(images: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec:FutureWarning")
 @pytest.mark.filterwarnings("ignore:You are overfitting:UserWarning")
-def test_training_is_shuffled_but_not_when_overfitting(tmp_path: Path) -> None:
-    data = Synthetic(num_images=100, cache_dir=str(tmp_path), batch_size=70)
-    data.use(Preprocessing(3, 32), seed=1)
-    ordered = torch.from_numpy(np.arange(100) % 4)[torch.from_numpy(ready(data).splits["train"])]
-    data.use(Preprocessing(3, 32), seed=1)
-    assert not torch.equal(watch(data).seen["train"][0][1], ordered)
-    assert torch.equal(watch(data, overfit_batches=1).seen["train"][0][1], ordered)
+def test_training_is_shuffled_anew_in_each_epoch_but_not_when_overfitting(folder: Path) -> None:
+    data = opened(folder, batch_size=8)  # all cats lie before all dogs
+    for options in ({}, {"overfit_batches": 1}):
+        data.use(Preprocessing(3, 16), seed=1)
+        seen = watch(data, **options).seen["train"]
+        assert {*seen[0][1].tolist()} == {0, 1}
+        loader = data.train_dataloader()
+        epochs = [next(iter(loader)).images]
+        loader.set_epoch(1)
+        epochs.append(next(iter(loader)).images)
+        assert torch.equal(*epochs) == bool(options)
 
 
 @pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec:FutureWarning")

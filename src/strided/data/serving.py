@@ -82,7 +82,7 @@ class ServingDataModule(LightningDataModule, ABC):
                 self._resident = {}
 
     def train_dataloader(self) -> BatchLoader:
-        """Batches shuffled by (seed, epoch); in order if a few batches are to be overfitted."""
+        """Batches shuffled by (seed, epoch); by the seed alone if a few are to be overfitted."""
         overfitting = self.trainer is not None and getattr(self.trainer, "overfit_batches", 0) > 0
         share = -(-len(self.splits["train"]) // self._world()[1])
         # Batch normalisation cannot train on one image: leave out one, another in each epoch.
@@ -92,6 +92,9 @@ class ServingDataModule(LightningDataModule, ABC):
             seed=None if overfitting else self._seed,
             drop_last=drop_last and share >= self.batch_size,
         )
+        if overfitting:  # the images of a folder are in the order of their classes
+            generator = np.random.default_rng(self._seed)
+            self._train_loader.indices = generator.permutation(self._train_loader.indices)
         if self._resume_at is not None:
             self._train_loader.load_state_dict(self._resume_at)
             self._resume_at = None
