@@ -1,5 +1,7 @@
 """`trust=` lets a package in, where it was typed and nowhere else."""
 
+import html
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,8 +54,12 @@ def test_trust_lets_its_packages_in_and_only_for_a_while(stranger: str) -> None:
 
 def test_trust_that_is_typed_counts(stranger: str, tmp_path: Path, log_dir: Path) -> None:
     own = own_yaml(tmp_path, "model/mine.yaml", f"_target_: {stranger}.Net\nwidth: 8\n")
-    words = ["train", "--config-dir", str(own), "model=mine", "debug=fast_dev_run", "trainer=cpu"]
-    assert main([*words, f"trust=[{stranger}]", f"log_dir={log_dir}"]) == 0
+    words = ["train", "--config-dir", str(own), f"trust=[{stranger}]", "model=mine"]
+    words += ["trainer.max_epochs=1", "trainer=cpu", f"log_dir={log_dir}"]
+    assert main(words) == 0
+    (page,) = log_dir.glob("train/*/*/report.html")
+    told = html.unescape(page.read_text())
+    assert shlex.join(words[:4]).partition(" ")[2] in told  # so that it can be repeated
 
 
 def test_trust_that_is_typed_in_python_counts(stranger: str, tmp_path: Path) -> None:

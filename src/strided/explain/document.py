@@ -1,7 +1,6 @@
 """explain.html: every picture of a run, and how to read it."""
 
 import html
-import shlex
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -27,6 +26,7 @@ from strided.pages.page import (
     photo,
     table,
 )
+from strided.runs.ending import repeated
 from strided.runs.results import Results
 
 STYLE = """
@@ -81,7 +81,6 @@ edges, colours, blobs. Noise means that they were hardly trained, or are not nee
 def render(config: Config, results: Results, folder: Path, rows: Sequence[Explained]) -> str:
     """Return the page; `rows` has the heatmaps of each image and class, in the results' order."""
     used = results["methods"]
-    command = shlex.join(["python", "src/explain.py", *results["command"]])
     reading = "".join(f"<dt>{METHODS[method]}</dt><dd>{READING[method]}</dd>" for method in used)
     refused = "".join(
         f'<p class="warning">{METHODS[method]}: {html.escape(why)}</p>'
@@ -98,7 +97,7 @@ def render(config: Config, results: Results, folder: Path, rows: Sequence[Explai
         heading("Sanity check"),
         sanity_part(results, used),
         heading("To repeat it"),
-        lines_of_code(as_text(command)),
+        lines_of_code(as_text(repeated("explain", results))),
         folded("Facts", lines_of_code(_yaml(_facts(results)))),
         folded("Config", lines_of_code(_yaml(config))),
     ]

@@ -35,6 +35,7 @@ from strided.report.outcome import chart_reliability
 from strided.report.ranking import chart_ranking
 from strided.report.shortcuts import section
 from strided.report.triage import chart_risk
+from strided.runs.ending import repeated
 from strided.runs.folder import RunFolder
 from strided.runs.metrics_csv import read_metrics
 from strided.runs.results import Git, Results, by_name, measured
@@ -152,7 +153,6 @@ def _curves(config: Config, results: Results, charts: Charts) -> str:
 
 
 def _repeat(config: Config, results: Results) -> str:
-    command = shlex.join(["python", "src/train.py", *results["command"]])
     git: Git = results.get("git") or {}
     commit = git.get("commit")
     words = f"On commit <code>{html.escape(commit)}</code>" if commit else ""
@@ -164,7 +164,7 @@ def _repeat(config: Config, results: Results) -> str:
         [
             heading("To repeat it"),
             f"<p>{words}</p>" if words else "",
-            lines_of_code(command),
+            lines_of_code(repeated("train", results)),
             folded("Facts: versions, hardware, fingerprints", lines_of_code(_yaml(facts))),
             folded("Config", lines_of_code(_yaml(config))),
         ]

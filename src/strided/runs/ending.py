@@ -37,6 +37,11 @@ def typed_here(verb: str, *words: str) -> str:
     return shlex.join([*program, *folders[-2:], *trust, *words])
 
 
+def repeated(verb: str, results: Results) -> str:
+    """Return the command of a run as it is typed here."""
+    return typed_here(verb, *(word for word in results["command"] if key_of(word) != "trust"))
+
+
 def from_here(path: Path) -> Path:
     """Return the path from this directory if it lies in it, else as it is."""
     try:
