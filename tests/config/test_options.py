@@ -154,6 +154,7 @@ def test_every_callback_builds() -> None:
 
     off_by_default = ["early_stopping.patience=3", "ema.decay=0.9", "lr_finder.steps=50"]
     off_by_default += ["gradient_norms.steps=1", "lookahead.steps=5", "target.value=0.9"]
+    off_by_default += ["image_size.start=0.75"]
     on = (f"callbacks.{word}" for word in off_by_default)
     node = composed("callbacks=default", *on)
     for name, callback in node.items():

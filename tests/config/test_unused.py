@@ -156,6 +156,8 @@ CASES = (
     ("callbacks.lr_finder.lowest=0.001", "", "callbacks.lr_finder.steps=30"),
     ("callbacks.lookahead.keep=0.8", "", "callbacks.lookahead.steps=5"),
     ("callbacks.target.stop=true", "", "callbacks.target.value=0.9"),
+    ("callbacks.image_size.share=0.3", "", "callbacks.image_size.start=0.75"),
+    ("callbacks.image_size.start=0.75", "transfer=frozen", "transfer=none"),
     (
         "callbacks.gradient_norms._target_=strided.training.GradientNorms",
         "",

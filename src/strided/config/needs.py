@@ -187,6 +187,12 @@ NEEDS = (
         "augment=randaugment",
     ),
     Need(
+        "callbacks.image_size.*",
+        lambda config: bool(_stages(config)),
+        "stages of transfer keep features of images of one size",
+        "transfer=none with it",
+    ),
+    Need(
         "transfer.cache transfer.cached_views",
         _trains_all,
         "no stage freezes layers whose features could be kept",

@@ -34,6 +34,7 @@ FILLED_IN = {
 OFF_WHEN_NULL = {
     "callbacks.early_stopping": "patience",
     "callbacks.ema": "decay",
+    "callbacks.image_size": "start",
     "callbacks.lookahead": "steps",
     "callbacks.lr_finder": "steps",
     "callbacks.gradient_norms": "steps",

@@ -109,6 +109,11 @@ def _displacements(bend: Tensor, side: int) -> Tensor:
     return smooth.permute(0, 2, 3, 1)
 
 
+def shrunk(images: Tensor, side: int) -> Tensor:
+    """Shrink (B, C, S, S) of any dtype to float32 (B, C, side, side), antialiased."""
+    return F.interpolate(images.float(), (side, side), mode="bilinear", antialias=True)
+
+
 def random_bends(num: int, reach: float, generator: torch.Generator) -> Tensor:
     """Draw bends for Moves; reach is their standard deviation."""
     return reach * torch.randn(num, 2, _PLACES, _PLACES, generator=generator)

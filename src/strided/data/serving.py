@@ -11,6 +11,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from strided.data.augment import BatchAugment
+from strided.data.geometry import shrunk
 from strided.data.loader import Batch, BatchLoader
 from strided.data.pixels.pipeline import ArrayPixels, Pipeline, Pixels, pins_memory
 from strided.data.pixels.resident import resident
@@ -43,6 +44,7 @@ class ServingDataModule(LightningDataModule, ABC):
         self._resume_at: dict[str, int] | None = None
         self._augment: BatchAugment | None = None
         self._seed = 0
+        self.training_size: int | None = None  # of images in training; None: the data's
         self._features: Mapping[str, ArrayPixels] | None = None
         self._resident: dict[str, Pixels] = {}
 
@@ -201,6 +203,8 @@ class ServingDataModule(LightningDataModule, ABC):
             generator = torch.Generator().manual_seed(seed)
             images = self._augment.with_mirrored(images, mirrored, generator)
             images, labels = self._augment.mix(images, labels, len(self.source.classes), generator)
+            if self.training_size is not None:
+                images = shrunk(images, self.training_size)
         network = self.trainer.lightning_module if self.trainer is not None else None
         memory_format = getattr(network, "memory_format", torch.contiguous_format)
         return self.preprocessing.normalise(images, memory_format), labels

@@ -8,6 +8,7 @@ from typing import Any
 from strided.training.callbacks.checkpoint import Checkpoint
 from strided.training.callbacks.ema import EMA
 from strided.training.callbacks.gradient_norms import GradientNorms
+from strided.training.callbacks.image_size import ImageSize
 from strided.training.callbacks.lookahead import Lookahead
 from strided.training.callbacks.lr_finder import LearningRateFinder
 from strided.training.callbacks.target import Target
@@ -21,7 +22,10 @@ TARGETS = {
     "loss": ("CrossEntropy", "FocalLoss"),
     "optimizer": ("LBFGS", "Muon"),
     "scheduler": ("OneCycle", "Plateau", "cosine"),
-    "callback": ("Checkpoint", "EMA", "GradientNorms", "LearningRateFinder", "Lookahead", "Target"),
+    "callback": (
+        *("Checkpoint", "EMA", "GradientNorms", "ImageSize", "LearningRateFinder", "Lookahead"),
+        "Target",
+    ),
     "transfer": ("Transfer",),
     "stage": ("Stage",),
 }
@@ -33,6 +37,7 @@ __all__ = [
     "CrossEntropy",
     "FocalLoss",
     "GradientNorms",
+    "ImageSize",
     "LearningRateFinder",
     "Lookahead",
     "OneCycle",

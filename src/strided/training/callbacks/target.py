@@ -43,7 +43,7 @@ class Target(LightningCheckpoint):
         self.value, self.monitor, self.stop = value, monitor, stop
         self.reached: dict[str, float] | None = None
         self._flops = 0.0  # of the run so far
-        self._flops_of_image: int | None = None  # in this stage
+        self._flops_of_image: dict[tuple[int, ...], int] = {}  # in this stage, by shape
 
     @property
     def ends(self) -> bool:
@@ -56,15 +56,16 @@ class Target(LightningCheckpoint):
 
     def on_train_start(self, trainer: pl.Trainer, task: Any) -> None:
         """Count the arithmetic of an image anew: another stage trains other layers."""
-        self._flops_of_image = None
+        self._flops_of_image = {}
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, task: Any, batch: Any, batch_idx: int
     ) -> None:
         """Add the arithmetic of this batch, in all processes."""
-        if self._flops_of_image is None:
-            self._flops_of_image = training_flops(task, tuple(batch[0].shape[1:]))
-        self._flops += self._flops_of_image * len(batch[0]) * trainer.world_size
+        shape = tuple(batch[0].shape[1:])  # smaller at first with callbacks.image_size
+        if shape not in self._flops_of_image:
+            self._flops_of_image[shape] = training_flops(task, shape)
+        self._flops += self._flops_of_image[shape] * len(batch[0]) * trainer.world_size
 
     def on_validation_end(self, trainer: pl.Trainer, task: Any) -> None:
         """Look at the validation's metrics."""
